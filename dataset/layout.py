@@ -1,0 +1,141 @@
+"""What a dataset must look like: pure functions over paths, no files opened."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+SPLITS = ("train", "valid", "test")
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_NAMED = 5  # how many offenders an error names before it counts the rest
+_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+class DatasetError(ValueError):
+    """The dataset cannot be used; the message says what, where and how to mend it."""
+
+
+class Photo(NamedTuple):
+    """One photo of the dataset.
+
+    path: path inside the dataset, ``<split>/<class>/<photo>``, with ``/``.
+    split: one of ``SPLITS``.
+    label: the class folder's name, for example ``017.English_foxhound``.
+    size: bytes.
+    """
+
+    path: str
+    split: str
+    label: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photos of a dataset in a stable order (split, class, name).
+
+    classes: class folder names, sorted; a class's position is its index everywhere.
+    photos: every file with a photo's suffix, sorted by path.
+    ignored: paths of files that are no photos (other suffixes), sorted.
+    prefix: the folder around the splits with its ``/``, or an empty string.
+    """
+
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    ignored: tuple[str, ...]
+    prefix: str = ""
+
+    def of(self, split: str) -> tuple[Photo, ...]:
+        """The photos of one split, in the stable order."""
+        return tuple(photo for photo in self.photos if photo.split == split)
+
+    def counts(self) -> dict[str, int]:
+        """Number of photos per split."""
+        return {split: len(self.of(split)) for split in SPLITS}
+
+    def fingerprint(self) -> str:
+        """16 hex digits over every path and size: equal for equal listings."""
+        digest = hashlib.sha256()
+        for photo in self.photos:
+            digest.update(f"{photo.path}\0{photo.size}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def breed_name(label: str) -> str:
+    """A class folder's name as a person says it: ``005.Shih_Tzu`` is ``Shih Tzu``."""
+    return re.sub(r"^\d+\.", "", label).replace("_", " ").strip()
+
+
+def named(items: Iterable[str]) -> str:
+    """The first few items, and how many more there are."""
+    items = list(items)
+    more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
+    return ", ".join(items[:MAX_NAMED]) + more
+
+
+def listing(files: Iterable[tuple[str, int]], where: str) -> Listing:
+    """Sort the files of a dataset into photos and the rest, and check the layout.
+
+    Args:
+        files: (path inside the dataset with ``/``, size in bytes) of every file.
+        where: what to call the dataset in errors.
+
+    Raises:
+        DatasetError: no photos, a split or class missing, or a class without a photo in a split.
+    """
+    paths = {
+        path: size
+        for path, size in files
+        if not any(part.startswith(".") or part.lower() in _JUNK for part in PurePosixPath(path).parts)
+    }
+    prefix = _wrapping_folder(paths)
+    photos, ignored = [], []
+    for path, size in sorted(paths.items()):
+        inner = path[len(prefix) :]
+        parts = inner.split("/")
+        if parts[0] in SPLITS and len(parts) == 3 and PurePosixPath(inner).suffix.lower() in PHOTO_SUFFIXES:
+            photos.append(Photo(inner, parts[0], parts[1], size))
+        else:
+            ignored.append(inner)
+    if not photos:
+        raise DatasetError(
+            f"dataset {where}: no photos found; expected train/, valid/ and test/, "
+            f"each with one folder per breed holding {', '.join(sorted(PHOTO_SUFFIXES))} files"
+        )
+    classes = tuple(sorted({photo.label for photo in photos}))
+    check_classes(classes, photos, where)
+    return Listing(classes, tuple(photos), tuple(ignored), prefix)
+
+
+def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -> None:
+    """Refuse a dataset in which a class has no photo in some split.
+
+    Raises:
+        DatasetError: naming each class and split that is empty.
+    """
+    classes = list(classes)
+    present = Counter((photo.split, photo.label) for photo in photos)
+    missing = [s for s in SPLITS if not any(present[s, label] for label in classes)]
+    if missing:
+        raise DatasetError(
+            f"dataset {where}: no photos in {', '.join(f'{split}/' for split in missing)}; "
+            "each of train/, valid/ and test/ needs at least 1 photo of every class"
+        )
+    if len(classes) < 2:
+        raise DatasetError(f"dataset {where}: only 1 class ('{classes[0]}'); a classifier needs at least 2")
+    empty = [f"class '{c}' has 0 photos in {s}/" for c in classes for s in SPLITS if not present[s, c]]
+    if empty:
+        raise DatasetError(
+            f"dataset {where}: {named(empty)}; every class needs at least 1 photo in each split"
+        )
+
+
+def _wrapping_folder(paths: Iterable[str]) -> str:
+    """``dogImages/`` when that one folder holds the splits, else an empty string."""
+    firsts = {path.split("/", 1)[0] for path in paths if "/" in path}
+    if firsts & set(SPLITS) or len(firsts) != 1:
+        return ""
+    return f"{firsts.pop()}/"

@@ -1,0 +1,145 @@
+"""Reading a dataset's bytes from a folder, a ``.zip`` or a ``.tar[.gz]``."""
+
+import os
+import tarfile
+import threading
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+from dataset.layout import DatasetError, Listing, Photo, listing, named
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+class Source(Protocol):
+    """A dataset that can be read. ``read`` may be called from several threads and after a fork."""
+
+    listing: Listing
+
+    def read(self, photo: Photo) -> bytes:
+        """The photo's bytes."""
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Open a dataset: a folder with the splits, an archive, or a folder holding one archive.
+
+    The last is how a SageMaker channel delivers an archive (``/opt/ml/input/data/dataset/dogs.zip``).
+
+    Raises:
+        DatasetError: nothing there, an archive that cannot be read or that reaches outside itself,
+            or a layout that ``listing`` refuses.
+    """
+    path = Path(path)
+    if path.is_dir():
+        inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        if not inside:
+            raise DatasetError(f"dataset {path}: the folder is empty")
+        if len(inside) == 1 and inside[0].name.lower().endswith(ARCHIVE_SUFFIXES):
+            return open_source(inside[0])
+        return _Folder(path)
+    if not path.exists():
+        raise DatasetError(f"dataset {path}: no such file or folder")
+    if not path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        raise DatasetError(
+            f"dataset {path}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})"
+        )
+    return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
+
+
+def zip_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
+    """(path, size) of every file of a zip; reads only its central directory.
+
+    Raises:
+        DatasetError: not a zip, or members that lie outside it.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            files = [(i.filename, i.file_size) for i in archive.infolist() if not i.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DatasetError(f"dataset {where}: not a readable zip archive ({error})") from error
+    _refuse_escapes([path for path, _ in files], where)
+    return files
+
+
+def tar_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
+    """(path, size) of every regular file of a tar stream; reads it from start to end.
+
+    Raises:
+        DatasetError: not a tar, or members that lie outside it.
+    """
+    try:
+        with tarfile.open(fileobj=file, mode="r|*") as archive:
+            members = list(archive)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DatasetError(f"dataset {where}: not a readable tar archive ({error})") from error
+    _refuse_escapes([m.name for m in members], where)
+    return [(_plain(m.name), m.size) for m in members if m.isreg()]
+
+
+def _refuse_escapes(paths: list[str], where: str) -> None:
+    outside = [p for p in paths if p.startswith(("/", "\\")) or ".." in PurePosixPath(p.replace("\\", "/")).parts]
+    if outside:
+        raise DatasetError(f"dataset {where}: the archive reaches outside itself: {named(outside)}")
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix("./")
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        files = [
+            (file.relative_to(path).as_posix(), file.stat().st_size)
+            for folder, _, names in os.walk(path)
+            for file in (Path(folder, name) for name in names)
+            if file.is_file()
+        ]
+        self.listing = listing(files, str(path))
+
+    def read(self, photo: Photo) -> bytes:
+        return (self._path / (self.listing.prefix + photo.path)).read_bytes()
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open(path, "rb") as file:
+            self.listing = listing(zip_files(file, str(path)), str(path))
+        self._local = threading.local()
+
+    def read(self, photo: Photo) -> bytes:
+        # One handle per thread and process: ZipFile seeks, and a fork shares the offset.
+        if getattr(self._local, "owner", None) != os.getpid():
+            self._local.archive, self._local.owner = zipfile.ZipFile(self._path), os.getpid()
+        return bytes(self._local.archive.read(self.listing.prefix + photo.path))
+
+
+class _Tar:
+    """An uncompressed tar is read by offset; a compressed one is unpacked into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open(path, "rb") as file:
+            self.listing = listing(tar_files(file, str(path)), str(path))
+        self._spans: dict[str, tuple[int, int]] = {}
+        self._bytes: dict[str, bytes] = {}
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if not member.isreg():
+                    continue
+                name = _plain(member.name)
+                if path.name.lower().endswith(".tar"):
+                    self._spans[name] = (member.offset_data, member.size)
+                elif (file := archive.extractfile(member)) is not None:
+                    self._bytes[name] = file.read()
+
+    def read(self, photo: Photo) -> bytes:
+        name = self.listing.prefix + photo.path
+        if name in self._bytes:
+            return self._bytes[name]
+        offset, size = self._spans[name]
+        with open(self._path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)

@@ -1,0 +1,67 @@
+"""Asking the endpoint, and telling callers what went wrong in problem documents (RFC 9457)."""
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools.event_handler import Response
+from botocore.exceptions import ClientError, HTTPClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+RETRY_AFTER_SECONDS = "5"
+
+
+class Problem(Exception):
+    """A request that gets no prediction: an HTTP status and a sentence for the caller."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+    def response(self, correlation_id: str) -> Response[str]:
+        """The problem document, with Retry-After where trying again may help."""
+        document = {
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": str(self),
+            "correlation_id": correlation_id,
+        }
+        headers = {"Retry-After": RETRY_AFTER_SECONDS} if self.status == 503 else {}
+        return Response(self.status, "application/problem+json", json.dumps(document), headers=headers)
+
+
+def ask(
+    runtime: "SageMakerRuntimeClient", endpoint_name: str, photo: bytes, content_type: str, correlation_id: str
+) -> str:
+    """The endpoint's prediction, as the JSON text it sent.
+
+    Raises:
+        Problem: 4xx with the container's own sentence, 503 when there is no endpoint or it is overloaded,
+            502 when it fails.
+    """
+    try:
+        answer = runtime.invoke_endpoint(
+            EndpointName=endpoint_name, Body=photo, ContentType=content_type, CustomAttributes=correlation_id
+        )
+    except runtime.exceptions.ModelError as error:
+        raise _from_container(error.response["OriginalStatusCode"], error.response["OriginalMessage"]) from None
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            raise Problem(503, "no model is serving yet; try again later") from None
+        raise Problem(503, "the model is overloaded or being changed; try again shortly") from error
+    except HTTPClientError as error:  # a timeout or a lost connection
+        raise Problem(503, "the model did not answer in time; try again shortly") from error
+    return answer["Body"].read().decode()
+
+
+def _from_container(status: int, message: str) -> Problem:
+    if status == 503:
+        return Problem(503, "the model is overloaded; try again shortly")
+    if not 400 <= status < 500:
+        return Problem(502, "the model failed on this photo")
+    try:
+        return Problem(status, json.loads(message)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return Problem(status, "the model refused this photo")

@@ -1,0 +1,67 @@
+"""Plan: turn an execution's input into one decided run, and take the endpoint's run lock for it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from shared.contracts import Champion, Run
+from shared.errors import RequestError
+from shared.observability import logger, metrics
+from shared.s3 import Location, parse_uri
+
+from plan import code, lock, photos, request
+from plan.run import PlanSettings, decide
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_ssm import SSMClient
+
+settings = PlanSettings.from_environment()
+s3 = boto3.client("s3")
+ssm = boto3.client("ssm")
+states = boto3.client("stepfunctions")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """``{"request": …, "execution": {"arn", "name"}}`` to a ``Run`` document."""
+    run = plan(event["request"], event["execution"]["arn"], event["execution"]["name"])
+    metrics.add_metric(name="RunsPlanned", unit="Count", value=1)
+    return run.model_dump()
+
+
+def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
+    """Validate, lock, look at the data, upload the code, decide.
+
+    The lock is let go again when anything after it fails.
+
+    Raises:
+        RequestError, RunInProgressError, DatasetError: each with a sentence.
+    """
+    wanted = request.parse(raw_request)
+    place = _dataset_place(wanted.dataset)
+    lock.take(ssm, states, settings.lock_parameter, execution_arn)
+    try:
+        found = photos.look(s3, place)
+        code_uri = code.upload(s3, settings.bucket)
+        run = decide(wanted, settings, execution_name, found, code_uri, _champion_uri(ssm))
+    except Exception:
+        lock.release(ssm, settings.lock_parameter, execution_arn)
+        raise
+    logger.info("run planned", extra={"run": run.id, "dataset": found.model_dump(), "quote": run.quote.model_dump()})
+    return run
+
+
+def _dataset_place(dataset: str) -> Location:
+    place = parse_uri(dataset) if dataset.startswith("s3://") else Location(settings.bucket, dataset)
+    if place.bucket != settings.bucket:
+        raise RequestError(
+            f"dataset: '{dataset}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first"
+        )
+    return place
+
+
+def _champion_uri(ssm: "SSMClient") -> str:
+    value = ssm.get_parameter(Name=settings.champion_parameter)["Parameter"]["Value"]
+    return "" if value == "none" else Champion.model_validate(json.loads(value)).artifact_uri

@@ -1,0 +1,60 @@
+"""The run lock of the endpoint: an SSM parameter that holds the ARN of the execution at work."""
+
+from typing import TYPE_CHECKING
+
+from shared.errors import RunInProgressError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -> None:
+    """Take the lock, also from a holder that no longer runs.
+
+    Raises:
+        RunInProgressError: another execution holds it and runs.
+    """
+    if _put(ssm, name, execution_arn):
+        return
+    holder = _holder(ssm, name)
+    if holder == execution_arn:  # this very run, planning once more after a lost answer
+        return
+    if holder and _is_running(states, holder):
+        raise RunInProgressError(
+            f"a run is already under way for this endpoint: {holder}; wait for it or stop it"
+        )
+    release(ssm, name, holder)
+    if not _put(ssm, name, execution_arn):
+        raise RunInProgressError(f"another run took the lock {name} at the same moment; try again")
+
+
+def release(ssm: "SSMClient", name: str, holder: str) -> None:
+    """Delete the lock if ``holder`` still has it."""
+    if _holder(ssm, name) == holder:
+        try:
+            ssm.delete_parameter(Name=name)
+        except ssm.exceptions.ParameterNotFound:
+            pass
+
+
+def _put(ssm: "SSMClient", name: str, execution_arn: str) -> bool:
+    try:
+        ssm.put_parameter(Name=name, Value=execution_arn, Type="String", Overwrite=False)
+    except ssm.exceptions.ParameterAlreadyExists:
+        return False
+    return True
+
+
+def _holder(ssm: "SSMClient", name: str) -> str:
+    try:
+        return ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound:
+        return ""
+
+
+def _is_running(states: "SFNClient", execution_arn: str) -> bool:
+    try:
+        return states.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"
+    except (states.exceptions.ExecutionDoesNotExist, states.exceptions.InvalidArn):
+        return False

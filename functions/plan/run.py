@@ -1,0 +1,96 @@
+"""One run, decided: names, places and prices."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from shared.contracts import Dataset, EndpointPlan, EvaluationPlan, Quote, Request, Run, TrainingPlan
+from shared.settings import Settings
+
+from plan.prices import per_hour
+
+VARIANT = "main"
+# Concurrent requests per instance that the endpoint is scaled to: a cautious start until it is measured.
+TARGET_VALUE = 4.0
+
+
+@dataclass(frozen=True)
+class PlanSettings(Settings):
+    """The stack's choices, for what a request leaves open."""
+
+    bucket: str
+    endpoint_name: str
+    lock_parameter: str
+    champion_parameter: str
+    training_instance_type: str
+    training_instance_count: str
+    training_spot: str
+    serving_instance_type: str
+
+
+def run_id(execution_name: str) -> str:
+    """A name for the run that fits into SageMaker's 63 characters and is unique to the execution.
+
+    Names of executions may hold more characters and be longer; six digits of a hash keep them apart.
+    """
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", execution_name).strip("-")[:16].rstrip("-")
+    return f"{plain}-{hashlib.sha256(execution_name.encode()).hexdigest()[:6]}"
+
+
+def decide(
+    request: Request,
+    settings: PlanSettings,
+    execution_name: str,
+    found: Dataset,
+    code_uri: str,
+    champion_uri: str,
+) -> Run:
+    """Name everything the run will make and say where it lies; pure."""
+    run = run_id(execution_name)
+    name = f"{settings.endpoint_name}-{run}"
+    place = f"s3://{settings.bucket}/runs/{run}"
+    train_type = request.training_instance_type or settings.training_instance_type
+    train_count = request.training_instance_count or int(settings.training_instance_count)
+    serve_type = request.serving_instance_type or settings.serving_instance_type
+    spot = settings.training_spot == "true" if request.spot is None else request.spot
+    return Run(
+        id=run,
+        dataset=found,
+        training=TrainingPlan(
+            job_name=name,
+            code_uri=code_uri,
+            output_uri=f"{place}/training",
+            checkpoint_uri=f"{place}/checkpoints",
+            hyperparameters={k: _as_text(v) for k, v in request.hyperparameters.items()},
+            instance_type=train_type,
+            instance_count=train_count,
+            spot=spot,
+        ),
+        evaluation=EvaluationPlan(
+            job_name=name,
+            artifact_uri=f"{place}/artifact",
+            report_uri=f"{place}/report",
+            champion_uri=champion_uri,
+        ),
+        endpoint=EndpointPlan(
+            name=settings.endpoint_name,
+            variant=VARIANT,
+            model_name=name,
+            config_name=name,
+            staging_name=f"{name}-s",
+            staging_config_name=f"{name}-s",
+            instance_type=serve_type,
+            min_instances=request.min_instances,
+            max_instances=request.max_instances,
+            target_value=TARGET_VALUE,
+        ),
+        min_top1=request.min_top1,
+        quote=Quote(
+            training_per_hour=per_hour(train_type, train_count),
+            endpoint_per_hour=per_hour(serve_type, request.min_instances),
+        ),
+    )
+
+
+def _as_text(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

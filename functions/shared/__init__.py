@@ -1,0 +1,1 @@
+"""What the functions have in common: documents, settings, errors, observability."""

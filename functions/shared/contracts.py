@@ -1,0 +1,198 @@
+"""The documents that travel between the states, the jobs and the functions.
+
+Each is written by one side and read by another; both ends go through these models (the jobs, which
+import nothing from here, have their documents checked against them by the contract tests).
+Every model is frozen; what people write refuses unknown fields.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Document(BaseModel):
+    """A document that Kennel writes: unknown fields are kept out, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobDocument(BaseModel):
+    """A document that a job writes: it may say more than its readers need."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+Count = Annotated[int, Field(ge=1, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Request(Document):
+    """The input of an execution; every field has a default, so ``{}`` is a whole request.
+
+    dataset: where the photos are, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix with
+        ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
+    hyperparameters: of the training program, see ``python -m training.train --help``.
+    training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
+    serving_instance_type: what serves; the stack's choice unless given.
+    min_instances, max_instances: the range within which the endpoint scales.
+    min_top1: the share of test photos the challenger must name rightly to be promoted.
+    """
+
+    dataset: str = "dataset/"
+    hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    training_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
+    training_instance_count: Count | None = None
+    spot: bool | None = None
+    serving_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
+    min_instances: Count = 1
+    max_instances: Count = 2
+    min_top1: Share = 0.5
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> "Request":
+        if self.min_instances > self.max_instances:
+            raise ValueError(
+                f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})"
+            )
+        return self
+
+
+class Dataset(Document):
+    """What Plan found at the request's dataset.
+
+    counts: photos per split. ignored: files that are no photos.
+    """
+
+    uri: str
+    fingerprint: str
+    num_classes: int
+    counts: dict[str, int]
+    ignored: int
+
+
+class TrainingPlan(Document):
+    """Everything the Train state hands to SageMaker; URIs end in no slash."""
+
+    job_name: str
+    code_uri: str
+    output_uri: str
+    checkpoint_uri: str
+    hyperparameters: dict[str, str]
+    instance_type: str
+    instance_count: int
+    spot: bool
+
+
+class EvaluationPlan(Document):
+    """Where the Evaluate state reads and writes; ``champion_uri`` is empty when nothing serves yet."""
+
+    job_name: str
+    artifact_uri: str
+    report_uri: str
+    champion_uri: str
+
+
+class EndpointPlan(Document):
+    """The production endpoint and the names this run adds for it."""
+
+    name: str
+    variant: str
+    model_name: str
+    config_name: str
+    staging_name: str
+    staging_config_name: str
+    instance_type: str
+    min_instances: int
+    max_instances: int
+    target_value: float
+
+
+class Quote(Document):
+    """What the run may cost, in US dollars (us-east-1 list prices; ``None`` where none is known).
+
+    training_per_hour: all training instances together. endpoint_per_hour: at ``min_instances``.
+    """
+
+    training_per_hour: float | None
+    endpoint_per_hour: float | None
+
+
+class Run(Document):
+    """Plan's document: the whole run, decided once. Later states add documents and edit none."""
+
+    id: str
+    dataset: Dataset
+    training: TrainingPlan
+    evaluation: EvaluationPlan
+    endpoint: EndpointPlan
+    min_top1: float
+    quote: Quote
+
+
+class Champion(Document):
+    """The champion pointer (an SSM parameter): what serves now."""
+
+    run: str
+    artifact_uri: str
+    model_package_arn: str
+    top1: float
+
+
+class BreedScore(JobDocument):
+    """Recall of one class on the test split."""
+
+    breed: str
+    recall: Share
+    num_photos: int
+
+
+class Scores(JobDocument):
+    """One model's marks on the test split; latency in milliseconds, from bytes to answer, batch of one."""
+
+    top1: Share
+    top5: Share
+    num_photos: int
+    latency_ms: float
+    per_breed: list[BreedScore]
+
+
+class Leak(JobDocument):
+    """A photo that stands in two splits."""
+
+    photo: str
+    also: str
+
+
+class Distribution(JobDocument):
+    """``ddp.json``: the training job's proof that its ranks trained one model together."""
+
+    world_size: int
+    num_train: int
+    samples_per_rank: list[int]
+    parameter_checksums: list[str]
+    in_sync: bool
+
+
+class Evaluation(JobDocument):
+    """``evaluation.json``: what the evaluation job found."""
+
+    challenger: Scores
+    champion: Scores | None
+    leaked: list[Leak]
+    ddp: Distribution
+
+
+class Verdict(Document):
+    """The gate's decision with its reason in words, and the marks it rests on."""
+
+    decision: Literal["promote", "refuse"]
+    reason: str
+    challenger_top1: float
+    champion_top1: float | None
+
+
+class Smoke(Document):
+    """What the smoke test saw: golden photos asked, and the median milliseconds of an answer."""
+
+    num_photos: int
+    latency_ms: float
