@@ -128,9 +128,7 @@ def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -
         raise DatasetError(f"dataset {where}: only 1 class ('{classes[0]}'); a classifier needs at least 2")
     empty = [f"class '{c}' has 0 photos in {s}/" for c in classes for s in SPLITS if not present[s, c]]
     if empty:
-        raise DatasetError(
-            f"dataset {where}: {named(empty)}; every class needs at least 1 photo in each split"
-        )
+        raise DatasetError(f"dataset {where}: {named(empty)}; every class needs at least 1 photo in each split")
 
 
 def _wrapping_folder(paths: Iterable[str]) -> str:

@@ -41,9 +41,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     if not path.exists():
         raise DatasetError(f"dataset {path}: no such file or folder")
     if not path.name.lower().endswith(ARCHIVE_SUFFIXES):
-        raise DatasetError(
-            f"dataset {path}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})"
-        )
+        raise DatasetError(f"dataset {path}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
     return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
 
 
@@ -132,8 +130,8 @@ class _Tar:
                 name = _plain(member.name)
                 if path.name.lower().endswith(".tar"):
                     self._spans[name] = (member.offset_data, member.size)
-                elif (file := archive.extractfile(member)) is not None:
-                    self._bytes[name] = file.read()
+                elif (content := archive.extractfile(member)) is not None:
+                    self._bytes[name] = content.read()
 
     def read(self, photo: Photo) -> bytes:
         name = self.listing.prefix + photo.path

@@ -10,9 +10,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.logging import correlation_paths
 from botocore.config import Config
-from shared.settings import Settings
 
 from classify.problems import Problem, ask
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -55,9 +55,10 @@ def classify() -> Response[str]:
     return Response(200, "application/json", prediction)
 
 
-@app.exception_handler(Problem)
+@app.exception_handler(Problem)  # type: ignore[untyped-decorator]
 def refuse(problem: Problem) -> Response[str]:
     """A problem document instead of a traceback."""
+    metrics.add_metric(name="Refusals", unit="Count", value=1)
     logger.info("refused", extra={"status": problem.status, "detail": str(problem)})
     return problem.response(str(logger.get_correlation_id()))
 

@@ -2,7 +2,7 @@
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 from botocore.exceptions import ClientError, HTTPClientError
@@ -46,7 +46,8 @@ def ask(
             EndpointName=endpoint_name, Body=photo, ContentType=content_type, CustomAttributes=correlation_id
         )
     except runtime.exceptions.ModelError as error:
-        raise _from_container(error.response["OriginalStatusCode"], error.response["OriginalMessage"]) from None
+        said: dict[str, Any] = dict(error.response)
+        raise _from_container(said["OriginalStatusCode"], said["OriginalMessage"]) from None
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":
             raise Problem(503, "no model is serving yet; try again later") from None

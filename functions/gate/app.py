@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import boto3
+
+from gate.verdict import decide
 from shared.contracts import Evaluation
 from shared.observability import logger, metrics
 from shared.s3 import read_json
-
-from gate.verdict import decide
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

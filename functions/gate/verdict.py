@@ -18,7 +18,9 @@ def decide(evaluation: Evaluation, min_top1: float, instance_count: int) -> Verd
     reason = _reason_to_refuse(evaluation, min_top1)
     challenger, champion = evaluation.challenger, evaluation.champion
     if reason is None:
-        reason = f"top-1 {challenger.top1:.1%} on {challenger.num_photos} test photos reaches the floor of {min_top1:.1%}"
+        reason = (
+            f"top-1 {challenger.top1:.1%} on {challenger.num_photos} test photos reaches the floor of {min_top1:.1%}"
+        )
         reason += f" and holds against the champion's {champion.top1:.1%}" if champion else "; nothing served before"
         decision = "promote"
     else:

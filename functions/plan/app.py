@@ -4,13 +4,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
+
+from plan import code, lock, photos, request
+from plan.run import PlanSettings, decide
 from shared.contracts import Champion, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
 from shared.s3 import Location, parse_uri
-
-from plan import code, lock, photos, request
-from plan.run import PlanSettings, decide
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -1,5 +1,6 @@
 """The run lock of the endpoint: an SSM parameter that holds the ARN of the execution at work."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shared.errors import RunInProgressError
@@ -21,9 +22,7 @@ def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -
     if holder == execution_arn:  # this very run, planning once more after a lost answer
         return
     if holder and _is_running(states, holder):
-        raise RunInProgressError(
-            f"a run is already under way for this endpoint: {holder}; wait for it or stop it"
-        )
+        raise RunInProgressError(f"a run is already under way for this endpoint: {holder}; wait for it or stop it")
     release(ssm, name, holder)
     if not _put(ssm, name, execution_arn):
         raise RunInProgressError(f"another run took the lock {name} at the same moment; try again")
@@ -32,10 +31,8 @@ def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -
 def release(ssm: "SSMClient", name: str, holder: str) -> None:
     """Delete the lock if ``holder`` still has it."""
     if _holder(ssm, name) == holder:
-        try:
+        with suppress(ssm.exceptions.ParameterNotFound):
             ssm.delete_parameter(Name=name)
-        except ssm.exceptions.ParameterNotFound:
-            pass
 
 
 def _put(ssm: "SSMClient", name: str, execution_arn: str) -> bool:

@@ -3,11 +3,10 @@
 import io
 from typing import IO, TYPE_CHECKING
 
-from shared.contracts import Dataset
-from shared.s3 import Location
-
 from dataset import DatasetError, listing
 from dataset.source import ARCHIVE_SUFFIXES, tar_files, zip_files
+from shared.contracts import Dataset
+from shared.s3 import Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

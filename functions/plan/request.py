@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
+
 from shared.contracts import Request
 from shared.errors import RequestError
 

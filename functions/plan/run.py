@@ -4,10 +4,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from plan.prices import per_hour
 from shared.contracts import Dataset, EndpointPlan, EvaluationPlan, Quote, Request, Run, TrainingPlan
 from shared.settings import Settings
-
-from plan.prices import per_hour
 
 VARIANT = "main"
 # Concurrent requests per instance that the endpoint is scaled to: a cautious start until it is measured.

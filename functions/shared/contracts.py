@@ -51,9 +51,7 @@ class Request(Document):
     @model_validator(mode="after")
     def _range_is_ordered(self) -> "Request":
         if self.min_instances > self.max_instances:
-            raise ValueError(
-                f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})"
-            )
+            raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
         return self
 
 

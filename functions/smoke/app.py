@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import boto3
+
 from shared.observability import logger, metrics
 from shared.s3 import read_bytes, read_json
-
 from smoke.checks import Answer, Golden, check
 
 if TYPE_CHECKING:
@@ -42,5 +42,6 @@ def invoke(endpoint_name: str, body: bytes, content_type: str) -> Answer:
     try:
         answer = runtime.invoke_endpoint(EndpointName=endpoint_name, Body=body, ContentType=content_type)
     except runtime.exceptions.ModelError as error:
-        return Answer(error.response["OriginalStatusCode"], error.response["OriginalMessage"].encode())
+        said: dict[str, Any] = dict(error.response)
+        return Answer(said["OriginalStatusCode"], said["OriginalMessage"].encode())
     return Answer(200, answer["Body"].read())

@@ -1,0 +1,20 @@
+"""The laptop cloud: MiniStack with SageMaker and Application Auto Scaling that really run.
+
+``python -m local.cloud --port 4566 --home .kennel/cloud`` answers AWS's own protocols on
+loopback. Where to look:
+
+- ``settings``: the environment MiniStack is started with.
+- ``ministack``: every touch of MiniStack's inside, in one place.
+- ``api``: requests checked against botocore's service model, errors with AWS's names.
+- ``store``: resources by ARN, with their tags; lists and pages.
+- ``processes``: child processes, and how none of them outlives the cloud.
+- ``storage``, ``telemetry``: S3, CloudWatch Logs and Metrics, in process.
+- ``optml``, ``jobs``, ``training``, ``processing``: jobs as trees of processes.
+- ``registry``: models and model packages.
+- ``hosting``, ``endpoints``, ``router``: one model server, the endpoint's life, InvokeEndpoint.
+- ``autoscaling``: scalable targets and scaling policies.
+- ``stepfunctions``, ``cloudformation``: how state machines and templates reach all this.
+- ``server``: puts the parts together and serves them.
+
+State is in memory: a cloud that stops forgets everything.
+"""

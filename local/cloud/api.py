@@ -1,0 +1,171 @@
+"""AWS's JSON protocol: requests checked against botocore's service model, errors with AWS's names."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import regex
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+from botocore.validate import ParamValidator
+
+log = logging.getLogger("kennel.api")
+
+Request = dict[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+Operation = Callable[[Request], Mapping[str, Any]]
+
+
+class ApiError(Exception):
+    """A refusal, with AWS's error code.
+
+    Attributes:
+        code: for example ``ValidationException``.
+        message: one sentence in AWS's wording where AWS has one.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> ApiError:
+    """The error AWS gives for nearly everything: ``ValidationException``."""
+    return ApiError("ValidationException", message)
+
+
+class JsonApi:
+    """One AWS service that speaks JSON: a table of operations behind its botocore model.
+
+    Args:
+        model: botocore's model of the service.
+        operations: handlers by operation name; each takes the checked request and returns the
+            response's members (members the model's output lacks are left out, as are Nones).
+        tag: called with (ARN, request's Tags) after an operation that created something.
+    """
+
+    def __init__(
+        self,
+        model: ServiceModel,
+        operations: Mapping[str, Operation],
+        tag: Callable[[str, list[dict[str, str]]], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._operations = operations
+        self._tag = tag
+
+    def call(self, operation: str, request: Request) -> dict[str, Any]:
+        """Check a request and carry it out. Blocks: never call it on the event loop.
+
+        Raises:
+            ApiError: whatever AWS would refuse, and operations that are not offered here.
+        """
+        handler = self._operations.get(operation)
+        if handler is None:
+            offered = ", ".join(sorted(self._operations))
+            raise ApiError(
+                "UnknownOperationException",
+                f"The laptop cloud has no operation {operation}; it has {offered}.",
+            )
+        shape = self._model.operation_model(operation)
+        if problems := list(problems_of(request, shape.input_shape)):
+            count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+            raise invalid(f"{count} detected: {'; '.join(problems)}")
+        answer = handler(request)
+        if self._tag and request.get("Tags") and operation.startswith("Create"):
+            arn = next(value for key, value in answer.items() if key.endswith("Arn"))
+            self._tag(arn, request["Tags"])
+        members = shape.output_shape.members if shape.output_shape else {}
+        return {key: value for key, value in answer.items() if key in members and value is not None}
+
+    async def handle_request(
+        self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Any
+    ) -> Response:
+        """MiniStack's signature of a service."""
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        try:
+            request = json.loads(body or b"{}")
+            # Off the loop: an operation may wait for S3, which answers on the loop.
+            answer = await asyncio.to_thread(self.call, operation, request)
+            return self._respond(200, answer)
+        except ApiError as error:
+            return self._respond(400, {"__type": error.code, "message": error.message})
+        except ValueError as error:
+            return self._respond(400, {"__type": "SerializationException", "message": str(error)})
+        except Exception as error:
+            log.exception("%s failed", operation)
+            message = f"{type(error).__name__}: {error}"
+            return self._respond(500, {"__type": "InternalFailure", "message": message})
+
+    def _respond(self, status: int, document: Mapping[str, Any]) -> Response:
+        version = self._model.metadata.get("jsonVersion", "1.1")
+        return status, {"Content-Type": f"application/x-amz-json-{version}"}, json.dumps(document).encode()
+
+
+def problems_of(request: Any, shape: Shape | None) -> Iterator[str]:
+    """What the service model says against a request, one sentence each; nothing when it is fine."""
+    if not isinstance(request, dict):
+        yield "the request must be a JSON object"
+        return
+    if shape is None:
+        return
+    if report := ParamValidator().validate(request, shape).generate_report():
+        yield from report.splitlines()
+    else:
+        # botocore's client leaves enums, patterns and upper bounds to the service.
+        yield from _broken_constraints(request, shape, "")
+
+
+def _broken_constraints(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    if isinstance(shape, StructureShape):
+        for name, item in value.items():
+            yield from _broken_constraints(item, shape.members[name], f"{path}.{_camel(name)}".lstrip("."))
+    elif isinstance(shape, ListShape):
+        yield from _too_many(value, shape, path)
+        for index, item in enumerate(value, 1):
+            yield from _broken_constraints(item, shape.member, f"{path}.{index}.member")
+    elif isinstance(shape, MapShape):
+        yield from _too_many(value, shape, path)
+        for key, item in value.items():
+            yield from _broken_constraints(key, shape.key, path)
+            yield from _broken_constraints(item, shape.value, f"{path}.{key}")
+    else:
+        yield from _broken_scalar(value, shape, path)
+
+
+def _broken_scalar(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    rules = shape.metadata
+    if shape.type_name == "string":
+        if "enum" in rules and value not in rules["enum"]:
+            allowed = ", ".join(rules["enum"])
+            yield _constraint(value, path, f"Member must satisfy enum value set: [{allowed}]")
+        if "max" in rules and len(value) > rules["max"]:
+            yield _constraint(value, path, f"Member must have length less than or equal to {rules['max']}")
+        if "pattern" in rules and not _matches(rules["pattern"], value):
+            yield _constraint(value, path, f"Member must satisfy regular expression pattern: {rules['pattern']}")
+    elif shape.type_name in ("integer", "long", "float", "double") and value > rules.get("max", value):
+        yield _constraint(value, path, f"Member must have value less than or equal to {rules['max']}")
+
+
+def _too_many(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    if len(value) > shape.metadata.get("max", len(value)):
+        limit = shape.metadata["max"]
+        yield _constraint("[...]", path, f"Member must have length less than or equal to {limit}")
+
+
+def _constraint(value: Any, path: str, rule: str) -> str:
+    return f"Value '{value}' at '{path}' failed to satisfy constraint: {rule}"
+
+
+def _camel(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+def _matches(pattern: str, value: str) -> bool:
+    # The model's patterns are Java's, with \p{L} and its like, which Python's own re does not know.
+    try:
+        return regex.fullmatch(pattern, value) is not None
+    except regex.error:
+        return True  # a pattern only Java understands: AWS decides

@@ -1,0 +1,503 @@
+"""Endpoint configurations and endpoints: create, blue/green update, scale, heal, delete.
+
+Everything that starts or stops an instance of an endpoint happens on that endpoint's own thread,
+one thing after the other; the API only sets a status and leaves an order. The router reads
+``fleet`` and ``Variant.instances``, which are replaced whole, never changed in place.
+"""
+
+import logging
+import queue
+import tarfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.cloud import hosting, ministack, telemetry
+from local.cloud.api import Operation, Request, invalid
+from local.cloud.hosting import Artifact, Instance
+from local.cloud.registry import Model, Models
+from local.cloud.storage import StorageError
+from local.cloud.store import Store, now, page
+
+log = logging.getLogger("kennel.endpoints")
+
+_TICK_SECONDS = 0.2
+_POLL_SECONDS = 0.05
+_METRICS_SECONDS = 5.0
+_DRAIN_SECONDS = 10.0
+_HEAL_PAUSE_SECONDS = 5.0
+_STARTUP_MEMBER = "ContainerStartupHealthCheckTimeoutInSeconds"
+_STARTUP_SECONDS = 120.0  # unless the variant has that member
+_MUST_BE_DEREGISTERED = (
+    'The variant(s) "{variants}" must be deregistered as scalable targets with AutoScaling before they '
+    "can be removed or have their instance type updated."
+)
+_UNHEALTHY = (
+    "The primary container for production variant {variant} did not pass the ping health check. Please "
+    "check CloudWatch logs for this endpoint. Its last line: {line}"
+)
+
+
+class StartError(Exception):
+    """Instances did not become ready; the message is the endpoint's FailureReason."""
+
+
+@dataclass
+class EndpointConfig:
+    """An endpoint configuration: the request that made it."""
+
+    arn: str
+    name: str
+    request: Request
+    created: float = field(default_factory=now)
+    status: str = ""
+
+    @property
+    def modified(self) -> float:
+        return self.created
+
+    @property
+    def variants(self) -> list[dict[str, Any]]:
+        variants: list[dict[str, Any]] = self.request["ProductionVariants"]
+        return variants
+
+
+@dataclass
+class Variant:
+    """A production variant that serves, or is about to.
+
+    Attributes:
+        desired: number of instances it should have.
+        instances: those that are ready; replaced whole.
+        answered: (milliseconds, HTTP status) of requests since the last metrics.
+    """
+
+    name: str
+    image: str
+    instance_type: str
+    artifact: Artifact
+    environment: Mapping[str, str]
+    weight: float
+    desired: int
+    startup_seconds: float
+    instances: tuple[Instance, ...] = ()
+    answered: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=100_000))
+
+    def description(self) -> dict[str, Any]:
+        """As DescribeEndpoint gives it."""
+        return {
+            "VariantName": self.name,
+            "DeployedImages": [{"SpecifiedImage": self.image, "ResolvedImage": self.image}],
+            "CurrentWeight": self.weight,
+            "DesiredWeight": self.weight,
+            "CurrentInstanceCount": len(self.instances),
+            "DesiredInstanceCount": self.desired,
+        }
+
+
+class Endpoint:
+    """An endpoint and the thread that looks after its instances."""
+
+    def __init__(self, arn: str, name: str, home: Path, code_root: Path, closing: threading.Event) -> None:
+        self.arn = arn
+        self.name = name
+        self.created = self.modified = now()
+        self.status = "Creating"
+        self.failure_reason: str | None = None
+        self.config_name = ""
+        self.deployment: dict[str, Any] | None = None
+        self.pending: dict[str, Any] | None = None
+        self.fleet: dict[str, Variant] = {}
+        self._home, self._code_root, self._closing = home, code_root, closing
+        self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._lock = threading.Lock()
+        self._gone = False
+        self._heal_after = 0.0
+        self._measured = time.monotonic()
+
+    def begin(self, status: str) -> None:
+        """Take the endpoint into a transition.
+
+        Raises:
+            ApiError: it is in one already.
+        """
+        with self._lock:
+            startable = ("InService", "Failed") if status == "Deleting" else ("InService",)
+            if self.status not in startable:
+                raise invalid(f'Cannot update in-progress endpoint "{self.arn}".')
+            self.status, self.modified = status, now()
+
+    def order(self, work: Callable[[], None]) -> None:
+        """Leave something for the endpoint's thread to do."""
+        self._orders.put(work)
+
+    def run(self) -> None:
+        """The endpoint's thread: orders as they come, and in between logs, metrics and healing."""
+        while not self._gone:
+            try:
+                work = self._orders.get(timeout=_TICK_SECONDS)
+            except queue.Empty:
+                work = self._heal
+            try:
+                work()
+                self._report()
+            except Exception:
+                log.exception("endpoint %s", self.name)
+
+    def deploy(self, config_name: str, variants: Sequence[Variant]) -> None:
+        """Bring up a whole new fleet, switch to it, drain and end the old one.
+
+        When the new fleet does not come up, the old one stays, and the reason is told.
+        """
+        started: list[Variant] = []
+        try:
+            for variant in variants:
+                started.append(variant)
+                variant.instances = tuple(self._start(variant, variant.desired))
+        except StartError as error:
+            hosting.end([instance for variant in started for instance in variant.instances])
+            self._settle("InService" if self.fleet else "Failed", str(error))
+            return
+        old, self.fleet = self.fleet, {variant.name: variant for variant in variants}
+        self.config_name = config_name
+        self._settle("InService", None)
+        hosting.end([i for variant in old.values() for i in variant.instances], _DRAIN_SECONDS)
+
+    def resize(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Change weights and instance counts of variants that serve.
+
+        Args:
+            changes: ``{"weight": float, "desired": int}``, either or both, by variant name.
+        """
+        reason = None
+        for name, change in changes.items():
+            variant = self.fleet[name]
+            variant.weight = change.get("weight", variant.weight)
+            variant.desired = change.get("desired", variant.desired)
+            try:
+                self._fill(variant)
+            except StartError as error:
+                variant.desired, reason = len(variant.instances), str(error)
+        self._settle("InService", reason)
+
+    def dismantle(self, then: Callable[[], None]) -> None:
+        """End every instance and the thread; ``then`` forgets the endpoint."""
+        fleet, self.fleet = self.fleet, {}
+        hosting.end([i for variant in fleet.values() for i in variant.instances], _DRAIN_SECONDS)
+        self._gone = True
+        then()
+
+    def description(self) -> dict[str, Any]:
+        """As DescribeEndpoint gives it."""
+        return {
+            **self.summary(),
+            "EndpointConfigName": self.config_name,
+            "ProductionVariants": [variant.description() for variant in self.fleet.values()] or None,
+            "FailureReason": self.failure_reason,
+            "LastDeploymentConfig": self.deployment,
+            "PendingDeploymentSummary": self.pending,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """As ListEndpoints gives it."""
+        return {
+            "EndpointName": self.name,
+            "EndpointArn": self.arn,
+            "CreationTime": self.created,
+            "LastModifiedTime": self.modified,
+            "EndpointStatus": self.status,
+        }
+
+    def _settle(self, status: str, reason: str | None) -> None:
+        with self._lock:
+            self.status, self.failure_reason, self.pending, self.modified = status, reason, None, now()
+
+    def _start(self, variant: Variant, count: int) -> list[Instance]:
+        """Start instances and wait until all are ready; none is left when one is not."""
+        instances: list[Instance] = []
+        try:
+            folder = variant.artifact.folder()
+            for _ in range(count):
+                instances.append(
+                    Instance(
+                        self.name, variant.name, folder, variant.environment, self._home, self._code_root
+                    )
+                )
+            self._await_ready(variant, instances)
+        except (StartError, StorageError, OSError, tarfile.TarError) as error:
+            hosting.end(instances)
+            raise error if isinstance(error, StartError) else StartError(str(error)) from error
+        return instances
+
+    def _await_ready(self, variant: Variant, instances: Sequence[Instance]) -> None:
+        deadline = time.monotonic() + variant.startup_seconds
+        waiting = list(instances)
+        while waiting:
+            for instance in waiting:
+                if not instance.alive or time.monotonic() > deadline:
+                    hosting.end([instance])  # so that its log is complete
+                    raise StartError(_UNHEALTHY.format(variant=variant.name, line=instance.last_line))
+                instance.flush()
+            waiting = [instance for instance in waiting if not instance.ping()]
+            self._report()
+            time.sleep(_POLL_SECONDS)
+
+    def _fill(self, variant: Variant) -> None:
+        """Start what a variant lacks, end what it has too much."""
+        missing = variant.desired - len(variant.instances)
+        if missing > 0:
+            variant.instances += tuple(self._start(variant, missing))
+        elif missing < 0:
+            surplus = variant.instances[variant.desired :]
+            variant.instances = variant.instances[: variant.desired]
+            hosting.end(surplus, _DRAIN_SECONDS)
+
+    def _heal(self) -> None:
+        """Replace instances that died."""
+        for variant in self.fleet.values():
+            dead = [instance for instance in variant.instances if not instance.alive]
+            if dead:
+                variant.instances = tuple(instance for instance in variant.instances if instance.alive)
+                hosting.end(dead)
+                log.warning("endpoint %s: %d instance(s) of %s died", self.name, len(dead), variant.name)
+            if len(variant.instances) < variant.desired and not self._closing.is_set():
+                self._refill(variant)
+
+    def _refill(self, variant: Variant) -> None:
+        if time.monotonic() < self._heal_after:
+            return
+        try:
+            self._fill(variant)
+        except StartError as error:
+            self._heal_after = time.monotonic() + _HEAL_PAUSE_SECONDS
+            log.warning("endpoint %s: %s", self.name, error)
+
+    def _report(self) -> None:
+        """Hand on logs, and metrics now and then."""
+        due = time.monotonic() - self._measured > _METRICS_SECONDS
+        for variant in self.fleet.values():
+            for instance in variant.instances:
+                instance.flush()
+            if due:
+                dimensions = {"EndpointName": self.name, "VariantName": variant.name}
+                telemetry.put_metrics("AWS/SageMaker", dimensions, _metrics(variant))
+        if due:
+            self._measured = time.monotonic()
+
+
+def _metrics(variant: Variant) -> list[dict[str, Any]]:
+    """What SageMaker puts for a variant, of the requests answered since the last call."""
+    answered = [variant.answered.popleft() for _ in range(len(variant.answered))]
+    if not answered:
+        return []
+    counts = {
+        "Invocations": len(answered),
+        "InvocationsPerInstance": len(answered) / max(1, len(variant.instances)),
+        "Invocation4XXErrors": sum(400 <= status < 500 for _, status in answered),
+        "Invocation5XXErrors": sum(status >= 500 for _, status in answered),
+    }
+    microseconds = [1000 * milliseconds for milliseconds, _ in answered]
+    latency = {
+        "MetricName": "ModelLatency",
+        "Unit": "Microseconds",
+        "StatisticValues": {
+            "SampleCount": len(microseconds),
+            "Sum": sum(microseconds),
+            "Minimum": min(microseconds),
+            "Maximum": max(microseconds),
+        },
+    }
+    return [latency, *({"MetricName": name, "Value": n, "Unit": "Count"} for name, n in counts.items())]
+
+
+class Endpoints:
+    """The operations on endpoint configurations and endpoints.
+
+    Attributes:
+        is_scaled: whether (endpoint name, variant name) is a scalable target; set by who knows.
+        closing: set when the cloud ends, so that nothing is started or replaced any more.
+    """
+
+    def __init__(self, store: Store, models: Models, home: Path, code_root: Path) -> None:
+        self._store, self._models, self._home, self._code_root = store, models, home, code_root
+        self._artifacts: dict[tuple[str, float], Artifact] = {}
+        self.is_scaled: Callable[[str, str], bool] = lambda _endpoint, _variant: False
+        self.closing = threading.Event()
+
+    def table(self) -> dict[str, Operation]:
+        """The operations by name."""
+        return {
+            "CreateEndpointConfig": self.create_config,
+            "DescribeEndpointConfig": self.describe_config,
+            "ListEndpointConfigs": self.list_configs,
+            "DeleteEndpointConfig": self.delete_config,
+            "CreateEndpoint": self.create,
+            "DescribeEndpoint": self.describe,
+            "ListEndpoints": self.list,
+            "UpdateEndpoint": self.update,
+            "UpdateEndpointWeightsAndCapacities": self.resize,
+            "DeleteEndpoint": self.delete,
+        }
+
+    def create_config(self, request: Request) -> dict[str, Any]:
+        """Keep a configuration whose models exist."""
+        for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants"):
+            if request.get(unsupported):
+                raise invalid(f"The laptop cloud has no {unsupported}.")
+        if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+            raise invalid("The laptop cloud captures no data; leave DataCaptureConfig out.")
+        for variant in request["ProductionVariants"]:
+            if "ModelName" not in variant or "InitialInstanceCount" not in variant:
+                raise invalid(
+                    f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName and "
+                    "InitialInstanceCount; it has neither serverless variants nor inference components."
+                )
+            self._models.find(variant["ModelName"])
+        name = request["EndpointConfigName"]
+        arn = self._store.arn("endpoint-config", name)
+        members = {key: value for key, value in request.items() if key != "Tags"}
+        taken = invalid(f'Cannot create already existing endpoint configuration "{arn}".')
+        self._store.add(EndpointConfig(arn, name, members), taken)
+        return {"EndpointConfigArn": arn}
+
+    def describe_config(self, request: Request) -> dict[str, Any]:
+        """A configuration as it was created."""
+        config = self._config(request["EndpointConfigName"])
+        return {**config.request, "EndpointConfigArn": config.arn, "CreationTime": config.created}
+
+    def list_configs(self, request: Request) -> dict[str, Any]:
+        """Configurations, newest first unless asked otherwise."""
+        found, token = page(request, self._store.of(EndpointConfig))
+        summaries = [
+            {"EndpointConfigName": each.name, "EndpointConfigArn": each.arn, "CreationTime": each.created}
+            for each in found
+        ]
+        return {"EndpointConfigs": summaries, "NextToken": token}
+
+    def delete_config(self, request: Request) -> dict[str, Any]:
+        """Forget a configuration; endpoints made with it keep serving."""
+        self._store.remove(self._config(request["EndpointConfigName"]).arn)
+        return {}
+
+    def create(self, request: Request) -> dict[str, Any]:
+        """Start an endpoint."""
+        name = request["EndpointName"]
+        config = self._config(request["EndpointConfigName"])
+        arn = self._store.arn("endpoint", name)
+        endpoint = Endpoint(arn, name, self._home, self._code_root, self.closing)
+        variants = [self._variant(variant) for variant in config.variants]
+        self._store.add(endpoint, invalid(f'Cannot create already existing endpoint "{arn}".'))
+        endpoint.config_name, endpoint.deployment = config.name, request.get("DeploymentConfig")
+        endpoint.order(lambda: endpoint.deploy(config.name, variants))
+        ministack.spawn_thread(endpoint.run, name=f"endpoint-{name}")
+        return {"EndpointArn": arn}
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """An endpoint's state."""
+        return self.find(request["EndpointName"]).description()
+
+    def list(self, request: Request) -> dict[str, Any]:
+        """Endpoints, newest first unless asked otherwise."""
+        found, token = page(request, self._store.of(Endpoint))
+        return {"Endpoints": [endpoint.summary() for endpoint in found], "NextToken": token}
+
+    def update(self, request: Request) -> dict[str, Any]:
+        """Replace the fleet by one of another configuration, blue/green."""
+        endpoint = self.find(request["EndpointName"])
+        config = self._config(request["EndpointConfigName"])
+        variants = [self._variant(variant) for variant in config.variants]
+        if request.get("RetainAllVariantProperties"):
+            excluded = {
+                each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])
+            }
+            _retain(variants, endpoint.fleet, excluded)
+        types = {variant.name: variant.instance_type for variant in variants}
+        self._refuse_scaled(endpoint, lambda old: types.get(old.name) != old.instance_type)
+        endpoint.begin("Updating")
+        endpoint.pending = {
+            "EndpointConfigName": config.name,
+            "ProductionVariants": [
+                {"VariantName": each.name, "DesiredInstanceCount": each.desired} for each in variants
+            ],
+            "StartTime": now(),
+        }
+        if not request.get("RetainDeploymentConfig"):
+            endpoint.deployment = request.get("DeploymentConfig")
+        endpoint.order(lambda: endpoint.deploy(config.name, variants))
+        return {"EndpointArn": endpoint.arn}
+
+    def resize(self, request: Request) -> dict[str, Any]:
+        """Change weights and instance counts."""
+        endpoint = self.find(request["EndpointName"])
+        changes = {}
+        for each in request["DesiredWeightsAndCapacities"]:
+            if each["VariantName"] not in endpoint.fleet:
+                raise invalid(f'Could not find variant "{each["VariantName"]}" of endpoint "{endpoint.arn}".')
+            wanted = {"weight": each.get("DesiredWeight"), "desired": each.get("DesiredInstanceCount")}
+            changes[each["VariantName"]] = {key: value for key, value in wanted.items() if value is not None}
+        endpoint.begin("Updating")
+        endpoint.order(lambda: endpoint.resize(changes))
+        return {"EndpointArn": endpoint.arn}
+
+    def delete(self, request: Request) -> dict[str, Any]:
+        """End an endpoint; it is gone when its instances are."""
+        endpoint = self.find(request["EndpointName"])
+        self._refuse_scaled(endpoint, lambda _: True)
+        endpoint.begin("Deleting")
+        endpoint.order(lambda: endpoint.dismantle(lambda: self._store.remove(endpoint.arn)))
+        return {}
+
+    def find(self, name: str) -> Endpoint:
+        """Raises ApiError: no such endpoint in the caller's account and region."""
+        arn = self._store.arn("endpoint", name)
+        return self._store.get(arn, Endpoint, f'Could not find endpoint "{arn}".')
+
+    def _config(self, name: str) -> EndpointConfig:
+        arn = self._store.arn("endpoint-config", name)
+        return self._store.get(arn, EndpointConfig, f'Could not find endpoint configuration "{arn}".')
+
+    def _variant(self, specification: Mapping[str, Any]) -> Variant:
+        model = self._models.find(specification["ModelName"])
+        container = model.request["PrimaryContainer"]
+        return Variant(
+            name=specification["VariantName"],
+            image=container.get("Image", ""),
+            instance_type=specification.get("InstanceType", ""),
+            artifact=self._artifact(model),
+            environment=container.get("Environment", {}),
+            weight=specification.get("InitialVariantWeight", 1.0),
+            desired=specification["InitialInstanceCount"],
+            startup_seconds=specification.get(_STARTUP_MEMBER, _STARTUP_SECONDS),
+        )
+
+    def _artifact(self, model: Model) -> Artifact:
+        # By time as well: a model deleted and created again under its name may have other data.
+        key = (model.arn, model.created)
+        if key not in self._artifacts:
+            folder = self._home / "models" / f"{model.name}-{uuid.uuid4().hex[:8]}"
+            self._artifacts[key] = Artifact(self._models.artifact(model.request["PrimaryContainer"]), folder)
+        return self._artifacts[key]
+
+    def _refuse_scaled(self, endpoint: Endpoint, affected: Callable[[Variant], bool]) -> None:
+        variants = [
+            variant.name
+            for variant in endpoint.fleet.values()
+            if affected(variant) and self.is_scaled(endpoint.name, variant.name)
+        ]
+        if variants:
+            raise invalid(_MUST_BE_DEREGISTERED.format(variants=", ".join(variants)))
+
+
+def _retain(variants: Sequence[Variant], fleet: Mapping[str, Variant], excluded: set[str]) -> None:
+    """Carry counts and weights of the serving variants over to the new ones of the same names."""
+    for variant in variants:
+        old = fleet.get(variant.name)
+        if old and "DesiredInstanceCount" not in excluded:
+            variant.desired = old.desired
+        if old and "DesiredWeight" not in excluded:
+            variant.weight = old.weight

@@ -1,0 +1,138 @@
+"""One endpoint instance: a model server of ``serving/`` as a process of this machine."""
+
+import contextlib
+import http.client
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from local.cloud import processes, storage, telemetry
+from local.cloud.storage import S3Uri
+
+PING_TIMEOUT_SECONDS = 2.0
+
+
+class Artifact:
+    """A model's ``model.tar.gz`` as a folder; downloaded and unpacked once, when first needed."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def folder(self) -> Path:
+        """The folder that stands for ``/opt/ml/model``.
+
+        Raises:
+            StorageError: the object is gone.
+            tarfile.TarError: it is no archive, or reaches outside itself.
+        """
+        with self._lock:
+            if not self._folder.exists():
+                archive = self._folder.with_suffix(".tar.gz")
+                storage.download(S3Uri.parse(self.uri), archive)
+                with tarfile.open(archive) as tar:
+                    tar.extractall(self._folder, filter="data")
+                archive.unlink()
+        return self._folder
+
+
+class Instance:
+    """A model server and what the router knows of it.
+
+    Attributes:
+        port: on loopback.
+        in_flight: requests being answered; the router counts them on the event loop.
+        idle: the router's idle connections to it.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        variant: str,
+        model_folder: Path,
+        environment: Mapping[str, str],
+        home: Path,
+        code_root: Path,
+    ) -> None:
+        """Start the server; it is not ready yet.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self.id = f"i-{uuid.uuid4().hex[:17]}"
+        self.port = processes.free_port()
+        self.in_flight = 0
+        self.idle: list[Any] = []
+        folder = home / "endpoints" / endpoint / self.id
+        self._mark = processes.mark_of("endpoint", endpoint, self.id)
+        self._log = telemetry.LogStream(
+            f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/{self.id}", folder / "server.log"
+        )
+        command = [sys.executable, "-m", "serving", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        variables = processes.clean_environment(folder / "tmp") | dict(environment)
+        variables["PYTHONPATH"] = str(code_root)
+        self._process: subprocess.Popen[bytes] = processes.spawn(
+            [*command, "--model-dir", str(model_folder)], variables, self._mark, folder
+        )
+        assert self._process.stdout is not None
+        self._pump = telemetry.pump(self._process.stdout, self._log.write)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def last_line(self) -> str:
+        """The last line that the server wrote."""
+        return self._log.last_line
+
+    def ping(self) -> bool:
+        """Whether ``GET /ping`` answers 200."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PING_TIMEOUT_SECONDS)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def flush(self) -> None:
+        """Hand the log's pending lines on."""
+        self._log.flush()
+
+    def drain(self, seconds: float) -> None:
+        """Wait until no request is in flight, at most so long."""
+        deadline = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def terminate(self) -> None:
+        """Ask the server to end."""
+        processes.signal_group(self._process, signal.SIGTERM)
+
+    def close(self) -> None:
+        """Wait for the server's end, kill what is left after that, and finish its log."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        processes.kill_marked(self._mark)
+        self._process.wait()
+        self._pump.join(timeout=2)
+        self._log.close()
+
+
+def end(instances: Sequence[Instance], drain_seconds: float = 0.0) -> None:
+    """End servers together, each after the requests in flight, for which it waits so long at most."""
+    for instance in instances:
+        instance.drain(drain_seconds)
+        instance.terminate()
+    for instance in instances:
+        instance.close()

@@ -1,0 +1,204 @@
+"""InvokeEndpoint: a request to the ready instance with the fewest in flight, over kept connections."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import h11
+
+from local.cloud.api import ApiError, Response
+from local.cloud.endpoints import Endpoint, Endpoints, Variant
+from local.cloud.hosting import Instance
+
+MAX_BODY = 6_291_456  # bytes, botocore's InvokeEndpoint model
+TIMEOUT_SECONDS = 60.0
+_TIMED_OUT = b"Your invocation timed out while waiting for a response from container primary."
+_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_FORWARDED = ("content-type", "accept", _ATTRIBUTES, "x-amzn-sagemaker-inference-id")
+_READ_SIZE = 65_536
+
+Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
+
+
+class _Connection:
+    """A kept-alive connection to one instance."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._http = h11.Connection(h11.CLIENT)
+
+    async def exchange(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
+        """Send one POST /invocations; (status, headers, body) of the answer.
+
+        Raises:
+            ConnectionError: the server went away before it answered.
+        """
+        request = h11.Request(method="POST", target="/invocations", headers=headers)
+        self._writer.write((self._http.send(request) or b"") + (self._http.send(h11.Data(data=body)) or b""))
+        self._http.send(h11.EndOfMessage())
+        response: h11.Response | None = None
+        parts: list[bytes] = []
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._reader.read(_READ_SIZE)
+                if not data and response is None:
+                    raise ConnectionResetError("the instance closed the connection")
+                self._http.receive_data(data)
+            elif isinstance(event, h11.Response):
+                response = event
+            elif isinstance(event, h11.Data):
+                parts.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                break
+        assert response is not None
+        return response.status_code, {k.decode(): v.decode() for k, v in response.headers}, b"".join(parts)
+
+    def reusable(self) -> bool:
+        """Make ready for the next request, if both sides keep the connection."""
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            return True
+        self.close()
+        return False
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Router:
+    """Serves ``POST /endpoints/{name}/invocations``."""
+
+    def __init__(self, endpoints: Endpoints, account: Any) -> None:
+        """Args:
+        account: gives the caller's account id, for messages.
+        """
+        self._endpoints, self._account = endpoints, account
+
+    async def handle_request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Any
+    ) -> Response:
+        """MiniStack's signature of a service."""
+        parts = path.strip("/").split("/")
+        if method != "POST" or len(parts) != 3 or parts[0] != "endpoints" or parts[2] != "invocations":
+            return _error(404, "UnknownOperationException", f"SageMaker Runtime has no {method} {path}")
+        if len(body) > MAX_BODY:
+            return _error(
+                400,
+                "ValidationError",
+                "1 validation error detected: Value at 'body' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {MAX_BODY}",
+            )
+        name = unquote(parts[1])
+        try:
+            endpoint = self._endpoints.find(name)
+        except ApiError:
+            endpoint = None
+        if endpoint is None or not endpoint.fleet:
+            return _error(400, "ValidationError", f"Endpoint {name} of account {self._account()} not found.")
+        return await self._invoke(endpoint, headers, body)
+
+    async def _invoke(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Response:
+        variant = _choose_variant(endpoint, headers.get("x-amzn-sagemaker-target-variant"))
+        if variant is None:
+            return _error(400, "ValidationError", f"Endpoint {endpoint.name} has no such variant.")
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                status, answered, content = await _send(variant, headers, body)
+        except TimeoutError:
+            status, content = 0, _TIMED_OUT
+        except ConnectionError as error:
+            return _error(503, "ServiceUnavailable", f"Endpoint {endpoint.name}: {error}")
+        variant.answered.append((1000 * (time.perf_counter() - began), status or 504))
+        if status < 200 or status >= 400:
+            return _model_error(endpoint, status, content)
+        # Names in lower case: MiniStack would give "Content-Type" the JSON API's own type.
+        out = {
+            "content-type": answered.get("content-type", "application/octet-stream"),
+            "x-amzn-invoked-production-variant": variant.name,
+        }
+        if _ATTRIBUTES in answered:
+            out[_ATTRIBUTES] = answered[_ATTRIBUTES]
+        return 200, out, content
+
+
+def _choose_variant(endpoint: Endpoint, target: str | None) -> Variant | None:
+    if target:
+        return endpoint.fleet.get(target)
+    variants = list(endpoint.fleet.values())
+    if len(variants) == 1:
+        return variants[0]
+    weights = [variant.weight for variant in variants]
+    return random.choices(variants, weights)[0] if any(weights) else variants[0]
+
+
+async def _send(variant: Variant, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Send to the least busy instance; to another when that one is gone.
+
+    Raises:
+        ConnectionError: no instance answers.
+    """
+    forwarded = [(name, headers[name]) for name in _FORWARDED if name in headers]
+    request = [("host", "127.0.0.1"), ("content-length", str(len(body))), *forwarded]
+    tried: set[str] = set()
+    while True:
+        ready = [instance for instance in variant.instances if instance.id not in tried]
+        if not ready:
+            raise ConnectionError("no instance is ready")
+        instance = min(ready, key=lambda each: each.in_flight)
+        instance.in_flight += 1
+        try:
+            return await _send_to(instance, request, body)
+        except (ConnectionError, h11.RemoteProtocolError):
+            tried.add(instance.id)  # it died; the endpoint's thread replaces it
+        finally:
+            instance.in_flight -= 1
+
+
+async def _send_to(instance: Instance, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    while instance.idle:
+        try:
+            return await _exchange(instance, instance.idle.pop(), headers, body)
+        except (ConnectionError, h11.RemoteProtocolError):
+            continue  # the server had closed it for idleness
+    connection = _Connection(*await asyncio.open_connection("127.0.0.1", instance.port))
+    return await _exchange(instance, connection, headers, body)
+
+
+async def _exchange(
+    instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes
+) -> Answer:
+    try:
+        answer = await connection.exchange(headers, body)
+    except BaseException:
+        connection.close()
+        raise
+    if connection.reusable():
+        instance.idle.append(connection)
+    return answer
+
+
+def _error(status: int, code: str, message: str, **members: Any) -> Response:
+    document = {"message": message, "Message": message, **members}
+    headers = {"content-type": "application/json", "x-amzn-errortype": code}
+    return status, headers, json.dumps(document).encode()
+
+
+def _model_error(endpoint: Endpoint, status: int, content: bytes) -> Response:
+    original = content.decode("utf-8", "replace")
+    side = "client" if 400 <= status < 500 else "server"
+    return _error(
+        424,
+        "ModelError",
+        f'Received {side} error ({status}) from primary with message "{original}". See '
+        f"log group /aws/sagemaker/Endpoints/{endpoint.name} for more information.",
+        OriginalStatusCode=status,
+        OriginalMessage=original,
+        LogStreamArn=endpoint.arn.replace(":sagemaker:", ":logs:").rpartition(":")[0]
+        + f":log-group:/aws/sagemaker/Endpoints/{endpoint.name}",
+    )

@@ -1,0 +1,128 @@
+"""What processes write, into CloudWatch Logs and Metrics, in process, from worker threads only."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from local.cloud import ministack
+
+log = logging.getLogger("kennel.telemetry")
+
+MAX_LINE = 256 * 1024 - 26  # CloudWatch's limit of one event
+_MAX_BATCH = 5000
+
+
+class LogStream:
+    """Lines of one process: to a file at once, to CloudWatch Logs at each ``flush``.
+
+    Attributes:
+        last_line: the last line that was not blank, for failure reasons.
+    """
+
+    def __init__(self, group: str, stream: str, file: Path) -> None:
+        self._target = {"logGroupName": group, "logStreamName": stream}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file.open("a", encoding="utf-8")
+        self._pending: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.last_line = ""
+        _create("CreateLogGroup", {"logGroupName": group})
+        _create("CreateLogStream", self._target)
+
+    def write(self, line: str) -> None:
+        """Take one line, without its end."""
+        self._file.write(f"{line}\n")
+        self._file.flush()
+        if line.strip():
+            self.last_line = line.strip()
+            with self._lock:
+                self._pending.append({"timestamp": int(time.time() * 1000), "message": line[:MAX_LINE]})
+
+    def flush(self) -> None:
+        """Hand the pending lines to CloudWatch Logs."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        for start in range(0, len(pending), _MAX_BATCH):
+            batch = {**self._target, "logEvents": pending[start : start + _MAX_BATCH]}
+            _tell("logs", "Logs_20140328.PutLogEvents", batch)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self.flush()
+        self._file.close()
+
+
+def pump(pipe: IO[bytes], *takers: Callable[[str], None]) -> threading.Thread:
+    """Give each line of a pipe to every taker, on a thread of its own that ends with the pipe."""
+
+    def run() -> None:
+        with pipe:
+            for raw in pipe:
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                for take in takers:
+                    take(line)
+
+    return ministack.spawn_thread(run, name="log-pump")
+
+
+class MetricScanner:
+    """Applies a job's MetricDefinitions to its lines, as SageMaker does.
+
+    Attributes:
+        final: the last datum of each metric: ``{"MetricName":, "Value":, "Timestamp":}``.
+    """
+
+    def __init__(self, definitions: Sequence[Mapping[str, str]]) -> None:
+        """Raises re.error: a regex that Python cannot read."""
+        self._patterns = [(each["Name"], re.compile(each["Regex"])) for each in definitions]
+        self._pending: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.final: dict[str, dict[str, Any]] = {}
+
+    def scan(self, line: str) -> None:
+        """Find metrics in one line; the first group is the value."""
+        for name, pattern in self._patterns:
+            if (match := pattern.search(line)) is None or not match.groups():
+                continue
+            try:
+                value = float(match[1])
+            except ValueError:
+                continue  # the group matched no number: SageMaker drops it as well
+            datum = {"MetricName": name, "Value": value, "Timestamp": round(time.time(), 3)}
+            with self._lock:
+                self.final[name] = datum
+                self._pending.append(datum)
+
+    def take(self) -> list[dict[str, Any]]:
+        """The data found since the last call."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        return pending
+
+
+def put_metrics(namespace: str, dimensions: Mapping[str, str], data: Sequence[Mapping[str, Any]]) -> None:
+    """Put metric data, each under the same dimensions."""
+    if data:
+        pairs = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+        request = {"Namespace": namespace, "MetricData": [{**datum, "Dimensions": pairs} for datum in data]}
+        _tell("monitoring", "GraniteServiceVersion20100801.PutMetricData", request)
+
+
+def _create(operation: str, request: Mapping[str, Any]) -> None:
+    try:
+        ministack.call_json("logs", f"Logs_20140328.{operation}", request)
+    except ministack.CallError as error:
+        if "ResourceAlreadyExistsException" not in str(error):
+            log.warning("%s", error)
+
+
+def _tell(service: str, target: str, request: Mapping[str, Any]) -> None:
+    # Telemetry that cannot be delivered must not end a job.
+    try:
+        ministack.call_json(service, target, request)
+    except ministack.CallError as error:
+        log.warning("%s", error)

@@ -1,0 +1,274 @@
+"""Training jobs: several hosts, S3 channels, live metrics, checkpoints, the model's archive."""
+
+import os
+import re
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from local.cloud import ministack, processes, storage, telemetry
+from local.cloud.api import invalid
+from local.cloud.jobs import (
+    DEFAULT_MAX_RUNTIME,
+    Host,
+    Job,
+    JobError,
+    check_s3_input,
+    deliver,
+    run_together,
+    start_together,
+)
+from local.cloud.optml import CONTAINER_ROOT, resource_config, threads_per_instance
+from local.cloud.storage import S3Uri
+from local.cloud.store import now
+
+_METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
+_FLUSH_SECONDS = 0.25
+_CHECKPOINT_SECONDS = 2.0
+_MESSAGES = {
+    "Starting": "Starting the training job",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Stopping": "Stopping the training job",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+}
+
+
+class TrainingJob(Job):
+    """One training job; every host has its own ``opt/ml`` below the job's folder."""
+
+    KIND = "Training"
+    NOT_FOUND = "Requested resource not found."
+    IN_USE = (
+        "Training job names must be unique within an AWS account and region, and a training job with "
+        "this name already exists ({arn})"
+    )
+    LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+    def check(self) -> None:
+        algorithm, resources = self.request["AlgorithmSpecification"], self.request.get("ResourceConfig", {})
+        if not algorithm.get("ContainerEntrypoint"):
+            raise invalid(
+                "AlgorithmSpecification.ContainerEntrypoint is missing; the laptop cloud starts that command "
+                "and has no image whose own entry point it could run."
+            )
+        if algorithm["TrainingInputMode"] == "Pipe":
+            raise invalid("The laptop cloud has no TrainingInputMode Pipe; use File.")
+        if "InstanceCount" not in resources:
+            raise invalid("ResourceConfig.InstanceCount is missing; the laptop cloud has no instance groups.")
+        for channel in self._channels:
+            where = f"Channel {channel['ChannelName']}"
+            if "S3DataSource" not in channel["DataSource"]:
+                raise invalid(f"{where}: the laptop cloud delivers S3DataSource only.")
+            check_s3_input(channel["DataSource"]["S3DataSource"], where, "S3DataDistributionType")
+        self._check_times()
+        try:
+            self._metrics = telemetry.MetricScanner(algorithm.get("MetricDefinitions", []))
+        except re.error as error:
+            raise invalid(f"MetricDefinitions: {error}") from None
+        if not self._checkpoint_path.startswith(f"{CONTAINER_ROOT}/"):
+            raise invalid(f"CheckpointConfig.LocalPath: the laptop cloud has {CONTAINER_ROOT}/… only.")
+        self._secondary = "Starting"
+        self._transitions: list[dict[str, Any]] = []
+        self._uploaded: dict[Path, tuple[int, int]] = {}
+        self._num_instances: int = resources["InstanceCount"]
+        self._training_seconds: float | None = None
+        self._last_secondary = "Stopped"
+        self._flushed = self._synced = 0.0
+        self._enter("Starting")
+
+    def _check_times(self) -> None:
+        times = self.request.get("StoppingCondition", {})
+        wait = times.get("MaxWaitTimeInSeconds")
+        runtime = times.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+        if self.request.get("EnableManagedSpotTraining"):
+            if wait is None or wait < runtime:
+                raise invalid(
+                    "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+                    "MaxRuntimeInSeconds"
+                )
+        elif wait is not None:
+            raise invalid("MaxWaitTimeInSeconds above 0 is not allowed without EnableManagedSpotTraining")
+
+    def work(self) -> None:
+        hosts = self.hosts(self._num_instances)
+        self._enter("Downloading")
+        self._lay_out(hosts)
+        self._enter("Training")
+        self.started = now()
+        try:
+            failed = self._train(hosts)
+        except TimeoutError:
+            failed = None
+            self._last_secondary = "MaxRuntimeExceeded"
+            self.stop.set()
+        self._training_seconds = now() - self.started
+        if failed:
+            self._sync_checkpoints(hosts)
+            raise JobError(_failure_of(failed))
+        self._enter("Uploading")
+        self._upload(hosts)
+
+    def _lay_out(self, hosts: Sequence[Host]) -> None:
+        """Fill every host's tree: configuration, channels, checkpoints of an earlier run."""
+        first, *others = hosts
+        region, _ = ministack.scope()
+        for channel in self._channels:
+            folder = f"input/data/{channel['ChannelName']}"
+            deliver(channel["DataSource"]["S3DataSource"]["S3Uri"], first.tree.root / folder, region)
+            for host in others:
+                _link_tree(first.tree.root / folder, host.tree.root / folder)
+        names = [host.name for host in hosts]
+        instance_type = self.request["ResourceConfig"].get("InstanceType", "")
+        for host in hosts:
+            for folder in ("model", "output/data", "input/config"):
+                (host.tree.root / folder).mkdir(parents=True, exist_ok=True)
+            host.tree.write_json("input/config/hyperparameters.json", self.request.get("HyperParameters", {}))
+            host.tree.write_json(
+                "input/config/resourceconfig.json", resource_config(host.name, names, instance_type)
+            )
+            host.tree.write_json("input/config/inputdataconfig.json", self._input_data_config())
+            if self._checkpoints:
+                checkpoints = host.tree.path(self._checkpoint_path)
+                checkpoints.mkdir(parents=True, exist_ok=True)
+                storage.download_prefix(
+                    S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/"), checkpoints
+                )
+
+    def _input_data_config(self) -> dict[str, Any]:
+        mode = self.request["AlgorithmSpecification"]["TrainingInputMode"]
+        return {
+            channel["ChannelName"]: {
+                "TrainingInputMode": channel.get("InputMode", mode),
+                "S3DistributionType": "FullyReplicated",
+                "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+            }
+            for channel in self._channels
+        }
+
+    def _train(self, hosts: Sequence[Host]) -> Host | None:
+        shared = {
+            # Host names such as algo-1 resolve on SageMaker only.
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(processes.free_port()),
+            "OMP_NUM_THREADS": str(threads_per_instance(len(hosts))),
+            **self.request.get("Environment", {}),
+        }
+        start_together(hosts, self.request["AlgorithmSpecification"], shared, self._metrics.scan)
+        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+        return run_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
+
+    def _tick(self, hosts: Sequence[Host]) -> None:
+        clock = time.monotonic()
+        if self.stop.is_set() and self._secondary == "Training":
+            self._enter("Stopping")
+        if clock - self._flushed > _FLUSH_SECONDS:
+            self._flushed = clock
+            self._flush(hosts)
+        if clock - self._synced > _CHECKPOINT_SECONDS:
+            self._synced = clock
+            self._sync_checkpoints(hosts)
+
+    def _flush(self, hosts: Sequence[Host]) -> None:
+        for host in hosts:
+            host.flush()
+        telemetry.put_metrics(_METRIC_NAMESPACE, {"TrainingJobName": self.name}, self._metrics.take())
+
+    def _sync_checkpoints(self, hosts: Sequence[Host]) -> None:
+        """Upload every checkpoint file that is new or changed since the last time."""
+        if not self._checkpoints:
+            return
+        target = S3Uri.parse(self._checkpoints["S3Uri"])
+        for host in hosts:
+            folder = host.tree.path(self._checkpoint_path)
+            for file in storage.files_below(folder):
+                try:
+                    facts = file.stat()
+                    version = (facts.st_mtime_ns, facts.st_size)
+                    if self._uploaded.get(file) != version:
+                        storage.upload(file, target.child(file.relative_to(folder).as_posix()))
+                        self._uploaded[file] = version
+                except FileNotFoundError:
+                    continue  # the job renamed or removed it meanwhile
+
+    def _upload(self, hosts: Sequence[Host]) -> None:
+        self._flush(hosts)
+        self._sync_checkpoints(hosts)
+        target = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(f"{self.name}/output")
+        root = hosts[0].tree.root
+        for folder, archive in (("model", "model.tar.gz"), ("output/data", "output.tar.gz")):
+            if archive == "model.tar.gz" or any(storage.files_below(root / folder)):
+                file = self.folder / archive
+                _pack(root / folder, file)
+                storage.upload(file, target.child(archive))
+
+    def finish(self, status: str, reason: str | None = None) -> None:
+        self._enter(self._last_secondary if status == "Stopped" else status)
+        super().finish(status, reason)
+
+    def describe(self) -> dict[str, Any]:
+        seconds = None if self._training_seconds is None else max(1, round(self._training_seconds))
+        artifacts = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(
+            f"{self.name}/output/model.tar.gz"
+        )
+        return {
+            "SecondaryStatus": self._secondary,
+            "SecondaryStatusTransitions": [dict(each) for each in self._transitions],
+            "ModelArtifacts": {"S3ModelArtifacts": str(artifacts)},
+            "FinalMetricDataList": list(self._metrics.final.values()),
+            "TrainingTimeInSeconds": seconds,
+            "BillableTimeInSeconds": seconds,
+            "EnableNetworkIsolation": self.request.get("EnableNetworkIsolation", False),
+            "EnableInterContainerTrafficEncryption": self.request.get(
+                "EnableInterContainerTrafficEncryption", False
+            ),
+            "EnableManagedSpotTraining": self.request.get("EnableManagedSpotTraining", False),
+        }
+
+    def _enter(self, status: str) -> None:
+        moment = now()
+        if self._transitions:
+            self._transitions[-1].setdefault("EndTime", moment)
+        message = _MESSAGES[status]
+        self._transitions.append({"Status": status, "StartTime": moment, "StatusMessage": message})
+        self._secondary, self.modified = status, moment
+
+    @property
+    def _channels(self) -> list[dict[str, Any]]:
+        channels: list[dict[str, Any]] = self.request.get("InputDataConfig", [])
+        return channels
+
+    @property
+    def _checkpoints(self) -> dict[str, str]:
+        checkpoints: dict[str, str] = self.request.get("CheckpointConfig", {})
+        return checkpoints
+
+    @property
+    def _checkpoint_path(self) -> str:
+        return self._checkpoints.get("LocalPath", f"{CONTAINER_ROOT}/checkpoints")
+
+
+def _failure_of(host: Host) -> str:
+    code = host.exit_code or 0
+    code = 128 - code if code < 0 else code  # as a shell and a container report a signal
+    return f"AlgorithmError: {host.tree.read_text('output/failure')[:990]}, exit code: {code}"
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Give another host the same files without a second copy on disk."""
+    for file in storage.files_below(source):
+        link = target / file.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, link)
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, arcname=path.name)

@@ -1,0 +1,215 @@
+"""Following an execution live: states with their times, and what the jobs say while they work."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local.home import ROOT
+from local.laptop import Laptop
+
+_POLL_SECONDS = 0.3
+_QUIET_SECONDS = 5.0  # without a terminal, a line of progress at most this often
+_JOB_LOGS = {"Train": "/aws/sagemaker/TrainingJobs", "Evaluate": "/aws/sagemaker/ProcessingJobs"}
+_DEFINITION: dict[str, Any] = json.loads((ROOT / "statemachine" / "pipeline.asl.json").read_text())["States"]
+_PROGRESS = re.compile(
+    r"^(?P<what>[a-z ]+?) (?P<done>\d+)/(?P<all>\d+) photos_per_s=(?P<rate>[\d.]+) eta_s=(?P<eta>[\d.]+)"
+)
+_EPOCH = re.compile(r"^epoch=")
+
+
+@dataclass
+class Visit:
+    """One stay in one state; times in seconds since the epoch."""
+
+    name: str
+    entered: float
+    left: float | None = None
+    output: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the stay took (so far)."""
+        return (self.left or time.time()) - self.entered
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended.
+
+    status: Step Functions' own word, SUCCEEDED, FAILED, ABORTED or TIMED_OUT.
+    states: seconds in each state in the order of first entry, loops added up.
+    """
+
+    status: str
+    output: dict[str, Any]
+    error: str
+    cause: str
+    states: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Screen:
+    """Lines on a terminal, the last of which may be rewritten; plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._open = False
+        self._spoke = 0.0
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        print(f"\r\033[K{text}" if self._open else text, flush=True)
+        self._open = False
+
+    def passing(self, text: str) -> None:
+        """A line that the next one replaces."""
+        if self._live:
+            print(f"\r\033[K{text[:110]}", end="", flush=True)
+            self._open = True
+        elif time.monotonic() - self._spoke >= _QUIET_SECONDS:
+            print(text, flush=True)
+            self._spoke = time.monotonic()
+
+
+def follow(laptop: Laptop, execution_arn: str) -> Outcome:
+    """Print the execution's progress until it ends."""
+    states = laptop.client("stepfunctions")
+    screen, logs, shown = Screen(), _JobLogs(laptop), 0
+    while True:
+        ended = states.describe_execution(executionArn=execution_arn)
+        visits = list(_visits(states, execution_arn))
+        # A visit that is over never changes, so each is told once, in order.
+        while shown < len(visits) and visits[shown].left is not None:
+            for line in logs.new_lines(visits[shown].name, visits[shown]):
+                _tell(screen, line)
+            _tell_visit(screen, visits, shown)
+            shown += 1
+        if shown < len(visits):
+            for line in logs.new_lines(visits[shown].name, visits[shown]):
+                _tell(screen, line)
+            if _is_told(visits[shown].name):
+                screen.passing(f"  {visits[shown].name:<24}{visits[shown].seconds:6.1f} s …")
+        if ended["status"] != "RUNNING":
+            return Outcome(
+                ended["status"],
+                json.loads(ended.get("output") or "{}"),
+                ended.get("error", ""),
+                ended.get("cause", ""),
+                _added_up(visits),
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _visits(states: Any, execution_arn: str) -> Iterator[Visit]:
+    pages = states.get_paginator("get_execution_history").paginate(executionArn=execution_arn)
+    current: Visit | None = None
+    for event in (event for page in pages for event in page["events"]):
+        if details := event.get("stateEnteredEventDetails"):
+            if current and current.left is None:  # a state that was left by a caught failure
+                current.left = _seconds(event["timestamp"])
+                yield current
+            current = Visit(details["name"], _seconds(event["timestamp"]))
+        elif (details := event.get("stateExitedEventDetails")) and current and details["name"] == current.name:
+            current.left = _seconds(event["timestamp"])
+            current.output = json.loads(details.get("output") or "null")
+            yield current
+            current = None
+    if current:
+        yield current
+
+
+def _seconds(stamp: datetime) -> float:
+    return stamp.timestamp()
+
+
+def _is_told(name: str) -> bool:
+    """Tasks are worth a line; choices, passes and each turn of a waiting loop are not."""
+    return _DEFINITION[name]["Type"] == "Task" and not name.startswith("Describe")
+
+
+def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
+    visit = visits[index]
+    if _is_told(visit.name):
+        screen.line(f"  {visit.name:<24}{visit.seconds:6.1f} s  {_summary(visit)}".rstrip())
+    elif visit.name.startswith("Check") and not _loops(visits, index):
+        waited = sum(v.seconds for v in visits[: index + 1] if v.name == f"Await{visit.name.removeprefix('Check')}")
+        if waited:
+            screen.line(f"  {'  in service after':<24}{waited:6.1f} s")
+
+
+def _loops(visits: list[Visit], index: int) -> bool:
+    return index + 1 >= len(visits) or visits[index + 1].name.startswith("Await")
+
+
+def _summary(visit: Visit) -> str:
+    """What a state's document says, in a few words."""
+    output = visit.output if isinstance(visit.output, dict) else {}
+    if visit.name == "Plan" and "dataset" in output:
+        found, quote = output["dataset"], output["quote"]
+        counts = " / ".join(f"{found['counts'][split]:,}" for split in ("train", "valid", "test"))
+        price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
+        return (
+            f"{found['num_classes']} breeds, {counts} photos; {output['training']['instance_count']} instances{price}"
+        )
+    if visit.name == "Gate" and "reason" in output:
+        return f"{output['decision']}: {output['reason']}"
+    if visit.name == "Smoke" and "num_photos" in output:
+        return f"{output['num_photos']} known photos answered as known, {output['latency_ms']:.1f} ms each"
+    return ""
+
+
+def _tell(screen: Screen, line: str) -> None:
+    if match := _PROGRESS.match(line):
+        done, rate, eta = f"{match['done']}/{match['all']}", float(match["rate"]), float(match["eta"])
+        screen.passing(f"      {match['what']} {done}   {rate:,.0f} photos/s   {eta:.0f} s left")
+    elif _EPOCH.match(line):
+        said = dict(part.split("=", 1) for part in line.split() if "=" in part)
+        screen.line(
+            f"      epoch {said['epoch']:>6}   loss {float(said['train_loss']):.4f}   "
+            f"valid top-1 {float(said['valid_top1']):6.1%}   {float(said['photos_per_s']):8,.0f} photos/s   "
+            f"{float(said['eta_s']):.0f} s left"
+        )
+    else:
+        screen.line(f"      {line}")
+
+
+class _JobLogs:
+    """The lines of the first instance's log of the job at work, each handed out once."""
+
+    def __init__(self, laptop: Laptop) -> None:
+        self._logs = laptop.client("logs")
+        self._seen: dict[str, int] = {}
+
+    def new_lines(self, state: str, visit: Visit) -> list[str]:
+        """Lines said since the last call, if the state runs a job."""
+        group = _JOB_LOGS.get(state)
+        if group is None:
+            return []
+        try:
+            streams = self._logs.describe_log_streams(logGroupName=group)["logStreams"]
+        except self._logs.exceptions.ResourceNotFoundException:
+            return []
+        lines = []
+        for stream in streams:
+            name = stream["logStreamName"]
+            if "/algo-1" not in name or stream.get("creationTime", 0) / 1000 < visit.entered - 1:
+                continue
+            pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNames=[name])
+            said = [event["message"].rstrip() for page in pages for event in page["events"]]
+            lines += said[self._seen.get(name, 0) :]
+            self._seen[name] = len(said)
+        return [line for line in lines if line]
+
+
+def _added_up(visits: list[Visit]) -> list[dict[str, Any]]:
+    seconds: dict[str, float] = {}
+    for visit in visits:
+        seconds[visit.name] = seconds.get(visit.name, 0.0) + visit.seconds
+    return [{"name": name, "seconds": round(spent, 2)} for name, spent in seconds.items()]
+
+

@@ -1,0 +1,22 @@
+"""Where the laptop keeps things: the project's root and its ``.kennel`` folder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / ".kennel"
+LAST_RUN = HOME / "last-run.json"
+
+
+class LocalError(RuntimeError):
+    """Something a user can mend; the message is the sentence that they read."""
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=2) + "\n")
+    os.replace(temporary, path)

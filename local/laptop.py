@@ -1,0 +1,151 @@
+"""Starting, finding and stopping the laptop cloud, and talking to it as one talks to AWS."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local.home import HOME, ROOT, LocalError, write_json
+
+REGION = "us-east-1"
+DEFAULT_PORT = 4566
+_STATE = HOME / "cloud.json"
+_LOG = HOME / "cloud.log"
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A laptop cloud that is up. ``started`` tells whether this very program started it."""
+
+    port: int
+    pid: int
+    started: bool
+
+    @property
+    def url(self) -> str:
+        """What AWS_ENDPOINT_URL has to be."""
+        return f"http://localhost:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with AWS's variables pointing at the laptop and nowhere else."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        return clean | {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the laptop cloud; the account's own settings play no part."""
+        make: Any = boto3.client  # its stubs want the service as a literal
+        return make(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 2}),
+        )
+
+
+def find() -> Laptop | None:
+    """The laptop cloud that this project has running, if any."""
+    try:
+        state = json.loads(_STATE.read_text())
+        pid, port = int(state["pid"]), int(state["port"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return Laptop(port, pid, started=False) if _is_ours(pid) else None
+
+
+def start(port: int) -> Laptop:
+    """The running laptop cloud, started on ``port`` if there is none.
+
+    Raises:
+        LocalError: the port is taken, or the cloud did not come up.
+    """
+    if running := find():
+        return running
+    if _port_is_taken(port):
+        raise LocalError(
+            f"port {port} is in use by another program; stop that, or choose another port: make run PORT={port + 1}"
+        )
+    HOME.mkdir(exist_ok=True)
+    with _LOG.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(HOME / "cloud")],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the run; the cloud is stopped by make down
+        )
+    write_json(_STATE, {"pid": process.pid, "port": port})
+    deadline = time.monotonic() + _START_SECONDS
+    while not _is_ready(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop()
+            raise LocalError(f"the laptop cloud did not start; its last words in {_LOG}:\n{_tail(_LOG)}")
+        time.sleep(0.05)
+    return Laptop(port, process.pid, started=True)
+
+
+def stop() -> bool:
+    """End the laptop cloud and everything it started; returns whether there was one."""
+    running = find()
+    if running:
+        os.kill(running.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _is_ours(running.pid) and time.monotonic() < deadline:
+            with suppress(ChildProcessError):  # reap it when it is our own child
+                os.waitpid(running.pid, os.WNOHANG)
+            time.sleep(0.05)
+        if _is_ours(running.pid):
+            os.kill(running.pid, signal.SIGKILL)
+    _STATE.unlink(missing_ok=True)
+    return running is not None
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether the process lives and is our cloud, not a stranger that got its number later."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return "local.cloud" in listed and not listed.startswith("Z")
+
+
+def _port_is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _tail(path: Path, lines: int = 10) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

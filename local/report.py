@@ -1,0 +1,68 @@
+"""After a run: the verdict in words, a picture of predictions, and ``.kennel/last-run.json``."""
+
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dataset import breed_name
+from local.api import CONTENT_TYPES, Api
+from local.data import Data
+from local.home import HOME
+from local.laptop import Laptop
+
+PREDICTIONS = HOME / "predictions.png"
+_TILE, _CAPTION, _COLUMNS, _PHOTOS = 240, 58, 4, 8
+
+
+def evaluation(laptop: Laptop, report_uri: str) -> dict[str, Any]:
+    """The evaluation job's document."""
+    document: dict[str, Any] = json.loads(_object(laptop, f"{report_uri}/evaluation.json"))
+    return document
+
+
+def save_confusion(laptop: Laptop, report_uri: str) -> Path:
+    """Bring the confusion picture home."""
+    path = HOME / "confusion.png"
+    path.write_bytes(_object(laptop, f"{report_uri}/confusion.png"))
+    return path
+
+
+def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:
+    """Two lines: the breeds it knows best and those it mistakes most."""
+    ranked = sorted(scores["per_breed"], key=lambda item: (-item["recall"], item["breed"]))
+    best = ", ".join(f"{item['breed']} {item['recall']:.0%}" for item in ranked[:count])
+    worst = ", ".join(f"{item['breed']} {item['recall']:.0%}" for item in ranked[::-1][:count])
+    return f"best   {best}\nworst  {worst}"
+
+
+def draw_predictions(api: Api, data: Data, seed: str) -> Path:
+    """Ask the API for a few test photos and draw what it says under each; right in green, wrong in red."""
+    photos = list(data.listing.of("test"))
+    chosen = random.Random(seed).sample(photos, min(_PHOTOS, len(photos)))
+    rows = -(-len(chosen) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * _TILE, rows * (_TILE + _CAPTION)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for index, photo in enumerate(chosen):
+        body = data.source.read(photo)
+        said = api.classify(body, CONTENT_TYPES[Path(photo.path).suffix.lower()]).document
+        x, y = index % _COLUMNS * _TILE, index // _COLUMNS * (_TILE + _CAPTION)
+        picture = Image.open(io.BytesIO(body)).convert("RGB")
+        picture.thumbnail((_TILE - 10, _TILE - 10))
+        sheet.paste(picture, (x + (_TILE - picture.width) // 2, y + (_TILE - picture.height) // 2))
+        truth, breed = breed_name(photo.label), said.get("breed", said.get("detail", "no answer"))
+        colour = "#1a7f37" if breed == truth else "#b42318"
+        draw.text((x + 8, y + _TILE), f"{breed} {said.get('probability', 0):.0%}"[:30], fill=colour, font=font)
+        if breed != truth:
+            draw.text((x + 8, y + _TILE + 20), f"is {truth}"[:30], fill="#555555", font=font)
+    sheet.save(PREDICTIONS)
+    return PREDICTIONS
+
+
+def _object(laptop: Laptop, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    body: bytes = laptop.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body

@@ -1,0 +1,193 @@
+"""The main job: from a folder of photos to an endpoint that answers, on this machine."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import data, laptop, report, stack
+from local.api import Api
+from local.follow import Outcome, follow
+from local.home import LAST_RUN, LocalError, write_json
+from local.laptop import Laptop
+from local.stack import Stack
+
+PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130
+_CLEANING_SECONDS = 60
+
+
+def up(port: int) -> tuple[Laptop, Stack]:
+    """Start the laptop cloud if need be, and build and deploy the stack.
+
+    Raises:
+        LocalError: with the sentence to read.
+    """
+    with _step("sam build, laptop cloud"):
+        build = stack.build()  # both take seconds; side by side they take the longer one's
+        try:
+            cloud = laptop.start(port)
+        except BaseException:
+            build.kill()
+            build.wait()
+            raise
+        stack.finish(build)
+    with _step("sam deploy"):
+        stack.finish(stack.deploy(cloud))
+    return cloud, stack.describe(cloud)
+
+
+def run(data_path: str | None, event_path: str | None, port: int) -> int:
+    """One whole run; returns the exit code."""
+    started = time.monotonic()
+    event = _read_event(event_path)
+    had_cloud = laptop.find() is not None
+    execution_arn = ""
+    cloud: Laptop | None = None
+    try:
+        photos = data.prepare(Path(data_path) if data_path else data.sketches())
+        _announce(photos, data_path)
+        cloud, deployed = up(port)
+        with _step("upload"):
+            data.upload(cloud, deployed.bucket, photos)
+        execution_arn = _start(cloud, deployed, {"dataset": photos.key} | event)
+        outcome = follow(cloud, execution_arn)
+        return _finish(cloud, deployed, photos, outcome, started)
+    except KeyboardInterrupt:
+        _abandon(cloud, execution_arn, had_cloud)
+        write_json(LAST_RUN, {"status": "stopped", "seconds": round(time.monotonic() - started, 1)})
+        return STOPPED
+
+
+def _read_event(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        event = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise LocalError(f"event {path}: {error.strerror}; events/ has samples") from error
+    except ValueError as error:
+        raise LocalError(f"event {path}: not JSON ({error})") from error
+    if not isinstance(event, dict):
+        raise LocalError(f"event {path}: must hold a JSON object such as {{}}")
+    return event
+
+
+def _announce(photos: data.Data, data_path: str | None) -> None:
+    counts = photos.listing.counts()
+    print(
+        f"{data_path or 'Sketchbook'}: {len(photos.listing.classes)} breeds, "
+        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
+        + (f"; {len(photos.listing.ignored)} files that are no photos are left out" if photos.listing.ignored else ""),
+        flush=True,
+    )
+
+
+def _start(cloud: Laptop, deployed: Stack, request: dict[str, Any]) -> str:
+    execution = cloud.client("stepfunctions").start_execution(
+        stateMachineArn=deployed.pipeline_arn,
+        name=time.strftime("%Y%m%d-%H%M%S"),
+        input=json.dumps(request),
+    )
+    arn: str = execution["executionArn"]
+    print(f"\nExecution {arn.rsplit(':', 1)[1]} of {deployed.pipeline_arn.rsplit(':', 1)[1]}", flush=True)
+    return arn
+
+
+def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome, started: float) -> int:
+    record: dict[str, Any] = {
+        "status": "failed",
+        "seconds": 0.0,
+        "states": outcome.states,
+        "verdict": None,
+        "evaluation": None,
+        "endpoint": None,
+        "api": {"url": deployed.api_url, "key": deployed.api_key},
+    }
+    code = FAILED
+    if outcome.status == "SUCCEEDED":
+        code = _tell_result(cloud, deployed, photos, outcome.output, record)
+    else:
+        record["error"] = {"name": outcome.error, "cause": outcome.cause}
+        print(f"\nFAILED  {outcome.error}: {outcome.cause}")
+    record["seconds"] = round(time.monotonic() - started, 1)
+    write_json(LAST_RUN, record)
+    print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {_short(LAST_RUN)}")
+    if code != FAILED:
+        print("stop everything: make down")
+    return code
+
+
+def _tell_result(
+    cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], record: dict[str, Any]
+) -> int:
+    report_uri = output["run"]["evaluation"]["report_uri"]
+    evaluation = report.evaluation(cloud, report_uri)
+    scores = evaluation["challenger"]
+    record |= {
+        "status": output["status"],
+        "verdict": output["verdict"],
+        "evaluation": {side: _marks(evaluation[side]) for side in ("challenger", "champion")},
+        "endpoint": output["endpoint"],
+    }
+    print(f"\n{output['status'].upper()}  {output['verdict']['reason']}")
+    print(f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, {scores['latency_ms']:.1f} ms a photo")
+    print(report.best_and_worst(scores))
+    print(f"who is taken for whom: {_short(report.save_confusion(cloud, report_uri))}")
+    if output["status"] != "promoted":
+        return REFUSED
+    picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
+    print(f"a few predictions:     {_short(picture)}")
+    print("\nAsk it yourself:")
+    print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
+    print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
+    return PROMOTED
+
+
+def _marks(scores: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {key: scores[key] for key in ("top1", "top5", "latency_ms")} if scores else None
+
+
+def _abandon(cloud: Laptop | None, execution_arn: str, had_cloud: bool) -> None:
+    """After Ctrl-C: leave the machine as the run found it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; cleaning up takes seconds
+    print("\nstopping …", flush=True)
+    if not had_cloud:
+        laptop.stop()
+        print("stopped; the laptop cloud that this run had started is down, nothing is left running")
+        return
+    if cloud and execution_arn:
+        with suppress(ClientError, BotoCoreError):
+            cloud.client("stepfunctions").stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
+            _await_cleaning(cloud, execution_arn)
+    print("stopped; what served before still serves (make down stops that too)")
+
+
+def _await_cleaning(cloud: Laptop, execution_arn: str) -> None:
+    """The stack's own rule starts teardown for an aborted run; wait until it has let go of the lock."""
+    lock = f"/{stack.STACK}/lock"
+    deadline = time.monotonic() + _CLEANING_SECONDS
+    ssm = cloud.client("ssm")
+    while time.monotonic() < deadline:
+        try:
+            if ssm.get_parameter(Name=lock)["Parameter"]["Value"] != execution_arn:
+                return
+        except ssm.exceptions.ParameterNotFound:
+            return
+        time.sleep(0.3)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    print(f"  {name:<24}{time.monotonic() - started:6.1f} s", flush=True)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)

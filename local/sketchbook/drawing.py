@@ -1,0 +1,68 @@
+"""One drawing: a dog in a place, framed as a photographer would."""
+
+from random import Random
+
+from PIL import Image
+
+from local.sketchbook import scene
+from local.sketchbook.anatomy import Dog, dog
+from local.sketchbook.breeds import BREEDS
+from local.sketchbook.geometry import bounds
+from local.sketchbook.painter import Frame, Painter
+from local.sketchbook.pose import any_pose
+
+_OVERSAMPLING = 2  # drawn twice as large and scaled down, which smooths every edge
+_CLOSE_UPS = 0.12  # share of pictures that show the head and the chest only
+
+
+def draw(breed: str, seed: int, size: int = 256) -> Image.Image:
+    """Draw one dog; the same arguments give the same picture.
+
+    Args:
+        breed: a name in `BREEDS`.
+        seed: any integer; another seed is another pose, place and light.
+        size: side of the square picture, pixels.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: no such breed.
+    """
+    if breed not in BREEDS:
+        raise ValueError(f"sketchbook: no breed '{breed}'; it has {', '.join(BREEDS)}")
+    rng = Random(f"{breed} {seed}")
+    side = size * _OVERSAMPLING
+    picture = scene.background(rng, size).resize((side, side), Image.Resampling.NEAREST)
+    subject = dog(BREEDS[breed], any_pose(rng), rng)
+    frame = _framing(subject, side, rng)
+    scene.shadow(picture, _footprint(subject, frame))
+    painter = Painter(picture, frame, rng)
+    for part in (*subject.body, *subject.head):
+        painter.paint(part)
+    return scene.light(picture.reduce(_OVERSAMPLING), rng)
+
+
+def _framing(subject: Dog, side: int, rng: Random) -> Frame:
+    """Fit the whole dog, or only its head in a close-up, to a share of the picture."""
+    close_up = rng.random() < _CLOSE_UPS
+    parts = subject.head if close_up else [*subject.body, *subject.head]
+    left, bottom, right, top = bounds([outline for part in parts for outline in part.shape])
+    share = rng.uniform(0.50, 0.64) if close_up else rng.uniform(0.74, 0.95)
+    unit = share * side / max(right - left, top - bottom)
+    free = side - unit * (top - bottom)
+    scale = unit if rng.random() < 0.5 else -unit
+    middle = (0.5 + rng.uniform(-0.5, 0.5) * (1 - share)) * side
+    x = middle - scale * (left + right) / 2
+    if close_up:
+        ground = rng.uniform(0.2, 0.6) * free + unit * top
+    else:
+        ground = max(0.74 * side, 0.98 * side - rng.uniform(0.0, 0.5) * free)
+    return Frame(scale, x, ground)
+
+
+def _footprint(subject: Dog, frame: Frame) -> tuple[float, float, float, float]:
+    """Where the dog's shadow falls: left, top, right, bottom in pixels."""
+    left, _, right, _ = bounds([outline for part in subject.body for outline in part.shape])
+    low, high = sorted(frame.x + frame.scale * edge for edge in (left, right))
+    return low, frame.ground - 0.12 * frame.unit, high, frame.ground + 0.10 * frame.unit

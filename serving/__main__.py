@@ -1,0 +1,69 @@
+"""``python -m serving [serve] --model-dir FOLDER [--host HOST] [--port PORT]``: start the model server.
+
+SageMaker starts the container as ``IMAGE serve`` with the model at ``/opt/ml/model``.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+import time
+
+import uvicorn
+
+from serving.artifact import ArtifactError, load_artifact
+from serving.model import Model
+from serving.server import JsonLines, log, make_app
+
+_DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM
+
+
+def main() -> int:
+    """Load the model, let it answer its golden photos, then serve until SIGTERM."""
+    started = time.perf_counter()
+    options = _options()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn drains on both and then raises the signal again, for which this is the answer.
+        signal.signal(number, lambda *_: sys.exit(0))
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log.setLevel(logging.INFO)
+    try:
+        model = Model(load_artifact(options.model_dir))
+        model.check_golden()
+    except ArtifactError as error:
+        print(error, file=sys.stderr)
+        return 1
+    card = model.artifact.card
+    facts = {
+        "model_version": card.version,
+        "classes": card.classes,
+        "precision": model.precision,
+        "threads": model.num_threads,
+        "load_seconds": round(time.perf_counter() - started, 3),
+    }
+    log.info("ready", extra={"facts": facts})
+    uvicorn.run(
+        make_app(model),
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve an image classifier over HTTP.")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker passes")
+    parser.add_argument("--model-dir", default="/opt/ml/model", help="folder of a served artifact")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on; 127.0.0.1 on a laptop")
+    parser.add_argument("--port", type=int, default=8080)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""From the training artifact's ``model.pt2`` to the OpenVINO network that is served.
+
+The only module of ``serving`` that imports torch. Normalization becomes part of the network, which
+then takes uint8 pixels ``[1, S, S, 3]`` as they were decoded; weights are stored as fp16.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+from openvino.preprocess import PrePostProcessor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from serving.model import softmax
+from serving.preprocess import Preprocess
+
+# torch only traces and answers a few photos here; its threads would fight with OpenVINO's for the cores.
+torch.set_num_threads(1)
+
+
+class ExportError(ValueError):
+    """``model.pt2`` cannot be exported; the message says why."""
+
+
+def load_program(path: Path) -> torch.export.ExportedProgram:
+    """Load ``model.pt2``.
+
+    Raises:
+        ExportError: not a program that torch.export saved.
+    """
+    try:
+        return torch.export.load(path)
+    except Exception as error:  # torch raises RuntimeError, KeyError, zipfile's and pickle's errors, ...
+        raise ExportError(f"{path.name}: not a program of torch.export ({error})") from error
+
+
+def export(program: torch.export.ExportedProgram, spec: Preprocess) -> tuple[bytes, bytes]:
+    """Convert a program that takes normalized float32 ``[B, 3, S, S]``.
+
+    Returns:
+        the OpenVINO IR, ``model.xml`` and ``model.bin``: uint8 RGB ``[1, S, S, 3]`` to
+        logits ``[1, C]`` and P(dog) ``[1]``.
+
+    Raises:
+        ExportError: OpenVINO does not know an operation of the network.
+    """
+    example = torch.zeros(1, 3, spec.image_size, spec.image_size)
+    try:
+        # OpenVINO would decompose the program's operations by exporting it again, twice, for any batch
+        # size. One trace with the one shape that is served gives the same network in a fifth of the time.
+        with torch.no_grad():
+            traced = make_fx(program.module(check_guards=False))(example)
+            network = ov.convert_model(TorchFXPythonDecoder(traced, dynamic_shapes=False))
+    except Exception as error:  # torch's tracer and OpenVINO's front end raise many unrelated types
+        raise ExportError(f"OpenVINO cannot convert the model ({error})") from error
+    network = _take_pixels(network, spec)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        ov.save_model(network, path, compress_to_fp16=True)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _take_pixels(network: ov.Model, spec: Preprocess) -> ov.Model:
+    steps = PrePostProcessor(network)
+    image = steps.input(0)
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    image.model().set_layout(ov.Layout("NCHW"))
+    image.preprocess().convert_element_type(ov.Type.f32)
+    image.preprocess().mean([255 * m for m in spec.mean]).scale([255 * s for s in spec.std])
+    return steps.build()
+
+
+def program_probabilities(
+    program: torch.export.ExportedProgram, images: Sequence[np.ndarray], spec: Preprocess
+) -> np.ndarray:
+    """What the trained program itself answers, to compare the export with.
+
+    Args:
+        images: uint8 RGB ``[S, S, 3]`` each.
+
+    Returns:
+        probabilities ``[N, C]``, not calibrated.
+    """
+    mean, std = (np.asarray(values, dtype=np.float32) for values in (spec.mean, spec.std))
+    batch = (np.stack(images).astype(np.float32) / 255 - mean) / std
+    with torch.inference_mode():
+        logits, _ = program.module()(torch.from_numpy(batch.transpose(0, 3, 1, 2).copy()))
+    return softmax(logits.numpy())

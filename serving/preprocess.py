@@ -1,0 +1,150 @@
+"""From an uploaded photo's bytes to the pixels that the network takes.
+
+``preprocess.json`` in the artifact is the specification; training writes it and has its own code for
+it. Normalization is part of the network (see ``serving.export``), so here a photo is only decoded
+and resized. Pillow's resize is the reference: another library's differs by whole grey levels.
+JPEG's scaled decoding (``draft``) would be faster for large photos, but it changes the pixels.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 50_000_000
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_RESIZES = ("squash", "shortest_side")
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Pillow would warn at 89 and raise at 179 megapixels; ours is the lower limit and the better sentence.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be answered; the message is one sentence for the person who sent it.
+
+    code: name for programs, part of the answer.
+    status: HTTP status of the answer.
+    """
+
+    code = "UnreadableImage"
+    status = 400
+
+
+class PhotoTooLargeError(PhotoError):
+    """More bytes or pixels than a request may have."""
+
+    code = "ImageTooLarge"
+    status = 413
+
+
+class UnsupportedPhotoError(PhotoError):
+    """Neither JPEG nor PNG nor WebP."""
+
+    code = "UnsupportedImage"
+    status = 415
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The specification in ``preprocess.json``.
+
+    image_size: side of the square input, pixels.
+    resize: ``squash`` to ``resize_to`` x ``resize_to`` whatever the aspect ratio, or bring the
+        ``shortest_side`` to ``resize_to``; the central ``image_size`` square is then cut out.
+    resize_to: pixels.
+    interpolation: ``bilinear`` or ``bicubic``, as Pillow does them.
+    mean, std: per channel, of values in [0, 1]: input = (value - mean) / std.
+    color: ``RGB``.
+    exif_orientation: turn the photo as its EXIF tag says before anything else.
+    """
+
+    image_size: int
+    resize: str
+    resize_to: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    color: str
+    exif_orientation: bool
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Preprocess":
+        """Read the specification.
+
+        Raises:
+            ValueError: a field missing or unknown, or a value that this server cannot follow.
+        """
+        known = set(cls.__dataclass_fields__)
+        if set(document) != known:
+            raise ValueError(f"preprocess.json: fields {sorted(set(document) ^ known)} missing or unknown")
+        spec = cls(**{**document, "mean": tuple(document["mean"]), "std": tuple(document["std"])})
+        if spec.resize not in _RESIZES or spec.interpolation not in _FILTERS or spec.color != "RGB":
+            raise ValueError(
+                f"preprocess.json: resize '{spec.resize}', interpolation '{spec.interpolation}' or color "
+                f"'{spec.color}' is not one of {_RESIZES}, {tuple(_FILTERS)}, RGB"
+            )
+        if not 1 <= spec.image_size <= spec.resize_to:
+            raise ValueError("preprocess.json: image_size must be at least 1 and at most resize_to")
+        return spec
+
+
+def pixels(photo: bytes, spec: Preprocess) -> np.ndarray:
+    """A photo's bytes to what the network takes: uint8 RGB ``[image_size, image_size, 3]``.
+
+    Raises:
+        PhotoError: empty, damaged, too large, or no JPEG, PNG or WebP.
+    """
+    return np.asarray(_fit(_decode(photo, spec), spec))
+
+
+def _decode(photo: bytes, spec: Preprocess) -> Image.Image:
+    if not photo:
+        raise PhotoError("The request has no body; send the bytes of one photo.")
+    if not photo.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")):
+        raise UnsupportedPhotoError("The bytes are no JPEG, PNG or WebP image.")
+    try:
+        image = Image.open(io.BytesIO(photo), formats=_FORMATS)  # reads the header only
+        _check_size(*image.size)
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image) if spec.exif_orientation else image)
+    except PhotoError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
+        raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PhotoTooLargeError(
+            f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are taken."
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
+        opaque = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _fit(image: Image.Image, spec: Preprocess) -> Image.Image:
+    width, height = image.size
+    if spec.resize == "squash":
+        size = (spec.resize_to, spec.resize_to)
+    else:
+        scale = spec.resize_to / min(width, height)
+        size = (max(spec.resize_to, round(width * scale)), max(spec.resize_to, round(height * scale)))
+    left, top = (size[0] - spec.image_size) // 2, (size[1] - spec.image_size) // 2
+    # Only the part that is kept is computed: resizing a 1 x 50,000 strip whole would fill the memory.
+    x, y = width / size[0], height / size[1]
+    right, bottom = (left + spec.image_size) * x, (top + spec.image_size) * y
+    box = (left * x, top * y, min(right, width), min(bottom, height))  # rounding may reach an ulp too far
+    return image.resize((spec.image_size, spec.image_size), _FILTERS[spec.interpolation], box=box)

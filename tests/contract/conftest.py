@@ -1,0 +1,19 @@
+"""The documents that the contract tests hold against each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def template():
+    return yaml_parse((ROOT / "template.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def machines():
+    return {path.name.split(".")[0]: json.loads(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.json")}

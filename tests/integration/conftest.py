@@ -1,0 +1,29 @@
+"""One laptop cloud for all integration tests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.laptop import Cloud, make_project, start_cloud
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One laptop cloud for all tests, with a bucket ``kennel``."""
+    folder = tmp_path_factory.mktemp("cloud")
+    running = start_cloud(folder / "home", make_project(folder / "project"))
+    running.client("s3").create_bucket(Bucket="kennel")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def sagemaker(cloud: Cloud) -> Any:
+    return cloud.client("sagemaker")
+
+
+@pytest.fixture(scope="session")
+def s3(cloud: Cloud) -> Any:
+    return cloud.client("s3")

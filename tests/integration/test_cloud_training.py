@@ -1,0 +1,246 @@
+"""Training jobs of the laptop cloud: real processes, configuration, channels, metrics, checkpoints, logs."""
+
+import io
+import json
+import os
+import tarfile
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.integration.laptop import ROLE, Cloud, eventually
+
+PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+root = Path(__file__).resolve().parents[4]  # <root>/input/data/code/training/launch.py
+config = json.loads((root / "input/config/resourceconfig.json").read_text())
+parameters = json.loads((root / "input/config/hyperparameters.json").read_text())
+rank = config["hosts"].index(config["current_host"])
+(root / "checkpoints").mkdir(exist_ok=True)
+before = sorted(path.name for path in (root / "checkpoints").iterdir())
+if parameters.get("fail_on_rank") == str(rank):
+    (root / "output/failure").write_text("the photos are upside down")
+    sys.exit(3)
+if parameters.get("sleep"):
+    (root / f"checkpoints/rank{rank}.pt").write_text("half way")
+    print("sleeping", flush=True)
+    time.sleep(float(parameters["sleep"]))
+for epoch in (1, 2):
+    print(f"epoch={epoch}/2 train_loss={1 / epoch:.4f}", flush=True)
+(root / f"checkpoints/rank{rank}.pt").write_text("done")
+seen = {"rank": rank, "config": config, "before": before, "environment": dict(os.environ),
+        "arguments": sys.argv[1:], "data": (root / "input/data/dataset/train/a.txt").read_text(),
+        "channels": json.loads((root / "input/config/inputdataconfig.json").read_text())}
+(root / "output/data" / f"rank{rank}.json").write_text(json.dumps(seen))
+if rank == 0:
+    (root / "model/model.txt").write_text("weights")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code(s3: Any) -> None:
+    s3.put_object(Bucket="kennel", Key="code/training/launch.py", Body=PROGRAM.encode())
+    s3.put_object(Bucket="kennel", Key="data/train/a.txt", Body=b"a photo")
+
+
+def job(name: str, **changes: Any) -> dict[str, Any]:
+    request = {
+        "TrainingJobName": f"{name}-{uuid.uuid4().hex[:6]}",
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {
+            "TrainingImage": "000000000000.dkr.ecr.us-east-1.amazonaws.com/pytorch:cpu",
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/training/launch.py"],
+            "ContainerArguments": ["--model", "/opt/ml/model", "--out=/opt/ml/output/data", "/opt/mlx"],
+            "MetricDefinitions": [{"Name": "train:loss", "Regex": r"train_loss=([0-9.]+)"}],
+        },
+        "HyperParameters": {"epochs": "2"},
+        "InputDataConfig": [channel("code", "s3://kennel/code"), channel("dataset", "s3://kennel/data/")],
+        "OutputDataConfig": {"S3OutputPath": "s3://kennel/runs"},
+        "ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 10},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+    return request | changes
+
+
+def channel(name: str, uri: str) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+
+
+def ended(sagemaker: Any, name: str) -> dict[str, Any]:
+    return eventually(
+        lambda: sagemaker.describe_training_job(TrainingJobName=name),
+        lambda seen: seen["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"),
+    )
+
+
+def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
+    cloud: Cloud, sagemaker: Any, s3: Any
+) -> None:
+    s3.put_object(Bucket="kennel", Key="checkpoints/a/earlier.pt", Body=b"from before")
+    request = job(
+        "two-hosts",
+        CheckpointConfig={"S3Uri": "s3://kennel/checkpoints/a"},
+        Environment={"GREETING": "hello", "CACHE": "/opt/ml/cache"},
+        Tags=[{"Key": "run", "Value": "1"}],
+    )
+    name = request["TrainingJobName"]
+    arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
+    assert arn == f"arn:aws:sagemaker:us-east-1:000000000000:training-job/{name}"
+    done = ended(sagemaker, name)
+    assert done["TrainingJobStatus"] == "Completed", done.get("FailureReason")
+    assert [each["Status"] for each in done["SecondaryStatusTransitions"]] == [
+        "Starting",
+        "Downloading",
+        "Training",
+        "Uploading",
+        "Completed",
+    ]
+    assert done["BillableTimeInSeconds"] == done["TrainingTimeInSeconds"] >= 1
+    assert done["FinalMetricDataList"][0]["MetricName"] == "train:loss"
+    assert done["FinalMetricDataList"][0]["Value"] == pytest.approx(0.5)
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "run", "Value": "1"}]
+
+    outputs = archive(s3, f"runs/{name}/output/output.tar.gz")
+    assert archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/")) == {
+        "model.txt": b"weights"
+    }
+    assert list(outputs) == ["rank0.json"]  # algo-1's, as on SageMaker
+    seen = json.loads(outputs["rank0.json"])
+    root = f"{cloud.home}/training-jobs/{name}/algo-1/opt/ml"
+    assert seen["arguments"] == ["--model", f"{root}/model", f"--out={root}/output/data", "/opt/mlx"]
+    assert seen["before"] == ["earlier.pt"]
+    assert seen["data"] == "a photo"
+    assert seen["config"]["hosts"] == ["algo-1", "algo-2"]
+    assert seen["channels"]["dataset"]["TrainingInputMode"] == "File"
+    second = json.loads((cloud.home / f"jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text())
+    assert second["config"]["current_host"] == "algo-2"
+    environment = seen["environment"]
+    assert environment["GREETING"] == "hello"
+    assert environment["CACHE"] == f"{root}/cache"
+    assert environment["MASTER_ADDR"] == "127.0.0.1"
+    assert environment["MASTER_PORT"] == second["environment"]["MASTER_PORT"]
+    assert environment["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert not [key for key in environment if key.startswith(("AWS_", "SM_", "PYTEST"))]
+
+    found = s3.list_objects_v2(Bucket="kennel", Prefix="checkpoints/a/")["Contents"]
+    assert sorted(each["Key"].rpartition("/")[2] for each in found) == ["earlier.pt", "rank0.pt", "rank1.pt"]
+
+    logs = cloud.client("logs")
+    group = "/aws/sagemaker/TrainingJobs"
+    streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+    assert [each["logStreamName"].split("/")[1][:7] for each in streams] == ["algo-1-", "algo-2-"]
+    events = logs.get_log_events(logGroupName=group, logStreamName=streams[0]["logStreamName"])["events"]
+    assert [each["message"] for each in events] == [
+        "epoch=1/2 train_loss=1.0000",
+        "epoch=2/2 train_loss=0.5000",
+    ]
+    assert (cloud.home / f"jobs/{name}/algo-1.log").read_text().splitlines() == [
+        each["message"] for each in events
+    ]
+    metrics = cloud.client("cloudwatch").list_metrics(Namespace=group, MetricName="train:loss")["Metrics"]
+    assert {"Name": "TrainingJobName", "Value": name} in [each["Dimensions"][0] for each in metrics]
+
+
+def archive(s3: Any, key: str) -> dict[str, bytes]:
+    body = s3.get_object(Bucket="kennel", Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        return {each.name: tar.extractfile(each).read() for each in tar if each.isfile()}  # type: ignore[union-attr]
+
+
+def test_a_failing_host_stops_the_others_and_gives_the_reason(sagemaker: Any, s3: Any) -> None:
+    request = job("fails", HyperParameters={"fail_on_rank": "1", "sleep": "30"})
+    sagemaker.create_training_job(**request)
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert done["TrainingJobStatus"] == done["SecondaryStatus"] == "Failed"
+    assert done["FailureReason"] == "AlgorithmError: the photos are upside down, exit code: 3"
+    assert "Contents" not in s3.list_objects_v2(Bucket="kennel", Prefix=f"runs/{request['TrainingJobName']}")
+
+
+def test_a_stopped_job_ends_soon_and_keeps_its_checkpoints(sagemaker: Any, s3: Any) -> None:
+    request = job(
+        "stops",
+        HyperParameters={"sleep": "60"},
+        CheckpointConfig={"S3Uri": "s3://kennel/checkpoints/stops"},
+        EnableManagedSpotTraining=True,
+        StoppingCondition={"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 100},
+    )
+    name = request["TrainingJobName"]
+    sagemaker.create_training_job(**request)
+    eventually(
+        lambda: s3.list_objects_v2(Bucket="kennel", Prefix="checkpoints/stops/").get("KeyCount"),
+        lambda count: count == 2,
+    )
+    sagemaker.stop_training_job(TrainingJobName=name)
+    assert ended(sagemaker, name)["TrainingJobStatus"] == "Stopped"
+    with pytest.raises(ClientError, match="is in status Stopped"):
+        sagemaker.stop_training_job(TrainingJobName=name)
+
+
+def test_a_job_past_its_time_is_stopped(sagemaker: Any) -> None:
+    request = job("late", HyperParameters={"sleep": "60"}, StoppingCondition={"MaxRuntimeInSeconds": 1})
+    sagemaker.create_training_job(**request)
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_a_channel_without_objects_fails_the_job_as_on_aws(sagemaker: Any) -> None:
+    request = job("empty", InputDataConfig=[channel("code", "s3://kennel/nothing-here/")])
+    sagemaker.create_training_job(**request)
+    reason = ended(sagemaker, request["TrainingJobName"])["FailureReason"]
+    assert reason.startswith("ClientError: Data download failed:No S3 objects found under S3 URL")
+
+
+def test_names_are_unique_and_unknown_jobs_are_named(sagemaker: Any) -> None:
+    request = job("twice")
+    sagemaker.create_training_job(**request)
+    with pytest.raises(sagemaker.exceptions.ResourceInUse, match="must be unique"):
+        sagemaker.create_training_job(**request)
+    with pytest.raises(ClientError, match=r"ValidationException.*Requested resource not found"):
+        sagemaker.describe_training_job(TrainingJobName="nobody")
+    ended(sagemaker, request["TrainingJobName"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"TrainingJobName": "under_score"}, "regular expression pattern"),
+        (
+            {"ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.toy", "VolumeSizeInGB": 1}},
+            "enum value set",
+        ),
+        ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds"),
+        (
+            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": "x"}},
+            "ContainerEntrypoint",
+        ),
+        (
+            {"InputDataConfig": [channel("code", "http://kennel/code")]},
+            "InputDataConfig|inputDataConfig|S3 URI",
+        ),
+    ],
+)
+def test_requests_that_cannot_run_are_refused(sagemaker: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClientError, match=f"(?s)ValidationException.*({message})"):
+        sagemaker.create_training_job(**job("refused", **changes))
+
+
+def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
+    data = [channel("data", "s3://kennel/data/")]  # without code, so each fails at once
+    names = [job("listed")["TrainingJobName"] for _ in range(3)]
+    for name in names:
+        sagemaker.create_training_job(**job("x", TrainingJobName=name, InputDataConfig=data))
+    for name in names:
+        ended(sagemaker, name)
+    first = sagemaker.list_training_jobs(NameContains="listed", MaxResults=2)
+    rest = sagemaker.list_training_jobs(NameContains="listed", NextToken=first["NextToken"])
+    seen = [each["TrainingJobName"] for each in first["TrainingJobSummaries"] + rest["TrainingJobSummaries"]]
+    assert seen == names
+    assert len(first["TrainingJobSummaries"]) == 2
+    assert not sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")[
+        "TrainingJobSummaries"
+    ]

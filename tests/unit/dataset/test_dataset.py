@@ -1,0 +1,106 @@
+"""The dataset package: layout rules and reading from folder, zip and tar."""
+
+import io
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dataset import DatasetError, breed_name, listing, open_source
+from dataset.source import tar_files, zip_files
+
+FILES = [(f"{split}/{breed}/{n}.jpg", 10) for split in ("train", "valid", "test") for breed in ("001.A", "002.B_c") for n in "12"]
+
+
+def tree(folder: Path, files=FILES) -> Path:
+    for path, size in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode().ljust(size)[: max(size, len(path))])
+    return folder
+
+
+def test_listing_sorts_photos_and_counts_what_is_none():
+    found = listing([*FILES, ("train/001.A/notes.txt", 5), ("README", 1), (".DS_Store", 1)], "x")
+    assert found.classes == ("001.A", "002.B_c")
+    assert found.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert found.ignored == ("README", "train/001.A/notes.txt")
+    assert [photo.path for photo in found.of("valid")] == sorted(p for p, _ in FILES if p.startswith("valid"))
+
+
+def test_listing_looks_through_one_wrapping_folder():
+    found = listing([(f"dogImages/{path}", size) for path, size in FILES], "x")
+    assert found.prefix == "dogImages/"
+    assert found.fingerprint() == listing(FILES, "elsewhere").fingerprint()
+
+
+def test_fingerprint_changes_with_a_photo():
+    changed = [(path, size + (path == FILES[0][0])) for path, size in FILES]
+    assert listing(changed, "x").fingerprint() != listing(FILES, "x").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "no photos found"),
+        ([f for f in FILES if not f[0].startswith("valid")], "no photos in valid/"),
+        ([f for f in FILES if not f[0].startswith("test/002")], r"class '002.B_c' has 0 photos in test/"),
+        ([f for f in FILES if "002" not in f[0]], "only 1 class"),
+    ],
+)
+def test_listing_refuses_with_a_sentence(files, sentence):
+    with pytest.raises(DatasetError, match=sentence):
+        listing(files, "x")
+
+
+def test_breed_name_is_what_a_person_says():
+    assert breed_name("005.Shih_Tzu") == "Shih Tzu"
+    assert breed_name("beagle") == "beagle"
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar"])
+def test_source_reads_every_photo_from_every_form(tmp_path, kind):
+    folder = tree(tmp_path / "data" / "dogs")
+    path = folder if kind == "folder" else Path(shutil.make_archive(str(tmp_path / "x"), kind, folder.parent))
+    source = open_source(path)
+    assert source.listing.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert {p.path: source.read(p) for p in source.listing.photos} == {
+        path: (folder / path).read_bytes() for path, _ in FILES
+    }
+
+
+def test_source_opens_a_channel_that_holds_one_archive(tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "dogs"), "zip", tree(tmp_path / "data"))
+    channel = tmp_path / "channel"
+    channel.mkdir()
+    shutil.move(archive, channel)
+    assert len(open_source(channel).listing.photos) == 12
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda p: p / "missing", "no such file or folder"),
+        (lambda p: p, "the folder is empty"),
+        (lambda p: (p / "a.zip").write_bytes(b"no zip") and p / "a.zip", "not a readable zip"),
+        (lambda p: (p / "a.tar").write_bytes(b"no tar" * 500) and p / "a.tar", "not a readable tar"),
+        (lambda p: (p / "a.rar").write_bytes(b"x") and p / "a.rar", "neither a folder nor an archive"),
+    ],
+)
+def test_source_refuses_with_a_sentence(tmp_path, make, sentence):
+    with pytest.raises(DatasetError, match=sentence):
+        open_source(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/etc/evil.jpg", "train/../../evil.jpg"])
+def test_archives_may_not_reach_outside_themselves(name):
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), b"x")
+    with tarfile.open(fileobj=tarred, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    zipped.seek(0), tarred.seek(0)
+    for read, file in ((zip_files, zipped), (tar_files, tarred)):
+        with pytest.raises(DatasetError, match="reaches outside itself"):
+            read(file, "x")

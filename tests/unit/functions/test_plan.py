@@ -1,0 +1,164 @@
+"""Plan's pure parts: the request, the run's names, the run lock and the dataset's look."""
+
+import io
+import zipfile
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from plan import code, lock, photos, request
+from plan.run import PlanSettings, decide, run_id
+from shared.contracts import Dataset, Request
+from shared.errors import RequestError, RunInProgressError
+from shared.s3 import Location
+
+FOUND = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
+SETTINGS = PlanSettings(
+    bucket="b",
+    endpoint_name="dogs",
+    lock_parameter="/k/lock",
+    champion_parameter="/k/champion",
+    training_instance_type="ml.c7i.xlarge",
+    training_instance_count="2",
+    training_spot="true",
+    serving_instance_type="ml.c7i.large",
+)
+
+
+def client(service):
+    return boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+
+
+def test_request_is_whole_when_empty():
+    assert request.parse({}) == Request()
+
+
+def test_request_names_every_mistake_at_once():
+    with pytest.raises(RequestError) as error:
+        request.parse({"datset": "x", "min_top1": 2, "training_instance_type": "c7i", "hyperparameters": [1]})
+    said = str(error.value)
+    assert "datset: unknown field (did you mean 'dataset'?)" in said
+    assert "min_top1: Input should be less than or equal to 1" in said
+    assert "training_instance_type:" in said
+    assert "hyperparameters:" in said
+
+
+def test_request_refuses_a_range_upside_down():
+    with pytest.raises(RequestError, match=r"min_instances \(3\) is above max_instances \(2\)"):
+        request.parse({"min_instances": 3, "max_instances": 2})
+
+
+@pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
+def test_run_names_fit_sagemaker(name):
+    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", "")
+    longest = SETTINGS.endpoint_name.ljust(30, "x")
+    for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
+        assert len(made.replace("dogs", longest)) <= 63
+        assert made.replace("-", "").isalnum()
+        assert made[-1] != "-"
+
+
+def test_run_names_differ_between_executions_that_look_alike():
+    assert run_id("a b") != run_id("a-b")
+
+
+def test_request_overrides_the_stacks_choices():
+    wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", "s3://b/old")
+    assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
+    assert run.quote.training_per_hour == 1.408
+    assert run.endpoint.max_instances == 5
+    assert run.evaluation.champion_uri == "s3://b/old"
+    assert decide(Request(), SETTINGS, "x", FOUND, "c", "").quote.training_per_hour == pytest.approx(2 * 0.21)
+
+
+def test_hyperparameters_travel_as_text():
+    run = decide(Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True}), SETTINGS, "x", FOUND, "c", "")
+    assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
+
+
+def held_lock(ssm, holder):
+    ssm.add_client_error("put_parameter", "ParameterAlreadyExists")
+    ssm.add_response("get_parameter", {"Parameter": {"Value": holder}}, {"Name": "/k/lock"})
+
+
+def test_lock_of_a_running_execution_is_respected():
+    ssm, states = client("ssm"), client("stepfunctions")
+    with Stubber(ssm) as stub, Stubber(states) as stub_states:
+        held_lock(stub, "arn:other")
+        stub_states.add_response(
+            "describe_execution",
+            {"executionArn": "arn:other", "stateMachineArn": "m", "status": "RUNNING", "startDate": 0},
+            {"executionArn": "arn:other"},
+        )
+        with pytest.raises(RunInProgressError, match="arn:other"):
+            lock.take(ssm, states, "/k/lock", "arn:mine")
+
+
+def test_lock_of_an_execution_that_ended_is_taken_over():
+    ssm, states = client("ssm"), client("stepfunctions")
+    with Stubber(ssm) as stub, Stubber(states) as stub_states:
+        held_lock(stub, "arn:dead")
+        stub_states.add_client_error("describe_execution", "ExecutionDoesNotExist")
+        stub.add_response("get_parameter", {"Parameter": {"Value": "arn:dead"}}, {"Name": "/k/lock"})
+        stub.add_response("delete_parameter", {}, {"Name": "/k/lock"})
+        stub.add_response(
+            "put_parameter", {}, {"Name": "/k/lock", "Value": "arn:mine", "Type": "String", "Overwrite": False}
+        )
+        lock.take(ssm, states, "/k/lock", "arn:mine")
+        stub.assert_no_pending_responses()
+
+
+def test_lock_that_is_already_ours_is_kept():
+    ssm, states = client("ssm"), client("stepfunctions")
+    with Stubber(ssm) as stub:
+        held_lock(stub, "arn:mine")
+        lock.take(ssm, states, "/k/lock", "arn:mine")
+        stub.assert_no_pending_responses()
+
+
+def test_lock_of_somebody_else_is_not_released():
+    ssm = client("ssm")
+    with Stubber(ssm) as stub:  # a delete would find no stubbed response and raise
+        stub.add_response("get_parameter", {"Parameter": {"Value": "arn:other"}}, {"Name": "/k/lock"})
+        lock.release(ssm, "/k/lock", "arn:mine")
+        stub.assert_no_pending_responses()
+
+
+def test_zip_is_judged_by_its_end_alone():
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for split in ("train", "valid", "test"):
+            for breed in ("001.A", "002.B"):
+                archive.writestr(f"{split}/{breed}/1.jpg", bytes(2_000_000))
+    data, fetched = body.getvalue(), []
+
+    def get_object(Bucket, Key, Range):  # noqa: N803
+        first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
+        fetched.append(last - first + 1)
+        return {"Body": io.BytesIO(data[first : last + 1])}
+
+    s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data)})
+    found = photos.look(s3, Location("b", "datasets/x.zip"))
+    assert found.counts == {"train": 2, "valid": 2, "test": 2}
+    assert sum(fetched) < len(data) / 2
+
+
+def test_code_is_uploaded_once_per_content(tmp_path):
+    for name in ("training/train.py", "dataset/__init__.py", "weights/w.pth"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    s3 = client("s3")
+    with Stubber(s3) as stub:
+        stub.add_response("list_objects_v2", {"KeyCount": 0}, None)
+        for _ in range(4):  # three files and the marker
+            stub.add_response("put_object", {}, None)
+        uri = code.upload(s3, "b", tmp_path)
+        stub.assert_no_pending_responses()
+        stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
+        assert code.upload(s3, "b", tmp_path) == uri
+        stub.assert_no_pending_responses()
+        (tmp_path / "training/train.py").write_text("changed")
+        stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
+        assert code.upload(s3, "b", tmp_path) != uri

@@ -1,0 +1,48 @@
+"""The smoke test against small stand-ins for an endpoint."""
+
+import json
+
+import pytest
+from shared.errors import SmokeError
+from smoke.checks import Answer, Golden, check
+
+GOLDEN = [Golden("00.jpg", b"a", "001.A", 0.9), Golden("01.jpg", b"b", "002.B", 0.8)]
+
+
+def endpoint(answers, on_garbage=400):
+    """An endpoint that answers each known body with (label, probability)."""
+
+    def ask(body, content_type):
+        assert content_type == "image/jpeg"
+        if body not in answers:
+            return Answer(on_garbage, b'{"error": {}}')
+        label, probability = answers[body]
+        return Answer(200, json.dumps({"class": label, "probability": probability}).encode())
+
+    return ask
+
+
+def test_known_answers_pass():
+    smoke = check(endpoint({b"a": ("001.A", 0.91), b"b": ("002.B", 0.78)}), GOLDEN)
+    assert smoke.num_photos == 2
+    assert smoke.latency_ms >= 0
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (endpoint({b"a": ("001.A", 0.9), b"b": ("001.A", 0.8)}), "01.jpg: said '001.A', known is '002.B'"),
+        (endpoint({b"a": ("001.A", 0.7), b"b": ("002.B", 0.8)}), "00.jpg: probability 0.700, known is 0.900"),
+        (endpoint({b"a": ("001.A", 0.9)}), "01.jpg: status 400"),
+        (endpoint({b"a": ("001.A", 0.9), b"b": ("002.B", 0.8)}, on_garbage=500), "no photo: status 500"),
+        (endpoint({b"a": ("001.A", 0.9), b"b": ("002.B", 0.8)}, on_garbage=200), "no photo: status 200"),
+    ],
+)
+def test_any_other_answer_fails(ask, words):
+    with pytest.raises(SmokeError, match=words):
+        check(ask, GOLDEN)
+
+
+def test_an_artifact_without_golden_photos_fails():
+    with pytest.raises(SmokeError, match="no golden photos"):
+        check(endpoint({}), [])

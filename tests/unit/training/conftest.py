@@ -1,0 +1,61 @@
+"""A tiny dataset of coloured noise, and an opt/ml tree as SageMaker lays it out."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")
+PHOTOS = {"train": 5, "valid": 2, "test": 1}
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """3 classes with 5 training, 2 validation and 1 test photos each; each photo is unique."""
+    root = tmp_path / "dogImages"
+    random = np.random.default_rng(0)
+    for split, count in PHOTOS.items():
+        for channel, label in enumerate(CLASSES):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 96, (40, 48, 3), dtype=np.uint8)
+                pixels[..., channel] += 128
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
+    """Builds the opt/ml tree of one host; returns its root."""
+
+    def build(host: str = "algo-1", hosts: tuple[str, ...] = ("algo-1",), **hyperparameters: str) -> Path:
+        root = tmp_path / host
+        for folder in ("input/config", "input/data/code", "model", "output", "checkpoints"):
+            (root / folder).mkdir(parents=True)
+        for package in ("training", "dataset"):
+            shutil.copytree(
+                REPOSITORY / package,
+                root / "input/data/code" / package,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
+        (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
+        resources = {"current_host": host, "hosts": list(hosts), "network_interface_name": "lo"}
+        for name, value in (("resourceconfig", resources), ("hyperparameters", hyperparameters)):
+            (root / f"input/config/{name}.json").write_text(json.dumps(value))
+        return root
+
+    return build

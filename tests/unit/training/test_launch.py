@@ -1,0 +1,132 @@
+"""The launcher with real opt/ml trees: two hosts are two processes, as on the laptop cloud."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CLASSES, PHOTOS
+
+HOSTS = ("algo-1", "algo-2")
+
+
+def start(root: Path, port: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": "",
+    }
+    launcher = root / "input/data/code/training/launch.py"
+    return subprocess.Popen(
+        [sys.executable, str(launcher)],
+        env=environment,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def document(root: Path, name: str) -> dict:
+    return json.loads((root / "model" / name).read_text())
+
+
+def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], dataset: Path, free_port: int) -> None:
+    (dataset / "train" / CLASSES[0] / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (dataset / "train" / CLASSES[0] / "notes.txt").write_text("ignored")
+    leaked = (dataset / "train" / CLASSES[1] / "0.png").read_bytes()
+    (dataset / "valid" / CLASSES[1] / "leaked.png").write_bytes(leaked)
+    roots = [opt_ml(host, HOSTS, epochs="3", global_batch_size="4") for host in HOSTS]
+
+    processes = [start(root, free_port) for root in roots]
+    logs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+
+    num_train = PHOTOS["train"] * len(CLASSES)
+    ddp = document(roots[0], "ddp.json")
+    assert ddp["world_size"] == 2 and ddp["hosts"] == list(HOSTS) and ddp["backend"] == "gloo"
+    assert ddp["in_sync"] is True and len(set(ddp["parameter_checksums"])) == 1
+    assert ddp["num_train"] == num_train and sum(ddp["samples_per_rank"]) == num_train
+    assert min(ddp["samples_per_rank"]) >= num_train // 2 - 1
+    assert ddp["steps"] == 3 * 4  # ceil(15 / 4) steps an epoch
+    assert not list((roots[1] / "model").iterdir())
+
+    data = document(roots[0], "data.json")
+    assert data["splits"]["train"] == {"photos": num_train, "unreadable": [f"train/{CLASSES[0]}/broken.jpg"]}
+    assert data["leaked"] == [{"photo": f"valid/{CLASSES[1]}/leaked.png", "also": f"train/{CLASSES[1]}/0.png"}]
+    assert data["ignored"] == 1
+    assert len(data["hashes"]["train"]) == num_train
+    assert f"1 unreadable photos in train/ left out: train/{CLASSES[0]}/broken.jpg" in logs[0]
+
+    labels = document(roots[0], "labels.json")["classes"]
+    assert [label["id"] for label in labels] == list(CLASSES)
+    assert [label["imagenet_row"] for label in labels] == [162, 254, None]
+    assert [line.split()[0] for line in logs[0].splitlines() if line.startswith("epoch=")] == [
+        "epoch=1/3",
+        "epoch=2/3",
+        "epoch=3/3",
+    ]
+    assert len(document(roots[0], "history.json")["epochs"]) == 3
+    assert document(roots[0], "training.json")["hyperparameters"]["epochs"] == 3
+
+    model = torch.export.load(roots[0] / "model/model.pt2").module()
+    logits, p_dog = model(torch.zeros(5, 3, 256, 256))
+    assert logits.shape == (5, 3) and p_dog.shape == (5,)
+    assert ((p_dog >= 0) & (p_dog <= 1)).all()
+
+
+def test_a_host_that_dies_ends_the_job_in_seconds(opt_ml: Callable[..., Path], free_port: int) -> None:
+    roots = [opt_ml(host, HOSTS, epochs="10000") for host in HOSTS]
+    processes = [start(root, free_port) for root in roots]
+    assert processes[0].stdout is not None
+    while not processes[0].stdout.readline().startswith("epoch=2/"):
+        assert processes[0].poll() is None
+    children = Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children")
+    if not children.is_file():
+        pytest.skip("needs Linux's /proc to find the rank's process")
+    begin = time.monotonic()
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    for process in processes:
+        process.communicate(timeout=30)
+    assert time.monotonic() - begin < 10
+    assert all(process.returncode != 0 for process in processes)
+    assert "rank 0 of this host was killed by SIGKILL" in (roots[1] / "output/failure").read_text()
+    assert "rank 0 lost the others" in (roots[0] / "output/failure").read_text()
+
+
+def test_sigterm_ends_promptly_and_leaves_a_checkpoint(opt_ml: Callable[..., Path], free_port: int) -> None:
+    root = opt_ml(epochs="10000")
+    process = start(root, free_port)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch=2/"):
+        assert process.poll() is None
+    begin = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=30)
+    assert time.monotonic() - begin < 5
+    assert process.returncode != 0
+    state = torch.load(root / "checkpoints/head.pt", weights_only=True)
+    assert len(state["progress"]["epochs"]) >= 2
+    assert "stopped by SIGTERM" in (root / "output/failure").read_text()
+
+
+def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., Path], free_port: int) -> None:
+    root = opt_ml(epoch="3")
+    process = start(root, free_port)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (root / "output/failure").read_text().startswith("hyperparameters: 'epoch' is unknown (did you mean 'epochs'?)")
+
+    (root / "input/data/dataset").unlink()
+    process = start(root, free_port)
+    process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "no channel 'dataset'" in (root / "output/failure").read_text()
