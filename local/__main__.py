@@ -59,13 +59,13 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 def _line(answer: Answer) -> dict[str, object]:
     if not answer.ok:
-        return {"file": answer.file, "status": answer.status, "error": answer.document.get("detail", "")}
+        return {"file": answer.file, "status": answer.status, "error": answer.problem}
     return {"file": answer.file} | {key: answer.document[key] for key in ("breed", "probability", "is_dog", "top")}
 
 
 def _words(answer: Answer) -> str:
     if not answer.ok:
-        return f"{answer.file}: {answer.document.get('detail', answer.document)}"
+        return f"{answer.file}: {answer.problem}"
     said = answer.document
     others = ", ".join(f"{item['breed']} {item['probability']:.0%}" for item in said["top"][1:3])
     doubt = "" if said["is_dog"] else "not a dog, it seems; as a dog: "

@@ -11,6 +11,10 @@ import urllib3
 
 CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _AT_ONCE = 4
+# A throttled or overloaded API says so; a polite client waits longer each time and asks again.
+_PATIENCE = urllib3.Retry(
+    total=8, backoff_factor=0.1, status_forcelist=(429, 503), allowed_methods=None, raise_on_status=False
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,18 @@ class Answer:
         """Whether it is a prediction."""
         return self.status == 200
 
+    @property
+    def problem(self) -> str:
+        """Why it is none: our function says ``detail``, API Gateway itself ``message``."""
+        return str(self.document.get("detail") or self.document.get("message") or f"status {self.status}")
+
 
 class Api:
     """A client of one API; keeps its connections open."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url, self._key = url, key
-        self._pool = urllib3.PoolManager(maxsize=_AT_ONCE, timeout=60, retries=False)
+        self._pool = urllib3.PoolManager(maxsize=_AT_ONCE, timeout=60, retries=_PATIENCE)
 
     def classify(self, photo: bytes, content_type: str, name: str = "") -> Answer:
         """Send one photo."""

@@ -14,8 +14,17 @@ from local.home import ROOT
 from local.laptop import Laptop
 
 _POLL_SECONDS = 0.3
+_SHORT_SECONDS = 0.1  # a state over sooner than this is told only when its document says something
 _QUIET_SECONDS = 5.0  # without a terminal, a line of progress at most this often
 _JOB_LOGS = {"Train": "/aws/sagemaker/TrainingJobs", "Evaluate": "/aws/sagemaker/ProcessingJobs"}
+_WORTH_TELLING = {
+    "UpdateProduction": "the endpoint gets the new model while it serves",
+    "PutScalingPolicy": "the endpoint scales with its load",
+    "Promote": "the champion pointer moved",
+    "RemoveStaging": "taken away after the failure",
+    "RejectModel": "the registered model says why",
+    "ReleaseLockAfterFailure": "the next run may start",
+}
 _DEFINITION: dict[str, Any] = json.loads((ROOT / "statemachine" / "pipeline.asl.json").read_text())["States"]
 _PROGRESS = re.compile(
     r"^(?P<what>[a-z ]+?) (?P<done>\d+)/(?P<all>\d+) photos_per_s=(?P<rate>[\d.]+) eta_s=(?P<eta>[\d.]+)"
@@ -59,12 +68,12 @@ class Screen:
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
         self._open = False
-        self._spoke = 0.0
+        self._spoke = time.monotonic()
 
     def line(self, text: str) -> None:
         """A line that stays."""
         print(f"\r\033[K{text}" if self._open else text, flush=True)
-        self._open = False
+        self._open, self._spoke = False, time.monotonic()
 
     def passing(self, text: str) -> None:
         """A line that the next one replaces."""
@@ -134,16 +143,12 @@ def _is_told(name: str) -> bool:
 
 def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
     visit = visits[index]
-    if _is_told(visit.name):
-        screen.line(f"  {visit.name:<24}{visit.seconds:6.1f} s  {_summary(visit)}".rstrip())
-    elif visit.name.startswith("Check") and not _loops(visits, index):
-        waited = sum(v.seconds for v in visits[: index + 1] if v.name == f"Await{visit.name.removeprefix('Check')}")
-        if waited:
-            screen.line(f"  {'  in service after':<24}{waited:6.1f} s")
-
-
-def _loops(visits: list[Visit], index: int) -> bool:
-    return index + 1 >= len(visits) or visits[index + 1].name.startswith("Await")
+    if visit.name.startswith("Describe") and visit.output and visit.output.get("status") == "InService":
+        which = visit.name.removeprefix("Describe")  # of the loop that waits for an endpoint, told at its end
+        waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
+        screen.line(f"  {which:<24}{waited:6.1f} s  in service")
+    elif _is_told(visit.name) and ((summary := _summary(visit)) or visit.seconds >= _SHORT_SECONDS):
+        screen.line(f"  {visit.name:<24}{visit.seconds:6.1f} s  {summary}".rstrip())
 
 
 def _summary(visit: Visit) -> str:
@@ -160,7 +165,7 @@ def _summary(visit: Visit) -> str:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:
         return f"{output['num_photos']} known photos answered as known, {output['latency_ms']:.1f} ms each"
-    return ""
+    return _WORTH_TELLING.get(visit.name, "")
 
 
 def _tell(screen: Screen, line: str) -> None:

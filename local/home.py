@@ -1,4 +1,4 @@
-"""Where the laptop keeps things: the project's root and its ``.kennel`` folder."""
+"""Where the laptop keeps things: the project's root and its ``.kennel`` folder (or ``KENNEL_HOME``)."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-HOME = ROOT / ".kennel"
+HOME = Path(os.environ.get("KENNEL_HOME", ROOT / ".kennel")).resolve()
 LAST_RUN = HOME / "last-run.json"
 
 

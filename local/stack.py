@@ -13,7 +13,12 @@ from local.laptop import Laptop
 
 STACK = "kennel"
 _LOG = HOME / "sam.log"
-_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+_BUILD = HOME / "build"
+_OPTIONS = (
+    *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
+    # the functions run on this very interpreter
+    *("--parameter-overrides", f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,12 @@ class Stack:
 
 def build() -> "subprocess.Popen[bytes]":
     """Start ``sam build``; hand the process to ``finish``."""
-    return _sam("build", "--config-env", "local", "--parameter-overrides", f"PythonRuntime={_PYTHON}", env=None)
+    return _sam("build", "--build-dir", str(_BUILD), env=None)
 
 
 def deploy(laptop: Laptop) -> "subprocess.Popen[bytes]":
     """Start ``sam deploy``; hand the process to ``finish``."""
-    overrides = [f"PythonRuntime={_PYTHON}", "TrainingInstanceCount=2"]
-    return _sam("deploy", "--config-env", "local", "--parameter-overrides", *overrides, env=laptop.environment())
+    return _sam("deploy", "--template-file", str(_BUILD / "template.yaml"), env=laptop.environment())
 
 
 def finish(process: "subprocess.Popen[bytes]") -> None:
@@ -53,7 +57,7 @@ def finish(process: "subprocess.Popen[bytes]") -> None:
         raise
     if code != 0:
         words = _LOG.read_text(errors="replace").splitlines()[-15:]
-        raise LocalError(f"{' '.join(process.args[1:3])} failed; its last words in {_LOG}:\n" + "\n".join(words))  # type: ignore[index,arg-type]
+        raise LocalError(f"sam failed; its last words in {_LOG}:\n" + "\n".join(words))
 
 
 def describe(laptop: Laptop) -> Stack:
@@ -79,7 +83,7 @@ def describe(laptop: Laptop) -> Stack:
     )
 
 
-def _sam(*arguments: str, env: dict[str, str] | None) -> "subprocess.Popen[bytes]":
+def _sam(command: str, *arguments: str, env: dict[str, str] | None) -> "subprocess.Popen[bytes]":
     HOME.mkdir(exist_ok=True)
     here = Path(sys.executable).parent  # sam and the functions' interpreter lie in this environment
     env = dict(env or os.environ, SAM_CLI_TELEMETRY="0")
@@ -87,5 +91,10 @@ def _sam(*arguments: str, env: dict[str, str] | None) -> "subprocess.Popen[bytes
     env.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     with _LOG.open("wb") as log:
         return subprocess.Popen(
-            [str(here / "sam"), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [str(here / "sam"), command, *_OPTIONS, *arguments],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )

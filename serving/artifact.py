@@ -144,7 +144,9 @@ def _verified_files(folder: Path) -> dict[str, bytes]:
         except OSError as error:
             raise ArtifactError(f"artifact {folder}: {name} is missing or unreadable") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactError(f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)")
+            raise ArtifactError(
+                f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)"
+            )
         files[name] = content
     return files
 
@@ -204,7 +206,7 @@ def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> N
         ArtifactError: no such file, not an archive, or one that reaches outside itself.
     """
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ArtifactError(f"{archive}: not a readable model archive ({error})") from error

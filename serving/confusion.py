@@ -75,9 +75,10 @@ class _Picture:
         return image
 
     def _subtitle(self) -> str:
+        key = "Rows: what it is. Columns: what the model says."
         if len(self._shown) == len(self._all):
-            return "Rows: what it is. Columns: what the model says."
-        return f"Rows: what it is. Columns: what the model says. The {_MAX_ROWS} most confused of {len(self._all)} breeds."
+            return key
+        return f"{key} The {_MAX_ROWS} most confused of {len(self._all)} breeds."
 
     def _draw_column_name(self, image: Image.Image, number: int, name: str) -> None:
         width = int(self._font.getlength(name)) + 2

@@ -73,7 +73,9 @@ class Model:
             network = core.read_model(artifact.network_xml, artifact.network_bin)
             compiled = core.compile_model(network, "CPU", self._settings(precision))
         except RuntimeError as error:
-            raise ArtifactError(f"model.xml: OpenVINO cannot load the network ({_first_line(error)})") from error
+            raise ArtifactError(
+                f"model.xml: OpenVINO cannot load the network ({_first_line(error)})"
+            ) from error
         self.precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._check_shapes(compiled)
         self._compiled = compiled
@@ -154,7 +156,8 @@ class Model:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis, computed in float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def num_cores() -> int:

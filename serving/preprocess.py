@@ -55,9 +55,9 @@ class Preprocess:
     """The specification in ``preprocess.json``.
 
     image_size: side of the square input, pixels.
-    resize: ``squash`` to ``resize_to`` x ``resize_to`` whatever the aspect ratio, or bring the
-        ``shortest_side`` to ``resize_to``; the central ``image_size`` square is then cut out.
-    resize_to: pixels.
+    resize: ``squash`` keeps the central ``image_size / resize_to`` of width and height whatever the
+        aspect ratio, ``shortest_side`` the central square with that share of the shortest side.
+    resize_to: pixels; the size that the whole photo would have at the scale of the input.
     interpolation: ``bilinear`` or ``bicubic``, as Pillow does them.
     mean, std: per channel, of values in [0, 1]: input = (value - mean) / std.
     color: ``RGB``.
@@ -136,15 +136,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, spec: Preprocess) -> Image.Image:
-    width, height = image.size
-    if spec.resize == "squash":
-        size = (spec.resize_to, spec.resize_to)
-    else:
-        scale = spec.resize_to / min(width, height)
-        size = (max(spec.resize_to, round(width * scale)), max(spec.resize_to, round(height * scale)))
-    left, top = (size[0] - spec.image_size) // 2, (size[1] - spec.image_size) // 2
-    # Only the part that is kept is computed: resizing a 1 x 50,000 strip whole would fill the memory.
-    x, y = width / size[0], height / size[1]
-    right, bottom = (left + spec.image_size) * x, (top + spec.image_size) * y
-    box = (left * x, top * y, min(right, width), min(bottom, height))  # rounding may reach an ulp too far
+    """The central part, resized in one pass: a strip of 10000 x 1 pixels is never made 256 pixels high."""
+    kept = spec.image_size / spec.resize_to
+    width, height = image.width * kept, image.height * kept
+    if spec.resize == "shortest_side":
+        width = height = min(width, height)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (left, top, left + width, top + height)
     return image.resize((spec.image_size, spec.image_size), _FILTERS[spec.interpolation], box=box)

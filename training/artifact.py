@@ -57,7 +57,12 @@ def labels_document(classes: Sequence[str], rows: Sequence[int | None]) -> dict[
 
 
 def ddp_document(
-    hosts: Sequence[str], backend: str, num_train: int, samples_per_rank: Sequence[int], steps: int, checksums: Sequence[str]
+    hosts: Sequence[str],
+    backend: str,
+    num_train: int,
+    samples_per_rank: Sequence[int],
+    steps: int,
+    checksums: Sequence[str],
 ) -> dict[str, object]:
     """``ddp.json``: the proof that the ranks trained one model over all photos, each once."""
     return {

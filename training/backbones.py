@@ -50,7 +50,8 @@ class ConvNorm(nn.Module):
         self.activation = nn.Identity() if linear else nn.ReLU6(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.norm(self.conv(self.pad(x))))
+        y: Tensor = self.activation(self.norm(self.conv(self.pad(x))))
+        return y
 
 
 class InvertedResidual(nn.Module):
@@ -65,7 +66,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x) if self.shortcut else self.layers(x)
+        y: Tensor = self.layers(x)
+        return x + y if self.shortcut else y
 
 
 class EfficientNetLite0(nn.Module):
@@ -83,10 +85,12 @@ class EfficientNetLite0(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Photos ``[B, 3, H, W]``, normalized, H and W multiples of 32, to features ``[B, 1280]``."""
-        return self.layers(x).mean((2, 3))
+        y: Tensor = self.layers(x)
+        return y.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.features(x))
+        logits: Tensor = self.fc(self.features(x))
+        return logits
 
 
 def find_weights() -> Path:
@@ -133,6 +137,7 @@ def fold_norms(network: EfficientNetLite0) -> EfficientNetLite0:
     """Fold each batch norm into its convolution, in place: the same function, one pass less per layer."""
     for module in network.modules():
         if isinstance(module, ConvNorm):
-            assert isinstance(module.conv, nn.Conv2d) and isinstance(module.norm, nn.BatchNorm2d)
+            assert isinstance(module.conv, nn.Conv2d)
+            assert isinstance(module.norm, nn.BatchNorm2d)
             module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()
     return network

@@ -74,7 +74,9 @@ def joined() -> Iterator[World]:
         yield world
     except RuntimeError as error:
         if world_size > 1 and _LOST.search(str(error)):
-            raise PeerLostError(f"training: rank {rank} lost the others; the log of the rank that ended first says why") from error
+            raise PeerLostError(
+                f"training: rank {rank} lost the others; the log of the rank that ended first says why"
+            ) from error
         raise
     if world_size > 1:
         dist.destroy_process_group()

@@ -6,7 +6,10 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ from training.preprocess import Preprocess, UnreadablePhotoError, pixels
 
 _BATCH = 16  # photos; larger ones are slower on CPU: their activations leave the cache
 _FORMAT = 1  # of the cache file
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error)  # a damaged disk or archive member
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -99,7 +104,7 @@ class FeaturePass:
         def load(photo: Photo) -> np.ndarray | None:
             try:
                 return pixels(source.read(photo), self._spec)
-            except UnreadablePhotoError:
+            except (UnreadablePhotoError, *_READ_ERRORS):
                 return None
 
         with ThreadPoolExecutor(self._num_threads) as pool:
@@ -121,8 +126,8 @@ class FeaturePass:
     @property
     def _backbone(self) -> EfficientNetLite0:
         if self._network is None:
-            network = fold_norms(load_backbone(self._weights))
-            self._network = network.to(self._device, self.precision, memory_format=torch.channels_last)
+            network = fold_norms(load_backbone(self._weights)).to(self._device, self.precision)
+            self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._network
 
 
@@ -172,18 +177,26 @@ def batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
         yield batch
 
 
-def ahead(pool: ThreadPoolExecutor, work, items: Sequence, depth: int) -> Iterator:  # type: ignore[no-untyped-def]
+def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S], depth: int) -> Iterator[_T]:
     """``map`` over a pool that keeps at most ``depth`` results waiting, so that memory stays bounded."""
     waiting = iter(items)
-    futures = [pool.submit(work, item) for item in itertools.islice(waiting, depth)]
+    futures = deque(pool.submit(work, item) for item in itertools.islice(waiting, depth))
     while futures:
-        yield futures.pop(0).result()
-        futures += [pool.submit(work, item) for item in itertools.islice(waiting, 1)]
+        yield futures.popleft().result()
+        futures.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
 
 
 def _hash_photos(source: Source, photos: Sequence[Photo], num_threads: int) -> list[str]:
+    """16 hex digits per photo; empty for one whose bytes cannot be read."""
+
+    def digest(photo: Photo) -> str:
+        try:
+            return hashlib.sha256(source.read(photo)).hexdigest()[:16]
+        except _READ_ERRORS:
+            return ""
+
     with ThreadPoolExecutor(num_threads) as pool:
-        return list(pool.map(lambda photo: hashlib.sha256(source.read(photo)).hexdigest()[:16], photos))
+        return list(pool.map(digest, photos))
 
 
 def _keep_freed_memory() -> None:

@@ -142,7 +142,13 @@ class HeadTraining:
         valid_loss, valid_top1 = self.evaluate()
         seconds = time.monotonic() - begin
         self.progress.epochs.append(
-            dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, valid_top1=valid_top1, seconds=seconds)
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "valid_loss": valid_loss,
+                "valid_top1": valid_top1,
+                "seconds": seconds,
+            }
         )
         self._save()
         self._say(
@@ -178,7 +184,8 @@ class HeadTraining:
             )
         self._optimizer.zero_grad()
         # DDP averages gradients over ranks; scaled so, the average is the mean over all photos of the step.
-        (loss * (self._world.world_size / count) + self._settings.pull * self._distance()).backward()
+        objective: Tensor = loss * (self._world.world_size / count) + self._settings.pull * self._distance()
+        objective.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._schedule.step()
         self.progress.steps += 1

@@ -78,7 +78,7 @@ def _parse(field: dataclasses.Field[Any], given: Any) -> Any:
         if text not in field.metadata["choices"]:
             raise ValueError(f"must be {' or '.join(field.metadata['choices'])}, not '{text}'")
         return text
-    kind = type(field.default)
+    kind = int if isinstance(field.default, int) else float
     low, high = field.metadata["low"], field.metadata["high"]
     if kind is int and not re.fullmatch(r"[+-]?\d+", text):
         raise ValueError(f"must be a whole number, not '{text}'")

@@ -117,9 +117,7 @@ DOG_ROWS: tuple[int, ...] = tuple(_TABLE)
 """Rows of the 1000 ImageNet logits whose probabilities add up to P(dog)."""
 
 _BY_WNID = {wnid: row for row, (wnid, _) in _TABLE.items()}
-_BY_NAME = {
-    _plain(alias): row for row, (_, name) in _TABLE.items() for alias in (name, *_ALIASES.get(name, ()))
-}
+_BY_NAME = {_plain(alias): row for row, (_, name) in _TABLE.items() for alias in (name, *_ALIASES.get(name, ()))}
 
 
 def imagenet_row(label: str) -> int | None:

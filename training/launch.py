@@ -116,7 +116,7 @@ class Ranks:
         for reader in self._readers:
             reader.start()
 
-    def stop(self, signum: int, frame: FrameType | None) -> None:
+    def stop(self, signum: int, _frame: FrameType | None) -> None:
         """Hand the signal's wish on; the ranks end at once, and their last checkpoint is whole at any time."""
         self._stopped_by = signal.Signals(signum).name
         self._terminate()

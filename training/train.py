@@ -59,7 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
         settings = hyperparameters.from_strings({**options.hyperparameters, **given})
         with joined() as world:
-            train(world, settings, options.data, options.model_dir, options.checkpoint_dir or options.model_dir / "checkpoints")
+            train(
+                world,
+                settings,
+                options.data,
+                options.model_dir,
+                options.checkpoint_dir or options.model_dir / "checkpoints",
+            )
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -84,7 +90,8 @@ def train(world: World, settings: Hyperparameters, data: Path, model_dir: Path, 
         world,
         settings,
         starting_head(backbone.fc, rows),
-        *(_samples(shards[split], classes, world.device) for split in SPLITS),
+        _samples(shards["train"], classes, world.device),
+        _samples(shards["valid"], classes, world.device),
         num_train=report.num_photos("train"),
         checkpoint=checkpoint_dir / "head.pt",
         run_key=_run_key(settings, world, spec, weights, report),
@@ -98,7 +105,9 @@ def train(world: World, settings: Hyperparameters, data: Path, model_dir: Path, 
     ddp = ddp_document(
         hosts, world.backend, report.num_photos("train"), progress.samples_per_rank, progress.steps, checksums
     )
-    _say(world, f"{world.world_size} ranks, parameters {'equal' if ddp['in_sync'] else 'NOT equal: they trained apart'}")
+    _say(
+        world, f"{world.world_size} ranks, parameters {'equal' if ddp['in_sync'] else 'NOT equal: they trained apart'}"
+    )
     replace_json(model_dir / "labels.json", labels_document(classes, rows))
     replace_json(model_dir / "preprocess.json", asdict(spec))
     replace_json(model_dir / "ddp.json", ddp)
@@ -128,18 +137,19 @@ class DataReport:
         self._listing = listing
         self._unreadable: dict[str, list[str]] = {}
         self._hashes: dict[str, dict[str, str]] = {}
+        self._num_photos: dict[str, int] = {}
         for split, shard in shards.items():
             hashed = list(zip(shard.hashes, (photo.path for photo in shard.photos), strict=True))
             parts = gathered(world, (shard.unreadable, hashed))
             self._unreadable[split] = sorted(path for unreadable, _ in parts for path in unreadable)
             # Sorted by path, so that of equal photos within a split the first is named, on any world size.
             pairs = sorted((path, digest) for _, part in parts for digest, path in part)
-            self._num = getattr(self, "_num", {}) | {split: len(pairs)}
+            self._num_photos[split] = len(pairs)
             self._hashes[split] = {digest: path for path, digest in reversed(pairs)}
 
     def num_photos(self, split: str) -> int:
         """Readable photos of a split over all ranks."""
-        return self._num[split]
+        return self._num_photos[split]
 
     def digest(self) -> str:
         """16 hex digits over every photo's bytes and place."""
@@ -148,7 +158,9 @@ class DataReport:
     def leaked(self) -> list[dict[str, str]]:
         """Validation photos that are training photos too, byte for byte."""
         train, valid = self._hashes["train"], self._hashes["valid"]
-        return [{"photo": valid[d], "also": train[d]} for d in sorted(valid.keys() & train.keys(), key=valid.get)]
+        return [
+            {"photo": valid[d], "also": train[d]} for d in sorted(valid.keys() & train.keys(), key=valid.__getitem__)
+        ]
 
     def refuse_empty_classes(self, where: str) -> None:
         """Refuse a class that has no readable photo left in a split.
@@ -178,7 +190,8 @@ class DataReport:
         """``data.json``."""
         return {
             "splits": {
-                split: {"photos": self._num[split], "unreadable": self._unreadable[split]} for split in self._hashes
+                split: {"photos": self._num_photos[split], "unreadable": self._unreadable[split]}
+                for split in self._hashes
             },
             "hashes": self._hashes,
             "leaked": self.leaked(),
@@ -201,9 +214,7 @@ def _features(
         f"{backbones.NAME} in {str(work.precision).removeprefix('torch.')} with {num_threads} threads per rank",
     )
     begin = time.monotonic()
-    shards = {
-        split: work.shard(source, share(source.listing.of(split), world, settings.seed)) for split in SPLITS
-    }
+    shards = {split: work.shard(source, share(source.listing.of(split), world, settings.seed)) for split in SPLITS}
     gathered(world, None)  # until the slowest rank is done
     seconds = time.monotonic() - begin
     _say(world, f"features of {num_photos} photos in {seconds:.1f} s, photos_per_s={num_photos / seconds:.1f}")

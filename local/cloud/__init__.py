@@ -8,7 +8,7 @@ loopback. Where to look:
 - ``api``: requests checked against botocore's service model, errors with AWS's names.
 - ``store``: resources by ARN, with their tags; lists and pages.
 - ``processes``: child processes, and how none of them outlives the cloud.
-- ``storage``, ``telemetry``: S3, CloudWatch Logs and Metrics, in process.
+- ``s3uri``, ``storage``: S3 objects to files and back; ``metrics``, ``telemetry``: what jobs write.
 - ``optml``, ``jobs``, ``training``, ``processing``: jobs as trees of processes.
 - ``registry``: models and model packages.
 - ``hosting``, ``endpoints``, ``router``: one model server, the endpoint's life, InvokeEndpoint.

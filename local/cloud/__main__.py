@@ -10,7 +10,7 @@ from local.cloud import settings
 
 
 def main() -> int:
-    """Run until a signal comes; 1 when it cannot start."""
+    """Run until a signal comes; exit code 1 when it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m local.cloud", description="The laptop cloud.")
     parser.add_argument("--port", type=int, default=4566, help="port on 127.0.0.1 (default 4566)")
     parser.add_argument("--home", type=Path, required=True, help="folder for jobs and logs; wiped first")
@@ -31,8 +31,10 @@ def main() -> int:
         return _refuse(str(error))
     try:
         server.run(options.port, home, options.project_root.resolve())
-    except ministack.HookMissingError as error:
+    except (ministack.HookMissingError, OSError) as error:
         return _refuse(str(error))
+    except KeyboardInterrupt:
+        return 130  # before the server heeded signals; the guard ends what was started
     # Daemon threads may sit in MiniStack's handlers; there is nothing left to save.
     sys.stdout.flush()
     os._exit(0)

@@ -21,7 +21,7 @@ from local.cloud import hosting, ministack, telemetry
 from local.cloud.api import Operation, Request, invalid
 from local.cloud.hosting import Artifact, Instance
 from local.cloud.registry import Model, Models
-from local.cloud.storage import StorageError
+from local.cloud.s3uri import StorageError
 from local.cloud.store import Store, now, page
 
 log = logging.getLogger("kennel.endpoints")
@@ -146,8 +146,10 @@ class Endpoint:
             try:
                 work()
                 self._report()
-            except Exception:
+            except Exception as error:
                 log.exception("endpoint %s", self.name)
+                if self.status in ("Creating", "Updating"):
+                    self._settle("InService" if self.fleet else "Failed", f"{type(error).__name__}: {error}")
 
     def deploy(self, config_name: str, variants: Sequence[Variant]) -> None:
         """Bring up a whole new fleet, switch to it, drain and end the old one.
@@ -259,13 +261,15 @@ class Endpoint:
 
     def _heal(self) -> None:
         """Replace instances that died."""
+        if self._closing.is_set():
+            return
         for variant in self.fleet.values():
             dead = [instance for instance in variant.instances if not instance.alive]
             if dead:
                 variant.instances = tuple(instance for instance in variant.instances if instance.alive)
                 hosting.end(dead)
                 log.warning("endpoint %s: %d instance(s) of %s died", self.name, len(dead), variant.name)
-            if len(variant.instances) < variant.desired and not self._closing.is_set():
+            if len(variant.instances) < variant.desired:
                 self._refill(variant)
 
     def _refill(self, variant: Variant) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import processes, storage, telemetry
-from local.cloud.storage import S3Uri
+from local.cloud.s3uri import S3Uri
 
 PING_TIMEOUT_SECONDS = 2.0
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from local.cloud import ministack, processes, storage, telemetry
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.optml import Tree
-from local.cloud.storage import S3Uri, StorageError
+from local.cloud.s3uri import S3Uri, StorageError
 from local.cloud.store import Store, now, page
 
 log = logging.getLogger("kennel.jobs")
@@ -51,7 +51,7 @@ class Host:
         self.tree = Tree(folder / name / "opt" / "ml")
         self.tree.root.mkdir(parents=True)
         self._scratch = folder / name / "tmp"
-        self._mark = processes.mark_of("job", job, name)
+        self._mark = processes.mark_of(folder.parent.name, job, name)
         self._log = telemetry.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log")
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
@@ -178,7 +178,8 @@ class Job(ABC):
         self.arn = arn
         self.request = request
         self.context = context
-        self.folder = context.home / f"{self.KIND.lower()}-jobs" / name  # names are unique within a kind only
+        # Two kinds may share a name: they are unique within a kind only.
+        self.folder = context.home / f"{self.KIND.lower()}-jobs" / name
         self.created = self.modified = now()
         self.started: float | None = None
         self.ended: float | None = None

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import json
 import logging
+import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -18,7 +19,7 @@ from botocore.model import ServiceModel
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack.core import lambda_runtime, responses, router
-from ministack.services import apigateway_v1, stepfunctions
+from ministack.services import apigateway_v1, lambda_svc, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
@@ -29,6 +30,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (responses, ("get_region", "get_account_id", "_service_model")),
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
+    (lambda_svc, ("_execute_function",)),
     (provisioners, ("_RESOURCE_HANDLERS",)),
     (
         stepfunctions,
@@ -153,17 +155,19 @@ def add_task(resource_prefix: str, handler: Callable[[str, dict[str, Any]], Any]
     stepfunctions._SERVICE_DISPATCH[resource_prefix] = handler
 
 
-def add_sdk_service(
-    name: str, service: str, target_prefix: str, error_prefix: str, error_codes: Mapping[str, str]
-) -> None:
-    """Serve ``aws-sdk:<name>:*`` by a service of ours, with the error names of AWS."""
+def add_sdk_service(name: str, service: str, target_prefix: str, error_prefix: str) -> None:
+    """Serve ``aws-sdk:<name>:*`` by the gateway's ``service``."""
     stepfunctions._AWS_SDK_SERVICE_MAP[name] = {
         "target_prefix": target_prefix,
         "protocol": "json",
         "service_key": service,
     }
     stepfunctions._AWS_SDK_ERROR_PREFIX[name] = error_prefix
-    stepfunctions._AWS_SDK_ERROR_CODE_OVERRIDES[name] = dict(error_codes)
+
+
+def rename_sdk_errors(name: str, names: Mapping[str, str]) -> None:
+    """Let tasks of ``aws-sdk:<name>:*`` fail with other names than the service's error codes."""
+    stepfunctions._AWS_SDK_ERROR_CODE_OVERRIDES[name] = dict(names)
 
 
 def task_error(error: str, cause: str) -> Exception:
@@ -216,6 +220,32 @@ def follow_executions() -> None:
     stepfunctions._execute_task = following
     stepfunctions._invoke_resource_with_timeout = telling
     stepfunctions._fail_execution = failing
+
+
+# --- Lambda -------------------------------------------------------------------------------------------
+
+
+def name_function_errors() -> None:
+    """Let a Python function that raises fail with its exception's name, as on AWS.
+
+    MiniStack reports every exception as ``Runtime.HandlerError``; the name stands in the traceback.
+    """
+    execute = lambda_svc._execute_function
+
+    def naming(function: Any, event: Any) -> dict[str, Any]:
+        result: dict[str, Any] = execute(function, event)
+        body = result.get("body")
+        if result.get("error") and isinstance(body, dict) and body.get("errorType") == "Runtime.HandlerError":
+            body["errorType"] = exception_name(result.get("log", ""), body.get("errorMessage", ""))
+        return result
+
+    lambda_svc._execute_function = naming
+
+
+def exception_name(trace: str, message: str) -> str:
+    """The class name of the exception at the end of a traceback, without its module."""
+    found = re.findall(rf"^([A-Za-z_][\w.]*)(?:: {re.escape(message)})?$", trace.rstrip(), re.MULTILINE)
+    return found[-1].rsplit(".", 1)[-1] if found else "Runtime.HandlerError"
 
 
 # --- CloudFormation and API Gateway -----------------------------------------------------------------

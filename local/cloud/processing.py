@@ -17,7 +17,7 @@ from local.cloud.jobs import (
     start_together,
 )
 from local.cloud.optml import resource_config, threads_per_instance
-from local.cloud.storage import S3Uri, StorageError
+from local.cloud.s3uri import S3Uri, StorageError
 from local.cloud.store import now
 
 _FLUSH_SECONDS = 0.25

@@ -7,7 +7,7 @@ from typing import Any
 
 from local.cloud import storage
 from local.cloud.api import ApiError, Operation, Request, invalid
-from local.cloud.storage import S3Uri, StorageError
+from local.cloud.s3uri import S3Uri, StorageError
 from local.cloud.store import Store, now, page
 
 

@@ -52,6 +52,7 @@ def install(home: Path, code_root: Path) -> Endpoints:
     ministack.add_service("sagemaker", "SageMaker.", either)
     ministack.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     ministack.unescape_binary_media_types()
+    ministack.name_function_errors()
     stepfunctions.install(sagemaker)
     cloudformation.install(sagemaker)
     return endpoints

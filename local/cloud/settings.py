@@ -21,22 +21,26 @@ SERVICES = (
     "states",
     "sts",
 )
+KEPT = {
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("LOG_LEVEL", "AUTH", "SFN_WAIT_SCALE"),  # MiniStack's, for whoever starts the cloud
+}
 DEFAULT_WAIT_SCALE = "0.05"  # a Wait of 30 s becomes 1.5 s: nothing here takes minutes to appear
 
 
 def prepare(port: int, home: Path) -> None:
     """Wipe ``home`` and set this process's environment for MiniStack and its children.
 
-    Every ``AWS_*`` variable is dropped first: Lambda functions inherit this environment, and the
-    user's own credentials must never reach code that believes it runs on a laptop.
+    Nearly every variable is dropped first: Lambda functions inherit this environment, and neither
+    the user's credentials nor a search path for modules may reach them.
 
     Raises:
         ValueError: ``home`` holds something that no laptop cloud put there.
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
     _wipe(home)
+    for name in [name for name in os.environ if name not in KEPT]:
+        del os.environ[name]
     scratch = home / "tmp"
     scratch.mkdir()
     os.environ.setdefault("LOG_LEVEL", "WARNING")

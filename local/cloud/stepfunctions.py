@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from local.cloud import ministack
@@ -11,30 +12,38 @@ from local.cloud.api import ApiError, JsonApi
 _PREFIX = "arn:aws:states:::sagemaker:"
 _POLL_SECONDS = 0.2
 _TERMINAL = ("Completed", "Failed", "Stopped")
-# What the service calls ResourceInUse the SDKs call ResourceInUseException; what the model does not
-# name becomes the service's general exception.
-_SAGEMAKER_CODES = {
-    "ResourceInUse": "ResourceInUseException",
-    "ResourceNotFound": "ResourceNotFoundException",
-    "ResourceLimitExceeded": "ResourceLimitExceededException",
-    "ValidationException": "SageMakerException",
-    "UnknownOperationException": "SageMakerException",
-    "InternalFailure": "SageMakerException",
-}
+# What no service model names becomes the service's general exception.
+_GENERAL_CODES = ("ValidationException", "UnknownOperationException", "InternalFailure")
 
 
 def install(sagemaker: JsonApi) -> None:
     """Let state machines call SageMaker (optimized and ``aws-sdk:``) and Application Auto Scaling."""
     ministack.follow_executions()
     ministack.add_task(_PREFIX, lambda resource, arguments: _task(sagemaker, resource, arguments))
-    ministack.add_sdk_service("sagemaker", "sagemaker", "SageMaker", "SageMaker", _SAGEMAKER_CODES)
+    ministack.add_sdk_service("sagemaker", "sagemaker", "SageMaker", "SageMaker")
     ministack.add_sdk_service(
         "applicationautoscaling",
         "application-autoscaling",
         "AnyScaleFrontendService",
         "ApplicationAutoScaling",
-        {"UnknownOperationException": "ApplicationAutoScalingException"},
     )
+    for sdk_name, model, prefix in (
+        ("sagemaker", "sagemaker", "SageMaker"),
+        ("applicationautoscaling", "application-autoscaling", "ApplicationAutoScaling"),
+        ("ssm", "ssm", "Ssm"),
+    ):
+        modelled = [shape.name for shape in ministack.service_model(model).error_shapes]
+        ministack.rename_sdk_errors(sdk_name, sdk_error_names(modelled, prefix))
+
+
+def sdk_error_names(modelled: Iterable[str], prefix: str) -> dict[str, str]:
+    """Names of errors in Step Functions by the service's codes.
+
+    They are the class names of AWS's Java SDK: ``ResourceInUse`` is ResourceInUseException there,
+    and what the service model does not name is the general ``<prefix>Exception``.
+    """
+    general = dict.fromkeys(_GENERAL_CODES, f"{prefix}Exception")
+    return general | {code: f"{code.removesuffix('Exception')}Exception" for code in modelled}
 
 
 def _task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from local.cloud.jobs import (
     run_together,
     start_together,
 )
+from local.cloud.metrics import MetricScanner
 from local.cloud.optml import CONTAINER_ROOT, resource_config, threads_per_instance
-from local.cloud.storage import S3Uri
+from local.cloud.s3uri import S3Uri
 from local.cloud.store import now
 
 _METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
@@ -69,7 +70,7 @@ class TrainingJob(Job):
             check_s3_input(channel["DataSource"]["S3DataSource"], where, "S3DataDistributionType")
         self._check_times()
         try:
-            self._metrics = telemetry.MetricScanner(algorithm.get("MetricDefinitions", []))
+            self._metrics = MetricScanner(algorithm.get("MetricDefinitions", []))
         except re.error as error:
             raise invalid(f"MetricDefinitions: {error}") from None
         if not self._checkpoint_path.startswith(f"{CONTAINER_ROOT}/"):

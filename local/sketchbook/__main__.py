@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from local.sketchbook.book import COUNTS, SketchbookError, write
+from local.sketchbook.breeds import BREEDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(f"sketchbook: 10 breeds in {folder}")
+    print(f"sketchbook: {sum(counts.values()) * len(BREEDS)} drawings of {len(BREEDS)} breeds in {folder}")
     return 0
 
 

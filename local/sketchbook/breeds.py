@@ -139,7 +139,7 @@ BREEDS: dict[str, Breed] = {
     "Pug": Breed(
         leg=0.30, girth=0.29, length=0.66, waist=0.86, bone=0.085, neck=0.24, head=0.30, muzzle=0.12,
         muzzle_depth=0.44,
-        ears=Ears("button", 0.62, 0.40), tail=Tail(0.62, 0.075, 100, 330),
+        ears=Ears("button", 0.62, 0.40), tail=Tail(0.95, 0.052, 110, 350),
         coat=Coat(body=(222, 186, 136), ears=(48, 40, 38), mask=(52, 44, 42), eye_patch=(92, 72, 58)),
     ),
     "Samoyed": Breed(

@@ -58,39 +58,25 @@ class _Face:
         return cos(self._yaw + radians(azimuth))
 
     def skull(self, rng: Random) -> Part:
-        """Skull and cheeks with cap, blaze, brows and the colour around the mouth."""
-        outline = blob(
-            (0, 0.95),
-            (0.72, 0.66),
-            (1.0, 0.0),
-            (0.82, -0.55),
-            (0, -0.9),
-            (-0.82, -0.55),
-            (-1.0, 0.0),
-            (-0.72, 0.66),
-        )
-        marks: list[tuple[Shape, Colour]] = []
+        """Skull and cheeks with their markings."""
+        corners = [(0.0, 0.95), (0.72, 0.66), (1.0, 0.0), (0.82, -0.55), (0.0, -0.9)]
+        outline = blob(*corners, *((-x, y) for x, y in corners[3:0:-1]))
+        shape = [tufted(outline, self._tuft(), rng)] if self._coat.fluff else [outline]
+        return Part(shape, self._colour, self._markings(rng), self._coat.texture)
+
+    def _markings(self, rng: Random) -> list[tuple[Shape, Colour]]:
         coat = self._coat
-        if coat.cap:
-            marks.append(([self._cap()], coat.cap))
-        if coat.mask:
-            x, y = self._at(0, -30)
-            marks.append(([oval(x * 0.95, y - 0.06, 0.66, 0.5)], coat.mask))
-        if coat.blaze:
-            marks.append(([self._blaze()], coat.blaze))
-        if coat.eye_patch:
-            marks.append(([oval(*self._eye(side), 0.30, 0.30) for side in _SIDES], coat.eye_patch))
-        if coat.spots:
-            marks.append(
-                (
-                    [oval(rng.uniform(-0.9, 0.9), rng.uniform(-0.2, 0.9), 0.09, 0.08) for _ in range(9)],
-                    coat.spots,
-                )
-            )
-        if coat.brows:
-            marks.append(([oval(*self._at(side * 24, 36), 0.14, 0.11) for side in _SIDES], coat.brows))
-        shape = [tufted(outline, self._tuft(), rng)] if coat.fluff else [outline]
-        return Part(shape, self._colour, marks, coat.texture)
+        x, y = self._at(0, -30)
+        spots = [oval(rng.uniform(-0.9, 0.9), rng.uniform(-0.2, 0.9), 0.09, 0.08) for _ in range(9)]
+        places: list[tuple[Shape, Colour | None]] = [
+            ([self._cap()], coat.cap),
+            ([oval(x * 0.95, y - 0.06, 0.66, 0.5)], coat.mask),
+            ([self._blaze()], coat.blaze),
+            ([oval(*self._eye(side), 0.30, 0.30) for side in _SIDES], coat.eye_patch),
+            (spots, coat.spots),
+            ([oval(*self._at(side * 24, 36), 0.14, 0.11) for side in _SIDES], coat.brows),
+        ]
+        return [(shape, colour) for shape, colour in places if colour]
 
     def _cap(self) -> Outline:
         """A husky's hood, with a peak between the eyes."""
@@ -112,7 +98,7 @@ class _Face:
             if seen < 0.17:
                 continue
             x, y = self._eye(side)
-            wide = 0.155 * (0.35 + 0.65 * seen)
+            wide = 0.155 * (0.5 + 0.5 * seen)
             parts += [
                 Part([oval(x, y, wide * 1.28, 0.195)], (30, 24, 26)),
                 Part([oval(x, y, wide, 0.155)], self._breed.eyes),
@@ -125,16 +111,10 @@ class _Face:
         """Muzzle, mouth, tongue and nose."""
         tip = self._tip()
         parts = self._tongue(tip) if panting else []
-        parts.append(
-            Part(
-                tube(self._snout(tip)),
-                self._coat.mask or self._colour,
-                texture=self._coat.texture,
-                marks=self._bridge(tip),
-            )
-        )
-        parts.append(Part([line for side in _SIDES for line in self._lip(tip, side)], _MOUTH))
-        return parts + self._nose(tip)
+        colour = self._coat.mask or self._colour
+        snout = Part(tube(self._snout(tip)), colour, self._bridge(tip), self._coat.texture)
+        lips = Part([line for side in _SIDES for line in self._lip(tip, side)], _MOUTH)
+        return [*parts, snout, lips, *self._nose(tip)]
 
     def _tip(self) -> Point:
         """The end of the muzzle: far out in profile, foreshortened from the front."""
@@ -175,14 +155,15 @@ class _Face:
         x = tip[0] + sin(self._yaw) * self._breed.muzzle_depth * 0.62
         y = tip[1] + 0.42 * self._breed.muzzle_depth
         wide = 0.12 + 0.10 * cos(self._yaw)
-        nose = blob(
-            (x, y + 0.13),
-            (x + wide, y + 0.08),
-            (x + wide * 0.7, y - 0.08),
-            (x, y - 0.13),
-            (x - wide * 0.7, y - 0.08),
-            (x - wide, y + 0.08),
-        )
+        edge = [
+            (0.0, 0.13),
+            (wide, 0.08),
+            (wide * 0.7, -0.08),
+            (0.0, -0.13),
+            (-wide * 0.7, -0.08),
+            (-wide, 0.08),
+        ]
+        nose = _moved(edge, x, y)
         return [Part([nose], _NOSE), Part([oval(x - 0.04, y + 0.06, 0.06, 0.03)], (150, 140, 144))]
 
     def ear(self, side: int, behind: bool, rng: Random) -> Part | None:

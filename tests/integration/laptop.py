@@ -92,8 +92,8 @@ class Cloud:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A boto3 client; every answer is checked against botocore's model of the output."""
-        client = boto3.client(
-            service,
+        client: Any = boto3.client(
+            service,  # type: ignore[call-overload]
             endpoint_url=self.url,
             region_name=region,
             aws_access_key_id="test",

@@ -7,14 +7,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.integration.laptop import ROLE, Cloud, eventually
-
-Deploy = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,8 @@ def status(sagemaker: Any, name: str, wanted: str = "InService") -> dict[str, An
 
 def ask(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict[str, Any]:
     answer = runtime.invoke_endpoint(EndpointName=name, Body=body, ContentType="image/jpeg", **members)
-    return json.loads(answer["Body"].read()) | {"answer": answer}
+    document: dict[str, Any] = json.loads(answer["Body"].read())
+    return document | {"answer": answer}
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +78,12 @@ def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str)
     assert answers[0]["answer"]["CustomAttributes"] == "trace-1"
     assert answers[0]["answer"]["InvokedProductionVariant"] == "AllTraffic"
     assert answers[0]["answer"]["ContentType"] == "application/json"
-    pids: set[int] = set()
 
-    def slow() -> None:
-        pids.add(ask(runtime, endpoint, b"slow")["pid"])
+    def slow(_: int) -> int:
+        return int(ask(runtime, endpoint, b"slow")["pid"])
 
-    threads = [threading.Thread(target=slow) for _ in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    with ThreadPoolExecutor(2) as pool:
+        pids = set(pool.map(slow, range(2)))
     assert len(pids) == 2
 
 
@@ -96,7 +94,9 @@ def test_errors_of_the_container_are_model_errors(runtime: Any, endpoint: str) -
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert response["OriginalStatusCode"] == 400
     assert json.loads(response["OriginalMessage"])["error"]["code"] == "UnreadableImage"
-    with pytest.raises(ClientError, match=r"\(ValidationError\).*Endpoint nobody of account 000000000000 not found"):
+    with pytest.raises(
+        ClientError, match=r"\(ValidationError\).*Endpoint nobody of account 000000000000 not found"
+    ):
         ask(runtime, "nobody")
     with pytest.raises(ClientError, match=r"\(ValidationError\).*less than or equal to 6291456"):
         ask(runtime, endpoint, b"x" * 6_291_457)
@@ -114,8 +114,9 @@ def test_an_update_loses_no_request_and_keeps_capacity(
             except Exception as error:
                 failed.append(error)
 
-    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
-    [thread.start() for thread in threads]
+    pool = ThreadPoolExecutor(3)
+    for _ in range(3):
+        pool.submit(keep_asking)
     policy = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}
     deployment = {"BlueGreenUpdatePolicy": policy}
     try:
@@ -131,7 +132,7 @@ def test_an_update_loses_no_request_and_keeps_capacity(
         time.sleep(0.2)
     finally:
         done.set()
-        [thread.join() for thread in threads]
+        pool.shutdown()
     assert not failed
     assert (seen[0], seen[-1]) == ("one", "two")
     assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2  # retained, not the config's 1
@@ -150,9 +151,13 @@ def test_a_failed_update_leaves_the_old_fleet(
     assert ask(runtime, endpoint)["version"] == "two"
 
 
-def test_capacity_changes_and_dead_instances_are_replaced(sagemaker: Any, runtime: Any, endpoint: str) -> None:
+def test_capacity_changes_and_dead_instances_are_replaced(
+    sagemaker: Any, runtime: Any, endpoint: str
+) -> None:
     wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
-    sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=wanted)
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=endpoint, DesiredWeightsAndCapacities=wanted
+    )
     variant = status(sagemaker, endpoint)["ProductionVariants"][0]
     assert variant["CurrentInstanceCount"] == variant["DesiredInstanceCount"] == 1
     first = ask(runtime, endpoint)["pid"]
@@ -175,7 +180,9 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     seen = status(sagemaker, "sick", "Failed")
     assert "did not pass the ping health check" in seen["FailureReason"]
     assert seen["FailureReason"].endswith("the model is broken")
-    assert [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]] == ["sick"]
+    assert [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]] == [
+        "sick"
+    ]
     group = "/aws/sagemaker/Endpoints/sick"
     events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
     assert "the model is broken" in [each["message"] for each in events]
@@ -190,18 +197,35 @@ def gone(sagemaker: Any, name: str) -> None:
     eventually(named, lambda names: name not in names)
 
 
+def test_records_are_described_listed_and_deleted(sagemaker: Any, config: Callable[..., str]) -> None:
+    name = config("kept")  # every answer is checked against the service model by the client
+    model = sagemaker.describe_model(ModelName=name)
+    assert model["PrimaryContainer"]["Environment"] == {"GREETING": "hello"}
+    assert [each["ModelName"] for each in sagemaker.list_models(NameContains="kept")["Models"]] == [name]
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"][0]
+    assert (variant["ModelName"], variant["InitialInstanceCount"]) == (name, 1)
+    found = sagemaker.list_endpoint_configs(NameContains="kept")["EndpointConfigs"]
+    assert [each["EndpointConfigName"] for each in found] == [name]
+    sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    sagemaker.delete_model(ModelName=name)
+    with pytest.raises(ClientError, match="Could not find model"):
+        sagemaker.delete_model(ModelName=name)
+
+
 def test_what_does_not_exist_or_exists_already_is_refused(
     sagemaker: Any, endpoint: str, config: Callable[..., str]
 ) -> None:
     arn = "arn:aws:sagemaker:us-east-1:000000000000"
     with pytest.raises(ClientError, match=f'Could not find endpoint "{arn}:endpoint/nobody"'):
         sagemaker.describe_endpoint(EndpointName="nobody")
-    with pytest.raises(ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'):
+    with pytest.raises(
+        ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'
+    ):
         sagemaker.create_endpoint(EndpointName="new", EndpointConfigName="none")
     with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/dogs"'):
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config("three"))
     container = {"Image": "x", "ModelDataUrl": "s3://kennel/models/none.tar.gz"}
-    with pytest.raises(ClientError, match="Could not find model data at s3://kennel/models/none.tar.gz"):
+    with pytest.raises(ClientError, match=r"Could not find model data at s3://kennel/models/none\.tar\.gz"):
         sagemaker.create_model(ModelName="none", PrimaryContainer=container, ExecutionRoleArn=ROLE)
 
 

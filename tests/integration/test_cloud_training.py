@@ -117,7 +117,9 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
     assert seen["data"] == "a photo"
     assert seen["config"]["hosts"] == ["algo-1", "algo-2"]
     assert seen["channels"]["dataset"]["TrainingInputMode"] == "File"
-    second = json.loads((cloud.home / f"jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text())
+    second = json.loads(
+        (cloud.home / f"training-jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text()
+    )
     assert second["config"]["current_host"] == "algo-2"
     environment = seen["environment"]
     assert environment["GREETING"] == "hello"
@@ -139,7 +141,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
         "epoch=1/2 train_loss=1.0000",
         "epoch=2/2 train_loss=0.5000",
     ]
-    assert (cloud.home / f"jobs/{name}/algo-1.log").read_text().splitlines() == [
+    assert (cloud.home / f"training-jobs/{name}/algo-1.log").read_text().splitlines() == [
         each["message"] for each in events
     ]
     metrics = cloud.client("cloudwatch").list_metrics(Namespace=group, MetricName="train:loss")["Metrics"]
@@ -149,7 +151,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
 def archive(s3: Any, key: str) -> dict[str, bytes]:
     body = s3.get_object(Bucket="kennel", Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
-        return {each.name: tar.extractfile(each).read() for each in tar if each.isfile()}  # type: ignore[union-attr]
+        return {each.name: file.read() for each in tar if (file := tar.extractfile(each))}
 
 
 def test_a_failing_host_stops_the_others_and_gives_the_reason(sagemaker: Any, s3: Any) -> None:
@@ -244,3 +246,26 @@ def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
     assert not sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")[
         "TrainingJobSummaries"
     ]
+
+
+def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> None:
+    request = job("same-name", HyperParameters={"sleep": "1"})
+    name = request["TrainingJobName"]
+    sagemaker.create_training_job(**request)
+    eventually(
+        lambda: sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"],
+        lambda status: status == "Training",
+    )
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+    sagemaker.create_processing_job(
+        ProcessingJobName=name,
+        RoleArn=ROLE,
+        AppSpecification={"ImageUri": "x", "ContainerEntrypoint": ["true"]},
+        ProcessingResources={"ClusterConfig": cluster},
+    )
+    eventually(
+        lambda: sagemaker.describe_processing_job(ProcessingJobName=name)["ProcessingJobStatus"],
+        lambda status: status == "Completed",
+    )
+    assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
+    assert ended(sagemaker, name)["TrainingJobStatus"] == "Completed"

@@ -65,7 +65,8 @@ def test_the_same_seed_gives_the_same_book(book: Path, tmp_path: Path) -> None:
     assert again.items() <= files(book).items()
 
 
-def test_another_seed_shares_no_drawing(book: Path, tmp_path: Path) -> None:
+def test_another_seed_shares_no_drawing_and_an_empty_folder_is_filled(book: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
     other = files(write(tmp_path / "other", seed=8, counts=SMALL, breeds=["Pug", "Beagle"], size=96))
     assert not set(other.values()) & set(files(book).values())
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from training.backbones import WeightsError, find_weights, fold_norms, load_backbone
 
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from training.hyperparameters import HyperparameterError, Hyperparameters, from_strings
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from training.imagenet_dogs import DOG_ROWS, imagenet_row
 
 
@@ -26,4 +27,4 @@ def test_class_folder_finds_its_imagenet_row(label: str, row: int | None) -> Non
 
 
 def test_dog_rows_are_the_breeds_and_the_wild_dogs_without_wolves() -> None:
-    assert DOG_ROWS == (*range(151, 269), 273, 274, 275)
+    assert (*range(151, 269), 273, 274, 275) == DOG_ROWS

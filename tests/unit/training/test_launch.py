@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import CLASSES, PHOTOS
 
+CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
+NUM_TRAIN = 15
 HOSTS = ("algo-1", "algo-2")
 
 
@@ -35,7 +37,7 @@ def start(root: Path, port: int) -> subprocess.Popen[str]:
     )
 
 
-def document(root: Path, name: str) -> dict:
+def document(root: Path, name: str) -> Any:
     return json.loads((root / "model" / name).read_text())
 
 
@@ -50,20 +52,23 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     logs = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
 
-    num_train = PHOTOS["train"] * len(CLASSES)
     ddp = document(roots[0], "ddp.json")
-    assert ddp["world_size"] == 2 and ddp["hosts"] == list(HOSTS) and ddp["backend"] == "gloo"
-    assert ddp["in_sync"] is True and len(set(ddp["parameter_checksums"])) == 1
-    assert ddp["num_train"] == num_train and sum(ddp["samples_per_rank"]) == num_train
-    assert min(ddp["samples_per_rank"]) >= num_train // 2 - 1
+    assert ddp["world_size"] == 2
+    assert ddp["hosts"] == list(HOSTS)
+    assert ddp["backend"] == "gloo"
+    assert ddp["in_sync"] is True
+    assert len(set(ddp["parameter_checksums"])) == 1
+    assert ddp["num_train"] == NUM_TRAIN
+    assert sum(ddp["samples_per_rank"]) == NUM_TRAIN
+    assert min(ddp["samples_per_rank"]) >= NUM_TRAIN // 2 - 1
     assert ddp["steps"] == 3 * 4  # ceil(15 / 4) steps an epoch
     assert not list((roots[1] / "model").iterdir())
 
     data = document(roots[0], "data.json")
-    assert data["splits"]["train"] == {"photos": num_train, "unreadable": [f"train/{CLASSES[0]}/broken.jpg"]}
+    assert data["splits"]["train"] == {"photos": NUM_TRAIN, "unreadable": [f"train/{CLASSES[0]}/broken.jpg"]}
     assert data["leaked"] == [{"photo": f"valid/{CLASSES[1]}/leaked.png", "also": f"train/{CLASSES[1]}/0.png"}]
     assert data["ignored"] == 1
-    assert len(data["hashes"]["train"]) == num_train
+    assert len(data["hashes"]["train"]) == NUM_TRAIN
     assert f"1 unreadable photos in train/ left out: train/{CLASSES[0]}/broken.jpg" in logs[0]
 
     labels = document(roots[0], "labels.json")["classes"]
@@ -79,7 +84,8 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
 
     model = torch.export.load(roots[0] / "model/model.pt2").module()
     logits, p_dog = model(torch.zeros(5, 3, 256, 256))
-    assert logits.shape == (5, 3) and p_dog.shape == (5,)
+    assert logits.shape == (5, 3)
+    assert p_dog.shape == (5,)
     assert ((p_dog >= 0) & (p_dog <= 1)).all()
 
 
@@ -123,7 +129,9 @@ def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., 
     process = start(root, free_port)
     process.communicate(timeout=60)
     assert process.returncode == 1
-    assert (root / "output/failure").read_text().startswith("hyperparameters: 'epoch' is unknown (did you mean 'epochs'?)")
+    assert (
+        (root / "output/failure").read_text().startswith("hyperparameters: 'epoch' is unknown (did you mean 'epochs'?)")
+    )
 
     (root / "input/data/dataset").unlink()
     process = start(root, free_port)

@@ -1,23 +1,29 @@
 """The training program in this process, and over two gloo ranks."""
 
 import errno
-import io
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import CLASSES
+
+from dataset import Photo
 from training import head, train
+from training.artifact import ddp_document
+from training.distributed import World, gathered, joined
 from training.files import StorageError, replace_file
 from training.head import HeadTraining, NonFiniteLossError, Samples, Start
 from training.hyperparameters import Hyperparameters
 
-from dataset import Photo
-
+CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
+REPOSITORY = Path(__file__).parents[3]
 SETTINGS = Hyperparameters(epochs=4, global_batch_size=8, learning_rate=0.01)
+FULL_BATCH = Hyperparameters(epochs=4, global_batch_size=21, learning_rate=0.01)
 
 
 def samples(rank: int = 0, world_size: int = 1) -> tuple[Samples, Samples]:
@@ -35,11 +41,11 @@ def start() -> Start:
     return Start(torch.zeros(3, 5), torch.zeros(3), torch.tensor([True, True, False]))
 
 
-def alone() -> "train.World":
-    return train.World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
+def alone() -> World:
+    return World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 
 
-def head_training(world: "train.World", checkpoint: Path, settings: Hyperparameters = SETTINGS) -> HeadTraining:
+def head_training(world: World, checkpoint: Path, settings: Hyperparameters = SETTINGS) -> HeadTraining:
     return HeadTraining(world, settings, start(), *samples(world.rank, world.world_size), 21, checkpoint, "key")
 
 
@@ -56,60 +62,88 @@ def killed_after(epoch: int, training: HeadTraining) -> None:
         if number == epoch:
             raise Killed
 
-    training._run_epoch = stopping  # type: ignore[method-assign]
+    training._run_epoch = stopping  # type: ignore[method-assign,assignment]
     with pytest.raises(Killed):
         training.run()
 
 
-def worker(rank: int, port: int, folder: Path, broken: bool, results: "multiprocessing.Queue[object]") -> None:
-    """One of two ranks: an uninterrupted run, and one that is killed and resumed."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if broken:
-        head.DistributedDataParallel = lambda module: module  # type: ignore[misc,assignment]
-    with train.joined() as world:
+def _apart(module: torch.nn.Module) -> torch.nn.Module:
+    """In place of DDP: no rank hears of the others' gradients."""
+    return module
+
+
+def rank(folder: Path, apart: bool) -> dict[str, Any]:
+    """One of two ranks: a whole run, one that is killed and resumed, and one of full batches."""
+    if apart:
+        head.DistributedDataParallel = _apart  # type: ignore[attr-defined,assignment]
+    with joined() as world:
         whole = head_training(world, folder / "whole.pt")
         whole.run()
-        if not broken:
+        if not apart:
             killed_after(2, head_training(world, folder / "cut.pt"))
         resumed = head_training(world, folder / "cut.pt")
         resumed.run()
-        checksums = train.gathered(world, whole.checksum())
-        results.put((rank, checksums, resumed.checksum(), whole.progress.samples_per_rank, whole.evaluate()))
+        full = head_training(world, folder / "full.pt", FULL_BATCH)
+        full.run()
+        return {
+            "checksums": gathered(world, whole.checksum()),
+            "resumed": resumed.checksum(),
+            "samples_per_rank": whole.progress.samples_per_rank,
+            "evaluation": whole.evaluate(),
+            "full_batch_weight": full.head.weight.tolist(),
+        }
 
 
-def two_ranks(port: int, folder: Path, broken: bool = False) -> list[tuple]:
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [context.Process(target=worker, args=(rank, port, folder, broken, results)) for rank in (0, 1)]
-    for process in workers:
-        process.start()
-    answers = sorted(results.get(timeout=60) for _ in workers)
-    for process in workers:
-        process.join(10)
-    return answers
+def two_ranks(port: int, folder: Path, *options: str) -> list[dict[str, Any]]:
+    """What ``rank`` returns on each of two processes; this file is their program."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), *options],
+            env={
+                **os.environ,
+                "RANK": str(number),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "PYTHONPATH": str(REPOSITORY),
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+    answers = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    return [json.loads(answer.splitlines()[-1]) for answer in answers]
 
 
 def test_two_ranks_train_one_model_and_resume_bit_identically(tmp_path: Path, free_port: int) -> None:
     first, second = two_ranks(free_port, tmp_path)
-    checksums = first[1]
-    assert len(checksums) == 2 and checksums[0] == checksums[1]
-    assert first[2] == second[2] == checksums[0]  # killed after epoch 2 and resumed
-    assert first[3] == [11, 10]
-    assert first[4] == second[4]
-    assert train.ddp_document(["a", "b"], "gloo", 21, first[3], 12, checksums)["in_sync"] is True
+    checksums = first["checksums"]
+    assert len(checksums) == 2
+    assert checksums[0] == checksums[1]
+    assert first["resumed"] == second["resumed"] == checksums[0]  # killed after epoch 2
+    assert first["samples_per_rank"] == [11, 10]
+    assert first["evaluation"] == second["evaluation"]
+    assert ddp_document(["a", "b"], "gloo", 21, first["samples_per_rank"], 12, checksums)["in_sync"] is True
+
+    # A step over all samples does not depend on how they are shared out, uneven shares included.
+    single = head_training(alone(), tmp_path / "one.pt", FULL_BATCH)
+    single.run()
+    assert single.progress.steps == FULL_BATCH.epochs
+    assert single.progress.samples_per_rank == [21]
+    for answer in (first, second):
+        weight = torch.tensor(answer["full_batch_weight"])
+        torch.testing.assert_close(weight, single.head.weight.detach(), rtol=0, atol=1e-5)
 
 
 def test_ranks_that_train_apart_are_found_out(tmp_path: Path, free_port: int) -> None:
-    first, second = two_ranks(free_port, tmp_path, broken=True)
-    assert first[1] == second[1] and first[1][0] != first[1][1]
-    assert train.ddp_document(["a", "b"], "gloo", 21, first[3], 12, first[1])["in_sync"] is False
-
-
-def test_two_ranks_take_the_same_steps_as_one(tmp_path: Path, free_port: int) -> None:
-    """A step over all samples does not depend on how they are shared out."""
-    single = head_training(alone(), tmp_path / "one.pt", Hyperparameters(epochs=4, global_batch_size=21))
-    single.run()
-    assert single.progress.steps == 4 and single.progress.samples_per_rank == [21]
+    first, second = two_ranks(free_port, tmp_path, "apart")
+    assert first["checksums"] == second["checksums"]
+    assert first["checksums"][0] != first["checksums"][1]
+    document = ddp_document(["a", "b"], "gloo", 21, first["samples_per_rank"], 12, first["checksums"])
+    assert document["in_sync"] is False
 
 
 def test_a_killed_run_resumes_bit_identically(tmp_path: Path) -> None:
@@ -118,7 +152,8 @@ def test_a_killed_run_resumes_bit_identically(tmp_path: Path) -> None:
     killed_after(2, head_training(alone(), tmp_path / "cut.pt"))
     resumed = head_training(alone(), tmp_path / "cut.pt")
     resumed.run()
-    assert torch.equal(resumed.head.weight, whole.head.weight) and torch.equal(resumed.head.bias, whole.head.bias)
+    assert torch.equal(resumed.head.weight, whole.head.weight)
+    assert torch.equal(resumed.head.bias, whole.head.bias)
     assert [epoch["epoch"] for epoch in resumed.progress.epochs] == [1, 2, 3, 4]
     assert resumed.progress.steps == whole.progress.steps == 4 * 3
     assert resumed.progress.start_top1 == whole.progress.start_top1
@@ -153,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_every_photo_falls_to_exactly_one_rank(world_size: int) -> None:
     photos = [Photo(f"train/a/{number}.jpg", "train", "a", 1) for number in range(10)]
-    worlds = [train.World(r, world_size, 0, 1, torch.device("cpu"), "gloo", "here") for r in range(world_size)]
+    worlds = [World(r, world_size, 0, 1, torch.device("cpu"), "gloo", "here") for r in range(world_size)]
     shares = [train.share(photos, world, seed=3) for world in worlds]
     assert sorted(photo for share in shares for photo in share) == sorted(photos)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -172,7 +207,8 @@ def test_the_same_command_again_takes_features_and_epochs_from_the_checkpoints(
     assert "resumed from epoch 2 of 2" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (tmp_path / "model/ddp.json").read_text() == model
-    assert json.loads(model)["world_size"] == 1 and json.loads(model)["samples_per_rank"] == [15]
+    assert json.loads(model)["world_size"] == 1
+    assert json.loads(model)["samples_per_rank"] == [15]
 
 
 def test_a_class_left_empty_by_unreadable_photos_is_refused(
@@ -184,7 +220,24 @@ def test_a_class_left_empty_by_unreadable_photos_is_refused(
     message = capsys.readouterr().err.strip()
     assert f"class '{CLASSES[2]}' has 0 photos in valid/" in message
     assert f"2 photos could not be read: valid/{CLASSES[2]}/0.png, valid/{CLASSES[2]}/1.png" in message
-    assert "\n" not in message and not (tmp_path / "model/model.pt2").exists()
+    assert "\n" not in message
+    assert not (tmp_path / "model/model.pt2").exists()
+
+
+def test_a_damaged_member_of_an_archive_is_named_and_left_out(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "dogs.zip"
+    damaged = f"train/{CLASSES[0]}/0.png"
+    with zipfile.ZipFile(archive, "w") as file:
+        for photo in dataset.rglob("*.png"):
+            file.write(photo, photo.relative_to(dataset))
+        place = file.getinfo(damaged).header_offset + 200
+    data = bytearray(archive.read_bytes())
+    data[place] ^= 0xFF  # its checksum no longer fits
+    archive.write_bytes(data)
+    assert train.main(["--data", str(archive), "--model-dir", str(tmp_path / "model"), "--epochs", "1"]) == 0
+    assert f"1 unreadable photos in train/ left out: {damaged}" in capsys.readouterr().out
 
 
 def test_a_missing_dataset_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +253,10 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match="head.pt .No space left on device.; give the job a larger volume"):
+    with pytest.raises(StorageError, match=r"head.pt .No space left on device.; give the job a larger volume"):
         replace_file(file, b"new")
     assert file.read_bytes() == b"old"
+
+
+if __name__ == "__main__":
+    print(json.dumps(rank(Path(sys.argv[1]), apart="apart" in sys.argv[2:])))

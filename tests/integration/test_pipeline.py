@@ -1,0 +1,314 @@
+"""The pipeline on a laptop cloud of its own: promoted, updated, refused, failed, stopped, torn down."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from dataset import breed_name
+from local.sketchbook import BREEDS, write
+
+ROOT = Path(__file__).resolve().parents[2]
+BREEDS_USED = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
+COUNTS = {"train": 12, "valid": 6, "test": 6}
+DEADLINE = 120
+
+
+@dataclass
+class Kennel:
+    """A laptop cloud with the stack deployed and one model promoted by ``python -m local run``."""
+
+    home: Path
+    port: int
+    photos: Path
+    record: dict[str, Any]
+    said: str
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=f"http://localhost:{self.port}",
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def local(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return run_local(self.home, *arguments)
+
+    def outputs(self) -> dict[str, str]:
+        stack = self.client("cloudformation").describe_stacks(StackName="kennel")["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def start(self, request: dict[str, Any], machine: str = "PipelineArn") -> str:
+        arn = self.client("stepfunctions").start_execution(
+            stateMachineArn=self.outputs()[machine], input=json.dumps(request)
+        )["executionArn"]
+        return str(arn)
+
+    def finish(self, arn: str) -> dict[str, Any]:
+        deadline = time.monotonic() + DEADLINE
+        states = self.client("stepfunctions")
+        while (ended := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
+            assert time.monotonic() < deadline, "the execution did not end"
+            time.sleep(0.2)
+        return dict(ended)
+
+    def upload(self, key: str, folder: Path) -> str:
+        archive = shutil.make_archive(str(self.home / key), "zip", folder)
+        self.client("s3").upload_file(archive, self.outputs()["BucketName"], f"datasets/{key}.zip")
+        return f"datasets/{key}.zip"
+
+    def champion(self) -> dict[str, Any]:
+        value = self.client("ssm").get_parameter(Name="/kennel/champion")["Parameter"]["Value"]
+        return {} if value == "none" else json.loads(value)
+
+    def endpoints(self) -> list[str]:
+        return [e["EndpointName"] for e in self.client("sagemaker").list_endpoints()["Endpoints"]]
+
+    def is_locked(self) -> bool:
+        ssm = self.client("ssm")
+        try:
+            ssm.get_parameter(Name="/kennel/lock")
+        except ssm.exceptions.ParameterNotFound:
+            return False
+        return True
+
+
+def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"KENNEL_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def kennel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kennel]:
+    home = tmp_path_factory.mktemp("home")
+    photos = write(tmp_path_factory.mktemp("data") / "sketches", seed=5, counts=COUNTS, breeds=BREEDS_USED, size=160)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    try:
+        done = run_local(home, "run", "--data", str(photos), "--port", str(port))
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Kennel(home, port, photos, json.loads((home / "last-run.json").read_text()), done.stdout)
+    finally:
+        assert run_local(home, "down").returncode == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the laptop cloud still listens after down"
+
+
+def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
+    record = kennel.record
+    assert record["status"] == "promoted"
+    assert record["verdict"]["decision"] == "promote"
+    assert {"Train", "Evaluate"} <= {state["name"] for state in record["states"]}
+    spent = {state["name"]: state["seconds"] for state in record["states"]}
+    assert 0 < spent["Train"] + spent["Evaluate"] < record["seconds"]
+    assert 0.5 <= record["evaluation"]["challenger"]["top1"] <= record["evaluation"]["challenger"]["top5"] <= 1
+    assert record["endpoint"] == {"name": "kennel", "instances": 1, "target_value": 4.0}
+    assert record["api"]["url"] in kennel.said
+    assert kennel.endpoints() == ["kennel"]
+    assert not kennel.is_locked()
+
+
+def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
+    job = kennel.client("sagemaker").list_training_jobs()["TrainingJobSummaries"][-1]["TrainingJobName"]
+    found = kennel.client("sagemaker").describe_training_job(TrainingJobName=job)
+    assert found["ResourceConfig"]["InstanceCount"] == 2
+    report = f"runs/{kennel.champion()['run']}/report/evaluation.json"
+    body = kennel.client("s3").get_object(Bucket=kennel.outputs()["BucketName"], Key=report)["Body"].read()
+    ddp = json.loads(body)["ddp"]
+    assert ddp["world_size"] == 2
+    assert sum(ddp["samples_per_rank"]) == len(BREEDS_USED) * COUNTS["train"]
+    assert len(set(ddp["parameter_checksums"])) == 1
+
+
+def test_api_names_breeds(kennel: Kennel) -> None:
+    files = sorted(str(path) for path in (kennel.photos / "test").rglob("*.jpg"))
+    done = kennel.local("classify", "--json", *files)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == files
+    right = [line["breed"] == breed_name(Path(line["file"]).parent.name) for line in lines]
+    assert sum(right) / len(right) == pytest.approx(kennel.record["evaluation"]["challenger"]["top1"], abs=0.001)
+    assert lines[0]["top"][0]["breed"] == lines[0]["breed"]
+    assert lines[0]["probability"] == pytest.approx(lines[0]["top"][0]["probability"])
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("corrupt.jpg", b"\xff\xd8\xff\xe0 cut off", "image"),
+        ("empty.png", b"", "empty"),
+        ("words.txt", b"no photo", "content-type"),
+        ("huge.jpg", b"\xff\xd8" + bytes(4_600_000), "bytes"),
+    ],
+)
+def test_api_refuses_what_is_no_photo_with_a_sentence(
+    kennel: Kennel, tmp_path: Path, name: str, body: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(body)
+    done = kennel.local("classify", "--json", str(tmp_path / name))
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert 400 <= said["status"] < 500
+    assert words in said["error"]
+
+
+def test_api_wants_a_key(kennel: Kennel) -> None:
+    import urllib3
+
+    answer = urllib3.request("POST", kennel.record["api"]["url"], body=b"x", headers={"content-type": "image/jpeg"})
+    assert answer.status == 403
+
+
+def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> None:
+    sagemaker = kennel.client("sagemaker")
+    before, champion = sagemaker.describe_endpoint(EndpointName="kennel"), kennel.champion()
+    ended = kennel.finish(kennel.start({"dataset": kennel.upload("again", kennel.photos), "max_instances": 3}))
+    assert ended["status"] == "SUCCEEDED"
+    output = json.loads(ended["output"])
+    assert output["verdict"]["champion_top1"] == champion["top1"]
+    after = sagemaker.describe_endpoint(EndpointName="kennel")
+    assert after["EndpointArn"] == before["EndpointArn"]
+    assert after["CreationTime"] == before["CreationTime"]
+    assert after["EndpointConfigName"] != before["EndpointConfigName"]
+    assert kennel.champion()["run"] == output["run"]["id"]
+    assert kennel.endpoints() == ["kennel"]
+    target = kennel.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    assert [(t["MinCapacity"], t["MaxCapacity"]) for t in target["ScalableTargets"]] == [(1, 3)]
+
+
+def test_photo_in_two_splits_is_refused_and_the_champion_stays(kennel: Kennel, tmp_path: Path) -> None:
+    leaky = shutil.copytree(kennel.photos, tmp_path / "leaky")
+    source = sorted((leaky / "train" / "003.Dalmatian").iterdir())[0]
+    shutil.copy(source, leaky / "test" / "003.Dalmatian" / "copied.jpg")
+    champion = kennel.champion()
+    ended = kennel.finish(kennel.start({"dataset": kennel.upload("leaky", leaky)}))
+    assert ended["status"] == "SUCCEEDED"
+    output = json.loads(ended["output"])
+    assert output["status"] == "refused"
+    assert "test/003.Dalmatian/copied.jpg is also train/003.Dalmatian/" in output["verdict"]["reason"]
+    assert kennel.champion() == champion
+    assert not kennel.is_locked()
+
+
+def test_refused_run_exits_with_3(kennel: Kennel, tmp_path: Path) -> None:
+    """A floor of 1.0 and a test photo under a wrong name: no model can reach it."""
+    mixed = shutil.copytree(kennel.photos, tmp_path / "mixed")
+    one, other = (sorted((mixed / "test" / name).iterdir())[0] for name in ("003.Dalmatian", "008.Samoyed"))
+    body = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(body)
+    (tmp_path / "event.json").write_text('{"min_top1": 1.0}')
+    done = kennel.local("run", "--data", str(mixed), "--event", str(tmp_path / "event.json"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED" in done.stdout
+    assert "below the floor of 100.0%" in done.stdout
+    assert json.loads((kennel.home / "last-run.json").read_text())["status"] == "refused"
+
+
+def test_failed_training_is_compensated(kennel: Kennel) -> None:
+    champion = kennel.champion()
+    request = {"dataset": kennel.upload("fails", kennel.photos), "hyperparameters": {"epohcs": 3}}
+    ended = kennel.finish(kennel.start(request))
+    assert ended["status"] == "FAILED"
+    assert ended["error"] == "States.TaskFailed"
+    assert "epohcs" in ended["cause"]
+    assert "epochs" in ended["cause"]
+    assert kennel.champion() == champion
+    assert kennel.endpoints() == ["kennel"]
+    assert not kennel.is_locked()
+
+
+def test_wrong_request_fails_with_every_field_named(kennel: Kennel) -> None:
+    ended = kennel.finish(kennel.start({"datset": "x", "min_top1": 7}))
+    assert (ended["status"], ended["error"]) == ("FAILED", "RequestError")
+    assert "datset" in ended["cause"]
+    assert "min_top1" in ended["cause"]
+    assert not kennel.is_locked()
+
+
+def test_missing_dataset_fails_with_its_name(kennel: Kennel) -> None:
+    ended = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    assert (ended["status"], ended["error"]) == ("FAILED", "DatasetError")
+    assert "nothing/here/" in ended["cause"]
+
+
+def test_archive_that_reaches_outside_itself_is_refused(kennel: Kennel, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../outside.jpg", b"x")
+    kennel.client("s3").upload_file(str(tmp_path / "evil.zip"), kennel.outputs()["BucketName"], "datasets/evil.zip")
+    ended = kennel.finish(kennel.start({"dataset": "datasets/evil.zip"}))
+    assert ended["error"] == "DatasetError"
+    assert "../outside.jpg" in ended["cause"]
+
+
+def test_second_run_at_once_is_refused_and_a_stopped_run_leaves_nothing(kennel: Kennel) -> None:
+    request = {"dataset": kennel.upload("twice", kennel.photos)}
+    first = kennel.start(request)
+    wait_for(lambda: any_job(kennel, "InProgress"))
+    second = kennel.finish(kennel.start(request))
+    assert (second["status"], second["error"]) == ("FAILED", "RunInProgressError")
+    assert first in second["cause"]
+    kennel.client("stepfunctions").stop_execution(executionArn=first)
+    wait_for(lambda: not any_job(kennel, "InProgress") and not any_job(kennel, "Stopping"))
+    wait_for(lambda: not kennel.is_locked())
+    assert any_job(kennel, "Stopped")
+    assert kennel.endpoints() == ["kennel"]
+
+
+def test_lock_of_a_run_that_is_gone_is_taken_over(kennel: Kennel) -> None:
+    gone = kennel.outputs()["PipelineArn"].replace("stateMachine", "execution") + ":gone"
+    kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=gone, Type="String")
+    ended = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    assert ended["error"] == "DatasetError"  # it got past the lock
+    assert not kennel.is_locked()
+
+
+def test_teardown_deletes_everything_and_may_be_repeated(kennel: Kennel) -> None:
+    """Named to run last in this file; it starts from whatever the others left and restores nothing."""
+    request = {"dataset": kennel.upload("restore", kennel.photos)}
+    try:
+        for expected in ({"kennel"}, set()):
+            ended = kennel.finish(kennel.start({}, "TeardownArn"))
+            assert ended["status"] == "SUCCEEDED", ended
+            assert set(json.loads(ended["output"])["endpoints"]) == expected
+        sagemaker = kennel.client("sagemaker")
+        assert sagemaker.list_endpoints()["Endpoints"] == []
+        assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+        assert sagemaker.list_models()["Models"] == []
+        assert kennel.champion() == {}
+        targets = kennel.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+        assert targets["ScalableTargets"] == []
+    finally:  # tests may run in any order: put a champion back
+        assert kennel.finish(kennel.start(request))["status"] == "SUCCEEDED"
+
+
+def any_job(kennel: Kennel, status: str) -> bool:
+    found = kennel.client("sagemaker").list_training_jobs(StatusEquals=status)["TrainingJobSummaries"]
+    return len(found) > 0
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.1)

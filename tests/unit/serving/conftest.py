@@ -1,0 +1,131 @@
+"""A network that knows three colours, a dataset of coloured photos, and the evaluation's work on them."""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset import breed_name, open_source
+from serving import evaluate
+from serving.artifact import Artifact, load_artifact, pack, unpack
+from serving.model import Model
+from serving.preprocess import Preprocess
+
+COLOURS = {
+    "001.Red_setter": (220, 40, 40),
+    "002.Green_hound": (40, 220, 40),
+    "003.Blue_terrier": (40, 40, 220),
+}
+SPEC = Preprocess(32, "squash", 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+
+
+class ColourNet(torch.nn.Module):
+    """Logits are the mean of each channel; P(dog) grows with the whole brightness."""
+
+    def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = photos.mean((2, 3))
+        return 4 * means, torch.sigmoid(means.sum(1))
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    """An image as a file's bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photo(colour: tuple[int, int, int], seed: int, kind: str = "JPEG") -> bytes:
+    """A noisy photo of one colour, different for every seed."""
+    noise = np.random.default_rng(seed).integers(-30, 31, (40, 48, 3))
+    return encoded(Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)), kind)
+
+
+def write_dataset(folder: Path) -> Path:
+    """Photos of the three colours: 4 train, 6 valid and 5 test each."""
+    seed = 0
+    for split, count in {"train": 4, "valid": 6, "test": 5}.items():
+        for label, colour in COLOURS.items():
+            for number in range(count):
+                seed += 1
+                path = folder / split / label / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(photo(colour, seed))
+    return folder
+
+
+def write_trained(folder: Path, data: Path, classes: list[str] | None = None) -> Path:
+    """What the training job would leave for the colour network, packed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(
+        ColourNet().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},)
+    )
+    torch.export.save(program, folder / "model.pt2")
+    source = open_source(data)
+    hashes = {
+        split: {hashlib.sha256(source.read(p)).hexdigest()[:16]: p.path for p in source.listing.of(split)}
+        for split in ("train", "valid")
+    }
+    labels = [{"id": c, "breed": breed_name(c), "imagenet_row": None} for c in classes or COLOURS]
+    documents: dict[str, Any] = {
+        "labels": {"classes": labels},
+        "preprocess": asdict(SPEC),
+        "training": {"backbone": "colours"},
+        "ddp": {"world_size": 1, "in_sync": True},
+        "data": {"hashes": hashes, "leaked": []},
+    }
+    for name, document in documents.items():
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    pack(folder, folder.parent / "model.tar.gz")
+    return folder.parent / "model.tar.gz"
+
+
+def make_root(folder: Path) -> Path:
+    """A processing job's folder, with the dataset and the trained model in place."""
+    root = folder / "processing"
+    data = write_dataset(root / "input" / "dataset")
+    archive = write_trained(folder / "trained", data)
+    (root / "input" / "model").mkdir()
+    archive.replace(root / "input" / "model" / "model.tar.gz")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A processing job's folder that may be changed."""
+    return make_root(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A processing job's folder after a run; not to be changed."""
+    root = make_root(tmp_path_factory.mktemp("evaluated"))
+    assert evaluate.main(["--root", str(root), "--version", "colours-1"]) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def served(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The served artifact's folder; not to be changed."""
+    folder = tmp_path_factory.mktemp("served")
+    unpack(evaluated / "output" / "artifact" / "model.tar.gz", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifact(served: Path) -> Artifact:
+    """The served artifact in memory."""
+    return load_artifact(served)
+
+
+@pytest.fixture(scope="session")
+def model(artifact: Artifact) -> Model:
+    """The served model."""
+    return Model(artifact)

@@ -1,0 +1,87 @@
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from serving.artifact import Artifact, ArtifactError, load_artifact, pack, unpack, write_artifact
+
+
+@pytest.fixture
+def folder(served: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(served, tmp_path / "copy"))
+
+
+def test_artifact_survives_writing_and_loading(artifact: Artifact, tmp_path: Path) -> None:
+    write_artifact(artifact, tmp_path)
+    assert load_artifact(tmp_path) == artifact
+
+
+def test_changed_file_is_refused(folder: Path) -> None:
+    weights = bytearray((folder / "model.bin").read_bytes())
+    weights[0] ^= 1
+    (folder / "model.bin").write_bytes(weights)
+    with pytest.raises(ArtifactError, match=r"model.bin is not the file that was exported"):
+        load_artifact(folder)
+
+
+def test_truncated_file_is_refused(folder: Path) -> None:
+    path = folder / "model.xml"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ArtifactError, match=r"model.xml"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["model.bin", "labels.json", "golden/golden.json", "manifest.json"])
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        load_artifact(folder)
+
+
+def test_file_left_out_of_the_manifest_is_missing(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]["calibration.json"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"calibration.json"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", '{"sha256": 3}', '{"sha256": [1]}', "{}"])
+def test_damaged_manifest_is_refused(folder: Path, manifest: str) -> None:
+    (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(ArtifactError, match=r"damaged"):
+        load_artifact(folder)
+
+
+def test_manifest_cannot_reach_outside(folder: Path) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"sha256": {"../secret": "00"}}))
+    with pytest.raises(ArtifactError, match=r"outside"):
+        load_artifact(folder)
+
+
+def test_equal_folders_pack_to_equal_bytes(served: Path, folder: Path, tmp_path: Path) -> None:
+    pack(served, tmp_path / "a.tar.gz")
+    pack(folder, tmp_path / "b.tar.gz")
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
+    with tarfile.open(tmp_path / "a.tar.gz") as tar:
+        assert {"model.xml", "golden/golden.json"} <= set(tar.getnames())
+
+
+def test_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("../escaped")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"bad"))
+    with pytest.raises(ArtifactError, match=r"bad.tar.gz"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "inside")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_truncated_archive_is_refused(served: Path, tmp_path: Path) -> None:
+    pack(served, tmp_path / "a.tar.gz")
+    (tmp_path / "a.tar.gz").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:500])
+    with pytest.raises(ArtifactError, match=r"not a readable model archive"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "inside")

@@ -1,0 +1,161 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from serving import evaluate
+from serving.artifact import Artifact, load_artifact, pack, unpack, write_artifact
+
+from .conftest import COLOURS, photo, write_trained
+
+
+def run(root: Path) -> int:
+    return evaluate.main(["--root", str(root), "--version", "colours-2"])
+
+
+def report_of(root: Path) -> dict[str, object]:
+    report: dict[str, object] = json.loads((root / "output" / "report" / "evaluation.json").read_text())
+    return report
+
+
+def failure(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence with which a run of the job fails."""
+    message = root.parent / "output" / "message"
+    message.parent.mkdir()
+    assert run(root) == 1
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert message.read_text() == sentence
+    return sentence
+
+
+def test_report_has_the_figures_of_the_challenger(evaluated: Path) -> None:
+    report = report_of(evaluated)
+    assert (report["schema"], report["version"], report["champion"]) == (1, "colours-1", None)
+    assert report["leaked"] == report["unreadable"] == report["most_confused"] == []
+    assert report["ddp"] == {"world_size": 1, "in_sync": True}
+    challenger = report["challenger"]
+    assert isinstance(challenger, dict)
+    assert (challenger["top1"], challenger["top5"], challenger["num_photos"]) == (1.0, 1.0, 15)
+    assert challenger["valid_top1"] == 1.0
+    assert 0 < challenger["model_ms"] < challenger["latency_ms"]
+    assert [b["num_photos"] for b in challenger["per_breed"]] == [5, 5, 5]
+
+
+def test_export_agrees_with_the_trained_program(evaluated: Path) -> None:
+    parity = report_of(evaluated)["parity"]
+    assert isinstance(parity, dict)
+    assert parity["photos"] == 8
+    assert parity["max_probability_difference"] < 0.005
+
+
+def test_artifact_carries_its_card_and_golden_photos(evaluated: Path, artifact: Artifact) -> None:
+    assert (artifact.card.version, artifact.card.backbone, artifact.card.classes) == (
+        "colours-1",
+        "colours",
+        3,
+    )
+    assert [g.class_id for g in artifact.golden] == list(COLOURS)
+    copies = json.loads((evaluated / "output/report/golden/golden.json").read_text())
+    assert (evaluated / "output/report/golden" / copies[1]["photo"]).read_bytes() == artifact.golden[1].photo
+
+
+def test_confusion_picture_is_written(evaluated: Path) -> None:
+    with Image.open(evaluated / "output" / "report" / "confusion.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 300
+
+
+def test_progress_and_summary_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root) == 0
+    out = capsys.readouterr().out
+    assert "evaluate calibration 18/18 photos_per_s=" in out
+    assert "evaluate challenger 15/15 photos_per_s=" in out
+    assert "challenger top1=1.0000 top5=1.0000 photos=15 latency_ms=" in out
+
+
+def test_champion_is_judged_on_the_same_photos_by_class(
+    root: Path, artifact: Artifact, tmp_path: Path
+) -> None:
+    # This champion calls red photos by a class that the dataset does not have.
+    labels = (replace(artifact.labels[0], id="009.Old_setter"), *artifact.labels[1:])
+    write_artifact(replace(artifact, labels=labels, golden=artifact.golden[1:]), tmp_path / "champion")
+    pack(tmp_path / "champion", root / "input" / "champion" / "model.tar.gz")
+    assert run(root) == 0
+    champion = report_of(root)["champion"]
+    assert isinstance(champion, dict)
+    assert champion["top1"] == pytest.approx(2 / 3)
+    assert [b["recall"] for b in champion["per_breed"]] == [0.0, 1.0, 1.0]
+
+
+def test_what_is_judged_is_what_is_in_the_archive(root: Path, tmp_path: Path) -> None:
+    assert run(root) == 0
+    unpack(root / "output" / "artifact" / "model.tar.gz", tmp_path / "again")
+    assert load_artifact(tmp_path / "again").card.version == report_of(root)["version"]
+
+
+def test_photo_in_two_splits_is_reported(root: Path) -> None:
+    data = root / "input" / "dataset"
+    shutil.copy(data / "train/002.Green_hound/1.jpg", data / "test/002.Green_hound/copy.jpg")
+    assert run(root) == 0
+    assert report_of(root)["leaked"] == [
+        {"photo": "test/002.Green_hound/copy.jpg", "also": "train/002.Green_hound/1.jpg"}
+    ]
+
+
+def test_unreadable_photos_are_named_and_left_out(root: Path) -> None:
+    data = root / "input" / "dataset"
+    (data / "test/001.Red_setter/0.jpg").write_bytes(b"no photo")
+    (data / "valid/001.Red_setter/0.jpg").write_bytes(photo(COLOURS["001.Red_setter"], 1)[:200])
+    assert run(root) == 0
+    report = report_of(root)
+    assert report["unreadable"] == ["valid/001.Red_setter/0.jpg", "test/001.Red_setter/0.jpg"]
+    assert isinstance(report["challenger"], dict)
+    assert report["challenger"]["num_photos"] == 14
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_class_left_without_readable_photos_fails(
+    root: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (root / "input" / "dataset" / split / "003.Blue_terrier").iterdir():
+        path.write_bytes(b"no photo")
+    sentence = failure(root, capsys)
+    assert f"class '003.Blue_terrier' has 0 photos in {split}/" in sentence
+    assert f"{split}/003.Blue_terrier/0.jpg" in sentence
+
+
+def test_missing_model_fails_with_a_sentence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "input" / "model" / "model.tar.gz").unlink()
+    assert "the trained model is missing" in failure(root, capsys)
+
+
+def test_damaged_model_fails_with_a_sentence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = root / "input" / "model" / "model.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:300])
+    assert "not a readable model archive" in failure(root, capsys)
+
+
+def test_program_that_is_none_fails_with_a_sentence(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trained" / "model.pt2").write_bytes(b"no program")
+    pack(tmp_path / "trained", root / "input" / "model" / "model.tar.gz")
+    assert "model.pt2: not a program of torch.export" in failure(root, capsys)
+
+
+def test_damaged_champion_fails_with_a_sentence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "input" / "champion").mkdir()
+    (root / "input" / "champion" / "model.tar.gz").write_bytes(b"no archive")
+    assert "champion/model.tar.gz: not a readable model archive" in failure(root, capsys)
+
+
+def test_model_of_other_classes_fails_with_a_sentence(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = ["001.Red_setter", "002.Green_hound", "004.Other"]
+    archive = write_trained(tmp_path / "other" / "trained", root / "input" / "dataset", classes)
+    archive.replace(root / "input" / "model" / "model.tar.gz")
+    assert "trained without the classes 003.Blue_terrier" in failure(root, capsys)

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from serving.artifact import Artifact, ArtifactError, Calibration, Golden, Label
+from serving.model import Model, softmax
+
+from .conftest import COLOURS, photo
+
+
+def test_predict_ranks_the_colour_first(model: Model) -> None:
+    prediction = model.predict(photo(COLOURS["002.Green_hound"], 900, "PNG"))
+    assert prediction.ranking[0][0] == Label("002.Green_hound", "Green hound")
+    assert len(prediction.ranking) == 3
+    assert sum(p for _, p in prediction.ranking) == pytest.approx(1)
+
+
+def test_infer_normalizes_inside_the_network(artifact: Artifact) -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:] = (255, 0, 51)
+    logits, dog = Model(artifact, precision="f32").infer(image)
+    # (x / 255 - 0.5) / 0.5 gives means of 1, -1 and -0.6; logits are 4 times those.
+    assert logits.tolist() == pytest.approx([4, -4, -2.4], abs=0.01)
+    assert dog == pytest.approx(1 / (1 + np.exp(0.6)), abs=0.001)
+
+
+def test_temperature_flattens_and_threshold_decides(artifact: Artifact) -> None:
+    body = photo(COLOURS["001.Red_setter"], 901)
+    sharp = Model(replace(artifact, calibration=Calibration(1.0, 0.0))).predict(body)
+    flat = Model(replace(artifact, calibration=Calibration(100.0, 1.0))).predict(body)
+    assert sharp.ranking[0][1] > 0.9
+    assert flat.ranking[0][1] < 0.4
+    assert (sharp.is_dog, flat.is_dog) == (True, False)
+    assert sharp.dog_probability == flat.dog_probability
+
+
+def test_answer_has_the_documented_fields(model: Model) -> None:
+    answer = model.predict(photo(COLOURS["003.Blue_terrier"], 902)).to_json()
+    assert set(answer) == {
+        *("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "top")
+    }
+    assert answer["model_version"] == "colours-1"
+    assert (answer["breed"], answer["class"]) == ("Blue terrier", "003.Blue_terrier")
+    assert answer["top"][0] == {k: answer[k] for k in ("breed", "class", "probability")}
+
+
+def test_golden_photos_are_answered(model: Model) -> None:
+    assert len(model.artifact.golden) == 3
+    model.check_golden()
+
+
+@pytest.mark.parametrize("change", [{"class_id": "001.Red_setter"}, {"probability": 0.5}])
+def test_wrong_golden_answer_refuses_the_model(artifact: Artifact, change: dict[str, object]) -> None:
+    golden = Golden(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", 0.99)
+    with pytest.raises(ArtifactError, match="golden photo"):
+        Model(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
+
+
+def test_damaged_network_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(ArtifactError, match="cannot load the network"):
+        Model(replace(artifact, network_xml=b"<net>"))
+
+
+def test_network_that_does_not_fit_the_labels_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(ArtifactError, match="2 classes"):
+        Model(replace(artifact, labels=artifact.labels[:2]))
+
+
+def test_softmax_of_large_logits_is_finite() -> None:
+    assert softmax(np.array([1000.0, 1000.0])).tolist() == [0.5, 0.5]

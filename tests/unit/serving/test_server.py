@@ -1,0 +1,155 @@
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from serving.artifact import Artifact
+from serving.model import Model, Prediction
+from serving.server import CORRELATION_HEADER, MAX_BYTES, JsonLines, make_app
+
+from .conftest import COLOURS, photo
+
+BODY = photo(COLOURS["001.Red_setter"], 800)
+
+
+def caller(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
+
+
+class Client:
+    """Calls an application one request at a time, without a socket."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+
+    def get(self, path: str) -> httpx.Response:
+        return asyncio.run(self._request("GET", path))
+
+    def post(
+        self, body: bytes | AsyncIterator[bytes], kind: str = "image/jpeg", **headers: str
+    ) -> httpx.Response:
+        headers = {"Content-Type": kind, **headers}
+        return asyncio.run(self._request("POST", "/invocations", content=body, headers=headers))
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async with caller(self._app) as client:
+            return await client.request(method, path, **options)
+
+
+@pytest.fixture
+def client(model: Model) -> Client:
+    return Client(make_app(model))
+
+
+def test_ping_answers(client: Client) -> None:
+    assert client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_invocation_answers_each_kind(client: Client, kind: str) -> None:
+    response = client.post(photo(COLOURS["002.Green_hound"], 801, kind.upper()), f"image/{kind}")
+    assert response.status_code == 200
+    assert response.json()["class"] == "002.Green_hound"
+    assert len(response.json()["top"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b"", "image/jpeg", 400, "UnreadableImage"),
+        (BODY[: len(BODY) // 2], "image/jpeg", 400, "UnreadableImage"),
+        (b"hello dog", "image/png", 415, "UnsupportedImage"),
+        (BODY, "image/gif", 415, "UnsupportedImage"),
+        (BODY, "application/json", 415, "UnsupportedImage"),
+        (BODY + bytes(MAX_BYTES), "image/jpeg", 413, "ImageTooLarge"),
+    ],
+)
+def test_bad_photo_gets_a_sentence(client: Client, body: bytes, kind: str, status: int, code: str) -> None:
+    response = client.post(body, kind)
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+    assert response.json()["error"]["message"].endswith(".")
+
+
+def test_body_without_announced_length_is_limited(client: Client) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BYTES // 1_000_000 + 1):
+            yield bytes(1_000_000)
+
+    assert client.post(chunks()).status_code == 413
+
+
+def test_other_paths_and_methods_are_refused_in_the_same_form(client: Client) -> None:
+    assert client.get("/models").json()["error"]["code"] == "NotFound"
+    response = client.get("/invocations")
+    assert response.status_code == 405
+    assert response.json()["error"]["code"] == "MethodNotAllowed"
+
+
+def test_log_line_has_the_correlation_id_and_no_photo(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "kennel.serving"):
+        response = client.post(BODY, **{CORRELATION_HEADER: "run-7"})
+    assert response.headers[CORRELATION_HEADER] == "run-7"
+    (record,) = [r for r in caplog.records if r.name == "kennel.serving"]
+    line = json.loads(JsonLines().format(record))
+    assert set(line) == {
+        *("time", "level", "event", "correlation_id", "status", "total_ms", "bytes", "decode_ms", "model_ms")
+    }
+    assert (line["correlation_id"], line["status"], line["bytes"]) == ("run-7", 200, len(BODY))
+
+
+class HeldModel(Model):
+    """The real model, whose answers wait until they are released."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact)
+        self.released = threading.Event()
+
+    def predict(self, photo: bytes) -> Prediction:
+        assert self.released.wait(10)
+        return super().predict(photo)
+
+
+async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Response]:
+    """Send requests at once, and let the model answer when the refused ones have come back."""
+    async with caller(app) as client:
+        kind = {"Content-Type": "image/jpeg"}
+        tasks = [
+            asyncio.create_task(client.post("/invocations", content=BODY, headers=kind)) for _ in range(count)
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=5)
+        model.released.set()
+        return await asyncio.gather(*tasks)
+
+
+def test_full_queue_is_refused_at_once_and_recovers(artifact: Artifact) -> None:
+    model = HeldModel(artifact)
+    app = make_app(model, queue_per_thread=1)
+    places = 2 * model.num_threads
+    responses = asyncio.run(burst(app, model, places + 3))
+    refused = [r for r in responses if r.status_code == 503]
+    assert len(refused) == 3
+    assert sum(r.status_code == 200 for r in responses) == places
+    assert refused[0].headers["Retry-After"] == "1"
+    assert refused[0].json()["error"]["code"] == "Overloaded"
+    assert Client(app).post(BODY).status_code == 200
+
+
+class BrokenModel(Model):
+    def predict(self, photo: bytes) -> Prediction:
+        raise RuntimeError(f"secret detail about {len(photo)} bytes")
+
+
+def test_unexpected_failure_shows_no_detail(artifact: Artifact) -> None:
+    response = Client(make_app(BrokenModel(artifact))).post(BODY)
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "InternalError"
+    assert "secret" not in response.text
