@@ -43,7 +43,7 @@ def main() -> int:
         "threads": model.num_threads,
         "load_seconds": round(time.perf_counter() - started, 3),
     }
-    log.info("ready", extra={"facts": facts})
+    log.info("loaded", extra={"facts": facts})
     uvicorn.run(
         make_app(model),
         host=options.host,

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dataset import DatasetError, Photo, Source, open_source
-from dataset.layout import MAX_NAMED, check_classes
+from dataset.layout import check_classes, named
 from serving.artifact import (
     Artifact,
     ArtifactError,
@@ -175,17 +175,20 @@ def _read_trained(archive: Path, folder: Path) -> Trained:
 def _check_labels(labels: Sequence[Label], source: Source) -> None:
     unknown = sorted(set(source.listing.classes) - {label.id for label in labels})
     if unknown:
-        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         raise EvaluationError(
-            f"the model was trained without the classes {', '.join(unknown[:MAX_NAMED])}{more} "
-            "of this dataset; train it on the same dataset"
+            f"the model was trained without the classes {named(unknown)} of this dataset; "
+            "train it on the same dataset"
         )
 
 
 def _make_artifact(
     trained: Trained, source: Source, version: str
 ) -> tuple[Artifact, dict[str, Any], list[str]]:
-    """Export, check against the trained program, and calibrate on the validation split."""
+    """Export, check against the trained program, and calibrate on the validation split.
+
+    Returns:
+        the artifact, the report's ``parity``, and the paths of unreadable validation photos.
+    """
     # torch takes seconds to import, and only the export needs it.
     from serving.export import ExportError, export, load_program, program_probabilities
 
@@ -198,33 +201,69 @@ def _make_artifact(
     print(f"exported the network in {time.perf_counter() - started:.1f} s", flush=True)
     card = Card(version, trained.backbone, len(trained.labels), 0.0, _now())
     draft = Artifact(xml, weights, trained.labels, trained.preprocess, Calibration(), card)
-    model = Model(draft)
 
-    photos = source.listing.of("valid")
-    outcomes = _each("calibration", photos, lambda photo: _infer(model, source.read(photo)))
-    readable = [(photo, outcome) for photo, outcome in zip(photos, outcomes, strict=True) if outcome]
-    unreadable = [photo.path for photo, outcome in zip(photos, outcomes, strict=True) if not outcome]
-    _check_readable(source, unreadable)
-
-    images = [pixels(source.read(photo), trained.preprocess) for photo, _ in _spread(readable, _NUM_PARITY)]
+    split = _validate(draft, source)
+    _check_readable(source, split.unreadable)
+    images = [pixels(source.read(photo), trained.preprocess) for photo in _spread(split.photos, _NUM_PARITY)]
     parity = _parity(draft, images, program_probabilities(program, images, trained.preprocess))
+    return _calibrated(draft, split, source), parity, split.unreadable
 
-    index = {label.id: i for i, label in enumerate(trained.labels)}
-    truths = np.array([index[photo.label] for photo, _ in readable])
-    logits = np.stack([scores for _, (scores, _) in readable])
-    calibration = Calibration(
-        fit_temperature(logits, truths), dog_threshold(np.array([dog for _, (_, dog) in readable]))
+
+@dataclass(frozen=True)
+class Validated:
+    """The network's answers for the validation split.
+
+    photos: the readable ones, in the order of the arrays.
+    truths: int ``[N]``, the right class's index.
+    logits: float32 ``[N, C]``, not calibrated.
+    dogs: P(dog) ``[N]`` in [0, 1].
+    unreadable: paths of the others.
+    """
+
+    photos: list[Photo]
+    truths: np.ndarray
+    logits: np.ndarray
+    dogs: np.ndarray
+    unreadable: list[str]
+
+
+def _validate(draft: Artifact, source: Source) -> Validated:
+    model = Model(draft)
+    index = {label.id: i for i, label in enumerate(draft.labels)}
+    photos = source.listing.of("valid")
+    answers = _each("calibration", photos, lambda photo: _infer(model, source.read(photo)))
+    readable = [(photo, answer) for photo, answer in zip(photos, answers, strict=True) if answer]
+    return Validated(
+        photos=[photo for photo, _ in readable],
+        truths=np.array([index[photo.label] for photo, _ in readable]),
+        logits=np.array([logits for _, (logits, _) in readable]),
+        dogs=np.array([dog for _, (_, dog) in readable]),
+        unreadable=[photo.path for photo, answer in zip(photos, answers, strict=True) if not answer],
     )
-    probabilities = softmax(logits / calibration.temperature)
-    golden = tuple(
-        Golden(source.read(readable[i][0]), label.id, label.breed, float(probabilities[i, truths[i]]))
-        for i in golden_indices(logits, truths, calibration.temperature, _NUM_GOLDEN)
-        for label in [trained.labels[truths[i]]]
-    )
-    if not golden:
+
+
+def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
+    """The artifact with temperature, dog threshold and golden photos.
+
+    Raises:
+        EvaluationError: not one photo is answered clearly enough to be a known answer.
+    """
+    temperature = fit_temperature(split.logits, split.truths)
+    probabilities = softmax(split.logits / temperature)
+    chosen = golden_indices(split.logits, split.truths, temperature, _NUM_GOLDEN)
+    if not chosen:
         raise EvaluationError("the model answers no validation photo with a clear margin; train it longer")
-    card = replace(card, valid_top1=float((logits.argmax(axis=1) == truths).mean()))
-    return replace(draft, calibration=calibration, golden=golden, card=card), parity, unreadable
+    golden = []
+    for i in chosen:
+        label = draft.labels[split.truths[i]]
+        probability = float(probabilities[i, split.truths[i]])
+        golden.append(Golden(source.read(split.photos[i]), label.id, label.breed, probability))
+    return replace(
+        draft,
+        calibration=Calibration(temperature, dog_threshold(split.dogs)),
+        golden=tuple(golden),
+        card=replace(draft.card, valid_top1=float((split.logits.argmax(axis=1) == split.truths).mean())),
+    )
 
 
 def _infer(model: Model, photo: bytes) -> tuple[np.ndarray, float] | None:
@@ -312,7 +351,7 @@ def _check_readable(source: Source, unreadable: Sequence[str]) -> None:
             source.listing.classes, [p for p in source.listing.photos if p.path not in bad], "input"
         )
     except DatasetError as error:
-        raise EvaluationError(f"{error} (unreadable: {', '.join(unreadable[:MAX_NAMED])})") from error
+        raise EvaluationError(f"{error} (unreadable: {named(unreadable)})") from error
 
 
 def _write_report(folder: Path, report: dict[str, Any], challenger: Model, judged: Sequence[Judged]) -> None:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,8 @@ class Model:
         self.artifact = artifact
         self.num_threads = num_cores()
         try:
-            core = ov.Core()
-            network = core.read_model(artifact.network_xml, artifact.network_bin)
-            compiled = core.compile_model(network, "CPU", self._settings(precision))
+            network = _core().read_model(artifact.network_xml, artifact.network_bin)
+            compiled = _core().compile_model(network, "CPU", self._settings(precision))
         except RuntimeError as error:
             raise ArtifactError(
                 f"model.xml: OpenVINO cannot load the network ({_first_line(error)})"
@@ -167,9 +167,14 @@ def num_cores() -> int:
 
 def device_name() -> str:
     """The CPU, and what OpenVINO can compute on it."""
-    core = ov.Core()
-    abilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} ({num_cores()} cores; {abilities})"
+    abilities = ", ".join(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} ({num_cores()} cores; {abilities})"
+
+
+@cache
+def _core() -> ov.Core:
+    """One for the process: each would load and unload OpenVINO's CPU plug-in."""
+    return ov.Core()
 
 
 def _first_line(error: Exception) -> str:
