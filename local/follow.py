@@ -21,6 +21,7 @@ _WORTH_TELLING = {
     "UpdateProduction": "the endpoint gets the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
     "Promote": "the champion pointer moved",
+    "RestoreProduction": "the endpoint goes back to the champion",
     "RemoveStaging": "taken away after the failure",
     "RejectModel": "the registered model says why",
     "ReleaseLockAfterFailure": "the next run may start",

@@ -193,17 +193,17 @@ class Packages:
         if bool(group_name) == bool(name):
             raise invalid("Provide exactly one of ModelPackageGroupName and ModelPackageName.")
         version = None
-        if group_name:
+        if group_name:  # a name or an ARN
             group = self._group(group_name)
             with self._lock:
                 group.versions += 1
                 version = group.versions
-            name = f"{group.name}/{version}"
+            name = group.name
         assert name is not None
-        arn = self._store.arn("model-package", name)
+        arn = self._store.arn("model-package", f"{name}/{version}" if version else name)
         approval = {"ModelApprovalStatus": "PendingManualApproval"} if group_name else {}
         members = approval | {key: value for key, value in request.items() if key != "Tags"}
-        package = Package(arn, group_name or name, members, version)
+        package = Package(arn, name, members | ({"ModelPackageGroupName": name} if version else {}), version)
         self._store.add(package, invalid(f"Model Package already exists: {arn}"))
         return {"ModelPackageArn": arn}
 

@@ -238,6 +238,24 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
     assert not kennel.is_locked()
 
 
+def test_update_is_taken_back_when_a_later_step_fails(kennel: Kennel) -> None:
+    """The model package vanishes while the endpoint is updated, so it cannot be approved."""
+    sagemaker = kennel.client("sagemaker")
+    champion, before = kennel.champion(), sagemaker.describe_endpoint(EndpointName="kennel")["EndpointConfigName"]
+    known = packages(kennel)
+    arn = kennel.start({"dataset": kennel.upload("taken-back", kennel.photos)})
+    wait_for(lambda: packages(kennel) - known)
+    for package in packages(kennel) - known:
+        sagemaker.delete_model_package(ModelPackageName=package)
+    ended = kennel.finish(arn)
+    assert ended["status"] == "FAILED", ended.get("output")
+    assert kennel.champion() == champion
+    endpoint = sagemaker.describe_endpoint(EndpointName="kennel")
+    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", before)
+    assert kennel.endpoints() == ["kennel"]
+    assert not kennel.is_locked()
+
+
 def test_wrong_request_fails_with_every_field_named(kennel: Kennel) -> None:
     ended = kennel.finish(kennel.start({"datset": "x", "min_top1": 7}))
     assert (ended["status"], ended["error"]) == ("FAILED", "RequestError")
@@ -299,6 +317,11 @@ def test_teardown_deletes_everything_and_may_be_repeated(kennel: Kennel) -> None
         assert targets["ScalableTargets"] == []
     finally:  # tests may run in any order: put a champion back
         assert kennel.finish(kennel.start(request))["status"] == "SUCCEEDED"
+
+
+def packages(kennel: Kennel) -> set[str]:
+    found = kennel.client("sagemaker").list_model_packages(ModelPackageGroupName="kennel")
+    return {package["ModelPackageArn"] for package in found["ModelPackageSummaryList"]}
 
 
 def any_job(kennel: Kennel, status: str) -> bool:
