@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from local.home import ROOT
@@ -217,5 +216,3 @@ def _added_up(visits: list[Visit]) -> list[dict[str, Any]]:
     for visit in visits:
         seconds[visit.name] = seconds.get(visit.name, 0.0) + visit.seconds
     return [{"name": name, "seconds": round(spent, 2)} for name, spent in seconds.items()]
-
-

@@ -144,9 +144,7 @@ def _verified_files(folder: Path) -> dict[str, bytes]:
         except OSError as error:
             raise ArtifactError(f"artifact {folder}: {name} is missing or unreadable") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactError(
-                f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)"
-            )
+            raise ArtifactError(f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)")
         files[name] = content
     return files
 

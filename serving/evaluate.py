@@ -85,9 +85,7 @@ class Trained:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; a failure is one sentence on stderr and in SageMaker's exit message."""
     parser = argparse.ArgumentParser(prog="python -m serving.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--root", type=Path, default=Path("/opt/ml/processing"), help="holds input/ and output/"
-    )
+    parser.add_argument("--root", type=Path, default=Path("/opt/ml/processing"), help="holds input/ and output/")
     parser.add_argument("--version", required=True, help="name of the model version that is made")
     options = parser.parse_args(arguments)
     try:
@@ -176,14 +174,11 @@ def _check_labels(labels: Sequence[Label], source: Source) -> None:
     unknown = sorted(set(source.listing.classes) - {label.id for label in labels})
     if unknown:
         raise EvaluationError(
-            f"the model was trained without the classes {named(unknown)} of this dataset; "
-            "train it on the same dataset"
+            f"the model was trained without the classes {named(unknown)} of this dataset; train it on the same dataset"
         )
 
 
-def _make_artifact(
-    trained: Trained, source: Source, version: str
-) -> tuple[Artifact, dict[str, Any], list[str]]:
+def _make_artifact(trained: Trained, source: Source, version: str) -> tuple[Artifact, dict[str, Any], list[str]]:
     """Export, check against the trained program, and calibrate on the validation split.
 
     Returns:
@@ -347,9 +342,7 @@ def _check_readable(source: Source, unreadable: Sequence[str]) -> None:
     """
     bad = set(unreadable)
     try:
-        check_classes(
-            source.listing.classes, [p for p in source.listing.photos if p.path not in bad], "input"
-        )
+        check_classes(source.listing.classes, [p for p in source.listing.photos if p.path not in bad], "input")
     except DatasetError as error:
         raise EvaluationError(f"{error} (unreadable: {named(unreadable)})") from error
 

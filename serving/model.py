@@ -37,9 +37,7 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """The body of the answer of ``/invocations``."""
-        top = [
-            {"breed": label.breed, "class": label.id, "probability": round(p, 4)} for label, p in self.ranking
-        ]
+        top = [{"breed": label.breed, "class": label.id, "probability": round(p, 4)} for label, p in self.ranking]
         return {
             "model_version": self.version,
             **top[0],
@@ -73,9 +71,7 @@ class Model:
             network = _core().read_model(artifact.network_xml, artifact.network_bin)
             compiled = _core().compile_model(network, "CPU", self._settings(precision))
         except RuntimeError as error:
-            raise ArtifactError(
-                f"model.xml: OpenVINO cannot load the network ({_first_line(error)})"
-            ) from error
+            raise ArtifactError(f"model.xml: OpenVINO cannot load the network ({_first_line(error)})") from error
         self.precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._check_shapes(compiled)
         self._compiled = compiled

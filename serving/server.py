@@ -81,9 +81,7 @@ class _Service:
     async def _answer(self, request: Request, facts: dict[str, Any]) -> Response:
         if self._taken >= self._places:
             facts["error"] = "Overloaded"
-            response = _error(
-                503, "Overloaded", "All cores are busy and the queue is full; try again shortly."
-            )
+            response = _error(503, "Overloaded", "All cores are busy and the queue is full; try again shortly.")
             response.headers["Retry-After"] = "1"
             return response
         self._taken += 1
@@ -96,9 +94,7 @@ class _Service:
             return _error(error.status, error.code, str(error))
         except TimeoutError:
             facts["error"] = "RequestTimeout"
-            return _error(
-                408, "RequestTimeout", f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds."
-            )
+            return _error(408, "RequestTimeout", f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds.")
         except ClientDisconnect:
             facts["error"] = "ClientDisconnect"
             return Response(status_code=400)  # nobody is there to read it; the log has the reason
@@ -120,9 +116,7 @@ async def _read_photo(request: Request) -> bytes:
     """The request's body, given up as soon as its type or size is refused."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
-        raise UnsupportedPhotoError(
-            f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}."
-        )
+        raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BYTES:
         raise _too_many_bytes()

@@ -144,9 +144,7 @@ def _broken_scalar(value: Any, shape: Shape, path: str) -> Iterator[str]:
         if "max" in rules and len(value) > rules["max"]:
             yield _constraint(value, path, f"Member must have length less than or equal to {rules['max']}")
         if "pattern" in rules and not _matches(rules["pattern"], value):
-            yield _constraint(
-                value, path, f"Member must satisfy regular expression pattern: {rules['pattern']}"
-            )
+            yield _constraint(value, path, f"Member must satisfy regular expression pattern: {rules['pattern']}")
     elif shape.type_name in ("integer", "long", "float", "double") and value > rules.get("max", value):
         yield _constraint(value, path, f"Member must have value less than or equal to {rules['max']}")
 

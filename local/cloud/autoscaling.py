@@ -180,8 +180,7 @@ class AutoScaling:
             raise invalid(f"The laptop cloud scales service namespace {NAMESPACE} only.")
         if request["ScalableDimension"] != DIMENSION:
             raise invalid(
-                f"Unsupported service namespace, resource type or scalable dimension: the laptop cloud "
-                f"has {DIMENSION}."
+                f"Unsupported service namespace, resource type or scalable dimension: the laptop cloud has {DIMENSION}."
             )
         return (*self._scope(), request["ResourceId"])
 

@@ -226,9 +226,7 @@ class Endpoint:
             folder = variant.artifact.folder()
             for _ in range(count):
                 instances.append(
-                    Instance(
-                        self.name, variant.name, folder, variant.environment, self._home, self._code_root
-                    )
+                    Instance(self.name, variant.name, folder, variant.environment, self._home, self._code_root)
                 )
             self._await_ready(variant, instances)
         except (StartError, StorageError, OSError, tarfile.TarError) as error:
@@ -416,9 +414,7 @@ class Endpoints:
         config = self._config(request["EndpointConfigName"])
         variants = [self._variant(variant) for variant in config.variants]
         if request.get("RetainAllVariantProperties"):
-            excluded = {
-                each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])
-            }
+            excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
             _retain(variants, endpoint.fleet, excluded)
         types = {variant.name: variant.instance_type for variant in variants}
         self._refuse_scaled(endpoint, lambda old: types.get(old.name) != old.instance_type)

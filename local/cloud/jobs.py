@@ -56,9 +56,7 @@ class Host:
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
 
-    def start(
-        self, command: Sequence[str], environment: Mapping[str, str], *takers: Callable[[str], None]
-    ) -> None:
+    def start(self, command: Sequence[str], environment: Mapping[str, str], *takers: Callable[[str], None]) -> None:
         """Start the process; each taker gets every line it writes.
 
         Raises:
@@ -107,15 +105,11 @@ def start_together(
         JobError: a program cannot be started.
     """
     for host in hosts:
-        command = host.tree.command(
-            specification["ContainerEntrypoint"], specification.get("ContainerArguments", [])
-        )
+        command = host.tree.command(specification["ContainerEntrypoint"], specification.get("ContainerArguments", []))
         host.start(command, environment, *takers)
 
 
-def run_together(
-    hosts: Sequence[Host], seconds: float, stop: threading.Event, tick: Callable[[], None]
-) -> Host | None:
+def run_together(hosts: Sequence[Host], seconds: float, stop: threading.Event, tick: Callable[[], None]) -> Host | None:
     """Wait for started hosts: until all ended, one failed, time is up or a stop is asked for.
 
     Hosts still running then get SIGTERM, and SIGKILL after ``processes.GRACE_SECONDS``.

@@ -87,9 +87,7 @@ def scope() -> tuple[str, str]:
 
 def spawn_thread(work: Callable[..., None], *args: Any, name: str) -> threading.Thread:
     """Start a daemon thread that keeps the request's region and account."""
-    thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(work, *args), name=name, daemon=True
-    )
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work, *args), name=name, daemon=True)
     thread.start()
     return thread
 
@@ -251,9 +249,7 @@ def exception_name(trace: str, message: str) -> str:
 # --- CloudFormation and API Gateway -----------------------------------------------------------------
 
 
-def add_resource(
-    kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]
-) -> None:
+def add_resource(kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]) -> None:
     """Let templates hold a resource type.
 
     Args:

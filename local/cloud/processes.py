@@ -37,9 +37,7 @@ def clean_environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def spawn(
-    command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path
-) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start a process group whose stdout and stderr come through one pipe."""
     return subprocess.Popen(
         command,

@@ -29,10 +29,7 @@ class ProcessingJob(Job):
 
     KIND = "Processing"
     NOT_FOUND = "Could not find requested job with name: {name}"
-    IN_USE = (
-        "Job name must be unique within an AWS account and region, and a job with this name already "
-        "exists ({arn})"
-    )
+    IN_USE = "Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
     LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 
     def check(self) -> None:
@@ -94,9 +91,7 @@ class ProcessingJob(Job):
             (host.tree.root / "output").mkdir(exist_ok=True)
             resources = resource_config(host.name, names, instance_type)
             host.tree.write_json("config/resourceconfig.json", resources)
-            host.tree.write_json(
-                "config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request}
-            )
+            host.tree.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
 
     def _tick(self, hosts: Sequence[Host]) -> None:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:

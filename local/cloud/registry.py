@@ -127,9 +127,7 @@ class Models:
         """Models, newest first unless asked otherwise."""
         found, token = page(request, self._store.of(Model))
         return {
-            "Models": [
-                {"ModelName": each.name, "ModelArn": each.arn, "CreationTime": each.created} for each in found
-            ],
+            "Models": [{"ModelName": each.name, "ModelArn": each.arn, "CreationTime": each.created} for each in found],
             "NextToken": token,
         }
 
@@ -164,9 +162,7 @@ class Packages:
         """Keep an empty group."""
         name = request["ModelPackageGroupName"]
         arn = self._store.arn("model-package-group", name)
-        self._store.add(
-            PackageGroup(arn, name, request), invalid(f"Model Package Group already exists: {arn}")
-        )
+        self._store.add(PackageGroup(arn, name, request), invalid(f"Model Package Group already exists: {arn}"))
         return {"ModelPackageGroupArn": arn}
 
     def describe_group(self, request: Request) -> dict[str, Any]:

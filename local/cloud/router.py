@@ -170,9 +170,7 @@ async def _send_to(instance: Instance, headers: list[tuple[str, str]], body: byt
     return await _exchange(instance, connection, headers, body)
 
 
-async def _exchange(
-    instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes
-) -> Answer:
+async def _exchange(instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes) -> Answer:
     try:
         answer = await connection.exchange(headers, body)
     except BaseException:

@@ -131,16 +131,12 @@ class TrainingJob(Job):
             for folder in ("model", "output/data", "input/config"):
                 (host.tree.root / folder).mkdir(parents=True, exist_ok=True)
             host.tree.write_json("input/config/hyperparameters.json", self.request.get("HyperParameters", {}))
-            host.tree.write_json(
-                "input/config/resourceconfig.json", resource_config(host.name, names, instance_type)
-            )
+            host.tree.write_json("input/config/resourceconfig.json", resource_config(host.name, names, instance_type))
             host.tree.write_json("input/config/inputdataconfig.json", self._input_data_config())
             if self._checkpoints:
                 checkpoints = host.tree.path(self._checkpoint_path)
                 checkpoints.mkdir(parents=True, exist_ok=True)
-                storage.download_prefix(
-                    S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/"), checkpoints
-                )
+                storage.download_prefix(S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/"), checkpoints)
 
     def _input_data_config(self) -> dict[str, Any]:
         mode = self.request["AlgorithmSpecification"]["TrainingInputMode"]
@@ -226,9 +222,7 @@ class TrainingJob(Job):
             "TrainingTimeInSeconds": seconds,
             "BillableTimeInSeconds": seconds,
             "EnableNetworkIsolation": self.request.get("EnableNetworkIsolation", False),
-            "EnableInterContainerTrafficEncryption": self.request.get(
-                "EnableInterContainerTrafficEncryption", False
-            ),
+            "EnableInterContainerTrafficEncryption": self.request.get("EnableInterContainerTrafficEncryption", False),
             "EnableManagedSpotTraining": self.request.get("EnableManagedSpotTraining", False),
         }
 

@@ -9,9 +9,7 @@ from local.sketchbook.breeds import BREEDS
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and draw; 0 when done, 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.sketchbook", description="Draw a dataset of ten dog breeds."
-    )
+    parser = argparse.ArgumentParser(prog="python -m local.sketchbook", description="Draw a dataset of ten dog breeds.")
     parser.add_argument("folder", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="another number draws another book (default 0)")
     for split, count in COUNTS.items():

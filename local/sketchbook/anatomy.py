@@ -117,9 +117,7 @@ def _collar(bones: Skeleton, colour: Colour) -> Part:
     return Part(tube(strap), colour, texture="short")
 
 
-def _furry(
-    breed: Breed, shape: Shape, marks: list[tuple[Shape, Colour]], rng: Random, fluff: float = 1.0
-) -> Part:
+def _furry(breed: Breed, shape: Shape, marks: list[tuple[Shape, Colour]], rng: Random, fluff: float = 1.0) -> Part:
     """A part in the breed's coat: tufted where it is long, spotted where it has spots."""
     coat = breed.coat
     if coat.spots:
@@ -133,8 +131,7 @@ def _spots(shape: Shape, rng: Random) -> Shape:
     left, bottom, right, top = bounds(shape)
     number = int((right - left) * (top - bottom) * 42) + 2
     return [
-        oval(rng.uniform(left, right), rng.uniform(bottom, top), *_spot_radii(rng), corners=9)
-        for _ in range(number)
+        oval(rng.uniform(left, right), rng.uniform(bottom, top), *_spot_radii(rng), corners=9) for _ in range(number)
     ]
 
 

@@ -59,9 +59,7 @@ def write(
     folder = Path(folder)
     pages = _pages(seed, counts, sorted(set(breeds)))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SketchbookError(
-            f"sketchbook: {folder} is not an empty folder; give a new one, or remove it first"
-        )
+        raise SketchbookError(f"sketchbook: {folder} is not an empty folder; give a new one, or remove it first")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         for parent in {Path(page.path).parent for page in pages}:
@@ -86,9 +84,7 @@ def contact_sheet(
         top = row * (cell + margin)
         pen.text((4, top + 2), breed_name(breed), fill="black")
         for column in range(columns):
-            drawing = draw(breed, seed * _SEEDS_PER_BOOK + column).resize(
-                (cell, cell), Image.Resampling.LANCZOS
-            )
+            drawing = draw(breed, seed * _SEEDS_PER_BOOK + column).resize((cell, cell), Image.Resampling.LANCZOS)
             sheet.paste(drawing, (column * cell, top + margin))
     return sheet
 
@@ -98,9 +94,7 @@ def _pages(seed: int, counts: Mapping[str, int], breeds: list[str]) -> list[_Pag
     if unknown := [breed for breed in breeds if breed not in BREEDS]:
         raise SketchbookError(f"sketchbook: no breed '{unknown[0]}'; it has {', '.join(BREEDS)}")
     if set(counts) != set(SPLITS) or min(counts.values()) < 1:
-        raise SketchbookError(
-            f"sketchbook: counts must give at least 1 drawing for each of {', '.join(SPLITS)}"
-        )
+        raise SketchbookError(f"sketchbook: counts must give at least 1 drawing for each of {', '.join(SPLITS)}")
     numbers = {breed: number for number, breed in enumerate(sorted(BREEDS), start=1)}
     pages = []
     for breed in breeds:

@@ -222,9 +222,7 @@ class _Face:
 
     def topknot(self) -> Part:
         """A poodle's hair on top of the head."""
-        curls = [
-            oval(0.62 * cos(radians(a)), 0.85 + 0.42 * sin(radians(a)), 0.34, 0.34) for a in range(0, 360, 40)
-        ]
+        curls = [oval(0.62 * cos(radians(a)), 0.85 + 0.42 * sin(radians(a)), 0.34, 0.34) for a in range(0, 360, 40)]
         return Part([oval(0, 0.85, 0.7, 0.5), *curls], self._coat.body, texture="curly")
 
 

@@ -15,9 +15,7 @@ Shape: TypeAlias = list[Outline]  # the union of its outlines
 Spine: TypeAlias = list[tuple[float, float, float]]  # x, y and the radius around it
 
 
-def smooth(
-    points: Sequence[tuple[float, ...]], steps: int = 4, closed: bool = False
-) -> list[tuple[float, ...]]:
+def smooth(points: Sequence[tuple[float, ...]], steps: int = 4, closed: bool = False) -> list[tuple[float, ...]]:
     """A Catmull-Rom curve through the points, with `steps` samples from each to the next."""
     before, after = ([points[-1]], points[:2]) if closed else ([points[0]], points[-1:])
     padded = [*before, *points, *after]

@@ -103,9 +103,7 @@ class Painter:
         return _fur_tile(texture).crop((x, y, x + size[0], y + size[1]))
 
 
-def _fill(
-    image: Image.Image, shape: list[Outline], left: int, top: int, colour: int | tuple[int, int, int]
-) -> None:
+def _fill(image: Image.Image, shape: list[Outline], left: int, top: int, colour: int | tuple[int, int, int]) -> None:
     draw = ImageDraw.Draw(image)
     for outline in shape:
         draw.polygon([(x - left, y - top) for x, y in outline], fill=colour)
@@ -135,9 +133,7 @@ def _fur_tile(texture: str) -> Image.Image:
         x, y, shade = rng.uniform(-9, _TILE), rng.uniform(-9, _TILE), rng.randint(60, 255)
         if texture == "curly":
             radius, start = rng.uniform(3, 7), rng.uniform(0, 360)
-            draw.arc(
-                (x - radius, y - radius, x + radius, y + radius), start, start + 230, fill=shade, width=2
-            )
+            draw.arc((x - radius, y - radius, x + radius, y + radius), start, start + 230, fill=shade, width=2)
         else:
             lie = rng.gauss(0.3 * pi, 0.3)
             draw.line((x, y, x + length * cos(lie), y + length * sin(lie)), fill=shade, width=2)

@@ -128,9 +128,7 @@ def _facing(breed: Breed, pose: Pose) -> Skeleton:
     bones = _head_and_neck(breed, (0.0, height + 0.1 * g), radians(90))
     legs: list[tuple[Spine, bool]] = []
     for side in (-1.0, 1.0):
-        legs.append(
-            ([(side * 0.8 * g, 0.62 * g, 0.5 * g), *_paw(breed, side * (1.05 * g + 0.02), side)], True)
-        )
+        legs.append(([(side * 0.8 * g, 0.62 * g, 0.5 * g), *_paw(breed, side * (1.05 * g + 0.02), side)], True))
     for side in (-1.0, 1.0):
         foot = side * (0.40 * g + 0.02 * pose.stride)
         fore = [(side * 0.36 * g, 0.85 * height, 0.42 * g), (foot, 0.45 * height, 1.3 * breed.bone)]

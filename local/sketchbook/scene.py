@@ -36,15 +36,9 @@ def light(picture: Image.Image, rng: Random) -> Image.Image:
     gains = (brightness * (1 + warmth), brightness, brightness * (1 - warmth))
     picture = picture.point([min(255, round(v * gain)) for gain in gains for v in range(256)])
     darkest = rng.uniform(185, 255)
-    side = (
-        Image.linear_gradient("L")
-        .reduce(16)
-        .point([round(darkest + (255 - darkest) * v / 255) for v in range(256)])
-    )
+    side = Image.linear_gradient("L").reduce(16).point([round(darkest + (255 - darkest) * v / 255) for v in range(256)])
     shade = side.rotate(rng.choice((0, 90, 180, 270))).resize(picture.size).convert("RGB")
-    return ImageChops.multiply(picture, shade).filter(
-        ImageFilter.BoxBlur(picture.width * rng.uniform(0.002, 0.0045))
-    )
+    return ImageChops.multiply(picture, shade).filter(ImageFilter.BoxBlur(picture.width * rng.uniform(0.002, 0.0045)))
 
 
 def shadow(picture: Image.Image, box: tuple[float, float, float, float]) -> None:
@@ -88,9 +82,7 @@ def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: Colou
     draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
 
-def _strokes(
-    draw: ImageDraw.ImageDraw, rng: Random, size: int, top: float, colours: tuple[Colour, ...]
-) -> None:
+def _strokes(draw: ImageDraw.ImageDraw, rng: Random, size: int, top: float, colours: tuple[Colour, ...]) -> None:
     """Blades, ripples or footprints that grow towards the viewer."""
     for _ in range(180):
         near = rng.random()
@@ -109,9 +101,7 @@ def _meadow(picture: Image.Image, draw: ImageDraw.ImageDraw, rng: Random, horizo
     _clouds(draw, rng, size, horizon)
     for _ in range(rng.randint(2, 6)):
         x, r = rng.uniform(0, size), size * rng.uniform(0.06, 0.16)
-        _disc(
-            draw, x, horizon - 0.5 * r, r, (rng.randint(48, 86), rng.randint(100, 130), rng.randint(50, 70))
-        )
+        _disc(draw, x, horizon - 0.5 * r, r, (rng.randint(48, 86), rng.randint(100, 130), rng.randint(50, 70)))
     _fade(picture, horizon, size, (128, 164, 84), (84, 132, 58))
     _strokes(draw, rng, size, horizon, ((104, 152, 66), (70, 118, 48), (146, 180, 92)))
     for _ in range(rng.randint(0, 25)):
@@ -169,9 +159,7 @@ def _room(picture: Image.Image, draw: ImageDraw.ImageDraw, rng: Random, horizon:
     picture.paste(wall, (0, 0, size, size))
     x, y, w = rng.uniform(-0.1, 0.8) * size, rng.uniform(0, 0.1) * size, rng.uniform(0.2, 0.4) * size
     draw.rectangle((x - 4, y - 4, x + w + 4, y + w * 1.2 + 4), fill=(236, 232, 224))
-    draw.rectangle(
-        (x, y, x + w, y + w * 1.2), fill=rng.choice(((170, 206, 230), (120, 140, 96), (196, 120, 84)))
-    )
+    draw.rectangle((x, y, x + w, y + w * 1.2), fill=rng.choice(((170, 206, 230), (120, 140, 96), (196, 120, 84))))
     floor = rng.choice(((156, 112, 74), (122, 86, 60), (176, 150, 122)))
     _fade(picture, horizon, size, floor, (floor[0] - 24, floor[1] - 22, floor[2] - 20))
     for board in range(-12, 13):

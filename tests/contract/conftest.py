@@ -16,4 +16,6 @@ def template():
 
 @pytest.fixture(scope="session")
 def machines():
-    return {path.name.split(".")[0]: json.loads(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.json")}
+    return {
+        path.name.split(".")[0]: json.loads(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.json")
+    }

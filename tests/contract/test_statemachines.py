@@ -9,10 +9,12 @@ import botocore.session
 import jsonata
 import pytest
 from pydantic import BaseModel
+
 from shared.contracts import Run, Smoke, Verdict
 
 LAMBDA_ERRORS = {
-    f"Lambda.{name}" for name in ("ServiceException", "AWSLambdaException", "SdkClientException", "TooManyRequestsException")
+    f"Lambda.{name}"
+    for name in ("ServiceException", "AWSLambdaException", "SdkClientException", "TooManyRequestsException")
 }
 # What Step Functions itself and its optimized SageMaker integrations raise.
 STATES_ERRORS = {"States.ALL", "States.TaskFailed", "States.Timeout"}
@@ -22,7 +24,10 @@ SERVICES = {  # in an aws-sdk resource: botocore's name, and the prefix of its e
     "ssm": ("ssm", "Ssm"),
     "applicationautoscaling": ("application-autoscaling", "ApplicationAutoScaling"),
 }
-OPTIMIZED = {"sagemaker:createTrainingJob.sync": "CreateTrainingJob", "sagemaker:createProcessingJob.sync": "CreateProcessingJob"}
+OPTIMIZED = {
+    "sagemaker:createTrainingJob.sync": "CreateTrainingJob",
+    "sagemaker:createProcessingJob.sync": "CreateProcessingJob",
+}
 
 
 @functools.cache
@@ -207,4 +212,6 @@ def test_fields_that_expressions_read_exist_in_the_documents(machines):
         for part in path.split("."):
             assert part in fields, f"${document}.{path}"
             annotation = fields[part].annotation
-            fields = annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+            fields = (
+                annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+            )

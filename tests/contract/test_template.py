@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from plan import request
 from plan.run import PlanSettings
 from shared.settings import Settings

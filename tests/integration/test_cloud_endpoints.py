@@ -94,9 +94,7 @@ def test_errors_of_the_container_are_model_errors(runtime: Any, endpoint: str) -
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert response["OriginalStatusCode"] == 400
     assert json.loads(response["OriginalMessage"])["error"]["code"] == "UnreadableImage"
-    with pytest.raises(
-        ClientError, match=r"\(ValidationError\).*Endpoint nobody of account 000000000000 not found"
-    ):
+    with pytest.raises(ClientError, match=r"\(ValidationError\).*Endpoint nobody of account 000000000000 not found"):
         ask(runtime, "nobody")
     with pytest.raises(ClientError, match=r"\(ValidationError\).*less than or equal to 6291456"):
         ask(runtime, endpoint, b"x" * 6_291_457)
@@ -151,13 +149,9 @@ def test_a_failed_update_leaves_the_old_fleet(
     assert ask(runtime, endpoint)["version"] == "two"
 
 
-def test_capacity_changes_and_dead_instances_are_replaced(
-    sagemaker: Any, runtime: Any, endpoint: str
-) -> None:
+def test_capacity_changes_and_dead_instances_are_replaced(sagemaker: Any, runtime: Any, endpoint: str) -> None:
     wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
-    sagemaker.update_endpoint_weights_and_capacities(
-        EndpointName=endpoint, DesiredWeightsAndCapacities=wanted
-    )
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=wanted)
     variant = status(sagemaker, endpoint)["ProductionVariants"][0]
     assert variant["CurrentInstanceCount"] == variant["DesiredInstanceCount"] == 1
     first = ask(runtime, endpoint)["pid"]
@@ -180,9 +174,7 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     seen = status(sagemaker, "sick", "Failed")
     assert "did not pass the ping health check" in seen["FailureReason"]
     assert seen["FailureReason"].endswith("the model is broken")
-    assert [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]] == [
-        "sick"
-    ]
+    assert [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]] == ["sick"]
     group = "/aws/sagemaker/Endpoints/sick"
     events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
     assert "the model is broken" in [each["message"] for each in events]
@@ -218,9 +210,7 @@ def test_what_does_not_exist_or_exists_already_is_refused(
     arn = "arn:aws:sagemaker:us-east-1:000000000000"
     with pytest.raises(ClientError, match=f'Could not find endpoint "{arn}:endpoint/nobody"'):
         sagemaker.describe_endpoint(EndpointName="nobody")
-    with pytest.raises(
-        ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'
-    ):
+    with pytest.raises(ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'):
         sagemaker.create_endpoint(EndpointName="new", EndpointConfigName="none")
     with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/dogs"'):
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config("three"))

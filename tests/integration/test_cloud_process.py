@@ -112,11 +112,6 @@ def test_a_ministack_without_our_hooks_is_named() -> None:
         "del ministack.stepfunctions._execute_task, ministack.lambda_runtime.reset\n"
         "ministack.check_hooks()\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20
-    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert "HookMissingError: MiniStack" in ended.stderr
-    assert (
-        "has no ministack.core.lambda_runtime.reset, ministack.services.stepfunctions._execute_task;"
-        in ended.stderr
-    )
+    assert "has no ministack.core.lambda_runtime.reset, ministack.services.stepfunctions._execute_task;" in ended.stderr

@@ -46,18 +46,16 @@ def test_packages_are_versioned_approved_and_listed(sagemaker: Any) -> None:
     with pytest.raises(sagemaker.exceptions.ConflictException):
         sagemaker.delete_model_package_group(ModelPackageGroupName="breeds")
     sagemaker.delete_model_package(ModelPackageName=arns[1])
-    third = sagemaker.create_model_package(
-        ModelPackageGroupName="breeds", InferenceSpecification=SPECIFICATION
-    )
+    third = sagemaker.create_model_package(ModelPackageGroupName="breeds", InferenceSpecification=SPECIFICATION)
     assert third["ModelPackageArn"].endswith("breeds/3")  # a deleted version's number is not given again
     with pytest.raises(ClientError, match="does not exist"):
         sagemaker.describe_model_package(ModelPackageName=arns[1])
 
 
 def test_tags_are_kept_per_resource(sagemaker: Any) -> None:
-    arn = sagemaker.create_model_package_group(
-        ModelPackageGroupName="tagged", Tags=[{"Key": "team", "Value": "dogs"}]
-    )["ModelPackageGroupArn"]
+    arn = sagemaker.create_model_package_group(ModelPackageGroupName="tagged", Tags=[{"Key": "team", "Value": "dogs"}])[
+        "ModelPackageGroupArn"
+    ]
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "stage", "Value": "test"}])
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team"])
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "stage", "Value": "test"}]

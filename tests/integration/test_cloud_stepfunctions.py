@@ -76,9 +76,7 @@ def start(states: Any, *tasks: dict[str, Any]) -> str:
 
 
 def ended(states: Any, arn: str) -> dict[str, Any]:
-    return eventually(
-        lambda: states.describe_execution(executionArn=arn), lambda seen: seen["status"] != "RUNNING"
-    )
+    return eventually(lambda: states.describe_execution(executionArn=arn), lambda seen: seen["status"] != "RUNNING")
 
 
 def test_sync_training_returns_the_description(states: Any) -> None:
@@ -169,9 +167,7 @@ def test_sdk_integrations_answer_as_the_sdk_does(cloud: Cloud, states: Any) -> N
         states,
         start(
             states,
-            task(
-                "aws-sdk:ssm:putParameter", {"Name": name, "Value": "v", "Type": "String", "Overwrite": False}
-            ),
+            task("aws-sdk:ssm:putParameter", {"Name": name, "Value": "v", "Type": "String", "Overwrite": False}),
             task("aws-sdk:ssm:getParameter", {"Name": name}, Output="{% $states.result.Parameter.Value %}"),
             task("aws-sdk:ssm:deleteParameter", {"Name": name}),
             task("sns:publish", {"TopicArn": topic, "Message": "done"}),

@@ -78,9 +78,7 @@ def ended(sagemaker: Any, name: str) -> dict[str, Any]:
     )
 
 
-def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
-    cloud: Cloud, sagemaker: Any, s3: Any
-) -> None:
+def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
     s3.put_object(Bucket="kennel", Key="checkpoints/a/earlier.pt", Body=b"from before")
     request = job(
         "two-hosts",
@@ -117,9 +115,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(
     assert seen["data"] == "a photo"
     assert seen["config"]["hosts"] == ["algo-1", "algo-2"]
     assert seen["channels"]["dataset"]["TrainingInputMode"] == "File"
-    second = json.loads(
-        (cloud.home / f"training-jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text()
-    )
+    second = json.loads((cloud.home / f"training-jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text())
     assert second["config"]["current_host"] == "algo-2"
     environment = seen["environment"]
     assert environment["GREETING"] == "hello"
@@ -243,9 +239,7 @@ def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
     seen = [each["TrainingJobName"] for each in first["TrainingJobSummaries"] + rest["TrainingJobSummaries"]]
     assert seen == names
     assert len(first["TrainingJobSummaries"]) == 2
-    assert not sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")[
-        "TrainingJobSummaries"
-    ]
+    assert not sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")["TrainingJobSummaries"]
 
 
 def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> None:

@@ -11,7 +11,12 @@ import pytest
 from dataset import DatasetError, breed_name, listing, open_source
 from dataset.source import tar_files, zip_files
 
-FILES = [(f"{split}/{breed}/{n}.jpg", 10) for split in ("train", "valid", "test") for breed in ("001.A", "002.B_c") for n in "12"]
+FILES = [
+    (f"{split}/{breed}/{n}.jpg", 10)
+    for split in ("train", "valid", "test")
+    for breed in ("001.A", "002.B_c")
+    for n in "12"
+]
 
 
 def tree(folder: Path, files=FILES) -> Path:

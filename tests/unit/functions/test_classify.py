@@ -47,9 +47,7 @@ def call(app, body=b"photo", content_type="image/jpeg", encoded=True):
         "body": base64.b64encode(body).decode() if encoded else body,
         "isBase64Encoded": encoded,
     }
-    context = SimpleNamespace(
-        function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r"
-    )
+    context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
     response = app.handler(event, context)
     return response["statusCode"], json.loads(response["body"]), response["multiValueHeaders"]
 
@@ -59,7 +57,12 @@ def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
     runtime.add_response(
         "invoke_endpoint",
         {"Body": StreamingBody(io.BytesIO(raw), len(raw)), "ContentType": "application/json"},
-        {"EndpointName": "dogs", "Body": b"\xff\xd8photo", "ContentType": "image/jpeg", "CustomAttributes": "request-1"},
+        {
+            "EndpointName": "dogs",
+            "Body": b"\xff\xd8photo",
+            "ContentType": "image/jpeg",
+            "CustomAttributes": "request-1",
+        },
     )
     assert call(app, b"\xff\xd8photo", "image/jpeg; charset=x")[:2] == (200, PREDICTION)
 
@@ -83,7 +86,12 @@ def test_what_is_no_photo_is_refused_before_the_endpoint_is_asked(app, runtime, 
 @pytest.mark.parametrize(
     ("code", "extra", "status", "words"),
     [
-        ("ModelError", {"OriginalStatusCode": 400, "OriginalMessage": '{"error": {"message": "cut off"}}'}, 400, "cut off"),
+        (
+            "ModelError",
+            {"OriginalStatusCode": 400, "OriginalMessage": '{"error": {"message": "cut off"}}'},
+            400,
+            "cut off",
+        ),
         ("ModelError", {"OriginalStatusCode": 503, "OriginalMessage": "busy"}, 503, "overloaded"),
         ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": "boom"}, 502, "failed"),
         ("ValidationError", {}, 503, "no model is serving yet"),

@@ -1,6 +1,7 @@
 """The gate's decisions, worked out by hand."""
 
 import pytest
+
 from gate.verdict import decide
 from shared.contracts import Evaluation
 from shared.errors import DistributionError
@@ -33,7 +34,11 @@ def test_first_model_above_the_floor_is_promoted():
     [
         (evaluation(0.49), 0.5, "below the floor of 50.0%"),
         (evaluation(0.88, champion=0.9), 0.5, "below the champion's 90.0%"),
-        (evaluation(0.9, leaked=[{"photo": "test/a/1.jpg", "also": "train/a/9.jpg"}]), 0.5, "test/a/1.jpg is also train/a/9.jpg"),
+        (
+            evaluation(0.9, leaked=[{"photo": "test/a/1.jpg", "also": "train/a/9.jpg"}]),
+            0.5,
+            "test/a/1.jpg is also train/a/9.jpg",
+        ),
     ],
 )
 def test_challenger_is_refused_with_the_reason(case, floor, words):

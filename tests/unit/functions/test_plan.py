@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from botocore.stub import Stubber
+
 from plan import code, lock, photos, request
 from plan.run import PlanSettings, decide, run_id
 from shared.contracts import Dataset, Request
@@ -134,7 +135,7 @@ def test_zip_is_judged_by_its_end_alone():
                 archive.writestr(f"{split}/{breed}/1.jpg", bytes(2_000_000))
     data, fetched = body.getvalue(), []
 
-    def get_object(Bucket, Key, Range):  # noqa: N803
+    def get_object(Bucket, Key, Range):
         first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
         fetched.append(last - first + 1)
         return {"Body": io.BytesIO(data[first : last + 1])}

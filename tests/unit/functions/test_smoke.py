@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from shared.errors import SmokeError
 from smoke.checks import Answer, Golden, check
 

@@ -8,7 +8,7 @@ from local.cloud.ministack import exception_name
 @pytest.mark.parametrize(
     ("trace", "message", "name"),
     [
-        ('Traceback (most recent call last):\n  File "a.py", line 1, in f\n    raise X\nshared.errors.RequestError: a: b', "a: b", "RequestError"),
+        ('Traceback ...:\n  File "a.py", line 1, in f\nshared.errors.RequestError: a: b', "a: b", "RequestError"),
         ("log line\nTraceback (most recent call last):\n  ...\nKeyError: 'x'\n", "'x'", "KeyError"),
         ("Traceback (most recent call last):\n  ...\nValueError\n", "", "ValueError"),
         ("A: first\n\nDuring handling ...:\n\nTraceback ...\nb.C: line one\nline two", "line one\nline two", "C"),

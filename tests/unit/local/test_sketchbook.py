@@ -103,9 +103,7 @@ def test_write_refuses_a_split_without_drawings(tmp_path: Path, counts: dict[str
         write(tmp_path / "book", counts=counts)
 
 
-def test_command_writes_a_book_and_refuses_to_overwrite_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_a_book_and_refuses_to_overwrite_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(tmp_path / "book"), *(part for split in SPLITS for part in (f"--{split}", "1"))]
     assert main(arguments) == 0
     assert len(files(tmp_path / "book")) == 30

@@ -64,9 +64,7 @@ def write_trained(folder: Path, data: Path, classes: list[str] | None = None) ->
     """What the training job would leave for the colour network, packed."""
     folder.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(
-        ColourNet().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},)
-    )
+    program = torch.export.export(ColourNet().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
     torch.export.save(program, folder / "model.pt2")
     source = open_source(data)
     hashes = {

@@ -76,9 +76,7 @@ def test_progress_and_summary_lines(root: Path, capsys: pytest.CaptureFixture[st
     assert "challenger top1=1.0000 top5=1.0000 photos=15 latency_ms=" in out
 
 
-def test_champion_is_judged_on_the_same_photos_by_class(
-    root: Path, artifact: Artifact, tmp_path: Path
-) -> None:
+def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Artifact, tmp_path: Path) -> None:
     # This champion calls red photos by a class that the dataset does not have.
     labels = (replace(artifact.labels[0], id="009.Old_setter"), *artifact.labels[1:])
     write_artifact(replace(artifact, labels=labels, golden=artifact.golden[1:]), tmp_path / "champion")
@@ -117,9 +115,7 @@ def test_unreadable_photos_are_named_and_left_out(root: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_class_left_without_readable_photos_fails(
-    root: Path, split: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_class_left_without_readable_photos_fails(root: Path, split: str, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (root / "input" / "dataset" / split / "003.Blue_terrier").iterdir():
         path.write_bytes(b"no photo")
     sentence = failure(root, capsys)

@@ -37,9 +37,7 @@ def test_temperature_flattens_and_threshold_decides(artifact: Artifact) -> None:
 
 def test_answer_has_the_documented_fields(model: Model) -> None:
     answer = model.predict(photo(COLOURS["003.Blue_terrier"], 902)).to_json()
-    assert set(answer) == {
-        *("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "top")
-    }
+    assert set(answer) == {*("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "top")}
     assert answer["model_version"] == "colours-1"
     assert (answer["breed"], answer["class"]) == ("Blue terrier", "003.Blue_terrier")
     assert answer["top"][0] == {k: answer[k] for k in ("breed", "class", "probability")}

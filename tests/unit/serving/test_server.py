@@ -31,9 +31,7 @@ class Client:
     def get(self, path: str) -> httpx.Response:
         return asyncio.run(self._request("GET", path))
 
-    def post(
-        self, body: bytes | AsyncIterator[bytes], kind: str = "image/jpeg", **headers: str
-    ) -> httpx.Response:
+    def post(self, body: bytes | AsyncIterator[bytes], kind: str = "image/jpeg", **headers: str) -> httpx.Response:
         headers = {"Content-Type": kind, **headers}
         return asyncio.run(self._request("POST", "/invocations", content=body, headers=headers))
 
@@ -92,9 +90,7 @@ def test_other_paths_and_methods_are_refused_in_the_same_form(client: Client) ->
     assert response.json()["error"]["code"] == "MethodNotAllowed"
 
 
-def test_log_line_has_the_correlation_id_and_no_photo(
-    client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "kennel.serving"):
         response = client.post(BODY, **{CORRELATION_HEADER: "run-7"})
     assert response.headers[CORRELATION_HEADER] == "run-7"
@@ -122,9 +118,7 @@ async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Resp
     """Send requests at once, and let the model answer when the refused ones have come back."""
     async with caller(app) as client:
         kind = {"Content-Type": "image/jpeg"}
-        tasks = [
-            asyncio.create_task(client.post("/invocations", content=BODY, headers=kind)) for _ in range(count)
-        ]
+        tasks = [asyncio.create_task(client.post("/invocations", content=BODY, headers=kind)) for _ in range(count)]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=5)
         model.released.set()
         return await asyncio.gather(*tasks)
