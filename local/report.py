@@ -35,8 +35,9 @@ def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:
     """Two lines: the breeds it knows best and those it mistakes most."""
     ranked = sorted(scores["per_breed"], key=lambda item: (-item["recall"], item["breed"]))
     best = ", ".join(f"{item['breed']} {item['recall']:.0%}" for item in ranked[:count])
-    worst = ", ".join(f"{item['breed']} {item['recall']:.0%}" for item in ranked[::-1][:count])
-    return f"best   {best}\nworst  {worst}"
+    mistaken = [item for item in ranked[::-1] if item["recall"] < 1]
+    worst = ", ".join(f"{item['breed']} {item['recall']:.0%}" for item in mistaken[:count])
+    return f"best   {best}\nworst  {worst or 'none: every test photo was named rightly'}"
 
 
 def draw_predictions(api: Api, data: Data, seed: str) -> Path:

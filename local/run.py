@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dataset import DatasetError
 from local import data, laptop, report, stack
 from local.api import Api
 from local.follow import Outcome, follow
@@ -45,23 +46,30 @@ def up(port: int) -> tuple[Laptop, Stack]:
 def run(data_path: str | None, event_path: str | None, port: int) -> int:
     """One whole run; returns the exit code."""
     started = time.monotonic()
-    event = _read_event(event_path)
     had_cloud = laptop.find() is not None
     execution_arn = ""
     cloud: Laptop | None = None
     try:
+        event = _read_event(event_path)
         photos = data.prepare(Path(data_path) if data_path else data.sketches())
         _announce(photos, data_path)
         cloud, deployed = up(port)
         with _step("upload"):
             data.upload(cloud, deployed.bucket, photos)
-        execution_arn = _start(cloud, deployed, {"dataset": photos.key} | event)
+        name = time.strftime("%Y%m%d-%H%M%S")
+        # known before it starts, so that Ctrl-C at any moment knows what to stop
+        execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
+        _start(cloud, deployed, name, {"dataset": photos.key} | event)
         outcome = follow(cloud, execution_arn)
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
         _abandon(cloud, execution_arn, had_cloud)
         write_json(LAST_RUN, {"status": "stopped", "seconds": round(time.monotonic() - started, 1)})
         return STOPPED
+    except (LocalError, DatasetError) as error:
+        failure = {"name": type(error).__name__, "cause": str(error)}
+        write_json(LAST_RUN, {"status": "failed", "seconds": round(time.monotonic() - started, 1), "error": failure})
+        raise
 
 
 def _read_event(path: str | None) -> dict[str, Any]:
@@ -88,15 +96,10 @@ def _announce(photos: data.Data, data_path: str | None) -> None:
     )
 
 
-def _start(cloud: Laptop, deployed: Stack, request: dict[str, Any]) -> str:
-    execution = cloud.client("stepfunctions").start_execution(
-        stateMachineArn=deployed.pipeline_arn,
-        name=time.strftime("%Y%m%d-%H%M%S"),
-        input=json.dumps(request),
-    )
-    arn: str = execution["executionArn"]
-    print(f"\nExecution {arn.rsplit(':', 1)[1]} of {deployed.pipeline_arn.rsplit(':', 1)[1]}", flush=True)
-    return arn
+def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -> None:
+    machine = deployed.pipeline_arn
+    cloud.client("stepfunctions").start_execution(stateMachineArn=machine, name=name, input=json.dumps(request))
+    print(f"\nExecution {name} of {machine.rsplit(':', 1)[1]}", flush=True)
 
 
 def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome, started: float) -> int:
@@ -169,17 +172,27 @@ def _abandon(cloud: Laptop | None, execution_arn: str, had_cloud: bool) -> None:
 
 
 def _await_cleaning(cloud: Laptop, execution_arn: str) -> None:
-    """The stack's own rule starts teardown for an aborted run; wait until it has let go of the lock."""
-    lock = f"/{stack.STACK}/lock"
+    """Wait until the job is over and the stack's own rule has made teardown let go of the lock."""
     deadline = time.monotonic() + _CLEANING_SECONDS
-    ssm = cloud.client("ssm")
-    while time.monotonic() < deadline:
-        try:
-            if ssm.get_parameter(Name=lock)["Parameter"]["Value"] != execution_arn:
-                return
-        except ssm.exceptions.ParameterNotFound:
-            return
+    while time.monotonic() < deadline and (_works(cloud) or _holds_lock(cloud, execution_arn)):
         time.sleep(0.3)
+
+
+def _works(cloud: Laptop) -> bool:
+    sagemaker = cloud.client("sagemaker")
+    return any(
+        sagemaker.list_training_jobs(StatusEquals=status)["TrainingJobSummaries"]
+        or sagemaker.list_processing_jobs(StatusEquals=status)["ProcessingJobSummaries"]
+        for status in ("InProgress", "Stopping")
+    )
+
+
+def _holds_lock(cloud: Laptop, execution_arn: str) -> bool:
+    ssm = cloud.client("ssm")
+    try:
+        return bool(ssm.get_parameter(Name=f"/{stack.STACK}/lock")["Parameter"]["Value"] == execution_arn)
+    except ssm.exceptions.ParameterNotFound:
+        return False
 
 
 @contextmanager

@@ -1,0 +1,101 @@
+"""Kennel on a laptop: the same template and state machine as on AWS, on real processes of this machine."""
+
+import argparse
+import json
+import signal
+import sys
+
+from dataset import DatasetError
+from local import laptop, run, stack
+from local.api import Answer, Api
+from local.home import LocalError
+
+
+def main() -> int:
+    """Parse, do one thing, and turn a user's mistakes into sentences."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is stopped like Ctrl-C
+    try:
+        return int(arguments.do(arguments))
+    except (LocalError, DatasetError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return run.STOPPED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return run.run(arguments.data, arguments.event, arguments.port)
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    cloud, deployed = run.up(arguments.port)
+    print("\nFor the AWS CLI and boto3:")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        print(f"  export {name}={cloud.environment()[name]}")
+    print(
+        f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}\nAPI            {deployed.api_url}"
+    )
+    print("Stop everything with make down")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    print("the laptop cloud is down" if laptop.stop() else "no laptop cloud was up")
+    return 0
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    cloud = laptop.find()
+    if cloud is None:
+        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
+    deployed = stack.describe(cloud)
+    failed = 0
+    for answer in Api(deployed.api_url, deployed.api_key).classify_files(arguments.files):
+        failed += not answer.ok
+        print(json.dumps(_line(answer)) if arguments.json else _words(answer), flush=True)
+    return 1 if failed else 0
+
+
+def _line(answer: Answer) -> dict[str, object]:
+    if not answer.ok:
+        return {"file": answer.file, "status": answer.status, "error": answer.problem}
+    return {"file": answer.file} | {key: answer.document[key] for key in ("breed", "probability", "is_dog", "top")}
+
+
+def _words(answer: Answer) -> str:
+    if not answer.ok:
+        return f"{answer.file}: {answer.problem}"
+    said = answer.document
+    others = ", ".join(f"{item['breed']} {item['probability']:.0%}" for item in said["top"][1:3])
+    doubt = "" if said["is_dog"] else "not a dog, it seems; as a dog: "
+    return f"{answer.file}: {doubt}{said['breed']} {said['probability']:.0%} (then {others})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("run", help="photos to endpoint: deploy, train, evaluate, promote, ask")
+    command.add_argument("--data", metavar="PATH", help="folder or archive of photos (default: the sketchbook)")
+    command.add_argument("--event", metavar="FILE", help="the execution's input, see events/ (default: {})")
+    _add_port(command)
+    command.set_defaults(do=_run)
+
+    command = commands.add_parser("up", help="start the laptop cloud and deploy, without a run")
+    _add_port(command)
+    command.set_defaults(do=_up)
+
+    command = commands.add_parser("down", help="stop the laptop cloud and everything on it")
+    command.set_defaults(do=_down)
+
+    command = commands.add_parser("classify", help="ask the prediction API about photos")
+    command.add_argument("files", nargs="+", metavar="FILE", help="JPEG, PNG or WebP")
+    command.add_argument("--json", action="store_true", help="one JSON line a file")
+    command.set_defaults(do=_classify)
+    return parser
+
+
+def _add_port(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT, help="of the laptop cloud (%(default)s)")
