@@ -29,7 +29,6 @@ _DEFINITION: dict[str, Any] = json.loads((ROOT / "statemachine" / "pipeline.asl.
 _PROGRESS = re.compile(
     r"^(?P<what>[a-z ]+?) (?P<done>\d+)/(?P<all>\d+) photos_per_s=(?P<rate>[\d.]+) eta_s=(?P<eta>[\d.]+)"
 )
-_EPOCH = re.compile(r"^epoch=")
 
 
 @dataclass
@@ -94,15 +93,13 @@ def follow(laptop: Laptop, execution_arn: str) -> Outcome:
         visits = list(_visits(states, execution_arn))
         # A visit that is over never changes, so each is told once, in order.
         while shown < len(visits) and visits[shown].left is not None:
-            for line in logs.new_lines(visits[shown].name, visits[shown]):
-                _tell(screen, line)
+            _tell_lines(screen, logs.new_lines(visits[shown]))
             _tell_visit(screen, visits, shown)
             shown += 1
         if shown < len(visits):
-            for line in logs.new_lines(visits[shown].name, visits[shown]):
-                _tell(screen, line)
+            _tell_lines(screen, logs.new_lines(visits[shown]))
             if _is_told(visits[shown].name):
-                screen.passing(f"  {visits[shown].name:<24}{visits[shown].seconds:6.1f} s …")
+                screen.passing(f"  {visits[shown].name:<24}{visits[shown].seconds:6.1f} s  {logs.progress or '…'}")
         if ended["status"] != "RUNNING":
             return Outcome(
                 ended["status"],
@@ -168,47 +165,62 @@ def _summary(visit: Visit) -> str:
     return _WORTH_TELLING.get(visit.name, "")
 
 
-def _tell(screen: Screen, line: str) -> None:
-    if match := _PROGRESS.match(line):
-        done, rate, eta = f"{match['done']}/{match['all']}", float(match["rate"]), float(match["eta"])
-        screen.passing(f"      {match['what']} {done}   {rate:,.0f} photos/s   {eta:.0f} s left")
-    elif _EPOCH.match(line):
-        said = dict(part.split("=", 1) for part in line.split() if "=" in part)
-        screen.line(
-            f"      epoch {said['epoch']:>6}   loss {float(said['train_loss']):.4f}   "
-            f"valid top-1 {float(said['valid_top1']):6.1%}   {float(said['photos_per_s']):8,.0f} photos/s   "
-            f"{float(said['eta_s']):.0f} s left"
-        )
-    else:
-        screen.line(f"      {line}")
+def _tell_lines(screen: Screen, lines: list[str]) -> None:
+    for line in lines:
+        screen.line(f"      {_in_columns(line) if line.startswith('epoch=') else line}")
+
+
+def _in_columns(epoch: str) -> str:
+    said = dict(part.split("=", 1) for part in epoch.split() if "=" in part)
+    return (
+        f"epoch {said['epoch']:>6}   loss {float(said['train_loss']):.4f}   "
+        f"valid top-1 {float(said['valid_top1']):6.1%}   {float(said['photos_per_s']):8,.0f} photos/s   "
+        f"{float(said['eta_s']):.0f} s left"
+    )
 
 
 class _JobLogs:
-    """The lines of the first instance's log of the job at work, each handed out once."""
+    """What the first instance of the job at work says.
+
+    progress: how far the job's present step is, in words; empty where it does not say.
+    """
 
     def __init__(self, laptop: Laptop) -> None:
+        self.progress = ""
         self._logs = laptop.client("logs")
         self._seen: dict[str, int] = {}
 
-    def new_lines(self, state: str, visit: Visit) -> list[str]:
-        """Lines said since the last call, if the state runs a job."""
-        group = _JOB_LOGS.get(state)
+    def new_lines(self, visit: Visit) -> list[str]:
+        """Lines said since the last call, if the state runs a job; lines of progress only set ``progress``."""
+        group = _JOB_LOGS.get(visit.name)
         if group is None:
+            self.progress = ""
             return []
+        lines = []
+        for line in self._said(group, visit.entered):
+            if match := _PROGRESS.match(line):
+                self.progress = (
+                    f"{match['what']} {match['done']}/{match['all']}   "
+                    f"{float(match['rate']):,.0f} photos/s   {float(match['eta']):.0f} s left"
+                )
+            else:
+                self.progress = ""
+                lines.append(line)
+        return lines
+
+    def _said(self, group: str, since: float) -> Iterator[str]:
         try:
             streams = self._logs.describe_log_streams(logGroupName=group)["logStreams"]
         except self._logs.exceptions.ResourceNotFoundException:
-            return []
-        lines = []
+            return
         for stream in streams:
             name = stream["logStreamName"]
-            if "/algo-1" not in name or stream.get("creationTime", 0) / 1000 < visit.entered - 1:
+            if "/algo-1" not in name or stream.get("creationTime", 0) / 1000 < since - 1:
                 continue
             pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNames=[name])
-            said = [event["message"].rstrip() for page in pages for event in page["events"]]
-            lines += said[self._seen.get(name, 0) :]
-            self._seen[name] = len(said)
-        return [line for line in lines if line]
+            lines = [event["message"].rstrip() for page in pages for event in page["events"]]
+            yield from (line for line in lines[self._seen.get(name, 0) :] if line)
+            self._seen[name] = len(lines)
 
 
 def _added_up(visits: list[Visit]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ def decide(evaluation: Evaluation, min_top1: float, instance_count: int) -> Verd
         reason = (
             f"top-1 {challenger.top1:.1%} on {challenger.num_photos} test photos reaches the floor of {min_top1:.1%}"
         )
-        reason += f" and holds against the champion's {champion.top1:.1%}" if champion else "; nothing served before"
+        reason += f" and is no worse than the champion's {champion.top1:.1%}" if champion else "; nothing served before"
         decision = "promote"
     else:
         decision = "refuse"
