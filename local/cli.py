@@ -5,6 +5,8 @@ import json
 import signal
 import sys
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from dataset import DatasetError
 from local import laptop, run, stack
 from local.api import Answer, Api
@@ -20,6 +22,9 @@ def main() -> int:
         return int(arguments.do(arguments))
     except (LocalError, DatasetError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except (ClientError, BotoCoreError) as error:
+        print(f"the laptop cloud refused, or went away: {error}; see .kennel/cloud.log", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return run.STOPPED

@@ -1,5 +1,6 @@
 """The main job: from a folder of photos to an endpoint that answers, on this machine."""
 
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from dataset import DatasetError
 from local import data, laptop, report, stack
 from local.api import Api
 from local.follow import Outcome, follow
-from local.home import LAST_RUN, LocalError, write_json
+from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
 from local.stack import Stack
 
@@ -51,11 +52,12 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
     cloud: Laptop | None = None
     try:
         event = _read_event(event_path)
-        photos = data.prepare(Path(data_path) if data_path else data.sketches())
-        _announce(photos, data_path)
-        cloud, deployed = up(port)
-        with _step("upload"):
-            data.upload(cloud, deployed.bucket, photos)
+        with _alone():
+            photos = data.prepare(Path(data_path) if data_path else data.sketches())
+            _announce(photos, data_path)
+            cloud, deployed = up(port)
+            with _step("upload"):
+                data.upload(cloud, deployed.bucket, photos)
         name = time.strftime("%Y%m%d-%H%M%S")
         # known before it starts, so that Ctrl-C at any moment knows what to stop
         execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
@@ -66,7 +68,7 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
         _abandon(cloud, execution_arn, had_cloud)
         write_json(LAST_RUN, {"status": "stopped", "seconds": round(time.monotonic() - started, 1)})
         return STOPPED
-    except (LocalError, DatasetError) as error:
+    except (LocalError, DatasetError, ClientError, BotoCoreError) as error:
         failure = {"name": type(error).__name__, "cause": str(error)}
         write_json(LAST_RUN, {"status": "failed", "seconds": round(time.monotonic() - started, 1), "error": failure})
         raise
@@ -121,8 +123,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome,
     record["seconds"] = round(time.monotonic() - started, 1)
     write_json(LAST_RUN, record)
     print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {_short(LAST_RUN)}")
-    if code != FAILED:
-        print("stop everything: make down")
+    print("stop everything: make down")
     return code
 
 
@@ -193,6 +194,19 @@ def _holds_lock(cloud: Laptop, execution_arn: str) -> bool:
         return bool(ssm.get_parameter(Name=f"/{stack.STACK}/lock")["Parameter"]["Value"] == execution_arn)
     except ssm.exceptions.ParameterNotFound:
         return False
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One runner at a time draws, builds and deploys in this folder; runs themselves have the stack's lock."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "runner.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another make run is building here; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

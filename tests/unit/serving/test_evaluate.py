@@ -8,6 +8,7 @@ from PIL import Image
 
 from serving import evaluate
 from serving.artifact import Artifact, load_artifact, pack, unpack, write_artifact
+from shared.contracts import Evaluation
 
 from .conftest import COLOURS, photo, write_trained
 
@@ -42,6 +43,12 @@ def test_report_has_the_figures_of_the_challenger(evaluated: Path) -> None:
     assert challenger["valid_top1"] == 1.0
     assert 0 < challenger["model_ms"] < challenger["latency_ms"]
     assert [b["num_photos"] for b in challenger["per_breed"]] == [5, 5, 5]
+
+
+def test_report_is_what_the_gate_reads(evaluated: Path) -> None:
+    report = Evaluation.model_validate(report_of(evaluated))
+    assert report.challenger.num_photos > 0
+    assert report.ddp.world_size >= 1
 
 
 def test_export_agrees_with_the_trained_program(evaluated: Path) -> None:

@@ -1,0 +1,12 @@
+"""What the jobs write is what the functions read: real writers' output through the readers' models."""
+
+from shared.contracts import Distribution
+from training.artifact import ddp_document
+
+
+def test_the_training_jobs_proof_fits_the_gates_model():
+    written = ddp_document(["algo-1", "algo-2"], "gloo", 5, [3, 2], 7, ["a", "a"])
+    read = Distribution.model_validate(written)
+    assert (read.world_size, read.num_train, read.samples_per_rank, read.in_sync) == (2, 5, [3, 2], True)
+    apart = Distribution.model_validate(ddp_document(["algo-1", "algo-2"], "gloo", 5, [3, 2], 7, ["a", "b"]))
+    assert not apart.in_sync

@@ -1,0 +1,114 @@
+"""The runner's parts that need no cloud: the event, the archive, the words and pictures of a report."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from dataset import DatasetError
+from local import data, report, run
+from local.api import Answer, Api
+from local.follow import Visit, _in_columns, _summary
+from local.home import LocalError
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "No such file"), ('{"a":', "not JSON"), ("[1]", "must hold a JSON object")],
+)
+def test_event_that_is_none_is_refused_with_a_sentence(tmp_path, text, words):
+    path = tmp_path / "event.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LocalError, match=words):
+        run._read_event(str(path))
+
+
+def test_every_sample_event_is_read():
+    events = Path(run.__file__).parents[1] / "events"
+    for path in events.glob("*.json"):
+        assert isinstance(run._read_event(str(path)), dict)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for split in ("train", "valid", "test"):
+        for breed in ("001.A", "002.B"):
+            (tmp_path / "dogs" / split / breed).mkdir(parents=True)
+            (tmp_path / "dogs" / split / breed / "1.jpg").write_bytes(f"{split}{breed}".encode())
+    return tmp_path / "dogs"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "HOME", tmp_path / "home")
+
+
+def test_equal_photos_make_equal_archives_wherever_they_lie(photos, tmp_path):
+    first = data.prepare(photos)
+    copied = shutil.copytree(photos, tmp_path / "elsewhere", copy_function=shutil.copy)
+    assert data.prepare(copied).key == first.key
+    (copied / "test" / "001.A" / "1.jpg").write_bytes(b"other bytes!")
+    assert data.prepare(copied).key != first.key
+
+
+def test_an_archive_is_uploaded_as_it_is(photos, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "x"), "gztar", photos))
+    prepared = data.prepare(archive)
+    assert prepared.archive == archive
+    assert prepared.key.endswith(".tar.gz")
+
+
+def test_a_folder_without_photos_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="empty"):
+        data.prepare(tmp_path / "empty")
+
+
+def test_best_and_worst_breeds_are_told_apart():
+    scores = {"per_breed": [{"breed": name, "recall": recall} for name, recall in (("A", 1), ("B", 0.5), ("C", 0.9))]}
+    assert report.best_and_worst(scores, 2) == "best   A 100%, C 90%\nworst  B 50%, C 90%"
+    faultless = {"per_breed": [{"breed": "A", "recall": 1}]}
+    assert "every test photo" in report.best_and_worst(faultless)
+
+
+def test_an_epoch_is_told_in_columns():
+    line = "epoch=3/20 train_loss=0.4321 valid_loss=0.5 valid_top1=0.8712 photos_per_s=1234.5 eta_s=12.3"
+    assert _in_columns(line).split() == (
+        ["epoch", "3/20", "loss", "0.4321", "valid", "top-1", "87.1%", "1,234", "photos/s", "12", "s", "left"]
+    )
+
+
+def test_the_gates_words_are_told():
+    visit = Visit("Gate", 0.0, 1.0, {"decision": "refuse", "reason": "too bad"})
+    assert _summary(visit) == "refuse: too bad"
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [({"detail": "a"}, "a"), ({"message": "Too Many Requests"}, "Too Many Requests"), ({}, "status 502")],
+)
+def test_problems_of_function_and_gateway_are_both_read(document, problem):
+    assert Answer("x", 502, document).problem == problem
+
+
+def test_a_file_that_is_missing_is_an_answer_too(tmp_path):
+    answer = next(Api("http://127.0.0.1:1/", "key").classify_files([str(tmp_path / "none.jpg")]))
+    assert not answer.ok
+    assert "No such file" in answer.problem
+
+
+def test_an_api_that_is_gone_is_an_answer_too():
+    api = Api("http://127.0.0.1:1/", "key")
+    api._pool.connection_pool_kw["retries"] = urllib3.Retry(0)
+    answer = api.classify(b"x", "image/jpeg", "x.jpg")
+    assert (answer.status, answer.ok) == (0, False)
+    assert "does not answer" in answer.problem
+
+
+def test_records_are_written_whole(tmp_path):
+    run.write_json(tmp_path / "new" / "record.json", {"a": 1})
+    assert json.loads((tmp_path / "new" / "record.json").read_text()) == {"a": 1}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["record.json"]
