@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,9 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(root: Path, sentence: str) -> int:
-    message = root.resolve().parent / "output" / "message"
-    if message.parent.is_dir():
-        message.write_text(sentence)
+    message = root.resolve().parent / "output" / "message"  # SageMaker shows it as the job's ExitMessage
+    with suppress(OSError):  # the sentence below is in the log in any case
+        message.parent.mkdir(exist_ok=True)
+        message.write_text(sentence[:1024])
     print(sentence, file=sys.stderr)
     return 1
 

@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("training: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -22,7 +22,7 @@ from local.cloud.api import Operation, Request, invalid
 from local.cloud.hosting import Artifact, Instance
 from local.cloud.registry import Model, Models
 from local.cloud.s3uri import StorageError
-from local.cloud.store import Store, now, page
+from local.cloud.store import Record, Store, now, page
 
 log = logging.getLogger("kennel.endpoints")
 
@@ -47,19 +47,8 @@ class StartError(Exception):
     """Instances did not become ready; the message is the endpoint's FailureReason."""
 
 
-@dataclass
-class EndpointConfig:
+class EndpointConfig(Record):
     """An endpoint configuration: the request that made it."""
-
-    arn: str
-    name: str
-    request: Request
-    created: float = field(default_factory=now)
-    status: str = ""
-
-    @property
-    def modified(self) -> float:
-        return self.created
 
     @property
     def variants(self) -> list[dict[str, Any]]:

@@ -8,38 +8,19 @@ from typing import Any
 from local.cloud import storage
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.s3uri import S3Uri, StorageError
-from local.cloud.store import Store, now, page
+from local.cloud.store import Record, Store, now, page
 
 
-@dataclass
-class Model:
+class Model(Record):
     """A model: the request that made it."""
 
-    arn: str
-    name: str
-    request: Request
-    created: float = field(default_factory=now)
-    status: str = ""
-
-    @property
-    def modified(self) -> float:
-        return self.created
-
 
 @dataclass
-class PackageGroup:
+class PackageGroup(Record):
     """A model package group; ``versions`` counts every package that it ever held."""
 
-    arn: str
-    name: str
-    request: Request
-    created: float = field(default_factory=now)
     status: str = "Completed"
     versions: int = 0
-
-    @property
-    def modified(self) -> float:
-        return self.created
 
 
 @dataclass

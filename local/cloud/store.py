@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from local.cloud.api import Request, invalid
@@ -108,6 +109,21 @@ class Store:
 def now() -> float:
     """Epoch seconds with milliseconds, as AWS's JSON protocol sends times."""
     return round(time.time(), 3)
+
+
+@dataclass
+class Record:
+    """A resource that is kept and never changes: the request that made it."""
+
+    arn: str
+    name: str
+    request: Request
+    created: float = field(default_factory=now)
+    status: str = ""
+
+    @property
+    def modified(self) -> float:
+        return self.created
 
 
 def page(request: Request, resources: Sequence[R], order: str = "Descending") -> tuple[list[R], str | None]:

@@ -17,6 +17,7 @@ from serving import evaluate
 from serving.artifact import Artifact, load_artifact, pack, unpack
 from serving.model import Model
 from serving.preprocess import Preprocess
+from training.artifact import ddp_document
 
 COLOURS = {
     "001.Red_setter": (220, 40, 40),
@@ -24,6 +25,8 @@ COLOURS = {
     "003.Blue_terrier": (40, 40, 220),
 }
 SPEC = Preprocess(32, "squash", 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+
+DDP = ddp_document(["here"], "none", num_train=15, samples_per_rank=[15], steps=1, checksums=["0123456789abcdef"])
 
 
 class ColourNet(torch.nn.Module):
@@ -76,7 +79,7 @@ def write_trained(folder: Path, data: Path, classes: list[str] | None = None) ->
         "labels": {"classes": labels},
         "preprocess": asdict(SPEC),
         "training": {"backbone": "colours"},
-        "ddp": {"world_size": 1, "in_sync": True},
+        "ddp": DDP,
         "data": {"hashes": hashes, "leaked": []},
     }
     for name, document in documents.items():
