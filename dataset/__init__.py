@@ -18,7 +18,7 @@ from dataset.layout import (
     breed_name,
     listing,
 )
-from dataset.source import Source, open_source
+from dataset.source import ReadError, Source, open_source
 
 __all__ = [
     "MAX_NAMED",
@@ -26,6 +26,7 @@ __all__ = [
     "DatasetError",
     "Listing",
     "Photo",
+    "ReadError",
     "Source",
     "breed_name",
     "listing",

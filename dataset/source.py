@@ -1,15 +1,22 @@
 """Reading a dataset's bytes from a folder, a ``.zip`` or a ``.tar[.gz]``."""
 
+import functools
 import os
 import tarfile
 import threading
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from dataset.layout import DatasetError, Listing, Photo, listing, named
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+class ReadError(OSError):
+    """One photo's bytes cannot be had: a damaged disk or archive member."""
 
 
 class Source(Protocol):
@@ -18,7 +25,11 @@ class Source(Protocol):
     listing: Listing
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's bytes."""
+        """The photo's bytes.
+
+        Raises:
+            ReadError: they cannot be had; the rest of the dataset may well be.
+        """
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -81,6 +92,17 @@ def _refuse_escapes(paths: list[str], where: str) -> None:
         raise DatasetError(f"dataset {where}: the archive reaches outside itself: {named(outside)}")
 
 
+def _guarded(read: Callable[[Any, Photo], bytes]) -> Callable[[Any, Photo], bytes]:
+    @functools.wraps(read)
+    def guarded(self: Any, photo: Photo) -> bytes:
+        try:
+            return read(self, photo)
+        except (OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise ReadError(f"{photo.path}: {error}") from error
+
+    return guarded
+
+
 def _plain(path: str) -> str:
     return path.removeprefix("./")
 
@@ -94,8 +116,12 @@ class _Folder:
             for file in (Path(folder, name) for name in names)
             if file.is_file()
         ]
+        unspeakable = [ascii(name) for name, _ in files if not name.isprintable()]
+        if unspeakable:
+            raise DatasetError(f"dataset {path}: rename files whose names are not UTF-8: {named(unspeakable)}")
         self.listing = listing(files, str(path))
 
+    @_guarded
     def read(self, photo: Photo) -> bytes:
         return (self._path / (self.listing.prefix + photo.path)).read_bytes()
 
@@ -107,6 +133,7 @@ class _Zip:
             self.listing = listing(zip_files(file, str(path)), str(path))
         self._local = threading.local()
 
+    @_guarded
     def read(self, photo: Photo) -> bytes:
         # One handle per thread and process: ZipFile seeks, and a fork shares the offset.
         if getattr(self._local, "owner", None) != os.getpid():
@@ -133,6 +160,7 @@ class _Tar:
                 elif (content := archive.extractfile(member)) is not None:
                     self._bytes[name] = content.read()
 
+    @_guarded
     def read(self, photo: Photo) -> bytes:
         name = self.listing.prefix + photo.path
         if name in self._bytes:

@@ -13,7 +13,12 @@ CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png
 _AT_ONCE = 4
 # A throttled or overloaded API says so; a polite client waits longer each time and asks again.
 _PATIENCE = urllib3.Retry(
-    total=8, backoff_factor=0.1, status_forcelist=(429, 503), allowed_methods=None, raise_on_status=False
+    total=5,
+    backoff_factor=0.1,
+    status_forcelist=(429, 503),
+    allowed_methods=None,
+    raise_on_status=False,
+    respect_retry_after_header=False,
 )
 
 

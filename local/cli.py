@@ -20,7 +20,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is stopped like Ctrl-C
     try:
         return int(arguments.do(arguments))
-    except (LocalError, DatasetError) as error:
+    except (LocalError, DatasetError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except (ClientError, BotoCoreError) as error:

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,15 @@ _STATE = HOME / "cloud.json"
 _LOG = HOME / "cloud.log"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+_own: list["subprocess.Popen[bytes]"] = []  # what this program started, known before any record of it is written
 
 
 @dataclass(frozen=True)
 class Laptop:
-    """A laptop cloud that is up. ``started`` tells whether this very program started it."""
+    """A laptop cloud that is up."""
 
     port: int
     pid: int
-    started: bool
 
     @property
     def url(self) -> str:
@@ -74,7 +73,7 @@ def find() -> Laptop | None:
         pid, port = int(state["pid"]), int(state["port"])
     except (OSError, ValueError, KeyError):
         return None
-    return Laptop(port, pid, started=False) if _is_ours(pid) else None
+    return Laptop(port, pid) if _is_ours(pid) else None
 
 
 def start(port: int) -> Laptop:
@@ -91,33 +90,47 @@ def start(port: int) -> Laptop:
         )
     HOME.mkdir(exist_ok=True)
     with _LOG.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(HOME / "cloud")],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for the run; the cloud is stopped by make down
+        _own.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(HOME / "cloud")],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the run; the cloud is stopped by make down
+            )
         )
+    process = _own[-1]
     write_json(_STATE, {"pid": process.pid, "port": port})
     deadline = time.monotonic() + _START_SECONDS
     while not _is_ready(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            stop()
+            stop_own()
             raise LocalError(f"the laptop cloud did not start; its last words in {_LOG}:\n{_tail(_LOG)}")
         time.sleep(0.05)
-    return Laptop(port, process.pid, started=True)
+    return Laptop(port, process.pid)
+
+
+def stop_own() -> bool:
+    """End the laptop cloud that this very program started; returns whether it had."""
+    for process in _own:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _STATE.unlink(missing_ok=True)
+    return bool(_own)
 
 
 def stop() -> bool:
-    """End the laptop cloud and everything it started; returns whether there was one."""
+    """End the project's laptop cloud and everything it started; returns whether there was one."""
     running = find()
     if running:
         os.kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         while _is_ours(running.pid) and time.monotonic() < deadline:
-            with suppress(ChildProcessError):  # reap it when it is our own child
-                os.waitpid(running.pid, os.WNOHANG)
             time.sleep(0.05)
         if _is_ours(running.pid):
             os.kill(running.pid, signal.SIGKILL)
@@ -128,7 +141,7 @@ def stop() -> bool:
 def _is_ours(pid: int) -> bool:
     """Whether the process lives and is our cloud, not a stranger that got its number later."""
     listed = subprocess.run(
-        ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()
     return "local.cloud" in listed and not listed.startswith("Z")
 

@@ -3,12 +3,13 @@
 import io
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset import breed_name
+from dataset import Photo, breed_name
 from local.api import CONTENT_TYPES, Api
 from local.data import Data
 from local.home import HOME
@@ -42,25 +43,36 @@ def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:
 
 def draw_predictions(api: Api, data: Data, seed: str) -> Path:
     """Ask the API for a few test photos and draw what it says under each; right in green, wrong in red."""
-    photos = list(data.listing.of("test"))
-    chosen = random.Random(seed).sample(photos, min(_PHOTOS, len(photos)))
+    chosen = _readable(data, seed)
     rows = -(-len(chosen) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _TILE, rows * (_TILE + _CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for index, photo in enumerate(chosen):
-        body = data.source.read(photo)
+    for index, (photo, body, picture) in enumerate(chosen):
         said = api.classify(body, CONTENT_TYPES[Path(photo.path).suffix.lower()]).document
         x, y = index % _COLUMNS * _TILE, index // _COLUMNS * (_TILE + _CAPTION)
-        picture = Image.open(io.BytesIO(body)).convert("RGB")
         picture.thumbnail((_TILE - 10, _TILE - 10))
         sheet.paste(picture, (x + (_TILE - picture.width) // 2, y + (_TILE - picture.height) // 2))
-        truth, breed = breed_name(photo.label), said.get("breed", said.get("detail", "no answer"))
+        truth, breed = breed_name(photo.label), said.get("breed", "no answer")
         colour = "#1a7f37" if breed == truth else "#b42318"
         draw.text((x + 8, y + _TILE), f"{breed} {said.get('probability', 0):.0%}"[:30], fill=colour, font=font)
         if breed != truth:
             draw.text((x + 8, y + _TILE + 20), f"is {truth}"[:30], fill="#555555", font=font)
     sheet.save(PREDICTIONS)
     return PREDICTIONS
+
+
+def _readable(data: Data, seed: str) -> list[tuple[Photo, bytes, Image.Image]]:
+    """A few test photos at random; the dataset may hold some that cannot be read."""
+    photos = list(data.listing.of("test"))
+    random.Random(seed).shuffle(photos)
+    found: list[tuple[Photo, bytes, Image.Image]] = []
+    for photo in photos:
+        if len(found) == _PHOTOS:
+            break
+        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            body = data.source.read(photo)
+            found.append((photo, body, Image.open(io.BytesIO(body)).convert("RGB")))
+    return found
 
 
 def _object(laptop: Laptop, uri: str) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
+from dataset.layout import named
 from local import data, laptop, report, stack
 from local.api import Api
 from local.follow import Outcome, follow
@@ -47,13 +48,12 @@ def up(port: int) -> tuple[Laptop, Stack]:
 def run(data_path: str | None, event_path: str | None, port: int) -> int:
     """One whole run; returns the exit code."""
     started = time.monotonic()
-    had_cloud = laptop.find() is not None
     execution_arn = ""
     cloud: Laptop | None = None
     try:
         event = _read_event(event_path)
         with _alone():
-            photos = data.prepare(Path(data_path) if data_path else data.sketches())
+            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches())
             _announce(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
@@ -65,10 +65,10 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
         outcome = follow(cloud, execution_arn)
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
-        _abandon(cloud, execution_arn, had_cloud)
+        _abandon(cloud, execution_arn)
         write_json(LAST_RUN, {"status": "stopped", "seconds": round(time.monotonic() - started, 1)})
         return STOPPED
-    except (LocalError, DatasetError, ClientError, BotoCoreError) as error:
+    except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
         failure = {"name": type(error).__name__, "cause": str(error)}
         write_json(LAST_RUN, {"status": "failed", "seconds": round(time.monotonic() - started, 1), "error": failure})
         raise
@@ -89,13 +89,11 @@ def _read_event(path: str | None) -> dict[str, Any]:
 
 
 def _announce(photos: data.Data, data_path: str | None) -> None:
-    counts = photos.listing.counts()
-    print(
-        f"{data_path or 'Sketchbook'}: {len(photos.listing.classes)} breeds, "
-        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
-        + (f"; {len(photos.listing.ignored)} files that are no photos are left out" if photos.listing.ignored else ""),
-        flush=True,
-    )
+    found = photos.listing
+    counts = ", ".join(f"{number:,} {split}" for split, number in found.counts().items())
+    print(f"{data_path or 'Sketchbook'}: {len(found.classes)} breeds, {counts}", flush=True)
+    if found.ignored:
+        print(f"  left out, for they are no <split>/<breed>/<photo>: {named(found.ignored)}", flush=True)
 
 
 def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -> None:
@@ -114,62 +112,61 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome,
         "endpoint": None,
         "api": {"url": deployed.api_url, "key": deployed.api_key},
     }
-    code = FAILED
     if outcome.status == "SUCCEEDED":
-        code = _tell_result(cloud, deployed, photos, outcome.output, record)
+        output = outcome.output
+        evaluation = report.evaluation(cloud, output["run"]["evaluation"]["report_uri"])
+        record |= {
+            "status": output["status"],
+            "verdict": output["verdict"],
+            "evaluation": {side: _marks(evaluation[side]) for side in ("challenger", "champion")},
+            "endpoint": output["endpoint"],
+        }
     else:
         record["error"] = {"name": outcome.error, "cause": outcome.cause}
-        print(f"\nFAILED  {outcome.error}: {outcome.cause}")
     record["seconds"] = round(time.monotonic() - started, 1)
     write_json(LAST_RUN, record)
+    if outcome.status == "SUCCEEDED":
+        _tell_result(cloud, deployed, photos, output, evaluation["challenger"])
+    else:
+        print(f"\nFAILED  {outcome.error}: {outcome.cause}")
     print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {_short(LAST_RUN)}")
     print("stop everything: make down")
-    return code
+    return {"promoted": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
 
 
 def _tell_result(
-    cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], record: dict[str, Any]
-) -> int:
-    report_uri = output["run"]["evaluation"]["report_uri"]
-    evaluation = report.evaluation(cloud, report_uri)
-    scores = evaluation["challenger"]
-    record |= {
-        "status": output["status"],
-        "verdict": output["verdict"],
-        "evaluation": {side: _marks(evaluation[side]) for side in ("challenger", "champion")},
-        "endpoint": output["endpoint"],
-    }
+    cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], scores: dict[str, Any]
+) -> None:
     print(f"\n{output['status'].upper()}  {output['verdict']['reason']}")
     print(f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, {scores['latency_ms']:.1f} ms a photo")
     print(report.best_and_worst(scores))
-    print(f"who is taken for whom: {_short(report.save_confusion(cloud, report_uri))}")
+    confusion = report.save_confusion(cloud, output["run"]["evaluation"]["report_uri"])
+    print(f"who is taken for whom: {_short(confusion)}")
     if output["status"] != "promoted":
-        return REFUSED
+        return
     picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
     print(f"a few predictions:     {_short(picture)}")
     print("\nAsk it yourself:")
     print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
-    return PROMOTED
 
 
 def _marks(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: scores[key] for key in ("top1", "top5", "latency_ms")} if scores else None
 
 
-def _abandon(cloud: Laptop | None, execution_arn: str, had_cloud: bool) -> None:
+def _abandon(cloud: Laptop | None, execution_arn: str) -> None:
     """After Ctrl-C: leave the machine as the run found it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; cleaning up takes seconds
     print("\nstopping …", flush=True)
-    if not had_cloud:
-        laptop.stop()
+    if laptop.stop_own():
         print("stopped; the laptop cloud that this run had started is down, nothing is left running")
         return
     if cloud and execution_arn:
         with suppress(ClientError, BotoCoreError):
             cloud.client("stepfunctions").stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
             _await_cleaning(cloud, execution_arn)
-    print("stopped; what served before still serves (make down stops that too)")
+    print("stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped")
 
 
 def _await_cleaning(cloud: Laptop, execution_arn: str) -> None:

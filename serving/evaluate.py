@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dataset import DatasetError, Photo, Source, open_source
+from dataset import DatasetError, Photo, ReadError, Source, open_source
 from dataset.layout import check_classes, named
 from serving.artifact import (
     Artifact,
@@ -228,7 +228,7 @@ def _validate(draft: Artifact, source: Source) -> Validated:
     model = Model(draft)
     index = {label.id: i for i, label in enumerate(draft.labels)}
     photos = source.listing.of("valid")
-    answers = _each("calibration", photos, lambda photo: _infer(model, source.read(photo)))
+    answers = _each("calibration", photos, lambda photo: _infer(model, source, photo))
     readable = [(photo, answer) for photo, answer in zip(photos, answers, strict=True) if answer]
     return Validated(
         photos=[photo for photo, _ in readable],
@@ -263,11 +263,11 @@ def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
     )
 
 
-def _infer(model: Model, photo: bytes) -> tuple[np.ndarray, float] | None:
+def _infer(model: Model, source: Source, photo: Photo) -> tuple[np.ndarray, float] | None:
     """Logits and P(dog), or None when the photo is unreadable."""
     try:
-        return model.infer(pixels(photo, model.artifact.preprocess))
-    except PhotoError:
+        return model.infer(pixels(source.read(photo), model.artifact.preprocess))
+    except (ReadError, PhotoError):
         return None
 
 
@@ -302,7 +302,10 @@ def _judge(model: Model, source: Source, name: str) -> tuple[list[Judged], list[
     """Answers for the test photos, unreadable photos, and (path, hash) of all."""
 
     def answer(photo: Photo) -> tuple[str, Judged | None]:
-        content = source.read(photo)
+        try:
+            content = source.read(photo)
+        except ReadError:
+            return "", None
         # The same hash as training's data.json, to find a photo that lies in two splits.
         digest = hashlib.sha256(content).hexdigest()[:16]
         try:

@@ -6,8 +6,6 @@ import itertools
 import os
 import sys
 import time
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset import Photo, Source
+from dataset import Photo, ReadError, Source
 from training.backbones import NUM_FEATURES, EfficientNetLite0, fold_norms, load_backbone, weights_digest
 from training.files import replace_file, to_bytes
 from training.preprocess import Preprocess, UnreadablePhotoError, pixels
 
 _BATCH = 16  # photos; larger ones are slower on CPU: their activations leave the cache
 _FORMAT = 1  # of the cache file
-_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error)  # a damaged disk or archive member
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
@@ -104,7 +101,7 @@ class FeaturePass:
         def load(photo: Photo) -> np.ndarray | None:
             try:
                 return pixels(source.read(photo), self._spec)
-            except (UnreadablePhotoError, *_READ_ERRORS):
+            except (ReadError, UnreadablePhotoError):
                 return None
 
         with ThreadPoolExecutor(self._num_threads) as pool:
@@ -192,7 +189,7 @@ def _hash_photos(source: Source, photos: Sequence[Photo], num_threads: int) -> l
     def digest(photo: Photo) -> str:
         try:
             return hashlib.sha256(source.read(photo)).hexdigest()[:16]
-        except _READ_ERRORS:
+        except ReadError:
             return ""
 
     with ThreadPoolExecutor(num_threads) as pool:

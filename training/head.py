@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.distributed import World, gathered, same_as_main, summed
 from training.files import replace_file, to_bytes
-from training.hyperparameters import Hyperparameters
+from training.hyperparameters import HyperparameterError, Hyperparameters
 
 
 class NonFiniteLossError(RuntimeError):
@@ -95,6 +95,11 @@ class HeadTraining:
         self.progress = Progress()
         self._world, self._settings, self._train, self._valid = world, settings, train, valid
         self._num_train, self._checkpoint, self._run_key = num_train, checkpoint, run_key
+        if settings.global_batch_size < world.world_size:
+            raise HyperparameterError(
+                f"training: global_batch_size is {settings.global_batch_size}; it must be at least the number of "
+                f"processes, {world.world_size}, so that each has a photo in every step"
+            )
         self._steps_per_epoch = math.ceil(num_train / settings.global_batch_size)
         self._start = Start(*(t.to(world.device) for t in (start.weight, start.bias, start.matched.float())))
         self.head = nn.Linear(start.weight.shape[1], len(start.bias), device=world.device)

@@ -5,12 +5,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 RETRY_AFTER_SECONDS = "5"
+# InvokeEndpoint's errors that go by themselves.
+_PASSING = {"InternalDependencyException", "InternalFailure", "ModelNotReadyException", "ServiceUnavailable"} | {
+    "ThrottlingException"
+}
 
 
 class Problem(Exception):
@@ -49,10 +53,13 @@ def ask(
         said: dict[str, Any] = dict(error.response)
         raise _from_container(said["OriginalStatusCode"], said["OriginalMessage"]) from None
     except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":
+        code = error.response["Error"]["Code"]
+        if code == "ValidationError":
             raise Problem(503, "no model is serving yet; try again later") from None
-        raise Problem(503, "the model is overloaded or being changed; try again shortly") from error
-    except HTTPClientError as error:  # a timeout or a lost connection
+        if code in _PASSING:
+            raise Problem(503, "the model is overloaded or being changed; try again shortly") from error
+        raise Problem(502, "the model cannot be asked; this is not the photo's fault") from error
+    except BotoCoreError as error:  # a timeout, a lost connection
         raise Problem(503, "the model did not answer in time; try again shortly") from error
     return answer["Body"].read().decode()
 

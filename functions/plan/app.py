@@ -54,7 +54,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
 
 
 def _dataset_place(dataset: str) -> Location:
-    place = parse_uri(dataset) if dataset.startswith("s3://") else Location(settings.bucket, dataset)
+    try:
+        place = parse_uri(dataset) if dataset.startswith("s3://") else Location(settings.bucket, dataset)
+    except ValueError as error:
+        raise RequestError(f"dataset: {error}") from None
     if place.bucket != settings.bucket:
         raise RequestError(
             f"dataset: '{dataset}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first"

@@ -25,6 +25,8 @@ def look(s3: "S3Client", location: Location) -> Dataset:
     else:
         location = Location(location.bucket, location.key.rstrip("/") + "/")
         files = _prefix_files(s3, location)
+        if len(files) == 1 and files[0][0].lower().endswith(ARCHIVE_SUFFIXES):  # a prefix around one archive
+            return look(s3, Location(location.bucket, location.key + files[0][0]))
     if not files:
         raise DatasetError(
             f"dataset {location.uri}: nothing there; upload train/, valid/ and test/ folders or one archive of them"

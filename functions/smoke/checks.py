@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from shared.contracts import Smoke
 from shared.errors import SmokeError
 
-# The served answer may differ from the evaluated one by no more than this (another CPU rounds otherwise).
-PROBABILITY_TOLERANCE = 0.05
+# The served answer may differ from the evaluated one by no more than this: bf16 moves single ones by 0.09.
+PROBABILITY_TOLERANCE = 0.1
 
 
 class Answer(NamedTuple):

@@ -77,7 +77,11 @@ def _marked_in_proc(wanted: bytes) -> list[int]:
 
 
 def _marked_by_ps(wanted: bytes) -> list[int]:
-    listing = subprocess.run(["ps", "axeww", "-o", "pid=,command="], capture_output=True, check=False).stdout
+    listing = subprocess.run(
+        ["ps", "-axEww" if sys.platform == "darwin" else "axeww", "-o", "pid=", "-o", "command="],
+        capture_output=True,
+        check=False,
+    ).stdout
     return [int(line.split(None, 1)[0]) for line in listing.splitlines() if wanted in line]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -299,6 +300,48 @@ def test_lock_of_a_run_that_is_gone_is_taken_over(kennel: Kennel) -> None:
     ended = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
     assert ended["error"] == "DatasetError"  # it got past the lock
     assert not kennel.is_locked()
+
+
+def test_ctrl_c_stops_the_run_and_the_champion_serves_on(kennel: Kennel) -> None:
+    champion = kennel.champion()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local", "run", "--data", str(kennel.photos)],
+        cwd=ROOT,
+        env=os.environ | {"KENNEL_HOME": str(kennel.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: any_job(kennel, "InProgress"))
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert "what served before still serves" in said
+    assert json.loads((kennel.home / "last-run.json").read_text())["status"] == "stopped"
+    assert not any_job(kennel, "InProgress")
+    assert not any_job(kennel, "Stopping")
+    assert not kennel.is_locked()
+    assert kennel.endpoints() == ["kennel"]
+    assert kennel.champion() == champion
+
+
+def test_failed_run_exits_with_1_and_says_why(kennel: Kennel, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text('{"min_top1": 7}')
+    done = kennel.local("run", "--data", str(kennel.photos), "--event", str(tmp_path / "event.json"))
+    assert done.returncode == 1
+    assert "FAILED  RequestError: min_top1" in done.stdout
+    assert json.loads((kennel.home / "last-run.json").read_text())["error"]["name"] == "RequestError"
+
+
+def test_port_in_use_is_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run_local(tmp_path, "up", "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"port {port} is in use by another program")
+    assert "Traceback" not in done.stderr
 
 
 def test_teardown_deletes_everything_and_may_be_repeated(kennel: Kennel) -> None:

@@ -1,6 +1,7 @@
 """The dataset package: layout rules and reading from folder, zip and tar."""
 
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset import DatasetError, breed_name, listing, open_source
+from dataset import DatasetError, ReadError, breed_name, listing, open_source
 from dataset.source import tar_files, zip_files
 
 FILES = [
@@ -109,3 +110,23 @@ def test_archives_may_not_reach_outside_themselves(name):
     for read, file in ((zip_files, zipped), (tar_files, tarred)):
         with pytest.raises(DatasetError, match="reaches outside itself"):
             read(file, "x")
+
+
+def test_damaged_member_is_one_photos_error_not_the_datasets(tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tree(tmp_path / "data")))
+    source = open_source(archive)
+    photo = source.listing.photos[0]
+    content = source.read(photo)
+    archive.write_bytes(archive.read_bytes().replace(content, bytes(len(content)), 1))
+    with pytest.raises(ReadError, match=photo.path):
+        open_source(archive).read(photo)
+
+
+def test_names_that_are_not_utf8_are_refused_with_a_sentence(tmp_path):
+    folder = tree(tmp_path / "data")
+    try:
+        (folder / "train" / "001.A" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(DatasetError, match=r"not UTF-8: .*caf\\udce9"):
+        open_source(folder)

@@ -163,3 +163,24 @@ def test_code_is_uploaded_once_per_content(tmp_path):
         (tmp_path / "training/train.py").write_text("changed")
         stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
         assert code.upload(s3, "b", tmp_path) != uri
+
+
+def test_prefix_around_one_archive_is_that_archive():
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for split in ("train", "valid", "test"):
+            for breed in ("001.A", "002.B"):
+                archive.writestr(f"{split}/{breed}/1.jpg", b"x")
+    data = body.getvalue()
+
+    def get_object(Bucket, Key, Range):
+        first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
+        return {"Body": io.BytesIO(data[first : last + 1])}
+
+    page = {"Contents": [{"Key": "dataset/dogs.zip", "Size": len(data)}]}
+    s3 = SimpleNamespace(
+        get_object=get_object,
+        head_object=lambda **_: {"ContentLength": len(data)},
+        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]),
+    )
+    assert photos.look(s3, Location("b", "dataset/")).uri == "s3://b/dataset/dogs.zip"
