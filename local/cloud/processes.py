@@ -77,11 +77,10 @@ def _marked_in_proc(wanted: bytes) -> list[int]:
 
 
 def _marked_by_ps(wanted: bytes) -> list[int]:
-    listing = subprocess.run(
-        ["ps", "-axEww" if sys.platform == "darwin" else "axeww", "-o", "pid=", "-o", "command="],
-        capture_output=True,
-        check=False,
-    ).stdout
+    # The environment is shown by e after the options on Linux, by -E on macOS.
+    everything = "-axEww" if sys.platform == "darwin" else "axeww"
+    command = ["ps", everything, "-o", "pid=", "-o", "command="]
+    listing = subprocess.run(command, capture_output=True, check=False).stdout
     return [int(line.split(None, 1)[0]) for line in listing.splitlines() if wanted in line]
 
 

@@ -68,8 +68,14 @@ def test_every_statement_says_why_and_none_allows_everything(template):
 def test_statements_on_everything_are_those_that_know_no_resources(template):
     wide = {statement["Sid"] for _, statement in statements(template) if statement["Resource"] == "*"}
     assert wide == {
-        "WriteContainerMetrics", "LogInToEcr", "FindEndpoints", "FindWhatIsOurs", "DeliverLogs", "SendTraces", "LetApplicationAutoScalingSeeAlarms",
-    }  # fmt: skip
+        "WriteContainerMetrics",
+        "LogInToEcr",
+        "FindEndpoints",
+        "FindWhatIsOurs",
+        "DeliverLogs",
+        "SendTraces",
+        "LetApplicationAutoScalingSeeAlarms",
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "events").glob("pipeline*.json")), ids=lambda p: p.stem)
