@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from training.artifact import ddp_document
 from training.distributed import World, gathered, joined
 from training.files import StorageError, replace_file
 from training.head import HeadTraining, NonFiniteLossError, Samples, Start
-from training.hyperparameters import Hyperparameters
+from training.hyperparameters import HyperparameterError, Hyperparameters
 
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
 REPOSITORY = Path(__file__).parents[3]
@@ -185,6 +186,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
     assert not (tmp_path / "head.pt").exists()
 
 
+def test_a_batch_smaller_than_the_ranks_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    world = World(0, 2, 0, 1, torch.device("cpu"), "gloo", "algo-1")
+    with pytest.raises(HyperparameterError, match=r"global_batch_size is 1; .* number of processes, 2"):
+        head_training(world, tmp_path / "head.pt", replace(SETTINGS, global_batch_size=1))
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_every_photo_falls_to_exactly_one_rank(world_size: int) -> None:
     photos = [Photo(f"train/a/{number}.jpg", "train", "a", 1) for number in range(10)]
@@ -259,4 +266,5 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path, monke
 
 
 if __name__ == "__main__":
-    print(json.dumps(rank(Path(sys.argv[1]), apart="apart" in sys.argv[2:])))
+    print(json.dumps(rank(Path(sys.argv[1]), apart="apart" in sys.argv[2:])), flush=True)
+    os._exit(0)  # as training.train leaves, see there
