@@ -14,7 +14,6 @@ from shared.s3 import Location, parse_uri
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-    from mypy_boto3_ssm import SSMClient
 
 settings = PlanSettings.from_environment()
 s3 = boto3.client("s3")
@@ -43,9 +42,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     place = _dataset_place(wanted.dataset)
     lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
+        champion = _champion()
         found = photos.look(s3, place)
         code_uri = code.upload(s3, settings.bucket)
-        run = decide(wanted, settings, execution_name, found, code_uri, _champion_uri(ssm))
+        run = decide(wanted, settings, execution_name, found, code_uri, champion)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
@@ -65,6 +65,6 @@ def _dataset_place(dataset: str) -> Location:
     return place
 
 
-def _champion_uri(ssm: "SSMClient") -> str:
+def _champion() -> Champion | None:
     value = ssm.get_parameter(Name=settings.champion_parameter)["Parameter"]["Value"]
-    return "" if value == "none" else Champion.model_validate(json.loads(value)).artifact_uri
+    return None if value == "none" else Champion.model_validate(json.loads(value))

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 
 from plan.prices import per_hour
-from shared.contracts import Dataset, EndpointPlan, EvaluationPlan, Quote, Request, Run, TrainingPlan
+from shared.contracts import Champion, Dataset, EndpointPlan, EvaluationPlan, Quote, Request, Run, TrainingPlan
+from shared.errors import RequestError
 from shared.settings import Settings
 
 VARIANT = "main"
@@ -42,15 +43,24 @@ def decide(
     execution_name: str,
     found: Dataset,
     code_uri: str,
-    champion_uri: str,
+    champion: Champion | None,
 ) -> Run:
-    """Name everything the run will make and say where it lies; pure."""
+    """Name everything the run will make and say where it lies; pure.
+
+    Raises:
+        RequestError: the endpoint cannot take what is asked for.
+    """
     run = run_id(execution_name)
     name = f"{settings.endpoint_name}-{run}"
     place = f"s3://{settings.bucket}/runs/{run}"
     train_type = request.training_instance_type or settings.training_instance_type
     train_count = request.training_instance_count or int(settings.training_instance_count)
     serve_type = request.serving_instance_type or settings.serving_instance_type
+    if champion and champion.instance_type != serve_type:
+        raise RequestError(
+            f"serving_instance_type: the endpoint runs on {champion.instance_type}, and SageMaker refuses to change "
+            f"that to {serve_type} while the endpoint is scaled; keep {champion.instance_type}, or run teardown first"
+        )
     spot = settings.training_spot == "true" if request.spot is None else request.spot
     return Run(
         id=run,
@@ -69,7 +79,7 @@ def decide(
             job_name=name,
             artifact_uri=f"{place}/artifact",
             report_uri=f"{place}/report",
-            champion_uri=champion_uri,
+            champion_uri=champion.artifact_uri if champion else "",
         ),
         endpoint=EndpointPlan(
             name=settings.endpoint_name,

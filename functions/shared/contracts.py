@@ -133,6 +133,7 @@ class Champion(Document):
     run: str
     artifact_uri: str
     model_package_arn: str
+    instance_type: str
     top1: float
 
 

@@ -1,6 +1,8 @@
 """What the jobs write is what the functions read: real writers' output through the readers' models."""
 
-from shared.contracts import Distribution
+import re
+
+from shared.contracts import Champion, Distribution
 from training.artifact import ddp_document
 
 
@@ -10,3 +12,8 @@ def test_the_training_jobs_proof_fits_the_gates_model():
     assert (read.world_size, read.num_train, read.samples_per_rank, read.in_sync) == (2, 5, [3, 2], True)
     apart = Distribution.model_validate(ddp_document(["algo-1", "algo-2"], "gloo", 5, [3, 2], 7, ["a", "b"]))
     assert not apart.in_sync
+
+
+def test_the_champion_pointer_that_promote_writes_is_what_plan_reads(machines):
+    written = machines["pipeline"]["States"]["Promote"]["Arguments"]["Value"]
+    assert set(re.findall(r"'(\w+)':", written)) == set(Champion.model_fields)

@@ -10,11 +10,14 @@ from botocore.stub import Stubber
 
 from plan import code, lock, photos, request
 from plan.run import PlanSettings, decide, run_id
-from shared.contracts import Dataset, Request
+from shared.contracts import Champion, Dataset, Request
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
 FOUND = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
+CHAMPION = Champion(
+    run="r", artifact_uri="s3://b/old", model_package_arn="arn:p", instance_type="ml.c7i.large", top1=0.9
+)
 SETTINGS = PlanSettings(
     bucket="b",
     endpoint_name="dogs",
@@ -52,7 +55,7 @@ def test_request_refuses_a_range_upside_down():
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", "")
+    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
     for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
         assert len(made.replace("dogs", longest)) <= 63
@@ -66,17 +69,23 @@ def test_run_names_differ_between_executions_that_look_alike():
 
 def test_request_overrides_the_stacks_choices():
     wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", "s3://b/old")
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert run.endpoint.max_instances == 5
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(Request(), SETTINGS, "x", FOUND, "c", "").quote.training_per_hour == pytest.approx(2 * 0.21)
+    assert decide(Request(), SETTINGS, "x", FOUND, "c", None).quote.training_per_hour == pytest.approx(2 * 0.21)
 
 
 def test_hyperparameters_travel_as_text():
-    run = decide(Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True}), SETTINGS, "x", FOUND, "c", "")
+    run = decide(Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True}), SETTINGS, "x", FOUND, "c", None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
+
+
+def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
+    with pytest.raises(RequestError, match=r"runs on ml.c7i.large, .* to ml.c7i.xlarge .* teardown first"):
+        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", CHAMPION)
+    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", CHAMPION)
 
 
 def held_lock(ssm, holder):
