@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from local.home import ROOT
@@ -117,20 +116,16 @@ def _visits(states: Any, execution_arn: str) -> Iterator[Visit]:
     for event in (event for page in pages for event in page["events"]):
         if details := event.get("stateEnteredEventDetails"):
             if current and current.left is None:  # a state that was left by a caught failure
-                current.left = _seconds(event["timestamp"])
+                current.left = event["timestamp"].timestamp()
                 yield current
-            current = Visit(details["name"], _seconds(event["timestamp"]))
+            current = Visit(details["name"], event["timestamp"].timestamp())
         elif (details := event.get("stateExitedEventDetails")) and current and details["name"] == current.name:
-            current.left = _seconds(event["timestamp"])
+            current.left = event["timestamp"].timestamp()
             current.output = json.loads(details.get("output") or "null")
             yield current
             current = None
     if current:
         yield current
-
-
-def _seconds(stamp: datetime) -> float:
-    return stamp.timestamp()
 
 
 def _is_told(name: str) -> bool:

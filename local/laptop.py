@@ -1,5 +1,6 @@
 """Starting, finding and stopping the laptop cloud, and talking to it as one talks to AWS."""
 
+import functools
 import json
 import os
 import signal
@@ -55,15 +56,20 @@ class Laptop:
 
     def client(self, service: str) -> Any:
         """A boto3 client of the laptop cloud; the account's own settings play no part."""
-        make: Any = boto3.client  # its stubs want the service as a literal
-        return make(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 2}),
-        )
+        return _client(service, self.url)
+
+
+@functools.cache  # making a client reads its service's model; those who poll ask again and again
+def _client(service: str, url: str) -> Any:
+    make: Any = boto3.client  # its stubs want the service as a literal
+    return make(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 2}),
+    )
 
 
 def find() -> Laptop | None:

@@ -27,7 +27,6 @@ class Stack:
 
     bucket: str
     pipeline_arn: str
-    teardown_arn: str
     endpoint_name: str
     api_url: str
     api_key: str
@@ -75,7 +74,6 @@ def describe(laptop: Laptop) -> Stack:
     return Stack(
         bucket=outputs["BucketName"],
         pipeline_arn=outputs["PipelineArn"],
-        teardown_arn=outputs["TeardownArn"],
         endpoint_name=outputs["EndpointName"],
         # The laptop has no DNS: API Gateway's own URL in the form that the laptop cloud answers.
         api_url=f"{laptop.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify",

@@ -76,6 +76,10 @@ class Model:
         self._check_shapes(compiled)
         self._compiled = compiled
         self._local = threading.local()
+        # Once on this thread, before any other may ask: the first inference of a process fills statics of OpenVINO's
+        # binding, and two threads that come there together wait for each other for ever (guard and GIL; 2026.4.1).
+        side = artifact.preprocess.image_size
+        self.infer(np.zeros((side, side, 3), np.uint8))
 
     def _settings(self, precision: str | None) -> dict[str, Any]:
         # One single-threaded stream per core takes a fifth less CPU per photo than one stream over all

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = "5"
 # InvokeEndpoint's errors that go by themselves.
-_PASSING = {"InternalDependencyException", "InternalFailure", "ModelNotReadyException", "ServiceUnavailable"} | {
-    "ThrottlingException"
-}
+_PASSING = (
+    "InternalDependencyException",
+    "InternalFailure",
+    "ModelNotReadyException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+)
 
 
 class Problem(Exception):

@@ -10,6 +10,7 @@ import jsonata
 import pytest
 from pydantic import BaseModel
 
+from plan.run import VARIANT
 from shared.contracts import Run, Smoke, Verdict
 
 LAMBDA_ERRORS = {
@@ -215,3 +216,8 @@ def test_fields_that_expressions_read_exist_in_the_documents(machines):
             fields = (
                 annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
             )
+
+
+def test_both_machines_scale_the_variant_that_plan_names(machines):
+    teardown = machines["teardown"]["States"]["DeregisterScalableTarget"]["Arguments"]["ResourceId"]
+    assert teardown == f"endpoint/${{EndpointName}}/variant/{VARIANT}"
