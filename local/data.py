@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from dataset import Listing, open_source
 from dataset.source import ARCHIVE_SUFFIXES, Source
 from local.home import HOME
-from local.laptop import Laptop
+from local.laptop import Cloud
 from local.sketchbook import write as draw_sketches
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest date: equal photos make equal archives
@@ -54,9 +54,9 @@ def prepare(path: Path) -> Data:
     return Data(source, archive, f"datasets/{_digest(archive)}{suffix}")
 
 
-def upload(laptop: Laptop, bucket: str, data: Data) -> bool:
+def upload(cloud: Cloud, bucket: str, data: Data) -> bool:
     """Put the archive into the bucket unless it lies there; returns whether it had to travel."""
-    s3 = laptop.client("s3")
+    s3 = cloud.client("s3")
     try:
         s3.head_object(Bucket=bucket, Key=data.key)
     except ClientError as error:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.home import ROOT
-from local.laptop import Laptop
+from local.laptop import Cloud
 
 _POLL_SECONDS = 0.3
 _SHORT_SECONDS = 0.1  # a state over sooner than this is told only when its document says something
 _QUIET_SECONDS = 5.0  # without a terminal, a line of progress at most this often
 _JOB_LOGS = {"Train": "/aws/sagemaker/TrainingJobs", "Evaluate": "/aws/sagemaker/ProcessingJobs"}
 _WORTH_TELLING = {
+    "BuildImages": "the images of evaluation and server, of new content",
     "UpdateProduction": "the endpoint gets the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
     "Promote": "the champion pointer moved",
@@ -24,7 +24,6 @@ _WORTH_TELLING = {
     "RejectModel": "the registered model says why",
     "ReleaseLockAfterFailure": "the next run may start",
 }
-_DEFINITION: dict[str, Any] = json.loads((ROOT / "statemachine" / "pipeline.asl.json").read_text())["States"]
 _PROGRESS = re.compile(
     r"^(?P<what>[a-z ]+?) (?P<done>\d+)/(?P<all>\d+) photos_per_s=(?P<rate>[\d.]+) eta_s=(?P<eta>[\d.]+)"
 )
@@ -32,9 +31,10 @@ _PROGRESS = re.compile(
 
 @dataclass
 class Visit:
-    """One stay in one state; times in seconds since the epoch."""
+    """One stay in one state of a type; times in seconds since the epoch."""
 
     name: str
+    type: str
     entered: float
     left: float | None = None
     output: Any = None
@@ -83,22 +83,27 @@ class Screen:
             self._spoke = time.monotonic()
 
 
-def follow(laptop: Laptop, execution_arn: str) -> Outcome:
-    """Print the execution's progress until it ends."""
-    states = laptop.client("stepfunctions")
-    screen, logs, shown = Screen(), _JobLogs(laptop), 0
+def follow(cloud: Cloud, execution_arn: str, jobs: str = "", poll_seconds: float = _POLL_SECONDS) -> Outcome:
+    """Print the execution's progress until it ends.
+
+    Args:
+        cloud: where it runs.
+        execution_arn: the execution.
+        jobs: what the names of its jobs begin with; an account's logs hold those of other jobs too.
+        poll_seconds: how often to look; AWS throttles who looks too often.
+    """
+    states = cloud.client("stepfunctions")
+    screen, logs, told = Screen(), _JobLogs(cloud, jobs), set[int]()
     while True:
         ended = states.describe_execution(executionArn=execution_arn)
-        visits = list(_visits(states, execution_arn))
-        # A visit that is over never changes, so each is told once, in order.
-        while shown < len(visits) and visits[shown].left is not None:
-            _tell_lines(screen, logs.new_lines(visits[shown]))
-            _tell_visit(screen, visits, shown)
-            shown += 1
-        if shown < len(visits):
-            _tell_lines(screen, logs.new_lines(visits[shown]))
-            if _is_told(visits[shown].name):
-                screen.passing(f"  {visits[shown].name:<24}{visits[shown].seconds:6.1f} s  {logs.progress or '…'}")
+        visits = _visits(states, execution_arn)
+        for index in [index for index in range(len(visits)) if index not in told]:
+            _tell_lines(screen, logs.new_lines(visits[index]))
+            if visits[index].left is not None:  # it never changes any more, so it is told once
+                _tell_visit(screen, visits, index)
+                told.add(index)
+        if working := next((visit for visit in visits if visit.left is None and _is_told(visit)), None):
+            screen.passing(f"  {working.name:<24}{working.seconds:6.1f} s  {logs.progress or '…'}")
         if ended["status"] != "RUNNING":
             return Outcome(
                 ended["status"],
@@ -107,30 +112,32 @@ def follow(laptop: Laptop, execution_arn: str) -> Outcome:
                 ended.get("cause", ""),
                 _added_up(visits),
             )
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll_seconds)
 
 
-def _visits(states: Any, execution_arn: str) -> Iterator[Visit]:
+def _visits(states: Any, execution_arn: str) -> list[Visit]:
+    """Every stay so far, in the order of entry; branches of a Parallel state have theirs between each other's."""
+    visits: list[Visit] = []
+    staying: dict[str, Visit] = {}  # names are unique in a whole definition
     pages = states.get_paginator("get_execution_history").paginate(executionArn=execution_arn)
-    current: Visit | None = None
     for event in (event for page in pages for event in page["events"]):
+        moment = event["timestamp"].timestamp()
         if details := event.get("stateEnteredEventDetails"):
-            if current and current.left is None:  # a state that was left by a caught failure
-                current.left = event["timestamp"].timestamp()
-                yield current
-            current = Visit(details["name"], event["timestamp"].timestamp())
-        elif (details := event.get("stateExitedEventDetails")) and current and details["name"] == current.name:
-            current.left = event["timestamp"].timestamp()
-            current.output = json.loads(details.get("output") or "null")
-            yield current
-            current = None
-    if current:
-        yield current
+            visit = Visit(details["name"], event["type"].removesuffix("StateEntered"), moment)
+            staying[visit.name] = visit
+            visits.append(visit)
+        elif (details := event.get("stateExitedEventDetails")) and (left := staying.pop(details["name"], None)):
+            left.left = moment
+            left.output = json.loads(details.get("output") or "null")
+            if left.type == "Parallel":  # where a branch failed, and where its siblings were stopped
+                for name in [name for name, visit in staying.items() if visit.entered >= left.entered]:
+                    staying.pop(name).left = moment
+    return visits
 
 
-def _is_told(name: str) -> bool:
+def _is_told(visit: Visit) -> bool:
     """Tasks are worth a line; choices, passes and each turn of a waiting loop are not."""
-    return _DEFINITION[name]["Type"] == "Task" and not name.startswith("Describe")
+    return visit.type == "Task" and not visit.name.startswith("Describe")
 
 
 def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
@@ -139,7 +146,7 @@ def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
         which = visit.name.removeprefix("Describe")  # of the loop that waits for an endpoint, told at its end
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.line(f"  {which:<24}{waited:6.1f} s  in service")
-    elif _is_told(visit.name) and ((summary := _summary(visit)) or visit.seconds >= _SHORT_SECONDS):
+    elif _is_told(visit) and ((summary := _summary(visit)) or visit.seconds >= _SHORT_SECONDS):
         screen.line(f"  {visit.name:<24}{visit.seconds:6.1f} s  {summary}".rstrip())
 
 
@@ -180,16 +187,16 @@ class _JobLogs:
     progress: how far the job's present step is, in words; empty where it does not say.
     """
 
-    def __init__(self, laptop: Laptop) -> None:
+    def __init__(self, cloud: Cloud, jobs: str) -> None:
         self.progress = ""
-        self._logs = laptop.client("logs")
+        self._logs = cloud.client("logs")
+        self._named = {"logStreamNamePrefix": jobs} if jobs else {}
         self._seen: dict[str, int] = {}
 
     def new_lines(self, visit: Visit) -> list[str]:
         """Lines said since the last call, if the state runs a job; lines of progress only set ``progress``."""
         group = _JOB_LOGS.get(visit.name)
         if group is None:
-            self.progress = ""
             return []
         lines = []
         for line in self._said(group, visit.entered):
@@ -201,11 +208,13 @@ class _JobLogs:
             else:
                 self.progress = ""
                 lines.append(line)
+        if visit.left is not None:
+            self.progress = ""
         return lines
 
     def _said(self, group: str, since: float) -> Iterator[str]:
         try:
-            streams = self._logs.describe_log_streams(logGroupName=group)["logStreams"]
+            streams = self._logs.describe_log_streams(logGroupName=group, **self._named)["logStreams"]
         except self._logs.exceptions.ResourceNotFoundException:
             return
         for stream in streams:

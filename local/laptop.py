@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import boto3
 from botocore.config import Config
@@ -26,6 +26,17 @@ _LOG = HOME / "cloud.log"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 _own: list["subprocess.Popen[bytes]"] = []  # what this program started, known before any record of it is written
+
+
+class Cloud(Protocol):
+    """What answers as AWS does: the laptop cloud, or an account."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers; empty for AWS itself."""
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of it."""
 
 
 @dataclass(frozen=True)

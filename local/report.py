@@ -13,22 +13,22 @@ from dataset import Photo, breed_name
 from local.api import CONTENT_TYPES, Api
 from local.data import Data
 from local.home import HOME
-from local.laptop import Laptop
+from local.laptop import Cloud
 
 PREDICTIONS = HOME / "predictions.png"
 _TILE, _CAPTION, _COLUMNS, _PHOTOS = 240, 58, 4, 8
 
 
-def evaluation(laptop: Laptop, report_uri: str) -> dict[str, Any]:
+def evaluation(cloud: Cloud, report_uri: str) -> dict[str, Any]:
     """The evaluation job's document."""
-    document: dict[str, Any] = json.loads(_object(laptop, f"{report_uri}/evaluation.json"))
+    document: dict[str, Any] = json.loads(_object(cloud, f"{report_uri}/evaluation.json"))
     return document
 
 
-def save_confusion(laptop: Laptop, report_uri: str) -> Path:
+def save_confusion(cloud: Cloud, report_uri: str) -> Path:
     """Bring the confusion picture home."""
     path = HOME / "confusion.png"
-    path.write_bytes(_object(laptop, f"{report_uri}/confusion.png"))
+    path.write_bytes(_object(cloud, f"{report_uri}/confusion.png"))
     return path
 
 
@@ -75,7 +75,7 @@ def _readable(data: Data, seed: str) -> list[tuple[Photo, bytes, Image.Image]]:
     return found
 
 
-def _object(laptop: Laptop, uri: str) -> bytes:
+def _object(cloud: Cloud, uri: str) -> bytes:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    body: bytes = laptop.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    body: bytes = cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     return body

@@ -1,23 +1,24 @@
-"""The stack on the laptop cloud, by the unmodified SAM CLI, and what it put out."""
+"""A stack on the laptop cloud or an account, by the unmodified SAM CLI, and what it put out."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from local.home import HOME, ROOT, LocalError
-from local.laptop import Laptop
+from local.laptop import Cloud, Laptop
 
 STACK = "kennel"
 _LOG = HOME / "sam.log"
-_BUILD = HOME / "build"
+TEMPLATE = HOME / "build" / "template.yaml"
+RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"  # this very interpreter
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
-    # the functions run on this very interpreter
-    *("--parameter-overrides", f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"),
+    *("--parameter-overrides", RUNTIME),
 )
 
 
@@ -27,6 +28,7 @@ class Stack:
 
     bucket: str
     pipeline_arn: str
+    teardown_arn: str
     endpoint_name: str
     api_url: str
     api_key: str
@@ -34,15 +36,15 @@ class Stack:
 
 def build() -> "subprocess.Popen[bytes]":
     """Start ``sam build``; hand the process to ``finish``."""
-    return _sam("build", "--build-dir", str(_BUILD), env=None)
+    return sam("build", *_OPTIONS, "--build-dir", str(TEMPLATE.parent))
 
 
 def deploy(laptop: Laptop) -> "subprocess.Popen[bytes]":
     """Start ``sam deploy``; hand the process to ``finish``."""
-    return _sam("deploy", "--template-file", str(_BUILD / "template.yaml"), env=laptop.environment())
+    return sam("deploy", *_OPTIONS, "--template-file", str(TEMPLATE), env=laptop.environment())
 
 
-def finish(process: "subprocess.Popen[bytes]") -> None:
+def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:
     """Wait for a SAM command.
 
     Raises:
@@ -55,44 +57,49 @@ def finish(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
         raise
     if code != 0:
-        words = _LOG.read_text(errors="replace").splitlines()[-15:]
-        raise LocalError(f"sam failed; its last words in {_LOG}:\n" + "\n".join(words))
+        words = log.read_text(errors="replace").splitlines()[-15:]
+        raise LocalError(f"sam failed; its last words in {log}:\n" + "\n".join(words))
 
 
-def describe(laptop: Laptop) -> Stack:
+def describe(cloud: Cloud, name: str = STACK) -> Stack:
     """The deployed stack.
 
     Raises:
         LocalError: it is not deployed.
     """
     try:
-        described = laptop.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        described = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
-        raise LocalError("nothing is deployed on the laptop cloud yet; `make run` or `make up` does it") from error
+        raise LocalError(f"there is no stack {name} yet; on the laptop `make run` or `make up` deploys it") from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    key = laptop.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
+    # The laptop has no DNS: API Gateway's own URL in the form that the laptop cloud answers.
+    here = f"{cloud.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify"
+    key = cloud.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
     return Stack(
         bucket=outputs["BucketName"],
         pipeline_arn=outputs["PipelineArn"],
+        teardown_arn=outputs["TeardownArn"],
         endpoint_name=outputs["EndpointName"],
-        # The laptop has no DNS: API Gateway's own URL in the form that the laptop cloud answers.
-        api_url=f"{laptop.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify",
+        api_url=here if cloud.url else outputs["ApiUrl"],
         api_key=key,
     )
 
 
-def _sam(command: str, *arguments: str, env: dict[str, str] | None) -> "subprocess.Popen[bytes]":
-    HOME.mkdir(exist_ok=True)
+def sam(
+    command: str, *arguments: str, env: Mapping[str, str] = os.environ, log: Path = _LOG
+) -> "subprocess.Popen[bytes]":
+    """Start a SAM command, which says to ``log`` what it has to say; hand the process to ``finish``."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     here = Path(sys.executable).parent  # sam and the functions' interpreter lie in this environment
-    env = dict(env or os.environ, SAM_CLI_TELEMETRY="0")
+    env = dict(env, SAM_CLI_TELEMETRY="0")
     env["PATH"] = f"{here}{os.pathsep}{env['PATH']}"
     env.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    with _LOG.open("wb") as log:
+    with log.open("wb") as said:
         return subprocess.Popen(
-            [str(here / "sam"), command, *_OPTIONS, *arguments],
+            [str(here / "sam"), command, *arguments],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=said,
+            stderr=said,
         )

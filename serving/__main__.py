@@ -1,10 +1,11 @@
-"""``python -m serving [serve] --model-dir FOLDER [--host HOST] [--port PORT]``: start the model server.
+"""``python -m serving [serve] --model-dir FOLDER [--host HOST] [--port PORT] [--user ID]``: start the model server.
 
 SageMaker starts the container as ``IMAGE serve`` with the model at ``/opt/ml/model``.
 """
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -44,6 +45,8 @@ def main() -> int:
         "load_seconds": round(time.perf_counter() - started, 3),
     }
     log.info("loaded", extra={"facts": facts})
+    if options.user and os.geteuid() == 0:
+        _become(options.user)
     uvicorn.run(
         make_app(model),
         host=options.host,
@@ -56,12 +59,23 @@ def main() -> int:
     return 0
 
 
+def _become(user: int) -> None:
+    """Give up root for good, before anybody's photo is decoded."""
+    try:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    except PermissionError:
+        sys.exit(f"root may not become user {user} here: leave it SETUID and SETGID, or start as another user")
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve an image classifier over HTTP.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker passes")
     parser.add_argument("--model-dir", default="/opt/ml/model", help="folder of a served artifact")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on; 127.0.0.1 on a laptop")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--user", type=int, help="when started as root: user and group id to serve as")
     return parser.parse_args()
 
 

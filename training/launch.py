@@ -1,9 +1,11 @@
 """What SageMaker starts on every host of the training job: starts this host's ranks and says why they failed.
 
 Reads only ``<root>/input/config/*.json`` and its own place, ``<root>/input/data/code/training/launch.py``,
-so ``<root>`` is ``/opt/ml`` in a container and any folder on a laptop. It sets the variables that torchrun
-would set and starts one ``python -m training.train`` per GPU (or one). torchrun itself is not used: of its
-services we need only these variables and the watching below, and importing it costs every host two seconds.
+so ``<root>`` is ``/opt/ml`` in a container and any folder on a laptop. The hosts meet at the first one's name,
+unless MASTER_ADDR and MASTER_PORT say where: hosts that are processes of one machine have no names. It sets the
+variables that torchrun would set and starts one ``python -m training.train`` per GPU (or one). torchrun itself
+is not used: of its services we need only these variables and the watching below, and importing it costs every
+host two seconds.
 
 Standard library only, so that a mistake is reported before torch is loaded.
 """
@@ -24,6 +26,9 @@ from typing import Any
 DEFAULT_PORT = "29500"
 CHANNELS = ("code", "dataset")
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for ranks that must end; SageMaker itself gives 120
+RESOLVE_SECONDS = 600  # for the first host's name: hosts start minutes apart, and SageMaker names them late
+# Of the SageMaker toolkit and of a torchrun around us; the latter's store would be taken for ours.
+_FOREIGN = ("SM_", "TORCHELASTIC_")
 _FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 
 
@@ -37,14 +42,16 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.root = root
         resources = self._config("resourceconfig.json")
-        self.hyperparameters: dict[str, Any] = self._config("hyperparameters.json")
+        self.hyperparameters = self._config("hyperparameters.json")
         try:
             self.name, self.hosts = resources["current_host"], sorted(resources["hosts"], key=_host_number)
             self.rank = self.hosts.index(self.name)
-        except (KeyError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LaunchError(f"launcher: resourceconfig.json names no current_host among hosts ({error})") from error
         self.code = self._channel("code")
         self.interface: str = resources.get("network_interface_name", "")
+        self.master_address = os.environ.get("MASTER_ADDR", self.hosts[0])
+        self.master_port = os.environ.get("MASTER_PORT", DEFAULT_PORT)
         for channel in CHANNELS:
             if not self._channel(channel).is_dir():
                 raise LaunchError(
@@ -66,30 +73,33 @@ class Host:
         """The variables of one rank: those that torchrun would set, over the host's own."""
         inherited = os.environ.get("PYTHONPATH")
         variables = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)},
             "PYTHONPATH": os.pathsep.join([str(self.code), *([inherited] if inherited else [])]),
             "PYTHONUNBUFFERED": "1",
-            "MASTER_ADDR": os.environ.get("MASTER_ADDR", self.hosts[0]),
-            "MASTER_PORT": os.environ.get("MASTER_PORT", DEFAULT_PORT),
+            "MASTER_ADDR": self.master_address,
+            "MASTER_PORT": self.master_port,
             "RANK": str(self.rank * num_local + local_rank),
             "WORLD_SIZE": str(len(self.hosts) * num_local),
             "LOCAL_RANK": str(local_rank),
             "LOCAL_WORLD_SIZE": str(num_local),
             "HOST_NAME": self.name,
         }
-        if self.interface in (name for _, name in socket.if_nameindex()):
+        if self.interface:
             variables |= {"GLOO_SOCKET_IFNAME": self.interface, "NCCL_SOCKET_IFNAME": self.interface}
         return variables
 
     def _channel(self, name: str) -> Path:
         return self.root / "input" / "data" / name
 
-    def _config(self, name: str) -> Any:
+    def _config(self, name: str) -> dict[str, Any]:
         path = self.root / "input" / "config" / name
         try:
-            return json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            document = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
             raise LaunchError(f"launcher: cannot read {path} ({error})") from error
+        if not isinstance(document, dict):
+            raise LaunchError(f"launcher: {path} holds no JSON object")
+        return document
 
 
 class Ranks:
@@ -173,6 +183,26 @@ def _host_number(name: str) -> tuple[int, str]:
     return (int(digits) if digits.isdigit() else 0, name)
 
 
+def await_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
+    """Wait until a host's name resolves.
+
+    Raises:
+        LaunchError: it does not within so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.getaddrinfo(name, None)
+            return
+        except socket.gaierror as error:
+            if time.monotonic() >= deadline:
+                raise LaunchError(
+                    f"launcher: the name of host {name} did not resolve within {seconds:g} s ({error.strerror}); "
+                    "the hosts cannot meet"
+                ) from error
+        time.sleep(1)
+
+
 def num_gpus() -> int:
     """GPUs of this host, without loading torch for it; 0 where there is no driver."""
     try:
@@ -196,6 +226,8 @@ def main() -> int:
     root = Path(__file__).resolve().parents[4]
     try:
         host = Host(root)
+        if len(host.hosts) > 1:
+            await_name(host.master_address)
     except LaunchError as error:
         print(error, file=sys.stderr)
         write_failure(root, str(error))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import code, lock, photos, request
+from plan import code, images, lock, photos, request
 from plan.run import PlanSettings, decide
 from shared.contracts import Champion, Run
 from shared.errors import RequestError
@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
-    """Validate, lock, look at the data, upload the code, decide.
+    """Validate, lock, look at the data, upload the code and the images' context, decide.
 
     The lock is let go again when anything after it fails.
 
@@ -45,7 +45,8 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
         champion = _champion()
         found = photos.look(s3, place)
         code_uri = code.upload(s3, settings.bucket)
-        run = decide(wanted, settings, execution_name, found, code_uri, champion)
+        image_plan = images.prepare(s3, settings)
+        run = decide(wanted, settings, execution_name, found, code_uri, image_plan, champion)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise

@@ -1,6 +1,9 @@
-"""The training code and the embedded backbone: from the stack's layer into S3, by content hash."""
+"""What jobs and images run: from the stack's layer into S3, by content hash."""
 
 import hashlib
+import io
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,33 +14,66 @@ if TYPE_CHECKING:
 
 # The layer lies beside its `dataset` package: /opt/python on AWS, elsewhere on a laptop.
 LAYER = Path(_dataset.__file__).parents[1]
-CONTENTS = ("training", "dataset", "weights")
+TRAINING = ("training", "dataset", "weights")
+IMAGES = ("serving", "dataset")
 _COMPLETE = "complete"  # uploaded last: a prefix without it is half an upload
 
 
 def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
-    """Upload the job's code unless these very bytes lie there; SageMaker never unpacks, so plain files.
+    """Upload the training job's code unless these very bytes lie there; SageMaker never unpacks, so plain files.
 
     Returns:
         The S3 URI of the prefix, without a slash at its end.
     """
-    files = sorted(
-        path
-        for folder in CONTENTS
-        for path in (layer / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    )
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(layer).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    prefix = f"code/{digest.hexdigest()[:16]}"
+    files = _files(layer, TRAINING)
+    prefix = f"code/{_hash(layer, files)}"
     marker = f"{prefix}.{_COMPLETE}"  # beside the prefix, so that it is no part of the channel
     if not _exists(s3, bucket, marker):
         for path in files:
             s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(layer).as_posix()}")
         s3.put_object(Bucket=bucket, Key=marker, Body=b"")
     return f"s3://{bucket}/{prefix}"
+
+
+def upload_context(s3: "S3Client", bucket: str, base_image: str, layer: Path = LAYER) -> tuple[str, str]:
+    """Upload the images' build context, one zip, unless it lies there.
+
+    Returns:
+        The hash of all that decides what an image holds, and ``bucket/key`` of the zip.
+    """
+    files = _files(layer, IMAGES)
+    content_hash = _hash(layer, files, base_image)
+    key = f"images/{content_hash}.zip"
+    if not _exists(s3, bucket, key):
+        s3.put_object(Bucket=bucket, Key=key, Body=_zip(layer, files))
+    return content_hash, f"{bucket}/{key}"
+
+
+def _files(layer: Path, folders: Iterable[str]) -> list[Path]:
+    return sorted(
+        path
+        for folder in folders
+        for path in (layer / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+
+
+def _hash(layer: Path, files: Iterable[Path], *more: str) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(layer).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for text in more:
+        digest.update(f"{text}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _zip(layer: Path, files: Iterable[Path]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.writestr(path.relative_to(layer).as_posix(), path.read_bytes())
+    return buffer.getvalue()
 
 
 def _exists(s3: "S3Client", bucket: str, key: str) -> bool:

@@ -5,7 +5,17 @@ import re
 from dataclasses import dataclass
 
 from plan.prices import per_hour
-from shared.contracts import Champion, Dataset, EndpointPlan, EvaluationPlan, Quote, Request, Run, TrainingPlan
+from shared.contracts import (
+    Champion,
+    Dataset,
+    EndpointPlan,
+    EvaluationPlan,
+    ImagePlan,
+    Quote,
+    Request,
+    Run,
+    TrainingPlan,
+)
 from shared.errors import RequestError
 from shared.settings import Settings
 
@@ -16,7 +26,11 @@ TARGET_VALUE = 4.0
 
 @dataclass(frozen=True)
 class PlanSettings(Settings):
-    """The stack's choices, for what a request leaves open."""
+    """The stack's choices, for what a request leaves open.
+
+    image_repository: URI in ECR. base_image: what the stack's own images build on.
+    evaluation_image, serving_image: URIs, or ``build``.
+    """
 
     bucket: str
     endpoint_name: str
@@ -26,6 +40,10 @@ class PlanSettings(Settings):
     training_instance_count: str
     training_spot: str
     serving_instance_type: str
+    image_repository: str
+    base_image: str
+    evaluation_image: str
+    serving_image: str
 
 
 def run_id(execution_name: str) -> str:
@@ -43,6 +61,7 @@ def decide(
     execution_name: str,
     found: Dataset,
     code_uri: str,
+    images: ImagePlan,
     champion: Champion | None,
 ) -> Run:
     """Name everything the run will make and say where it lies; pure.
@@ -81,6 +100,7 @@ def decide(
             report_uri=f"{place}/report",
             champion_uri=champion.artifact_uri if champion else "",
         ),
+        images=images,
         endpoint=EndpointPlan(
             name=settings.endpoint_name,
             variant=VARIANT,

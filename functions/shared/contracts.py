@@ -90,6 +90,23 @@ class EvaluationPlan(Document):
     champion_uri: str
 
 
+class ImagePlan(Document):
+    """The images that evaluate and serve, and what it takes to build them.
+
+    evaluate, serve: image URIs. repository: the stack's own, in ECR.
+    targets: of ``serving/Dockerfile``, to be built unless the repository has ``<target>-<content_hash>``;
+        those whose image the stack was given are not among them.
+    context: ``bucket/key`` of the build's context, a zip; empty when there is nothing to build.
+    """
+
+    evaluate: str
+    serve: str
+    repository: str
+    targets: list[str]
+    content_hash: str
+    context: str
+
+
 class EndpointPlan(Document):
     """The production endpoint and the names this run adds for it."""
 
@@ -122,6 +139,7 @@ class Run(Document):
     dataset: Dataset
     training: TrainingPlan
     evaluation: EvaluationPlan
+    images: ImagePlan
     endpoint: EndpointPlan
     min_top1: float
     quote: Quote

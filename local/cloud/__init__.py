@@ -6,6 +6,7 @@ loopback. Where to look:
 - ``settings``: the environment MiniStack is started with.
 - ``ministack``: every touch of MiniStack's inside, in one place.
 - ``api``: requests checked against botocore's service model, errors with AWS's names.
+- ``permissions``: what AWS asks IAM about a request; ``iam``: who may, and the record of every decision.
 - ``store``: resources by ARN, with their tags; lists and pages.
 - ``processes``: child processes, and how none of them outlives the cloud.
 - ``s3uri``, ``storage``: S3 objects to files and back; ``metrics``, ``telemetry``: what jobs write.

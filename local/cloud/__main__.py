@@ -14,12 +14,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.cloud", description="The laptop cloud.")
     parser.add_argument("--port", type=int, default=4566, help="port on 127.0.0.1 (default 4566)")
     parser.add_argument("--home", type=Path, required=True, help="folder for jobs and logs; wiped first")
-    parser.add_argument(
-        "--project-root",
-        type=Path,
-        default=Path(__file__).resolve().parents[2],
-        help="folder on the Python path of processing jobs and model servers (default: this project)",
-    )
     options = parser.parse_args()
     if not _free(options.port):
         return _refuse(f"port {options.port} is in use; stop what listens there or give another --port")
@@ -30,7 +24,7 @@ def main() -> int:
     except ValueError as error:
         return _refuse(str(error))
     try:
-        server.run(options.port, home, options.project_root.resolve())
+        server.run(options.port, home)
     except (ministack.HookMissingError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:

@@ -44,6 +44,8 @@ class JsonApi:
         operations: handlers by operation name; each takes the checked request and returns the
             response's members (members the model's output lacks are left out, as are Nones).
         tag: called with (ARN, request's Tags) after an operation that created something.
+        authorize: called with (headers, service, operation, request) for a request that came over HTTP;
+            raises ApiError when the caller may not.
     """
 
     def __init__(
@@ -51,13 +53,18 @@ class JsonApi:
         model: ServiceModel,
         operations: Mapping[str, Operation],
         tag: Callable[[str, list[dict[str, str]]], None] | None = None,
+        authorize: Callable[[Mapping[str, str], str, str, Request], None] | None = None,
     ) -> None:
         self._model = model
         self._operations = operations
         self._tag = tag
+        self._authorize = authorize
 
-    def call(self, operation: str, request: Request) -> dict[str, Any]:
+    def call(self, operation: str, request: Request, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Check a request and carry it out. Blocks: never call it on the event loop.
+
+        Args:
+            headers: of the HTTP request; None for a call whose caller was authorized before.
 
         Raises:
             ApiError: whatever AWS would refuse, and operations that are not offered here.
@@ -73,6 +80,8 @@ class JsonApi:
         if problems := list(problems_of(request, shape.input_shape)):
             count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
             raise invalid(f"{count} detected: {'; '.join(problems)}")
+        if self._authorize and headers is not None:
+            self._authorize(headers, self._model.service_name, operation, request)
         answer = handler(request)
         if self._tag and request.get("Tags") and operation.startswith("Create"):
             arn = next(value for key, value in answer.items() if key.endswith("Arn"))
@@ -88,7 +97,7 @@ class JsonApi:
         try:
             request = json.loads(body or b"{}")
             # Off the loop: an operation may wait for S3, which answers on the loop.
-            answer = await asyncio.to_thread(self.call, operation, request)
+            answer = await asyncio.to_thread(self.call, operation, request, headers)
             return self._respond(200, answer)
         except ApiError as error:
             return self._respond(400, {"__type": error.code, "message": error.message})

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.cloud import rules
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.endpoints import Endpoint
 from local.cloud.store import now
 
 NAMESPACE = "sagemaker"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+MAX_POLICIES = 50  # of one target
 _NOT_SUSPENDED = {
     "DynamicScalingInSuspended": False,
     "DynamicScalingOutSuspended": False,
@@ -69,7 +71,7 @@ class AutoScaling:
             known = self._targets.get(key)
             document: dict[str, Any] = dict(known.document) if known else {"CreationTime": now()}
             document |= {name: value for name, value in request.items() if name != "Tags"}
-            _check_capacity(document)
+            rules.scaling_range(document)
             if known:
                 known.document = document
             else:
@@ -99,17 +101,15 @@ class AutoScaling:
 
     def put_policy(self, request: Request) -> dict[str, Any]:
         """Keep or change a policy of a registered target."""
-        target = self._target(request)
-        kind = request.get("PolicyType", "StepScaling")
-        configuration = f"{kind}PolicyConfiguration"
-        if kind not in ("TargetTrackingScaling", "StepScaling"):
-            raise invalid(f"The laptop cloud has no scaling policies of type {kind}.")
-        if configuration not in request:
-            raise invalid(f"{configuration} is required for a policy of type {kind}.")
+        rules.scaling_policy(request)
+        target = self._target(request, "registered")
+        self._check_variant(request["ResourceId"])
         region, account = self._scope()
-        name = request["PolicyName"]
+        name, configuration = request["PolicyName"], f"{request['PolicyType']}PolicyConfiguration"
         with self._lock:
             known = target.policies.get(name)
+            if not known and len(target.policies) == MAX_POLICIES:
+                raise ApiError("LimitExceededException", f"A scalable target has at most {MAX_POLICIES} policies.")
             arn = (
                 known["PolicyARN"]
                 if known
@@ -124,7 +124,7 @@ class AutoScaling:
                 "ServiceNamespace": NAMESPACE,
                 "ResourceId": request["ResourceId"],
                 "ScalableDimension": DIMENSION,
-                "PolicyType": kind,
+                "PolicyType": request["PolicyType"],
                 configuration: request[configuration],
                 "Alarms": [],
                 "CreationTime": known["CreationTime"] if known else now(),
@@ -184,12 +184,12 @@ class AutoScaling:
             )
         return (*self._scope(), request["ResourceId"])
 
-    def _target(self, request: Request) -> Target:
+    def _target(self, request: Request, state: str = "found") -> Target:
         target = self._targets.get(self._key(request))
         if target is None:
             raise ApiError(
                 "ObjectNotFoundException",
-                f"No scalable target found for service namespace: {NAMESPACE}, resource ID: "
+                f"No scalable target {state} for service namespace: {NAMESPACE}, resource ID: "
                 f"{request['ResourceId']}, scalable dimension: {DIMENSION}",
             )
         return target
@@ -208,17 +208,15 @@ class AutoScaling:
         raise ApiError("ResourceNotFoundException", f"No scalable target found: {request['ResourceARN']}")
 
     def _check_variant(self, resource_id: str) -> None:
-        parts = resource_id.split("/")
-        if len(parts) != 4 or (parts[0], parts[2]) != ("endpoint", "variant"):
-            raise invalid(f"Resource ID {resource_id} is not of the form endpoint/<name>/variant/<variant>.")
+        name, variant = rules.scaled_variant(resource_id)
         try:
-            endpoint = self._find(parts[1])
+            endpoint = self._find(name)
         except ApiError as error:
             raise invalid(f"SageMaker endpoint does not exist: {error.message}") from None
-        if parts[3] not in endpoint.fleet:
-            raise invalid(f"SageMaker endpoint {parts[1]} has no variant {parts[3]} in service.")
+        if variant not in endpoint.fleet:
+            raise invalid(f"SageMaker endpoint {name} has no variant {variant} in service.")
         if endpoint.status != "InService":
-            raise invalid(f"SageMaker endpoint {parts[1]} is {endpoint.status}, not InService.")
+            raise invalid(f"SageMaker endpoint {name} is {endpoint.status}, not InService.")
 
     def _new_arn(self) -> str:
         region, account = self._scope()
@@ -228,14 +226,6 @@ class AutoScaling:
         role = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
         path = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
         return f"arn:aws:iam::{self._scope()[1]}:role/{path}/{role}"
-
-
-def _check_capacity(document: dict[str, Any]) -> None:
-    low, high = document.get("MinCapacity"), document.get("MaxCapacity")
-    if low is None or high is None:
-        raise invalid("You must specify MinCapacity and MaxCapacity when you register a new scalable target.")
-    if low > high:
-        raise invalid("Maximum capacity cannot be less than minimum capacity.")
 
 
 def _page(request: Request, member: str, found: list[dict[str, Any]]) -> dict[str, Any]:

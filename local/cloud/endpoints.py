@@ -7,7 +7,6 @@ one thing after the other; the API only sets a status and leaves an order. The r
 
 import logging
 import queue
-import tarfile
 import threading
 import time
 import uuid
@@ -17,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.cloud import hosting, ministack, telemetry
-from local.cloud.api import Operation, Request, invalid
+from local.cloud import hosting, iam, ministack, permissions, rules, telemetry
+from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.hosting import Artifact, Instance
+from local.cloud.images import ImageError, Images
 from local.cloud.registry import Model, Models
 from local.cloud.s3uri import StorageError
 from local.cloud.store import Record, Store, now, page
@@ -37,9 +37,19 @@ _MUST_BE_DEREGISTERED = (
     'The variant(s) "{variants}" must be deregistered as scalable targets with AutoScaling before they '
     "can be removed or have their instance type updated."
 )
+# AWS deregisters by itself if the caller may, and refuses so if not.
+_MUST_BE_DEREGISTERED_FIRST = (
+    "An Application AutoScaling scalable target exists for a variant being deleted, {variants}; the laptop cloud "
+    "deregisters none by itself, so do that first."
+)
 _UNHEALTHY = (
     "The primary container for production variant {variant} did not pass the ping health check. Please "
     "check CloudWatch logs for this endpoint. Its last line: {line}"
+)
+
+_UNREADABLE = (
+    "{why}. Please make sure all images included in the model for the production variant {variant} exist, and that the "
+    "execution role used to create the model has permissions to access them and the model's data."
 )
 
 
@@ -68,6 +78,7 @@ class Variant:
 
     name: str
     image: str
+    role: str
     instance_type: str
     artifact: Artifact
     environment: Mapping[str, str]
@@ -92,7 +103,7 @@ class Variant:
 class Endpoint:
     """An endpoint and the thread that looks after its instances."""
 
-    def __init__(self, arn: str, name: str, home: Path, code_root: Path, closing: threading.Event) -> None:
+    def __init__(self, arn: str, name: str, home: Path, images: Images, closing: threading.Event) -> None:
         self.arn = arn
         self.name = name
         self.created = self.modified = now()
@@ -102,7 +113,7 @@ class Endpoint:
         self.deployment: dict[str, Any] | None = None
         self.pending: dict[str, Any] | None = None
         self.fleet: dict[str, Variant] = {}
-        self._home, self._code_root, self._closing = home, code_root, closing
+        self._home, self._images, self._closing = home, images, closing
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._lock = threading.Lock()
         self._gone = False
@@ -116,10 +127,15 @@ class Endpoint:
             ApiError: it is in one already.
         """
         with self._lock:
-            startable = ("InService", "Failed") if status == "Deleting" else ("InService",)
-            if self.status not in startable:
-                raise invalid(f'Cannot update in-progress endpoint "{self.arn}".')
+            self.refuse_unless_free(status)
             self.status, self.modified = status, now()
+
+    def refuse_unless_free(self, status: str = "Updating") -> None:
+        """Raises ApiError: the endpoint cannot go into this transition now."""
+        if self.status not in ("InService", "Failed"):
+            raise invalid(f'Cannot update in-progress endpoint "{self.arn}".')
+        if self.status == "Failed" and status != "Deleting":
+            raise invalid(f'Endpoint "{self.arn}" failed; DeleteEndpoint is all that can be done with it.')
 
     def order(self, work: Callable[[], None]) -> None:
         """Leave something for the endpoint's thread to do."""
@@ -212,13 +228,17 @@ class Endpoint:
         """Start instances and wait until all are ready; none is left when one is not."""
         instances: list[Instance] = []
         try:
-            folder = variant.artifact.folder()
+            caller = iam.assume(variant.role, permissions.SAGEMAKER, "SageMaker")
+            iam.authorize(caller, [*permissions.pull(variant.image), permissions.read(variant.artifact.uri)])
+            code, folder = self._images.workdir(variant.image), variant.artifact.folder(caller)
             for _ in range(count):
                 instances.append(
-                    Instance(self.name, variant.name, folder, variant.environment, self._home, self._code_root)
+                    Instance(self.name, variant.name, folder, variant.environment, self._home, code, caller)
                 )
             self._await_ready(variant, instances)
-        except (StartError, StorageError, OSError, tarfile.TarError) as error:
+        except iam.DeniedError as error:
+            raise StartError(_UNREADABLE.format(variant=variant.name, why=error)) from error
+        except (StartError, ImageError, StorageError, OSError) as error:
             hosting.end(instances)
             raise error if isinstance(error, StartError) else StartError(str(error)) from error
         return instances
@@ -314,8 +334,8 @@ class Endpoints:
         closing: set when the cloud ends, so that nothing is started or replaced any more.
     """
 
-    def __init__(self, store: Store, models: Models, home: Path, code_root: Path) -> None:
-        self._store, self._models, self._home, self._code_root = store, models, home, code_root
+    def __init__(self, store: Store, models: Models, home: Path, images: Images) -> None:
+        self._store, self._models, self._home, self._images = store, models, home, images
         self._artifacts: dict[tuple[str, float], Artifact] = {}
         self.is_scaled: Callable[[str, str], bool] = lambda _endpoint, _variant: False
         self.closing = threading.Event()
@@ -337,17 +357,8 @@ class Endpoints:
 
     def create_config(self, request: Request) -> dict[str, Any]:
         """Keep a configuration whose models exist."""
-        for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants"):
-            if request.get(unsupported):
-                raise invalid(f"The laptop cloud has no {unsupported}.")
-        if request.get("DataCaptureConfig", {}).get("EnableCapture"):
-            raise invalid("The laptop cloud captures no data; leave DataCaptureConfig out.")
+        rules.endpoint_config(request)
         for variant in request["ProductionVariants"]:
-            if "ModelName" not in variant or "InitialInstanceCount" not in variant:
-                raise invalid(
-                    f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName and "
-                    "InitialInstanceCount; it has neither serverless variants nor inference components."
-                )
             self._models.find(variant["ModelName"])
         name = request["EndpointConfigName"]
         arn = self._store.arn("endpoint-config", name)
@@ -380,9 +391,13 @@ class Endpoints:
         name = request["EndpointName"]
         config = self._config(request["EndpointConfigName"])
         arn = self._store.arn("endpoint", name)
-        endpoint = Endpoint(arn, name, self._home, self._code_root, self.closing)
+        endpoint = Endpoint(arn, name, self._home, self._images, self.closing)
         variants = [self._variant(variant) for variant in config.variants]
-        self._store.add(endpoint, invalid(f'Cannot create already existing endpoint "{arn}".'))
+        rules.deployment(request.get("DeploymentConfig", {}), _counts(variants), None)
+        taken = invalid(f'Cannot create already existing endpoint "{arn}".')
+        if name.lower() in (each.name.lower() for each in self._store.of(Endpoint)):
+            raise taken
+        self._store.add(endpoint, taken)
         endpoint.config_name, endpoint.deployment = config.name, request.get("DeploymentConfig")
         endpoint.order(lambda: endpoint.deploy(config.name, variants))
         ministack.spawn_thread(endpoint.run, name=f"endpoint-{name}")
@@ -402,11 +417,18 @@ class Endpoints:
         endpoint = self.find(request["EndpointName"])
         config = self._config(request["EndpointConfigName"])
         variants = [self._variant(variant) for variant in config.variants]
+        endpoint.refuse_unless_free()
+        if self._config(endpoint.config_name) is config:
+            raise invalid(
+                f'Endpoint "{endpoint.arn}" runs endpoint configuration "{config.arn}"; to update it, you must create '
+                "a new one."
+            )
         if request.get("RetainAllVariantProperties"):
             excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
             _retain(variants, endpoint.fleet, excluded)
+        rules.deployment(request.get("DeploymentConfig", {}), _counts(variants), endpoint.fleet)
         types = {variant.name: variant.instance_type for variant in variants}
-        self._refuse_scaled(endpoint, lambda old: types.get(old.name) != old.instance_type)
+        self._refuse_scaled(endpoint, _MUST_BE_DEREGISTERED, lambda old: types.get(old.name) != old.instance_type)
         endpoint.begin("Updating")
         endpoint.pending = {
             "EndpointConfigName": config.name,
@@ -423,6 +445,7 @@ class Endpoints:
     def resize(self, request: Request) -> dict[str, Any]:
         """Change weights and instance counts."""
         endpoint = self.find(request["EndpointName"])
+        rules.capacities(request["DesiredWeightsAndCapacities"])
         changes = {}
         for each in request["DesiredWeightsAndCapacities"]:
             if each["VariantName"] not in endpoint.fleet:
@@ -436,7 +459,7 @@ class Endpoints:
     def delete(self, request: Request) -> dict[str, Any]:
         """End an endpoint; it is gone when its instances are."""
         endpoint = self.find(request["EndpointName"])
-        self._refuse_scaled(endpoint, lambda _: True)
+        self._refuse_scaled(endpoint, _MUST_BE_DEREGISTERED_FIRST, lambda _: True)
         endpoint.begin("Deleting")
         endpoint.order(lambda: endpoint.dismantle(lambda: self._store.remove(endpoint.arn)))
         return {}
@@ -445,6 +468,13 @@ class Endpoints:
         """Raises ApiError: no such endpoint in the caller's account and region."""
         arn = self._store.arn("endpoint", name)
         return self._store.get(arn, Endpoint, f'Could not find endpoint "{arn}".')
+
+    def config_of(self, name: str) -> str:
+        """The name of an endpoint's configuration; ``*`` of one that does not exist, which nobody may name."""
+        try:
+            return self.find(name).config_name
+        except ApiError:
+            return "*"
 
     def _config(self, name: str) -> EndpointConfig:
         arn = self._store.arn("endpoint-config", name)
@@ -455,7 +485,8 @@ class Endpoints:
         container = model.request["PrimaryContainer"]
         return Variant(
             name=specification["VariantName"],
-            image=container.get("Image", ""),
+            image=self._models.container(container)["Image"],
+            role=model.request["ExecutionRoleArn"],
             instance_type=specification.get("InstanceType", ""),
             artifact=self._artifact(model),
             environment=container.get("Environment", {}),
@@ -472,14 +503,18 @@ class Endpoints:
             self._artifacts[key] = Artifact(self._models.artifact(model.request["PrimaryContainer"]), folder)
         return self._artifacts[key]
 
-    def _refuse_scaled(self, endpoint: Endpoint, affected: Callable[[Variant], bool]) -> None:
+    def _refuse_scaled(self, endpoint: Endpoint, message: str, affected: Callable[[Variant], bool]) -> None:
         variants = [
             variant.name
             for variant in endpoint.fleet.values()
             if affected(variant) and self.is_scaled(endpoint.name, variant.name)
         ]
         if variants:
-            raise invalid(_MUST_BE_DEREGISTERED.format(variants=", ".join(variants)))
+            raise invalid(message.format(variants=", ".join(variants)))
+
+
+def _counts(variants: Sequence[Variant]) -> dict[str, int]:
+    return {variant.name: variant.desired for variant in variants}
 
 
 def _retain(variants: Sequence[Variant], fleet: Mapping[str, Variant], excluded: set[str]) -> None:

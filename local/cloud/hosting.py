@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import processes, storage, telemetry
-from local.cloud.s3uri import S3Uri
+from local.cloud.s3uri import S3Uri, StorageError
 
 PING_TIMEOUT_SECONDS = 2.0
 
@@ -27,19 +27,27 @@ class Artifact:
         self._folder = folder
         self._lock = threading.Lock()
 
-    def folder(self) -> Path:
+    def folder(self, caller: str) -> Path:
         """The folder that stands for ``/opt/ml/model``.
 
+        Args:
+            caller: access key of the model's role.
+
         Raises:
-            StorageError: the object is gone.
-            tarfile.TarError: it is no archive, or reaches outside itself.
+            StorageError: the object is gone, is no archive, or reaches outside itself.
         """
         with self._lock:
             if not self._folder.exists():
                 archive = self._folder.with_suffix(".tar.gz")
-                storage.download(S3Uri.parse(self.uri), archive)
-                with tarfile.open(archive) as tar:
-                    tar.extractall(self._folder, filter="data")
+                storage.download(S3Uri.parse(self.uri), archive, caller)
+                try:
+                    with tarfile.open(archive) as tar:
+                        tar.extractall(self._folder, filter="data")
+                except tarfile.TarError as error:
+                    raise StorageError(
+                        f'Failed to extract model data archive for container "container_1" from URL "{self.uri}". '
+                        "Please ensure that the object located at the URL is a valid tar.gz archive."
+                    ) from error
                 archive.unlink()
         return self._folder
 
@@ -60,7 +68,8 @@ class Instance:
         model_folder: Path,
         environment: Mapping[str, str],
         home: Path,
-        code_root: Path,
+        code: Path,
+        caller: str,
     ) -> None:
         """Start the server; it is not ready yet.
 
@@ -74,11 +83,11 @@ class Instance:
         folder = home / "endpoints" / endpoint / self.id
         self._mark = processes.mark_of("endpoint", endpoint, self.id)
         self._log = telemetry.LogStream(
-            f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/{self.id}", folder / "server.log"
+            f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/{self.id}", folder / "server.log", caller
         )
         command = [sys.executable, "-m", "serving", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         variables = processes.clean_environment(folder / "tmp") | dict(environment)
-        variables["PYTHONPATH"] = str(code_root)
+        variables["PYTHONPATH"] = str(code)
         self._process: subprocess.Popen[bytes] = processes.spawn(
             [*command, "--model-dir", str(model_folder)], variables, self._mark, folder
         )

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from local.cloud import ministack, processes, storage, telemetry
+from local.cloud import iam, ministack, permissions, processes, storage, telemetry
 from local.cloud.api import ApiError, Operation, Request, invalid
+from local.cloud.images import Images
 from local.cloud.optml import Tree
 from local.cloud.s3uri import S3Uri, StorageError
 from local.cloud.store import Store, now, page
 
 log = logging.getLogger("kennel.jobs")
 
-DEFAULT_MAX_RUNTIME = 24 * 3600
 _TICK_SECONDS = 0.05
 
 
@@ -30,12 +30,12 @@ class Context(NamedTuple):
     """What every job needs.
 
     home: folder for ``training-jobs/<name>`` and ``processing-jobs/<name>``.
-    code_root: the project's root, which stands for the code that an image carries.
+    images: what an image carries.
     store: the resources.
     """
 
     home: Path
-    code_root: Path
+    images: Images
     store: Store
 
 
@@ -46,13 +46,13 @@ class Host:
         exit_code: of the process; negative for a signal; None while it runs.
     """
 
-    def __init__(self, name: str, folder: Path, log_group: str, job: str) -> None:
+    def __init__(self, name: str, folder: Path, log_group: str, job: str, caller: str) -> None:
         self.name = name
         self.tree = Tree(folder / name / "opt" / "ml")
         self.tree.root.mkdir(parents=True)
         self._scratch = folder / name / "tmp"
         self._mark = processes.mark_of(folder.parent.name, job, name)
-        self._log = telemetry.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log")
+        self._log = telemetry.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log", caller)
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
 
@@ -172,6 +172,7 @@ class Job(ABC):
         self.arn = arn
         self.request = request
         self.context = context
+        self.caller = iam.assume_for_sagemaker(request["RoleArn"])
         # Two kinds may share a name: they are unique within a kind only.
         self.folder = context.home / f"{self.KIND.lower()}-jobs" / name
         self.created = self.modified = now()
@@ -237,8 +238,20 @@ class Job(ABC):
     def hosts(self, num_instances: int) -> list[Host]:
         """Make the instances' trees: ``algo-1``, ``algo-2``, …"""
         names = [f"algo-{number}" for number in range(1, num_instances + 1)]
-        self._hosts = [Host(name, self.folder, self.LOG_GROUP, self.name) for name in names]
+        self._hosts = [Host(name, self.folder, self.LOG_GROUP, self.name, self.caller) for name in names]
         return self._hosts
+
+    def check_pull(self, image: str) -> None:
+        """Raises ApiError: the job's role may not read its image."""
+        try:
+            iam.authorize(self.caller, permissions.pull(image))
+        except iam.DeniedError:
+            registry, _, rest = image.partition("/")
+            raise invalid(
+                f"Access denied for repository: {rest.partition(':')[0]} in registry ID: {registry.partition('.')[0]}. "
+                f"Please check if your ECR repository exists and role {self.request['RoleArn']} has proper pull "
+                f"permissions for SageMaker: {', '.join(permissions.PULL)}"
+            ) from None
 
     def description(self) -> dict[str, Any]:
         """The Describe operation's answer."""
@@ -317,32 +330,16 @@ class JobOperations:
         return store.get(arn, kind, kind.NOT_FOUND.format(name=name))
 
 
-def check_s3_input(source: Mapping[str, Any], where: str, distribution: str) -> None:
-    """Refuse the kinds of S3 input that the laptop cloud does not deliver.
-
-    Raises:
-        ApiError: naming the input.
-    """
-    if source.get("S3DataType", "S3Prefix") != "S3Prefix":
-        raise invalid(f"{where}: the laptop cloud delivers S3DataType S3Prefix only.")
-    if source.get(distribution, "FullyReplicated") != "FullyReplicated":
-        raise invalid(f"{where}: the laptop cloud delivers {distribution} FullyReplicated only.")
-    try:
-        S3Uri.parse(source["S3Uri"])
-    except StorageError as error:
-        raise invalid(f"{where}: {error}") from None
-
-
-def deliver(uri: str, folder: Path, region: str) -> None:
+def deliver(uri: str, folder: Path, region: str, caller: str) -> None:
     """Download an S3Prefix input.
 
     Raises:
-        JobError: in AWS's words when nothing is there.
+        JobError: in AWS's words when nothing is there, or the job's role may not read it.
     """
     source = S3Uri.parse(uri)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        count = storage.download_prefix(source, folder)
+        count = storage.download_prefix(source, folder, caller)
     except StorageError as error:
         raise JobError(f"ClientError: Data download failed:{error}") from error
     if not count:

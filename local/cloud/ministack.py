@@ -6,49 +6,77 @@ sentence. Import only after ``settings.prepare``: MiniStack reads its environmen
 
 import asyncio
 import contextvars
+import hashlib
 import json
 import logging
 import re
+import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import ministack.app as app
 from botocore.model import ServiceModel
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
-from ministack.core import lambda_runtime, responses, router
-from ministack.services import apigateway_v1, lambda_svc, stepfunctions
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, router
+from ministack.services import apigateway_v1, codebuild, eventbridge, iam, kms, lambda_svc, s3, sns, stepfunctions, sts
 from ministack.services.cloudformation import provisioners
+
+from local.cloud import asl, integrations
+from local.cloud.executions import Part, StatesError
+from local.cloud.interpreter import Interpreter, Scope
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
 
 _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (app, ("SERVICE_HANDLERS", "app", "call_service_handler_sync")),
-    (router, ("SERVICE_PATTERNS",)),
+    (router, ("SERVICE_PATTERNS", "extract_access_key_id")),
     (responses, ("get_region", "get_account_id", "_service_model")),
+    (iam_actions, ("identity_denial_message",)),
+    (
+        iam_evaluator,
+        ("AuthError", "EvalContext", "_resolve_condition_key", "enforce", "evaluate", "evaluate_resource_policy"),
+    ),
+    (iam, ("_roles",)),
+    (sts, ("register_session",)),
+    (kms, ("_resolve_key",)),
+    (s3, ("_bucket_default_sse_headers", "_buckets", "_delete_bucket")),
+    (s3, ("_delete_bucket_encryption", "_put_bucket_encryption")),
+    (sns, ("_topic_by_arn_any_scope",)),
+    (eventbridge, ("_invoke_target",)),
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
+    (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
-    (provisioners, ("_RESOURCE_HANDLERS",)),
+    (provisioners, ("_RESOURCE_HANDLERS", "_S3_BUCKET_CONFIGURATIONS", "_sfn_definition")),
     (
         stepfunctions,
         (
-            "_SERVICE_DISPATCH",
-            "_AWS_SDK_SERVICE_MAP",
-            "_AWS_SDK_ERROR_PREFIX",
-            "_AWS_SDK_ERROR_CODE_OVERRIDES",
             "_ExecutionError",
-            "_execute_task",
-            "_fail_execution",
-            "_invoke_resource_with_timeout",
+            "_SERVICE_DISPATCH",
+            "_SFN_WAIT_SCALE",
+            "_add_event",
+            "_emit_execution_status_event",
+            "_evaluate_jsonata",
+            "_executions",
+            "_invoke_aws_sdk_integration",
+            "_invoke_resource",
+            "_invoke_with_callback",
+            "_run_execution",
+            "_start_execution",
+            "_state_machines",
+            "_validate_definition_jsonata",
+            "error_response_json",
+            "now_iso",
         ),
     ),
 )
 
-_execution: ContextVar[dict[str, Any] | None] = ContextVar("execution", default=None)
-_timed_out: ContextVar[threading.Event | None] = ContextVar("timed_out", default=None)
+_MAX_EVENTS = 25_000  # of an execution's history
+_YEARS = 99_999_999  # the longest that Step Functions counts, in seconds
 
 
 class HookMissingError(RuntimeError):
@@ -111,6 +139,30 @@ def add_service(name: str, target_prefix: str, handler: Handler) -> None:
     }
 
 
+def answer(
+    service: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    query: Mapping[str, str],
+) -> tuple[int, dict[str, str], bytes]:
+    """What a service answers in process: status, headers, body; no socket, no signature, same state.
+
+    Call it from worker threads only.
+    """
+    if service not in app.SERVICE_HANDLERS:
+        raise CallError(501, f"the laptop cloud has no service {service}")
+    given = {key: [value] for key, value in query.items()}
+    signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{responses.get_region()}/{service}/aws4_request"  # root's
+    heads = {"host": "localhost", "authorization": signature, **headers}
+    result: tuple[int, dict[str, str], bytes | str] = app.call_service_handler_sync(
+        app.SERVICE_HANDLERS[service], method, path, heads, body, given
+    )
+    status, answered, content = result
+    return status, answered, content.encode() if isinstance(content, str) else content
+
+
 def call(
     service: str,
     method: str,
@@ -120,23 +172,15 @@ def call(
     body: bytes = b"",
     query: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Call a service in process from a worker thread: no socket, no signature, same state.
+    """Call a service in process from a worker thread.
 
     Raises:
         CallError: the service answered 400 or more.
     """
-    answer: bytes
-    status, _, answer = app.call_service_handler_sync(
-        app.SERVICE_HANDLERS[service],
-        method,
-        path,
-        {"host": "localhost", **(headers or {})},
-        body,
-        {key: [value] for key, value in (query or {}).items()},
-    )
+    status, _, content = answer(service, method, path, headers or {}, body, query or {})
     if status >= 400:
-        raise CallError(status, f"{service} {method} {path}: {answer.decode('utf-8', 'replace')[:500]}")
-    return answer
+        raise CallError(status, f"{service} {method} {path}: {content.decode('utf-8', 'replace')[:500]}")
+    return content
 
 
 def call_json(service: str, target: str, request: Mapping[str, Any]) -> None:
@@ -149,75 +193,136 @@ def call_json(service: str, target: str, request: Mapping[str, Any]) -> None:
 
 
 def add_task(resource_prefix: str, handler: Callable[[str, dict[str, Any]], Any]) -> None:
-    """Serve an optimized integration: ``handler(resource, arguments)`` on the execution's thread."""
+    """Serve an optimized integration: ``handler(resource, arguments)`` on a thread of the task's own."""
     stepfunctions._SERVICE_DISPATCH[resource_prefix] = handler
 
 
-def add_sdk_service(name: str, service: str, target_prefix: str, error_prefix: str) -> None:
-    """Serve ``aws-sdk:<name>:*`` by the gateway's ``service``."""
-    stepfunctions._AWS_SDK_SERVICE_MAP[name] = {
-        "target_prefix": target_prefix,
-        "protocol": "json",
-        "service_key": service,
-    }
-    stepfunctions._AWS_SDK_ERROR_PREFIX[name] = error_prefix
-
-
-def rename_sdk_errors(name: str, names: Mapping[str, str]) -> None:
-    """Let tasks of ``aws-sdk:<name>:*`` fail with other names than the service's error codes."""
-    stepfunctions._AWS_SDK_ERROR_CODE_OVERRIDES[name] = dict(names)
-
-
-def task_error(error: str, cause: str) -> Exception:
-    """The exception by which a task fails with an error name and a cause."""
-    failure: Exception = stepfunctions._ExecutionError(error, cause)
-    return failure
-
-
 def task_is_over() -> bool:
-    """Whether nobody waits for the task on this thread: its execution ended, or it timed out."""
-    execution, timed_out = _execution.get(), _timed_out.get()
-    return (execution is not None and execution["status"] != "RUNNING") or (
-        timed_out is not None and timed_out.is_set()
-    )
+    """Whether nobody waits for the task on this thread: its execution or branch ended, or its time is up."""
+    return Part.current_is_over()
 
 
-def follow_executions() -> None:
-    """Let tasks know when their execution is stopped or their time is up.
+def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
+    """The result of an ``aws-sdk:`` integration.
 
-    MiniStack leaves the task's thread running in both cases, and writes FAILED over ABORTED when
-    that thread fails later.
+    Raises:
+        StatesError: the service refused, or the laptop cloud has no such service.
     """
-    execute_task = stepfunctions._execute_task
-    invoke_with_timeout = stepfunctions._invoke_resource_with_timeout
-    fail_execution = stepfunctions._fail_execution
+    try:
+        return integrations.call_sdk(resource, arguments, answer)
+    except CallError as error:
+        raise StatesError("States.Runtime", str(error)) from None
 
-    def following(state: Any, raw_input: Any, execution: dict[str, Any], ctx: Any) -> Any:
-        token = _execution.set(execution)
-        try:
-            return execute_task(state, raw_input, execution, ctx)
-        finally:
-            _execution.reset(token)
 
-    def telling(resource: str, arguments: Any, timeout: float) -> Any:
-        event = threading.Event()
-        token = _timed_out.set(event)  # the task's thread gets a copy of this context
+def run_state_machines() -> None:
+    """Check definitions and run executions ourselves, as AWS does; MiniStack keeps them and answers the API.
+
+    MiniStack's own engine is laxer in many ways, which docs/operations.md lists.
+    """
+    find_broken_expression = stepfunctions._validate_definition_jsonata
+    resource = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
+    create, start = resource["create"], stepfunctions._start_execution
+
+    def starting(request: dict[str, Any]) -> Any:
         try:
-            return invoke_with_timeout(resource, arguments, timeout)
+            json.loads(request.get("input", "{}"))
+        except ValueError as error:
+            message = f"Invalid State Machine Execution Input: '{error}'"
+            return stepfunctions.error_response_json("InvalidExecutionInput", message, 400)
+        return start(request)
+
+    def refusal(text: Any) -> str | None:
+        if not isinstance(text, str):  # an update of something else
+            return None
+        try:
+            found = asl.problems(json.loads(text))
+        except ValueError as error:
+            return f"INVALID_JSON_DESCRIPTION: {error}"
+        broken: str | None = find_broken_expression(text)
+        return broken or (f"SCHEMA_VALIDATION_FAILED: {'; '.join(found)}" if found else None)
+
+    def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        if reason := refusal(provisioners._sfn_definition(properties)):
+            raise ValueError(f"Invalid State Machine Definition: {reason}")
+        return create(logical_id, properties, stack_name)
+
+    stepfunctions._start_execution = starting
+    stepfunctions._validate_definition_jsonata = refusal
+    resource["create"] = creating
+    stepfunctions._invoke_aws_sdk_integration = call_sdk
+    stepfunctions._run_execution = _run_execution
+
+
+class _ExecutionsCloud:
+    """What surrounds one execution."""
+
+    wait_scale: float = stepfunctions._SFN_WAIT_SCALE
+    authorize: Callable[[str, str, str, Any], None] = staticmethod(lambda *_: None)
+
+    def __init__(self, execution: dict[str, Any]) -> None:
+        self._execution = execution
+        self._recording = threading.Lock()
+
+    def evaluate(self, expression: str, scope: Scope) -> Any:
+        context = {**scope.context, "variables": scope.variables}
+        try:
+            return stepfunctions._evaluate_jsonata(expression, scope.input, context, scope.result, scope.error)
         except stepfunctions._ExecutionError as error:
-            if error.error == "States.Timeout":
-                event.set()
-            raise
+            raise StatesError(error.error, error.cause) from None
+
+    def invoke(self, resource: str, arguments: Any, token: str) -> Any:
+        integrations.check(resource, arguments)
+        role = self._execution["events"][0]["executionStartedEventDetails"]["roleArn"]
+        self.authorize(role, self._execution["name"], resource, arguments)
+        try:
+            if token:
+                return stepfunctions._invoke_with_callback(resource, arguments, token, {})
+            return stepfunctions._invoke_resource(resource, arguments)
+        except stepfunctions._ExecutionError as error:
+            raise StatesError(error.error, error.cause) from None
+
+    def record(self, kind: str, details: Mapping[str, Any]) -> None:
+        with self._recording:
+            if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # the last is the execution's end
+                raise StatesError("States.Runtime", f"The execution reached the maximum number of {_MAX_EVENTS} events")
+            stepfunctions._add_event(self._execution, kind, details)
+
+
+def _run_execution(arn: str) -> None:
+    """Run an execution that MiniStack has noted down, on the execution's own thread."""
+    execution = stepfunctions._executions[arn]
+    machine = stepfunctions._state_machines[execution["stateMachineArn"]]
+    definition, given = json.loads(machine["definition"]), json.loads(execution["input"])
+    about = {"Id": arn, "Input": given, "Name": execution["name"], "RoleArn": machine["roleArn"]}
+    context = {
+        "Execution": {**about, "StartTime": execution["startDate"], "RedriveCount": 0},
+        "StateMachine": {"Id": machine["stateMachineArn"], "Name": machine["name"]},
+    }
+    late: tuple[Any, ...] = (_end, execution, "TIMED_OUT", "ExecutionTimedOut", {})
+    clock = threading.Timer(definition.get("TimeoutSeconds", _YEARS), contextvars.copy_context().run, late)
+    clock.daemon = True
+    clock.start()
+    with Part(lambda: bool(execution["status"] == "RUNNING")).entered():
+        try:
+            output = Interpreter(_ExecutionsCloud(execution)).run(definition, given, Scope(context, ChainMap()))
+        except StatesError as error:
+            _end(execution, "FAILED", "ExecutionFailed", {"error": error.error, "cause": error.cause})
+        except Exception as error:
+            logging.getLogger("kennel.states").exception("%s failed inside the laptop cloud", arn)
+            _end(execution, "FAILED", "ExecutionFailed", {"error": "States.Runtime", "cause": str(error)})
+        else:
+            _end(execution, "SUCCEEDED", "ExecutionSucceeded", {"output": json.dumps(output)})
         finally:
-            _timed_out.reset(token)
+            clock.cancel()
 
-    def failing(execution: dict[str, Any], error: str, cause: str) -> None:
-        if execution["status"] == "RUNNING":
-            fail_execution(execution, error, cause)
 
-    stepfunctions._execute_task = following
-    stepfunctions._invoke_resource_with_timeout = telling
-    stepfunctions._fail_execution = failing
+def _end(execution: dict[str, Any], status: str, event: str, details: dict[str, Any]) -> None:
+    """Let an execution end, unless it has: nothing writes over ABORTED."""
+    if execution["status"] != "RUNNING":
+        return
+    stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
+    execution.update(details, status=status, stopDate=stepfunctions.now_iso())
+    stepfunctions._emit_execution_status_event(execution)
 
 
 # --- Lambda -------------------------------------------------------------------------------------------
@@ -246,6 +351,238 @@ def exception_name(trace: str, message: str) -> str:
     return found[-1].rsplit(".", 1)[-1] if found else "Runtime.HandlerError"
 
 
+# --- IAM ------------------------------------------------------------------------------------------------
+
+
+class Decision(NamedTuple):
+    """What IAM decided about a principal that is not the account's root.
+
+    context: condition keys that came with the request.
+    sid: of the identity-based statement that decided; empty when none did.
+    """
+
+    principal: str
+    action: str
+    resource: str
+    context: Mapping[str, Any]
+    allowed: bool
+    sid: str
+
+
+def follow_decisions(
+    tell: Callable[[Decision], None], further: Callable[[Decision], Iterable[tuple[str, str]]]
+) -> None:
+    """Hear of every decision, MiniStack's own and those that ``denial`` asks for.
+
+    Args:
+        tell: takes each decision.
+        further: what must be allowed besides, after a request was: (action, resource).
+    """
+    enforce, evaluate = iam_evaluator.enforce, iam_evaluator.evaluate
+    results: ContextVar[list[Any] | None] = ContextVar("results", default=None)
+
+    def evaluating(context: Any, policies: Any, *limits: Any) -> Any:
+        result = evaluate(context, policies, *limits)
+        if (found := results.get()) is not None:
+            found.append(result)
+        return result
+
+    def enforcing(
+        access_key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        service_context: dict[str, Any] | None = None,
+    ) -> Any:
+        found: list[Any] = []
+        token = results.set(found)
+        try:
+            denied = enforce(access_key, action, service, region, resource_arn, service_context)
+        finally:
+            results.reset(token)
+        if not found:  # root, or nobody that IAM knows
+            return denied
+        identity = found[0]  # identity-based policies come first, the resource's own after them
+        decision = Decision(
+            identity.principal_arn, action, resource_arn, service_context or {}, denied is None, identity.matched_sid
+        )
+        tell(decision)
+        if denied:
+            explicit = denied.decision == "Deny"
+            reason = iam_actions.identity_denial_message(action, identity.principal_arn, resource_arn, explicit)
+            theirs = identity.decision != "Allow"
+            denied.reason = reason if theirs else reason.replace("identity-based", "resource-based")
+            return denied
+        for also, on in further(decision):
+            if denied := enforcing(access_key, also, also.partition(":")[0], region, on):
+                return denied
+        return None
+
+    iam_evaluator.evaluate = evaluating
+    iam_evaluator.enforce = enforcing
+
+
+def denial(access_key: str, action: str, resource: str, context: Mapping[str, str]) -> str:
+    """Why IAM refuses something, in AWS's words; empty when it allows it."""
+    service = action.partition(":")[0]
+    denied = iam_evaluator.enforce(access_key, action, service, responses.get_region(), resource, dict(context))
+    if isinstance(denied, iam_evaluator.AuthError):
+        return str(denied.message)
+    return str(denied.reason) if denied else ""
+
+
+def caller(headers: Mapping[str, str]) -> str:
+    """The access key that a request is signed with; MiniStack has verified the signature."""
+    key: str = router.extract_access_key_id(dict(headers))
+    return key
+
+
+def open_session(role: str, service: str, name: str) -> str | None:
+    """Let a service of the account assume a role; the session's access key, or None if it may not.
+
+    Args:
+        role: its ARN.
+        service: for example ``sagemaker.amazonaws.com``.
+        name: of the session; the same name gives the same key again.
+    """
+    region, account = scope()
+    record = iam._roles.get(role.rpartition("/")[2])
+    if record is None or record["Arn"] != role:
+        return None
+    context = iam_evaluator.EvalContext(
+        principal_arn=service,
+        principal_type="Service",
+        principal_account=account,
+        action="sts:AssumeRole",
+        resource_arn=role,
+        region=region,
+        service_context={"aws:sourceaccount": account},
+    )
+    trust = record["AssumeRolePolicyDocument"]
+    if iam_evaluator.evaluate_resource_policy(trust, context, service=service).decision != "Allow":
+        return None
+    key = f"ASIA{hashlib.sha256(f'{role} {name}'.encode()).hexdigest()[:16].upper()}"
+    session = {
+        "Arn": f"arn:aws:sts::{account}:assumed-role/{record['RoleName']}/{name}",
+        "UserId": f"{record['RoleId']}:{name}",
+        "SecretAccessKey": secrets.token_hex(20),
+        "SessionToken": secrets.token_hex(32),
+    }
+    sts.register_session(key, session)
+    return key
+
+
+def key_of(action: str, resource: str) -> str | None:
+    """ARN of the KMS key behind an action on an S3 object or a topic, if there is one."""
+    service, _, rest = resource.removeprefix("arn:aws:").partition(":")
+    name = None
+    if service == "s3":
+        bucket, _, key = rest.lstrip(":").partition("/")
+        held = None if action == "s3:PutObject" else s3._buckets.get(bucket, {}).get("objects", {}).get(key)
+        headers = held["preserved_headers"] if held else s3._bucket_default_sse_headers(bucket)
+        name = headers.get("x-amz-server-side-encryption-aws-kms-key-id")
+    elif service == "sns" and (topic := sns._topic_by_arn_any_scope(resource)):
+        name = topic["attributes"].get("KmsMasterKeyId")
+    return key_arn(name) if name else None
+
+
+def key_arn(name: str) -> str:
+    """The ARN of a KMS key given by ARN, id or alias; the name itself when there is none."""
+    record = kms._resolve_key(name)
+    return record["Arn"] if record else name
+
+
+def let_loopback_stand_for_tls() -> None:
+    """Let ``aws:SecureTransport`` be true: here no wire is that others could read, and on AWS all is TLS."""
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolving(key: str, context: Any) -> Any:
+        return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
+
+    iam_evaluator._resolve_condition_key = resolving
+
+
+def authorize_tasks(authorize: Callable[[str, str, str, Any], None]) -> None:
+    """Ask before each task of an execution.
+
+    Args:
+        authorize: takes the state machine's role, the execution's name, the task's resource and its
+            arguments; raises StatesError.
+    """
+    _ExecutionsCloud.authorize = staticmethod(authorize)
+
+
+def authorize_rules(allows: Callable[[str, str], bool]) -> None:
+    """Ask before a rule of EventBridge starts a state machine: ``allows(role, state machine)``."""
+    invoke_target = eventbridge._invoke_target
+
+    def asking(target: Mapping[str, Any], event: Any, rule: Any, view: Any = None) -> None:
+        arn = target.get("Arn", "")
+        if ":states:" not in arn or allows(target.get("RoleArn", ""), arn):
+            invoke_target(target, event, rule, view)
+
+    eventbridge._invoke_target = asking
+
+
+# --- CodeBuild ----------------------------------------------------------------------------------------
+
+
+class BuildError(Exception):
+    """A build fails; the message is what its BUILD phase says."""
+
+
+def run_builds(work: Callable[[Mapping[str, Any]], None]) -> None:
+    """Let a build do something.
+
+    MiniStack hands builds to Docker, and drops what a request overrides of its project.
+
+    Args:
+        work: takes CodeBuild's record of the build, overrides included, on the build's own thread;
+            raises BuildError.
+    """
+    start_build = codebuild._start_build
+    request: ContextVar[dict[str, Any]] = ContextVar("start_build")
+
+    def starting(data: dict[str, Any]) -> Any:
+        token = request.set(data)  # the build's thread gets a copy of this context
+        try:
+            return start_build(data)
+        finally:
+            request.reset(token)
+
+    def executing(build_id: str, project: dict[str, Any]) -> None:
+        build = codebuild._builds[build_id]
+        build["serviceRole"] = project["serviceRole"]
+        _override(build, request.get())
+        codebuild._record_phase(build, "QUEUED", "SUCCEEDED")
+        try:
+            work(build)
+        except Exception as error:
+            if not isinstance(error, BuildError):
+                logging.getLogger("kennel.codebuild").exception("build %s failed inside the laptop cloud", build_id)
+            outcome, message = "FAILED", str(error)
+        else:
+            outcome, message = "SUCCEEDED", ""
+        if build["buildStatus"] == "IN_PROGRESS":  # else it was stopped meanwhile
+            codebuild._record_phase(build, "BUILD", outcome)
+            build["phases"][-1]["contexts"] = [{"statusCode": "", "message": message}]
+            codebuild._finish_build(build, outcome)
+
+    codebuild.EXECUTE_BUILDS = True
+    codebuild._start_build = starting
+    codebuild._execute_build = executing
+
+
+def _override(build: dict[str, Any], request: Mapping[str, Any]) -> None:
+    """Put what StartBuild overrides into the build's record, as AWS shows it."""
+    source = {"type": request.get("sourceTypeOverride"), "location": request.get("sourceLocationOverride")}
+    build["source"] = {**build["source"], **{key: value for key, value in source.items() if value}}
+    variables = {each["name"]: each for each in build["environment"].get("environmentVariables", [])}
+    variables |= {each["name"]: each for each in request.get("environmentVariablesOverride", [])}
+    build["environment"] = {**build["environment"], "environmentVariables": list(variables.values())}
+
+
 # --- CloudFormation and API Gateway -----------------------------------------------------------------
 
 
@@ -259,6 +596,56 @@ def add_resource(kind: str, create: Callable[..., Any], update: Callable[..., An
         delete: ``(physical_id, properties)``.
     """
     provisioners._RESOURCE_HANDLERS[kind] = {"create": create, "update": update, "delete": delete}
+
+
+def keep_full_buckets() -> None:
+    """Let the deletion of a stack fail for a bucket that holds objects; MiniStack throws them away with it."""
+
+    def delete(name: str, _properties: dict[str, Any]) -> None:
+        status, _, _ = s3._delete_bucket(name)
+        if status == 409:
+            raise ValueError("The bucket you tried to delete is not empty (Service: S3, Status Code: 409)")
+
+    handlers = provisioners._RESOURCE_HANDLERS
+    handlers["AWS::S3::Bucket"] = {**handlers["AWS::S3::Bucket"], "delete": delete}
+
+
+def protect_buckets_and_topics() -> None:
+    """Let templates' buckets and topics be encrypted as they ask, and topics have AWS's default policy.
+
+    MiniStack's CloudFormation drops the one, and gives topics a policy that lets everybody publish.
+    """
+    topic = provisioners._RESOURCE_HANDLERS["AWS::SNS::Topic"]
+    create, update = topic["create"], topic["update"]
+
+    def attributes_of(made: tuple[str, Any]) -> dict[str, str]:
+        attributes: dict[str, str] = sns._topic_by_arn_any_scope(made[0])["attributes"]
+        return attributes
+
+    def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        made = create(logical_id, properties, stack_name)
+        attributes = attributes_of(made)
+        policy = json.loads(attributes["Policy"])
+        policy["Statement"][0]["Condition"] = {"StringEquals": {"AWS:SourceOwner": attributes["Owner"]}}
+        attributes |= {"Policy": json.dumps(policy), "KmsMasterKeyId": properties.get("KmsMasterKeyId", "")}
+        return made
+
+    def updating(physical_id: str, old: Any, new: dict[str, Any], *rest: Any, **names: Any) -> Any:
+        made = update(physical_id, old, new, *rest, **names)
+        attributes_of(made)["KmsMasterKeyId"] = new.get("KmsMasterKeyId", "")
+        return made
+
+    topic |= {"create": creating, "update": updating}
+    encryption = ("BucketEncryption", _encryption_xml, s3._put_bucket_encryption, s3._delete_bucket_encryption)
+    provisioners._S3_BUCKET_CONFIGURATIONS += (encryption,)
+
+
+def _encryption_xml(properties: Mapping[str, Any]) -> bytes:
+    default = properties["ServerSideEncryptionConfiguration"][0]["ServerSideEncryptionByDefault"]
+    members = "".join(f"<{name}>{value}</{name}>" for name, value in default.items())
+    rule = f"<Rule><ApplyServerSideEncryptionByDefault>{members}</ApplyServerSideEncryptionByDefault></Rule>"
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<ServerSideEncryptionConfiguration xmlns="{namespace}">{rule}</ServerSideEncryptionConfiguration>'.encode()
 
 
 def unescape_binary_media_types() -> None:

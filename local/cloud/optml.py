@@ -65,12 +65,12 @@ def resource_config(host: str, hosts: Sequence[str], instance_type: str) -> dict
         "current_host": host,
         "current_instance_type": instance_type,
         "current_group_name": "homogeneousCluster",
-        "hosts": list(hosts),
+        "hosts": sorted(hosts),  # as text, so that algo-10 comes before algo-2
         "instance_groups": [
             {
                 "instance_group_name": "homogeneousCluster",
                 "instance_type": instance_type,
-                "hosts": list(hosts),
+                "hosts": sorted(hosts),
             }
         ],
         # The hosts are processes of one machine: they meet on its loopback.

@@ -2,30 +2,21 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from local.cloud import ministack, storage
-from local.cloud.api import invalid
-from local.cloud.jobs import (
-    DEFAULT_MAX_RUNTIME,
-    Host,
-    Job,
-    JobError,
-    check_s3_input,
-    deliver,
-    run_together,
-    start_together,
-)
+from local.cloud import ministack, rules, storage
+from local.cloud.images import ImageError
+from local.cloud.jobs import Host, Job, JobError, deliver, run_together, start_together
 from local.cloud.optml import resource_config, threads_per_instance
-from local.cloud.s3uri import S3Uri, StorageError
+from local.cloud.s3uri import AccessError, S3Uri
 from local.cloud.store import now
 
 _FLUSH_SECONDS = 0.25
-_LOCAL_ROOT = "/opt/ml/processing"
 
 
 class ProcessingJob(Job):
-    """One processing job; the project's root is on its Python path, as code is in an image."""
+    """One processing job; the code is its image's."""
 
     KIND = "Processing"
     NOT_FOUND = "Could not find requested job with name: {name}"
@@ -33,26 +24,8 @@ class ProcessingJob(Job):
     LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 
     def check(self) -> None:
-        if not self.request["AppSpecification"].get("ContainerEntrypoint"):
-            raise invalid(
-                "AppSpecification.ContainerEntrypoint is missing; the laptop cloud starts that command "
-                "and has no image whose own entry point it could run."
-            )
-        for each in self._inputs:
-            where = f"Input {each['InputName']}"
-            if "S3Input" not in each:
-                raise invalid(f"{where}: the laptop cloud delivers S3Input only.")
-            check_s3_input(each["S3Input"], where, "S3DataDistributionType")
-            _check_local_path(each["S3Input"].get("LocalPath", ""), where)
-        for each in self._outputs:
-            where = f"Output {each['OutputName']}"
-            if each.get("S3Output", {}).get("S3UploadMode") != "EndOfJob":
-                raise invalid(f"{where}: the laptop cloud has S3Output with S3UploadMode EndOfJob only.")
-            _check_local_path(each["S3Output"].get("LocalPath", ""), where)
-            try:
-                S3Uri.parse(each["S3Output"]["S3Uri"])
-            except StorageError as error:
-                raise invalid(f"{where}: {error}") from None
+        rules.processing_job(self.request, self.context.store.region)
+        self.check_pull(self.request["AppSpecification"]["ImageUri"])
         self._exit_message: str | None = None
         self._flushed = 0.0
 
@@ -62,12 +35,12 @@ class ProcessingJob(Job):
         self._lay_out(hosts, cluster["InstanceType"])
         self.started = now()
         environment = {
-            "PYTHONPATH": str(self.context.code_root),
+            "PYTHONPATH": str(self._code()),
             "OMP_NUM_THREADS": str(threads_per_instance(len(hosts))),
             **self.request.get("Environment", {}),
         }
         start_together(hosts, self.request["AppSpecification"], environment)
-        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         try:
             failed = run_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
         except TimeoutError:
@@ -85,13 +58,22 @@ class ProcessingJob(Job):
         names = [host.name for host in hosts]
         for host in hosts:
             for each in self._inputs:
-                deliver(each["S3Input"]["S3Uri"], host.tree.path(each["S3Input"]["LocalPath"]), region)
+                folder = host.tree.path(each["S3Input"]["LocalPath"])
+                deliver(each["S3Input"]["S3Uri"], folder, region, self.caller)
             for each in self._outputs:
                 host.tree.path(each["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
             (host.tree.root / "output").mkdir(exist_ok=True)
             resources = resource_config(host.name, names, instance_type)
             host.tree.write_json("config/resourceconfig.json", resources)
             host.tree.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
+
+    def _code(self) -> Path:
+        """The folder with the code of the job's image."""
+        image = self.request["AppSpecification"]["ImageUri"]
+        try:
+            return self.context.images.workdir(image)
+        except ImageError as error:
+            raise JobError(f"ClientError: {error}") from None
 
     def _tick(self, hosts: Sequence[Host]) -> None:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
@@ -100,10 +82,15 @@ class ProcessingJob(Job):
                 host.flush()
 
     def _upload(self, hosts: Sequence[Host]) -> None:
+        key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")
         for each in self._outputs:
             target = S3Uri.parse(each["S3Output"]["S3Uri"])
             for host in hosts:
-                storage.upload_tree(host.tree.path(each["S3Output"]["LocalPath"]), target)
+                folder = host.tree.path(each["S3Output"]["LocalPath"])
+                try:
+                    storage.upload_tree(folder, target, self.caller, key)
+                except AccessError as error:
+                    raise JobError(f"ClientError: Data upload failed:{error}") from None
 
     def describe(self) -> dict[str, Any]:
         return {"ExitMessage": self._exit_message}
@@ -117,8 +104,3 @@ class ProcessingJob(Job):
     def _outputs(self) -> list[dict[str, Any]]:
         outputs: list[dict[str, Any]] = self.request.get("ProcessingOutputConfig", {}).get("Outputs", [])
         return outputs
-
-
-def _check_local_path(path: str, where: str) -> None:
-    if not f"{path}/".startswith(f"{_LOCAL_ROOT}/"):
-        raise invalid(f"{where}: LocalPath must be below {_LOCAL_ROOT}, not '{path}'.")

@@ -5,10 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.cloud import storage
+from local.cloud import iam, rules, storage
 from local.cloud.api import ApiError, Operation, Request, invalid
-from local.cloud.s3uri import S3Uri, StorageError
+from local.cloud.images import ImageError, Images
+from local.cloud.s3uri import AccessError, S3Uri
 from local.cloud.store import Record, Store, now, page
+
+_NO_ACCESS = (
+    'Could not access model data at {data}. Please ensure that the role "{role}" exists and that its trust '
+    'relationship policy allows the action "sts:AssumeRole" for the service principal "sagemaker.amazonaws.com". Also '
+    'ensure that the role has "s3:GetObject" permissions and that the object is located in {region}.'
+)
 
 
 class Model(Record):
@@ -43,8 +50,8 @@ class Package:
 class Models:
     """CreateModel, DescribeModel, ListModels, DeleteModel."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, images: Images) -> None:
+        self._store, self._images = store, images
 
     def table(self) -> dict[str, Operation]:
         """The operations by name."""
@@ -56,17 +63,23 @@ class Models:
         }
 
     def create(self, request: Request) -> dict[str, Any]:
-        """Keep a model whose artifact exists."""
-        container = request.get("PrimaryContainer")
-        if container is None or request.get("Containers"):
-            raise invalid("The laptop cloud serves a model of one PrimaryContainer.")
-        uri = self.artifact(container)
+        """Keep a model whose image and artifact exist."""
+        rules.model(request)
+        container = self.container(request["PrimaryContainer"])
+        rules.container(container, self._store.region)
+        image, data = container["Image"], S3Uri.parse(self.artifact(container))
         try:
-            there = storage.exists(S3Uri.parse(uri))
-        except StorageError as error:
+            if not self._images.has(image):
+                raise invalid(f"Requested image {image} not found.")
+        except ImageError as error:
             raise invalid(str(error)) from None
-        if not there:
-            raise invalid(f"Could not find model data at {uri}.")
+        role = request["ExecutionRoleArn"]
+        try:
+            there = storage.exists(data, iam.assume_for_sagemaker(role))
+        except AccessError:
+            raise invalid(_NO_ACCESS.format(data=data, role=role, region=self._store.region)) from None
+        if not there or storage.region_of(data.bucket) != self._store.region:
+            raise invalid(f"Could not find model data at {data}.")
         arn = self._store.arn("model", request["ModelName"])
         members = {key: value for key, value in request.items() if key != "Tags"}
         taken = invalid(f'Cannot create already existing model "{arn}".')
@@ -77,17 +90,25 @@ class Models:
         """S3 URI of a container's model.tar.gz, its own or its model package's.
 
         Raises:
-            ApiError: it names none that the laptop cloud can serve.
+            ApiError: no such package, or none that may be deployed.
+        """
+        container = self.container(container)
+        return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
+
+    def container(self, container: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The container itself, or the one of its model package.
+
+        Raises:
+            ApiError: no such package, or it is not approved.
         """
         if "ModelPackageName" in container:
             arn = container["ModelPackageName"]
             package = self._store.get(arn, Package, f"ModelPackage {arn} does not exist.")
-            container = package.request["InferenceSpecification"]["Containers"][0]
-        source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-        uri = container.get("ModelDataUrl") or source.get("S3Uri")
-        if not uri or source.get("S3DataType", "S3Object") != "S3Object":
-            raise invalid("The laptop cloud serves models whose data is one model.tar.gz (ModelDataUrl).")
-        return str(uri)
+            if package.version and package.approval != "Approved":
+                raise invalid(f"ModelPackage {arn} is {package.approval}; it must be Approved to be deployed.")
+            found: Mapping[str, Any] = package.request["InferenceSpecification"]["Containers"][0]
+            return found
+        return container
 
     def find(self, name: str) -> Model:
         """Raises ApiError: no such model."""
@@ -166,9 +187,8 @@ class Packages:
 
     def create(self, request: Request) -> dict[str, Any]:
         """Keep a package: the next version of its group, or a package of its own name."""
+        rules.model_package(request, self._store.region)
         group_name, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
-        if bool(group_name) == bool(name):
-            raise invalid("Provide exactly one of ModelPackageGroupName and ModelPackageName.")
         version = None
         if group_name:  # a name or an ARN
             group = self._group(group_name)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -73,11 +73,12 @@ class _Connection:
 class Router:
     """Serves ``POST /endpoints/{name}/invocations``."""
 
-    def __init__(self, endpoints: Endpoints, account: Any) -> None:
+    def __init__(self, endpoints: Endpoints, account: Any, authorize: Callable[..., None]) -> None:
         """Args:
         account: gives the caller's account id, for messages.
+        authorize: called with (headers, service, operation, request); raises ApiError.
         """
-        self._endpoints, self._account = endpoints, account
+        self._endpoints, self._account, self._authorize = endpoints, account, authorize
 
     async def handle_request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Any
@@ -94,6 +95,10 @@ class Router:
                 f"Member must have length less than or equal to {MAX_BODY}",
             )
         name = unquote(parts[1])
+        try:
+            self._authorize(headers, "sagemaker", "InvokeEndpoint", {"EndpointName": name})
+        except ApiError as error:
+            return _error(403, error.code, error.message)
         try:
             endpoint = self._endpoints.find(name)
         except ApiError:

@@ -7,6 +7,10 @@ class StorageError(Exception):
     """S3 has not what was asked for; the message is one sentence."""
 
 
+class AccessError(StorageError):
+    """S3 refuses the caller."""
+
+
 class S3Uri(NamedTuple):
     """``s3://bucket/key``; the key may be empty or a prefix."""
 

@@ -6,10 +6,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from local.cloud import cloudformation, ministack, processes, stepfunctions
+from local.cloud import cloudformation, codebuild, iam, ministack, processes, stepfunctions
 from local.cloud.api import JsonApi, Response
 from local.cloud.autoscaling import AutoScaling
 from local.cloud.endpoints import Endpoints
+from local.cloud.images import Images
 from local.cloud.jobs import Context, JobOperations
 from local.cloud.processing import ProcessingJob
 from local.cloud.registry import Models, Packages
@@ -20,15 +21,18 @@ from local.cloud.training import TrainingJob
 HOST = "127.0.0.1"
 
 
-def install(home: Path, code_root: Path) -> Endpoints:
+def install(home: Path) -> Endpoints:
     """Plug SageMaker and Application Auto Scaling into MiniStack."""
     ministack.check_hooks()
+    iam.install(home)
     store = Store(ministack.scope)
-    context = Context(home, code_root, store)
-    models, packages = Models(store), Packages(store)
-    endpoints = Endpoints(store, models, home, code_root)
+    images = Images(home)
+    context = Context(home, images, store)
+    models, packages = Models(store, images), Packages(store)
+    endpoints = Endpoints(store, models, home, images)
     scaling = AutoScaling(ministack.scope, endpoints.find)
     endpoints.is_scaled = scaling.is_registered
+    gate = iam.Gate(endpoints.config_of)
     sagemaker = JsonApi(
         ministack.service_model("sagemaker"),
         {
@@ -40,9 +44,11 @@ def install(home: Path, code_root: Path) -> Endpoints:
             **store.operations(),
         },
         tag=store.tag,
+        authorize=gate.check,
     )
-    scaling_api = JsonApi(ministack.service_model("application-autoscaling"), scaling.table())
-    router = Router(endpoints, account=lambda: ministack.scope()[1])
+    scaling_model = ministack.service_model("application-autoscaling")
+    scaling_api = JsonApi(scaling_model, scaling.table(), authorize=gate.check)
+    router = Router(endpoints, account=lambda: ministack.scope()[1], authorize=gate.check)
 
     async def either(method: str, path: str, *rest: Any) -> Response:
         # SageMaker and its runtime sign with one scope, by which MiniStack routes.
@@ -52,9 +58,11 @@ def install(home: Path, code_root: Path) -> Endpoints:
     ministack.add_service("sagemaker", "SageMaker.", either)
     ministack.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     ministack.unescape_binary_media_types()
+    ministack.keep_full_buckets()
     ministack.name_function_errors()
-    stepfunctions.install(sagemaker)
+    stepfunctions.install(sagemaker, gate)
     cloudformation.install(sagemaker)
+    codebuild.install(images, home)
     return endpoints
 
 
@@ -88,10 +96,10 @@ async def _listens(port: int) -> bool:
     return True
 
 
-def run(port: int, home: Path, code_root: Path) -> None:
+def run(port: int, home: Path) -> None:
     """Run the cloud in this process until SIGINT or SIGTERM; no child is left."""
     processes.start_guard()
     # Lambda workers inherit it; set after the guard is started, which must not end itself.
     os.environ[processes.MARK] = processes.mark_of("lambda")
-    endpoints = install(home, code_root)
+    endpoints = install(home)
     asyncio.run(serve(port, endpoints))

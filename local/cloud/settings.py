@@ -8,6 +8,7 @@ ACCOUNT = "000000000000"
 SERVICES = (
     "apigateway",
     "cloudformation",
+    "codebuild",
     "ecr",
     "events",
     "iam",
@@ -23,7 +24,7 @@ SERVICES = (
 )
 KEPT = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-    *("LOG_LEVEL", "AUTH", "SFN_WAIT_SCALE"),  # MiniStack's, for whoever starts the cloud
+    *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack's, for whoever starts the cloud
 }
 DEFAULT_WAIT_SCALE = "0.05"  # a Wait of 30 s becomes 1.5 s: nothing here takes minutes to appear
 
@@ -47,6 +48,7 @@ def prepare(port: int, home: Path) -> None:
     os.environ.setdefault("SFN_WAIT_SCALE", DEFAULT_WAIT_SCALE)
     os.environ.update(
         SERVICES=",".join(SERVICES),
+        AUTH="true",  # IAM is enforced, always: what works here works with the template's statements alone
         GATEWAY_PORT=str(port),
         BIND_HOST="127.0.0.1",
         MINISTACK_HOST="localhost",

@@ -1,49 +1,63 @@
-"""SageMaker and Application Auto Scaling as tasks of state machines, with AWS's error names."""
+"""State machines: what IAM lets them do, and their optimized integrations, with AWS's error names."""
 
 import contextlib
 import json
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from local.cloud import ministack
+from local.cloud import iam, integrations, ministack, permissions
 from local.cloud.api import ApiError, JsonApi
+from local.cloud.executions import StatesError
 
 _PREFIX = "arn:aws:states:::sagemaker:"
 _POLL_SECONDS = 0.2
 _TERMINAL = ("Completed", "Failed", "Stopped")
-# What no service model names becomes the service's general exception.
-_GENERAL_CODES = ("ValidationException", "UnknownOperationException", "InternalFailure")
+# What optimized integrations call a denial: their service's exceptions in the older SDK.
+_DENIED = {
+    "codebuild": ("CodeBuild.AWSCodeBuildException", "AWSCodeBuild", "AccessDeniedException"),
+    "lambda": ("Lambda.AWSLambdaException", "AWSLambda", "AccessDeniedException"),
+    "sagemaker": ("SageMaker.AmazonSageMakerException", "AmazonSageMaker", "AccessDeniedException"),
+    "sns": ("SNS.AuthorizationErrorException", "AmazonSNS", "AuthorizationError"),
+}
+_NO_KEY = ("SNS.KMSAccessDeniedException", "AmazonSNS", "KMSAccessDenied")
 
 
-def install(sagemaker: JsonApi) -> None:
-    """Let state machines call SageMaker (optimized and ``aws-sdk:``) and Application Auto Scaling."""
-    ministack.follow_executions()
+def install(sagemaker: JsonApi, gate: iam.Gate) -> None:
+    """Run state machines as AWS does, and let them call SageMaker's and SNS' optimized integrations."""
+    ministack.run_state_machines()
+    ministack.authorize_tasks(lambda *task: _authorize(gate, *task))
     ministack.add_task(_PREFIX, lambda resource, arguments: _task(sagemaker, resource, arguments))
-    ministack.add_sdk_service("sagemaker", "sagemaker", "SageMaker", "SageMaker")
-    ministack.add_sdk_service(
-        "applicationautoscaling",
-        "application-autoscaling",
-        "AnyScaleFrontendService",
-        "ApplicationAutoScaling",
-    )
-    for sdk_name, model, prefix in (
-        ("sagemaker", "sagemaker", "SageMaker"),
-        ("applicationautoscaling", "application-autoscaling", "ApplicationAutoScaling"),
-        ("ssm", "ssm", "Ssm"),
-    ):
-        modelled = [shape.name for shape in ministack.service_model(model).error_shapes]
-        ministack.rename_sdk_errors(sdk_name, sdk_error_names(modelled, prefix))
+    ministack.add_task("arn:aws:states:::sns:publish", _publish)
 
 
-def sdk_error_names(modelled: Iterable[str], prefix: str) -> dict[str, str]:
-    """Names of errors in Step Functions by the service's codes.
+def _authorize(gate: iam.Gate, role: str, execution: str, resource: str, arguments: Any) -> None:
+    """Ask IAM whether a state machine's role allows all that AWS does for a task.
 
-    They are the class names of AWS's Java SDK: ``ResourceInUse`` is ResourceInUseException there,
-    and what the service model does not name is the general ``<prefix>Exception``.
+    Raises:
+        StatesError: it does not.
     """
-    general = dict.fromkeys(_GENERAL_CODES, f"{prefix}Exception")
-    return general | {code: f"{code.removesuffix('Exception')}Exception" for code in modelled}
+    try:
+        needed = permissions.of_task(resource, arguments, gate.place())
+        iam.authorize(iam.assume(role, permissions.STATES, execution[:64]), needed)
+    except permissions.UnknownRequestError as error:
+        raise StatesError("States.Runtime", str(error)) from None
+    except iam.DeniedError as error:
+        if ":aws-sdk:" in resource:
+            raise integrations.denied(resource, str(error)) from None
+        service = resource.split(":")[5]
+        name, sdk, code = _NO_KEY if service == "sns" and "perform: kms:" in str(error) else _DENIED[service]
+        raise StatesError(name, f"{error} (Service: {sdk}; Error Code: {code})") from None
+
+
+def _publish(_resource: str, arguments: dict[str, Any]) -> Any:
+    """``sns:publish``, which writes a message that is not text as JSON; errors have the older SDK's names."""
+    message = arguments["Message"]
+    text = message if isinstance(message, str) else json.dumps(message)
+    try:
+        return ministack.call_sdk("arn:aws:states:::aws-sdk:sns:publish", {**arguments, "Message": text})
+    except StatesError as error:
+        name = error.error.replace("Sns.SnsException", "SNS.AmazonSNSException").replace("Sns.", "SNS.")
+        raise StatesError(name, error.cause) from None
 
 
 def _task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def _task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, A
     if not pattern:
         return answer
     if pattern != "sync" or operation not in ("CreateTrainingJob", "CreateProcessingJob"):
-        raise ministack.task_error("States.Runtime", f"The laptop cloud has no {resource}")
+        raise StatesError("States.Runtime", f"The laptop cloud has no {resource}")
     kind = operation.removeprefix("Create")
     return _wait(api, kind, arguments[f"{kind}Name"])
 
@@ -73,7 +87,7 @@ def _wait(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
         time.sleep(_POLL_SECONDS)
     result = {key: _millis(key, value) for key, value in description.items()}
     if status != "Completed":
-        raise ministack.task_error("States.TaskFailed", json.dumps(result))
+        raise StatesError("States.TaskFailed", json.dumps(result))
     return result
 
 
@@ -84,7 +98,7 @@ def _call(api: JsonApi, operation: str, arguments: dict[str, Any]) -> dict[str, 
         limit = error.code == "ResourceLimitExceeded"
         name = "ResourceLimitExceededException" if limit else "AmazonSageMakerException"
         cause = f"{error.message} (Service: AmazonSageMaker; Error Code: {error.code})"
-        raise ministack.task_error(f"SageMaker.{name}", cause) from None
+        raise StatesError(f"SageMaker.{name}", cause) from None
 
 
 def _stop(api: JsonApi, kind: str, name: str) -> None:

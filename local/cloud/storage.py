@@ -1,22 +1,28 @@
-"""S3 objects to files and back, for jobs and endpoints; in process, from worker threads only."""
+"""S3 objects to files and back, for jobs and endpoints; in process, from worker threads only.
+
+``caller`` is the access key of whoever reads or writes: a session of the job's or the model's role.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from local.cloud import ministack
-from local.cloud.s3uri import S3Uri, StorageError, relative_path
+from local.cloud import iam, ministack, permissions
+from local.cloud.permissions import Permission
+from local.cloud.s3uri import AccessError, S3Uri, StorageError, relative_path
 
 _XML = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
-def keys(uri: S3Uri) -> list[str]:
+def keys(uri: S3Uri, caller: str) -> list[str]:
     """Keys that start with the URI's key, sorted; folder markers (``…/``) are left out.
 
     Raises:
+        AccessError: the caller may not list the bucket.
         StorageError: no such bucket.
     """
+    _authorize(caller, f"list objects under {uri}", permissions.listing(uri.bucket, uri.key))
     # One page: the listing is made in this process, so its size costs nothing on a wire.
     query = {"list-type": "2", "prefix": uri.key, "max-keys": "10000000", "encoding-type": "url"}
     try:
@@ -27,8 +33,22 @@ def keys(uri: S3Uri) -> list[str]:
     return sorted(key for key in found if not key.endswith("/"))
 
 
-def exists(uri: S3Uri) -> bool:
-    """Whether there is an object of exactly this key."""
+def region_of(bucket: str) -> str | None:
+    """Where a bucket lies; None when there is no such bucket."""
+    try:
+        answer = ministack.call("s3", "GET", f"/{bucket}", query={"location": ""})
+    except ministack.CallError:
+        return None
+    return ElementTree.fromstring(answer).text or "us-east-1"  # empty there, as on AWS
+
+
+def exists(uri: S3Uri, caller: str) -> bool:
+    """Whether there is an object of exactly this key.
+
+    Raises:
+        AccessError: the caller may not read it.
+    """
+    _authorize(caller, f"read object {uri}", permissions.read(str(uri)))
     try:
         ministack.call("s3", "HEAD", f"/{uri.bucket}/{uri.key}")
     except ministack.CallError:
@@ -36,12 +56,14 @@ def exists(uri: S3Uri) -> bool:
     return True
 
 
-def download(uri: S3Uri, file: Path) -> None:
+def download(uri: S3Uri, file: Path, caller: str) -> None:
     """Write one object to a file.
 
     Raises:
+        AccessError: the caller may not read it.
         StorageError: no such object.
     """
+    _authorize(caller, f"download object {uri}", permissions.read(str(uri)))
     try:
         content = ministack.call("s3", "GET", f"/{uri.bucket}/{uri.key}")
     except ministack.CallError as error:
@@ -50,40 +72,53 @@ def download(uri: S3Uri, file: Path) -> None:
     file.write_bytes(content)
 
 
-def download_prefix(uri: S3Uri, folder: Path) -> int:
+def download_prefix(uri: S3Uri, folder: Path, caller: str) -> int:
     """Write all objects under a prefix below a folder; returns how many there were.
 
     Raises:
+        AccessError: the caller may not list or read.
         StorageError: no such bucket, or a key that would land outside the folder.
     """
     root = folder.resolve()
-    found = keys(uri)
+    found = keys(uri, caller)
     for key in found:
         file = (root / relative_path(uri.key, key)).resolve()
         if not file.is_relative_to(root):
             raise StorageError(f"key '{key}' of bucket '{uri.bucket}' would land outside its folder")
-        download(S3Uri(uri.bucket, key), file)
+        download(S3Uri(uri.bucket, key), file, caller)
     return len(found)
 
 
-def upload(file: Path, uri: S3Uri) -> None:
-    """Put one file as one object.
+def upload(file: Path, uri: S3Uri, caller: str, key: str = "") -> None:
+    """Put one file as one object, encrypted with a KMS key if one is given.
 
     Raises:
+        AccessError: the caller may not write it, or not use the key.
         StorageError: S3 refused it.
     """
+    wanted = permissions.encrypt(ministack.key_arn(key)) if key else []
+    _authorize(caller, f"upload object {uri}", permissions.write(str(uri)), *wanted)
+    headers = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": key}
+    path = f"/{uri.bucket}/{uri.key}"
     try:
-        ministack.call("s3", "PUT", f"/{uri.bucket}/{uri.key}", body=file.read_bytes())
+        ministack.call("s3", "PUT", path, headers=headers if key else {}, body=file.read_bytes())
     except ministack.CallError as error:
         raise StorageError(f"cannot write {uri} (HTTP {error.status})") from error
 
 
-def upload_tree(folder: Path, uri: S3Uri) -> None:
-    """Put every file below a folder under a prefix."""
+def upload_tree(folder: Path, uri: S3Uri, caller: str, key: str = "") -> None:
+    """Put every file below a folder under a prefix; raises as ``upload`` does."""
     for file in files_below(folder):
-        upload(file, uri.child(file.relative_to(folder).as_posix()))
+        upload(file, uri.child(file.relative_to(folder).as_posix()), caller, key)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Regular files below a folder, sorted; none when the folder is missing."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _authorize(caller: str, what: str, *needed: Permission) -> None:
+    try:
+        iam.authorize(caller, needed)
+    except iam.DeniedError as error:
+        raise AccessError(f"Unable to {what} (AccessDenied: {error})") from None

@@ -36,6 +36,11 @@ class Store:
         self._tags: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def region(self) -> str:
+        """The caller's."""
+        return self._scope()[0]
+
     def arn(self, kind: str, name: str) -> str:
         """For example ``arn:aws:sagemaker:us-east-1:000000000000:endpoint/dogs``."""
         region, account = self._scope()

@@ -8,21 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from local.cloud import ministack, processes, storage, telemetry
+from local.cloud import ministack, processes, rules, storage, telemetry
 from local.cloud.api import invalid
-from local.cloud.jobs import (
-    DEFAULT_MAX_RUNTIME,
-    Host,
-    Job,
-    JobError,
-    check_s3_input,
-    deliver,
-    run_together,
-    start_together,
-)
+from local.cloud.jobs import Host, Job, JobError, deliver, run_together, start_together
 from local.cloud.metrics import MetricScanner
-from local.cloud.optml import CONTAINER_ROOT, resource_config, threads_per_instance
-from local.cloud.s3uri import S3Uri
+from local.cloud.optml import resource_config, threads_per_instance
+from local.cloud.s3uri import AccessError, S3Uri
 from local.cloud.store import now
 
 _METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
@@ -53,49 +44,36 @@ class TrainingJob(Job):
     LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
     def check(self) -> None:
-        algorithm, resources = self.request["AlgorithmSpecification"], self.request.get("ResourceConfig", {})
-        if not algorithm.get("ContainerEntrypoint"):
-            raise invalid(
-                "AlgorithmSpecification.ContainerEntrypoint is missing; the laptop cloud starts that command "
-                "and has no image whose own entry point it could run."
-            )
-        if algorithm["TrainingInputMode"] == "Pipe":
-            raise invalid("The laptop cloud has no TrainingInputMode Pipe; use File.")
-        if "InstanceCount" not in resources:
-            raise invalid("ResourceConfig.InstanceCount is missing; the laptop cloud has no instance groups.")
+        rules.training_job(self.request, self.context.store.region)
+        self.check_pull(self.request["AlgorithmSpecification"]["TrainingImage"])
         for channel in self._channels:
-            where = f"Channel {channel['ChannelName']}"
-            if "S3DataSource" not in channel["DataSource"]:
-                raise invalid(f"{where}: the laptop cloud delivers S3DataSource only.")
-            check_s3_input(channel["DataSource"]["S3DataSource"], where, "S3DataDistributionType")
-        self._check_times()
+            self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"], self.context.store.region)
         try:
-            self._metrics = MetricScanner(algorithm.get("MetricDefinitions", []))
+            self._metrics = MetricScanner(self.request["AlgorithmSpecification"].get("MetricDefinitions", []))
         except re.error as error:
             raise invalid(f"MetricDefinitions: {error}") from None
-        if not self._checkpoint_path.startswith(f"{CONTAINER_ROOT}/"):
-            raise invalid(f"CheckpointConfig.LocalPath: the laptop cloud has {CONTAINER_ROOT}/… only.")
         self._secondary = "Starting"
         self._transitions: list[dict[str, Any]] = []
         self._uploaded: dict[Path, tuple[int, int]] = {}
-        self._num_instances: int = resources["InstanceCount"]
+        self._num_instances: int = self.request["ResourceConfig"]["InstanceCount"]
         self._training_seconds: float | None = None
         self._last_secondary = "Stopped"
         self._flushed = self._synced = 0.0
         self._enter("Starting")
 
-    def _check_times(self) -> None:
-        times = self.request.get("StoppingCondition", {})
-        wait = times.get("MaxWaitTimeInSeconds")
-        runtime = times.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
-        if self.request.get("EnableManagedSpotTraining"):
-            if wait is None or wait < runtime:
-                raise invalid(
-                    "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
-                    "MaxRuntimeInSeconds"
-                )
-        elif wait is not None:
-            raise invalid("MaxWaitTimeInSeconds above 0 is not allowed without EnableManagedSpotTraining")
+    def _check_objects(self, uri: str, region: str) -> None:
+        """Raises ApiError: a channel's bucket is not in the region, holds nothing there, or may not be listed."""
+        source = S3Uri.parse(uri)
+        try:
+            there = storage.region_of(source.bucket) == region and storage.keys(source, self.caller)
+        except AccessError:
+            there = False
+        if not there:
+            raise invalid(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
+                f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that the role "
+                f'"{self.request["RoleArn"]}" has "s3:ListBucket" permissions on bucket "{source.bucket}".'
+            )
 
     def work(self) -> None:
         hosts = self.hosts(self._num_instances)
@@ -122,7 +100,8 @@ class TrainingJob(Job):
         region, _ = ministack.scope()
         for channel in self._channels:
             folder = f"input/data/{channel['ChannelName']}"
-            deliver(channel["DataSource"]["S3DataSource"]["S3Uri"], first.tree.root / folder, region)
+            source = channel["DataSource"]["S3DataSource"]["S3Uri"]
+            deliver(source, first.tree.root / folder, region, self.caller)
             for host in others:
                 _link_tree(first.tree.root / folder, host.tree.root / folder)
         names = [host.name for host in hosts]
@@ -136,12 +115,14 @@ class TrainingJob(Job):
             if self._checkpoints:
                 checkpoints = host.tree.path(self._checkpoint_path)
                 checkpoints.mkdir(parents=True, exist_ok=True)
-                storage.download_prefix(S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/"), checkpoints)
+                kept = S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/")
+                storage.download_prefix(kept, checkpoints, self.caller)
 
     def _input_data_config(self) -> dict[str, Any]:
         mode = self.request["AlgorithmSpecification"]["TrainingInputMode"]
         return {
             channel["ChannelName"]: {
+                **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
                 "TrainingInputMode": channel.get("InputMode", mode),
                 "S3DistributionType": "FullyReplicated",
                 "RecordWrapperType": channel.get("RecordWrapperType", "None"),
@@ -155,10 +136,12 @@ class TrainingJob(Job):
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(processes.free_port()),
             "OMP_NUM_THREADS": str(threads_per_instance(len(hosts))),
+            "TRAINING_JOB_NAME": self.name,
+            "TRAINING_JOB_ARN": self.arn,
             **self.request.get("Environment", {}),
         }
         start_together(hosts, self.request["AlgorithmSpecification"], shared, self._metrics.scan)
-        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         return run_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
 
     def _tick(self, hosts: Sequence[Host]) -> None:
@@ -175,7 +158,8 @@ class TrainingJob(Job):
     def _flush(self, hosts: Sequence[Host]) -> None:
         for host in hosts:
             host.flush()
-        telemetry.put_metrics(_METRIC_NAMESPACE, {"TrainingJobName": self.name}, self._metrics.take())
+        dimensions = {"TrainingJobName": self.name}
+        telemetry.put_metrics(_METRIC_NAMESPACE, dimensions, self._metrics.take(), self.caller)
 
     def _sync_checkpoints(self, hosts: Sequence[Host]) -> None:
         """Upload every checkpoint file that is new or changed since the last time."""
@@ -189,7 +173,7 @@ class TrainingJob(Job):
                     facts = file.stat()
                     version = (facts.st_mtime_ns, facts.st_size)
                     if self._uploaded.get(file) != version:
-                        storage.upload(file, target.child(file.relative_to(folder).as_posix()))
+                        self._put(file, target.child(file.relative_to(folder).as_posix()))
                         self._uploaded[file] = version
                 except FileNotFoundError:
                     continue  # the job renamed or removed it meanwhile
@@ -203,7 +187,14 @@ class TrainingJob(Job):
             if archive == "model.tar.gz" or any(storage.files_below(root / folder)):
                 file = self.folder / archive
                 _pack(root / folder, file)
-                storage.upload(file, target.child(archive))
+                self._put(file, target.child(archive), self.request["OutputDataConfig"].get("KmsKeyId", ""))
+
+    def _put(self, file: Path, uri: S3Uri, key: str = "") -> None:
+        """Raises JobError: the job's role may not write it."""
+        try:
+            storage.upload(file, uri, self.caller, key)
+        except AccessError as error:
+            raise JobError(f"ClientError: Artifact upload failed:{error}") from None
 
     def finish(self, status: str, reason: str | None = None) -> None:
         self._enter(self._last_secondary if status == "Stopped" else status)
@@ -246,7 +237,7 @@ class TrainingJob(Job):
 
     @property
     def _checkpoint_path(self) -> str:
-        return self._checkpoints.get("LocalPath", f"{CONTAINER_ROOT}/checkpoints")
+        return self._checkpoints.get("LocalPath", rules.CHECKPOINTS)
 
 
 def _failure_of(host: Host) -> str:

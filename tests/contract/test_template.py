@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from local.cloud import codebuild
 from plan import request
 from plan.run import PlanSettings
 from shared.settings import Settings
@@ -91,8 +92,32 @@ def test_every_function_has_a_sample_event(name):
 def test_layer_gathers_what_plan_uploads():
     code = importlib.import_module("plan.code")
     makefile = (ROOT / "layers/jobs/Makefile").read_text()
-    for folder in code.CONTENTS:
+    for folder in {*code.TRAINING, *code.IMAGES}:
         assert re.search(rf"\b{folder}\b", makefile)
+
+
+def test_build_makes_and_pushes_what_the_pipeline_looks_for(template):
+    project = properties(template, "ImageBuilder")
+    build = project["Source"]["BuildSpec"]
+    given = {each["Name"] for each in project["Environment"]["EnvironmentVariables"]}
+    assert set(re.findall(r"\$\{?([A-Z_]+)", build)) == given | {"TARGETS", "CONTENT_HASH"}
+    assert 'tag="$target-$CONTENT_HASH"' in build
+    assert "--file serving/Dockerfile" in build
+    assert (ROOT / "serving/Dockerfile").exists()
+    assert codebuild.DOCKERFILE == "serving/Dockerfile"
+    assert properties(template, "Images")["ImageTagMutability"] == "IMMUTABLE"
+    assert json.loads(properties(template, "Images")["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+
+
+def test_inline_policies_fit_into_a_role(template):
+    sizes = {}
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::Role":
+            documents = [policy["PolicyDocument"] for policy in resource["Properties"].get("Policies", [])]
+            # an intrinsic function is written longer than the ARN it becomes
+            sizes[name] = len(re.sub(r"\s", "", json.dumps(documents)))
+    assert sizes["PipelineRole"] > 3000
+    assert {name: size for name, size in sizes.items() if size > 10_240} == {}
 
 
 def test_weights_are_pinned_alike_everywhere():

@@ -1,5 +1,7 @@
-"""The laptop cloud as a real process for the tests, with a small model server in a project of its own."""
+"""The laptop cloud as a real process for the tests, with a small model server in an image of its own."""
 
+import io
+import json
 import os
 import signal
 import socket
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +20,12 @@ from botocore.config import Config
 from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLE = "arn:aws:iam::000000000000:role/job"
+ACCOUNT = "000000000000"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"  # which may do everything
+TRUSTED = ("codebuild", "events", "sagemaker", "states")
 REGION = "us-east-1"
+REPOSITORY = f"000000000000.dkr.ecr.{REGION}.amazonaws.com/model-server"
+IMAGE = f"{REPOSITORY}:serve-1"
 T = TypeVar("T")
 
 # Answers as ``python -m serving serve`` does, with what model.tar.gz holds in place of a network.
@@ -90,23 +97,43 @@ class Cloud:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def client(self, service: str, region: str = REGION) -> Any:
-        """A boto3 client; every answer is checked against botocore's model of the output."""
+    def client(self, service: str, region: str = REGION, role: str | None = None) -> Any:
+        """A boto3 client of root or of a role; every answer is checked against botocore's model of the output."""
+        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        if role:
+            session = self.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+            credentials = {
+                "aws_access_key_id": session["AccessKeyId"],
+                "aws_secret_access_key": session["SecretAccessKey"],
+                "aws_session_token": session["SessionToken"],
+            }
         client: Any = boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.url,
             region_name=region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            **credentials,
             config=Config(retries={"max_attempts": 0}, max_pool_connections=20),
         )
         client.meta.events.register("after-call.*", _check_output)
         return client
 
+    def make_role(self, name: str, *statements: dict[str, Any]) -> str:
+        """ARN of a new role that AWS's services and the account may assume; it may do what the statements say."""
+        iam = self.client("iam")
+        principal = {"Service": [f"{service}.amazonaws.com" for service in TRUSTED], "AWS": ACCOUNT}
+        trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=_policy(*statements))
+        return str(arn)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=15)
+
+
+def _policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwargs: Any) -> None:
@@ -124,7 +151,7 @@ def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwar
         assert not report, f"{model.name}: {report}"
 
 
-def start_cloud(home: Path, project_root: Path) -> Cloud:
+def start_cloud(home: Path) -> Cloud:
     """Start a laptop cloud on a free port and wait until it says that it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -133,24 +160,50 @@ def start_cloud(home: Path, project_root: Path) -> Cloud:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "local.cloud", "--port", str(port)),
-            *("--home", str(home), "--project-root", str(project_root)),
+            *("--home", str(home)),
         ],
         cwd=ROOT,
+        # checkov:skip=CKV_SECRET_6: no secret, but a word to look for
         env={**os.environ, "AWS_SECRET_ACCESS_KEY": "must-not-leak", "AWS_PROFILE": "must-not-leak"},
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     assert f"http://localhost:{port}" in process.stdout.readline()
-    return Cloud(port, home, process, time.perf_counter() - began)
+    cloud = Cloud(port, home, process, time.perf_counter() - began)
+    cloud.make_role(ROLE.rpartition("/")[2], {"Effect": "Allow", "Action": "*", "Resource": "*"})
+    return cloud
 
 
-def make_project(folder: Path) -> Path:
-    """A project root whose ``serving`` package is the small model server."""
-    (folder / "serving").mkdir(parents=True)
-    (folder / "serving" / "__init__.py").touch()
-    (folder / "serving" / "__main__.py").write_text(textwrap.dedent(MODEL_SERVER))
-    return folder
+def build_image(cloud: Cloud) -> None:
+    """Let CodeBuild build ``IMAGE``, whose ``serving`` package is the small model server."""
+    context = io.BytesIO()
+    with zipfile.ZipFile(context, "w") as archive:
+        archive.writestr("serving/Dockerfile", "FROM base AS serve\nWORKDIR /app\nCOPY serving serving\n")
+        archive.writestr("serving/__init__.py", "")
+        archive.writestr("serving/__main__.py", textwrap.dedent(MODEL_SERVER))
+    cloud.client("s3").create_bucket(Bucket="contexts")
+    cloud.client("s3").put_object(Bucket="contexts", Key="model-server.zip", Body=context.getvalue())
+    cloud.client("ecr").create_repository(repositoryName="model-server")
+    codebuild = cloud.client("codebuild")
+    codebuild.create_project(
+        name="images",
+        source={"type": "NO_SOURCE", "buildspec": "version: 0.2"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "x", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole=ROLE,
+    )
+    variables = {"REPOSITORY": REPOSITORY, "TARGETS": "serve", "CONTENT_HASH": "1"}
+    build = codebuild.start_build(
+        projectName="images",
+        sourceTypeOverride="S3",
+        sourceLocationOverride="contexts/model-server.zip",
+        environmentVariablesOverride=[{"name": name, "value": value} for name, value in variables.items()],
+    )["build"]
+    eventually(
+        lambda: codebuild.batch_get_builds(ids=[build["id"]])["builds"][0],
+        lambda build: bool(build["buildStatus"] == "SUCCEEDED"),
+    )
 
 
 def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = 20.0) -> T:

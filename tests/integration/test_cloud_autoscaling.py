@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import ROLE, Cloud, eventually
+from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
 
 RESOURCE = "endpoint/scaled/variant/AllTraffic"
 TARGET = {
@@ -39,7 +39,7 @@ def endpoint(sagemaker: Any, s3: Any) -> Iterator[None]:
         member.size = 2
         tar.addfile(member, io.BytesIO(b"v1"))
     s3.put_object(Bucket="kennel", Key="models/scaled.tar.gz", Body=archive.getvalue())
-    container = {"Image": "x", "ModelDataUrl": "s3://kennel/models/scaled.tar.gz"}
+    container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/models/scaled.tar.gz"}
     sagemaker.create_model(ModelName="scaled", PrimaryContainer=container, ExecutionRoleArn=ROLE)
     variant = {"VariantName": "AllTraffic", "ModelName": "scaled", "InstanceType": "ml.c6i.large"}
     for name, kind in (("scaled", "ml.c6i.large"), ("scaled-larger", "ml.c6i.xlarge")):
@@ -72,7 +72,7 @@ def test_a_target_and_its_policy_are_kept_and_guard_the_endpoint(scaling: Any, s
     activities = scaling.describe_scaling_activities(ServiceNamespace="sagemaker", ResourceId=RESOURCE)
     assert activities["ScalingActivities"] == []
 
-    with pytest.raises(ClientError, match="must be deregistered as scalable targets"):
+    with pytest.raises(ClientError, match="scalable target exists for a variant being deleted, AllTraffic"):
         sagemaker.delete_endpoint(EndpointName="scaled")
     with pytest.raises(ClientError, match="must be deregistered as scalable targets"):
         sagemaker.update_endpoint(EndpointName="scaled", EndpointConfigName="scaled-larger")
@@ -91,7 +91,7 @@ def test_a_target_and_its_policy_are_kept_and_guard_the_endpoint(scaling: Any, s
     [
         ({"ResourceId": "endpoint/nobody/variant/AllTraffic"}, "does not exist"),
         ({"ResourceId": "endpoint/scaled/variant/Other"}, "no variant Other"),
-        ({"ResourceId": "endpoint/scaled"}, "not of the form"),
+        ({"ResourceId": "endpoint/scaled"}, "Unsupported service namespace, resource type or scalable dimension"),
         ({"MinCapacity": 4}, "cannot be less than minimum"),
         ({"ScalableDimension": "ecs:service:DesiredCount"}, "scalable dimension"),
     ],
@@ -103,7 +103,7 @@ def test_targets_that_cannot_scale_are_refused(scaling: Any, changes: dict[str, 
 
 
 def test_a_policy_needs_its_target(scaling: Any) -> None:
-    with pytest.raises(scaling.exceptions.ObjectNotFoundException, match="No scalable target found"):
+    with pytest.raises(scaling.exceptions.ObjectNotFoundException, match="No scalable target registered for"):
         scaling.put_scaling_policy(
             **TARGET,
             PolicyName="early",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import ROLE, Cloud, eventually
+from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def config(sagemaker: Any, s3: Any) -> Callable[..., str]:
             tar.addfile(member, io.BytesIO(version.encode()))
         s3.put_object(Bucket="kennel", Key=f"models/{name}/model.tar.gz", Body=archive.getvalue())
         container = {
-            "Image": "000000000000.dkr.ecr.us-east-1.amazonaws.com/serving:1",
+            "Image": IMAGE,
             "ModelDataUrl": f"s3://kennel/models/{name}/model.tar.gz",
             "Environment": {"GREETING": "hello"},
         }
@@ -124,8 +124,14 @@ def test_an_update_loses_no_request_and_keeps_capacity(
             RetainAllVariantProperties=True,
             DeploymentConfig=deployment,
         )
-        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
-            sagemaker.delete_endpoint(EndpointName=endpoint)
+        wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
+        for call, members in (
+            (sagemaker.delete_endpoint, {}),
+            (sagemaker.update_endpoint, {"EndpointConfigName": config("three")}),
+            (sagemaker.update_endpoint_weights_and_capacities, {"DesiredWeightsAndCapacities": wanted}),
+        ):
+            with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+                call(EndpointName=endpoint, **members)
         after = status(sagemaker, endpoint)
         time.sleep(0.2)
     finally:
@@ -136,6 +142,24 @@ def test_an_update_loses_no_request_and_keeps_capacity(
     assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2  # retained, not the config's 1
     assert after["LastDeploymentConfig"] == deployment
     assert ask(runtime, endpoint)["version"] == "two"
+
+
+def test_an_update_needs_a_new_configuration_and_the_old_one(
+    sagemaker: Any, endpoint: str, config: Callable[..., str]
+) -> None:
+    running = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    with pytest.raises(ClientError, match="to update it, you must create a new one"):
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=running)
+    other = config("two", VariantName="Other")
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    with pytest.raises(ClientError, match="must have the same variant names as the old one"):
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=other, DeploymentConfig=policy)
+    kept = sagemaker.describe_endpoint_config(EndpointConfigName=running)["ProductionVariants"]
+    sagemaker.delete_endpoint_config(EndpointConfigName=running)
+    with pytest.raises(ClientError, match=f"Could not find endpoint configuration .*endpoint-config/{running}"):
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=other)
+    sagemaker.create_endpoint_config(EndpointConfigName=running, ProductionVariants=kept)
 
 
 def test_a_failed_update_leaves_the_old_fleet(
@@ -171,6 +195,8 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     cloud: Cloud, sagemaker: Any, config: Callable[..., str]
 ) -> None:
     sagemaker.create_endpoint(EndpointName="sick", EndpointConfigName=config("broken"))
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        sagemaker.delete_endpoint(EndpointName="sick")
     seen = status(sagemaker, "sick", "Failed")
     assert "did not pass the ping health check" in seen["FailureReason"]
     assert seen["FailureReason"].endswith("the model is broken")
@@ -178,8 +204,22 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     group = "/aws/sagemaker/Endpoints/sick"
     events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
     assert "the model is broken" in [each["message"] for each in events]
+    with pytest.raises(ClientError, match="DeleteEndpoint is all that can be done with it"):
+        sagemaker.update_endpoint(EndpointName="sick", EndpointConfigName=config("fine"))
     sagemaker.delete_endpoint(EndpointName="sick")
     gone(sagemaker, "sick")
+
+
+def test_model_data_that_is_no_archive_fails_the_endpoint(sagemaker: Any, s3: Any, config: Callable[..., str]) -> None:
+    name = config("words")
+    s3.put_object(Bucket="kennel", Key=f"models/{name}/model.tar.gz", Body=b"no archive")
+    sagemaker.create_endpoint(EndpointName="wordy", EndpointConfigName=name)
+    assert status(sagemaker, "wordy", "Failed")["FailureReason"] == (
+        f'Failed to extract model data archive for container "container_1" from URL "s3://kennel/models/{name}/'
+        'model.tar.gz". Please ensure that the object located at the URL is a valid tar.gz archive.'
+    )
+    sagemaker.delete_endpoint(EndpointName="wordy")
+    gone(sagemaker, "wordy")
 
 
 def gone(sagemaker: Any, name: str) -> None:
@@ -214,7 +254,9 @@ def test_what_does_not_exist_or_exists_already_is_refused(
         sagemaker.create_endpoint(EndpointName="new", EndpointConfigName="none")
     with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/dogs"'):
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config("three"))
-    container = {"Image": "x", "ModelDataUrl": "s3://kennel/models/none.tar.gz"}
+    with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/DOGS"'):
+        sagemaker.create_endpoint(EndpointName="DOGS", EndpointConfigName=config("three"))
+    container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/models/none.tar.gz"}
     with pytest.raises(ClientError, match=r"Could not find model data at s3://kennel/models/none\.tar\.gz"):
         sagemaker.create_model(ModelName="none", PrimaryContainer=container, ExecutionRoleArn=ROLE)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.cloud import processes
-from tests.integration.laptop import ROLE, ROOT, Cloud, eventually, make_project, start_cloud
+from tests.integration.laptop import IMAGE, ROLE, ROOT, Cloud, build_image, eventually, start_cloud
 
 # Its child leaves the process group, as torchrun's workers do, and neither heeds SIGTERM.
 STUBBORN = """
@@ -27,7 +27,8 @@ time.sleep(120)
 @pytest.fixture
 def busy_cloud(tmp_path: Path) -> Cloud:
     """A cloud of its own with a training job that does not want to end."""
-    cloud = start_cloud(tmp_path / "home", make_project(tmp_path / "project"))
+    cloud = start_cloud(tmp_path / "home")
+    build_image(cloud)
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="kennel")
     s3.put_object(Bucket="kennel", Key="code/launch.py", Body=STUBBORN.encode())
@@ -36,7 +37,7 @@ def busy_cloud(tmp_path: Path) -> Cloud:
         TrainingJobName="stubborn",
         RoleArn=ROLE,
         AlgorithmSpecification={
-            "TrainingImage": "x",
+            "TrainingImage": IMAGE,
             "TrainingInputMode": "File",
             "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/launch.py"],
         },

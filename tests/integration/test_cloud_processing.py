@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import ROLE, Cloud, eventually
+from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
 
 PROGRAM = """
 import json, os, sys
@@ -36,7 +36,7 @@ def job(photo: str, s3: Any) -> dict[str, Any]:
         "ProcessingJobName": prefix.replace("/", "-"),
         "RoleArn": ROLE,
         "AppSpecification": {
-            "ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/serving:1",
+            "ImageUri": IMAGE,
             "ContainerEntrypoint": ["python3", "/opt/ml/processing/input/code/job.py"],
             "ContainerArguments": ["/opt/ml/processing/input", "/opt/ml/processing/output"],
         },
@@ -115,7 +115,7 @@ def test_a_processing_job_can_be_stopped(sagemaker: Any, s3: Any) -> None:
 def test_paths_outside_the_tree_are_refused(sagemaker: Any, s3: Any) -> None:
     request = job("anything", s3)
     request["ProcessingInputs"][0]["S3Input"]["LocalPath"] = "/etc"
-    with pytest.raises(ClientError, match="LocalPath must be below /opt/ml/processing"):
+    with pytest.raises(ClientError, match="LocalPath must begin with /opt/ml/processing/"):
         sagemaker.create_processing_job(**request)
     with pytest.raises(ClientError, match="Could not find requested job"):
         sagemaker.describe_processing_job(ProcessingJobName="nobody")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import Cloud
+from tests.integration.laptop import IMAGE, ROLE, Cloud
 
 SPECIFICATION = {
-    "Containers": [{"Image": "serving:1", "ModelDataUrl": "s3://kennel/models/a/model.tar.gz"}],
+    "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://kennel/models/a/model.tar.gz"}],
     "SupportedContentTypes": ["image/jpeg"],
     "SupportedResponseMIMETypes": ["application/json"],
 }
@@ -50,6 +50,21 @@ def test_packages_are_versioned_approved_and_listed(sagemaker: Any) -> None:
     assert third["ModelPackageArn"].endswith("breeds/3")  # a deleted version's number is not given again
     with pytest.raises(ClientError, match="does not exist"):
         sagemaker.describe_model_package(ModelPackageName=arns[1])
+
+
+def test_a_package_must_be_approved_to_be_deployed(sagemaker: Any) -> None:
+    sagemaker.create_model_package_group(ModelPackageGroupName="careful")
+    arn = sagemaker.create_model_package(ModelPackageGroupName="careful", InferenceSpecification=SPECIFICATION)[
+        "ModelPackageArn"
+    ]
+    request = {"ModelName": "careful", "PrimaryContainer": {"ModelPackageName": arn}, "ExecutionRoleArn": ROLE}
+    for status in ("PendingManualApproval", "Rejected"):
+        sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
+        with pytest.raises(ClientError, match=f"careful/1 is {status}; it must be Approved to be deployed"):
+            sagemaker.create_model(**request)
+    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    with pytest.raises(ClientError, match="Could not find model data"):  # all that this package still lacks
+        sagemaker.create_model(**request)
 
 
 def test_tags_are_kept_per_resource(sagemaker: Any) -> None:

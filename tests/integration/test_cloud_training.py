@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import ROLE, Cloud, eventually
+from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
 
 PROGRAM = """
 import json, os, sys, time
@@ -120,6 +120,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     environment = seen["environment"]
     assert environment["GREETING"] == "hello"
     assert environment["CACHE"] == f"{root}/cache"
+    assert (environment["TRAINING_JOB_NAME"], environment["TRAINING_JOB_ARN"]) == (name, arn)
     assert environment["MASTER_ADDR"] == "127.0.0.1"
     assert environment["MASTER_PORT"] == second["environment"]["MASTER_PORT"]
     assert environment["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
@@ -179,18 +180,21 @@ def test_a_stopped_job_ends_soon_and_keeps_its_checkpoints(sagemaker: Any, s3: A
         sagemaker.stop_training_job(TrainingJobName=name)
 
 
-def test_a_job_past_its_time_is_stopped(sagemaker: Any) -> None:
+def test_a_job_past_its_time_is_stopped_and_its_model_kept(sagemaker: Any, s3: Any) -> None:
     request = job("late", HyperParameters={"sleep": "60"}, StoppingCondition={"MaxRuntimeInSeconds": 1})
     sagemaker.create_training_job(**request)
     done = ended(sagemaker, request["TrainingJobName"])
     assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/")) == {}
 
 
-def test_a_channel_without_objects_fails_the_job_as_on_aws(sagemaker: Any) -> None:
-    request = job("empty", InputDataConfig=[channel("code", "s3://kennel/nothing-here/")])
-    sagemaker.create_training_job(**request)
-    reason = ended(sagemaker, request["TrainingJobName"])["FailureReason"]
-    assert reason.startswith("ClientError: Data download failed:No S3 objects found under S3 URL")
+@pytest.mark.parametrize("uri", ["s3://kennel/nothing-here/", "s3://kennel-nobody/code/", "s3://kennel-west/code/"])
+def test_a_channel_without_objects_in_the_region_is_refused(sagemaker: Any, s3: Any, uri: str) -> None:
+    if "west" in uri:
+        s3.create_bucket(Bucket="kennel-west", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        s3.put_object(Bucket="kennel-west", Key="code/launch.py", Body=b"")
+    with pytest.raises(ClientError, match=rf'ValidationException.*No S3 objects found under S3 URL "{uri}" given in'):
+        sagemaker.create_training_job(**job("empty", InputDataConfig=[channel("code", uri)]))
 
 
 def test_names_are_unique_and_unknown_jobs_are_named(sagemaker: Any) -> None:
@@ -212,9 +216,17 @@ def test_names_are_unique_and_unknown_jobs_are_named(sagemaker: Any) -> None:
             "enum value set",
         ),
         ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds"),
+        ({"InputDataConfig": [channel("a b", "s3://kennel/code")]}, "regular expression pattern"),
         (
             {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": "x"}},
             "ContainerEntrypoint",
+        ),
+        (
+            {
+                "AlgorithmSpecification": job("x")["AlgorithmSpecification"]
+                | {"MetricDefinitions": [{"Name": "loss", "Regex": "loss=("}]}
+            },
+            r"MetricDefinitions: missing \)",
         ),
         (
             {"InputDataConfig": [channel("code", "http://kennel/code")]},
@@ -254,7 +266,7 @@ def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> Non
     sagemaker.create_processing_job(
         ProcessingJobName=name,
         RoleArn=ROLE,
-        AppSpecification={"ImageUri": "x", "ContainerEntrypoint": ["true"]},
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
         ProcessingResources={"ClusterConfig": cluster},
     )
     eventually(

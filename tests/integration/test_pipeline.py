@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,64 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
     assert kennel.champion() == champion
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
+
+
+@contextmanager
+def without(kennel: Kennel, role: str, action: str) -> Iterator[None]:
+    """Take an action out of a role's statements as deployed, for a while."""
+    iam, formation = kennel.client("iam"), kennel.client("cloudformation")
+    found = formation.describe_stack_resource(StackName="kennel", LogicalResourceId=role)["StackResourceDetail"]
+    (policy,) = iam.list_role_policies(RoleName=found["PhysicalResourceId"])["PolicyNames"]
+    place = {"RoleName": found["PhysicalResourceId"], "PolicyName": policy}
+    document = iam.get_role_policy(**place)["PolicyDocument"]
+    poorer = json.loads(json.dumps(document))
+    for statement in poorer["Statement"]:
+        listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        statement["Action"] = ["sts:GetCallerIdentity" if each == action else each for each in listed]
+    assert poorer != document
+    iam.put_role_policy(**place, PolicyDocument=json.dumps(poorer))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(**place, PolicyDocument=json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "last", "never"),
+    [
+        ("PipelineRole", "iam:PassRole", "Train", "Evaluate"),
+        ("TrainingRole", "s3:GetObject", "Train", "Evaluate"),
+        ("PipelineRole", "ssm:PutParameter", "Promote", "NotifyResult"),
+    ],
+)
+def test_run_fails_at_the_step_whose_right_is_missing(
+    kennel: Kennel, role: str, action: str, last: str, never: str
+) -> None:
+    champion = kennel.champion()
+    with without(kennel, role, action):
+        arn = kennel.start({"dataset": kennel.upload("poorer", kennel.photos)})
+        ended = kennel.finish(arn)
+    assert ended["status"] == "FAILED"
+    assert f"is not authorized to perform: {action} on resource: " in ended["cause"]
+    entered = states_entered(kennel, arn)
+    assert last in entered
+    assert never not in entered
+    assert kennel.champion() == champion
+    assert kennel.endpoints() == ["kennel"]
+    assert not kennel.is_locked()
+
+
+def states_entered(kennel: Kennel, arn: str) -> set[str]:
+    pages = kennel.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+    events = (event for page in pages for event in page["events"])
+    return {event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event}
+
+
+def test_api_answers_nothing_when_its_function_may_not_ask(kennel: Kennel) -> None:
+    photo = str(next((kennel.photos / "test").rglob("*.jpg")))
+    with without(kennel, "ClassifyFunctionRole", "sagemaker:InvokeEndpoint"):
+        assert kennel.local("classify", "--json", photo).returncode == 1
+    assert kennel.local("classify", "--json", photo).returncode == 0
 
 
 def test_update_is_taken_back_when_a_later_step_fails(kennel: Kennel) -> None:

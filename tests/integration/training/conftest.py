@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
-        resources = {"current_host": host, "hosts": list(hosts), "network_interface_name": "lo"}
+        interface = "lo0" if sys.platform == "darwin" else "lo"
+        resources = {"current_host": host, "hosts": list(hosts), "network_interface_name": interface}
         for name, value in (("resourceconfig", resources), ("hyperparameters", hyperparameters)):
             (root / f"input/config/{name}.json").write_text(json.dumps(value))
         return root

@@ -16,16 +16,25 @@ import torch
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
 NUM_TRAIN = 15
 HOSTS = ("algo-1", "algo-2")
+STRAY = {  # as SageMaker's toolkit or a torchrun around us would leave it
+    "SM_HOSTS": '["other"]',
+    "SM_CURRENT_HOST": "other",
+    "SM_CHANNEL_DATASET": "/nowhere",
+    "RANK": "5",
+    "WORLD_SIZE": "9",
+    "LOCAL_RANK": "3",
+    "LOCAL_WORLD_SIZE": "4",
+    "HOST_NAME": "other",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "GLOO_SOCKET_IFNAME": "none0",
+}
 
 
-def start(root: Path, port: int) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": "",
-    }
+def start(root: Path, port: int, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """The launcher of one host; unless told otherwise, in this process's environment and meeting on loopback."""
+    if environment is None:
+        environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": ""}
+    environment = {**environment, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     launcher = root / "input/data/code/training/launch.py"
     return subprocess.Popen(
         [sys.executable, str(launcher)],
@@ -89,6 +98,21 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     assert ((p_dog >= 0) & (p_dog <= 1)).all()
 
 
+@pytest.mark.parametrize("stray", [{}, STRAY], ids=["bare", "misled"])
+def test_hosts_meet_by_name_whatever_else_the_environment_says(
+    opt_ml: Callable[..., Path], free_port: int, stray: dict[str, str]
+) -> None:
+    hosts = ("localhost", "algo-2")  # the first is where all meet
+    roots = [opt_ml(host, hosts, epochs="1") for host in hosts]
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    processes = [start(root, free_port, bare | stray) for root in roots]
+    logs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    ddp = document(roots[0], "ddp.json")
+    assert (ddp["world_size"], ddp["hosts"], ddp["in_sync"]) == (2, list(hosts), True)
+    assert sum(ddp["samples_per_rank"]) == NUM_TRAIN
+
+
 def test_a_host_that_dies_ends_the_job_in_seconds(opt_ml: Callable[..., Path], free_port: int) -> None:
     roots = [opt_ml(host, HOSTS, epochs="10000") for host in HOSTS]
     processes = [start(root, free_port) for root in roots]
@@ -138,3 +162,11 @@ def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., 
     process.communicate(timeout=10)
     assert process.returncode == 1
     assert "no channel 'dataset'" in (root / "output/failure").read_text()
+
+    (root / "input/config/resourceconfig.json").write_text("{" + "x" * 2000)
+    process = start(root, free_port)
+    said, _ = process.communicate(timeout=10)
+    failure = (root / "output/failure").read_text()
+    assert process.returncode == 1
+    assert failure.startswith(f"launcher: cannot read {root / 'input/config/resourceconfig.json'} (Expecting property")
+    assert said.splitlines() == [failure]

@@ -2,15 +2,16 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-from plan import code, lock, photos, request
+from plan import code, images, lock, photos, request
 from plan.run import PlanSettings, decide, run_id
-from shared.contracts import Champion, Dataset, Request
+from shared.contracts import Champion, Dataset, ImagePlan, Request
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
@@ -27,7 +28,12 @@ SETTINGS = PlanSettings(
     training_instance_count="2",
     training_spot="true",
     serving_instance_type="ml.c7i.large",
+    image_repository="1.dkr.ecr.r.amazonaws.com/k",
+    base_image="python:3.11",
+    evaluation_image="build",
+    serving_image="build",
 )
+IMAGES = ImagePlan(evaluate="e", serve="s", repository="k", targets=[], content_hash="", context="")
 
 
 def client(service):
@@ -55,7 +61,7 @@ def test_request_refuses_a_range_upside_down():
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", None)
+    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", IMAGES, None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
     for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
         assert len(made.replace("dogs", longest)) <= 63
@@ -69,23 +75,24 @@ def test_run_names_differ_between_executions_that_look_alike():
 
 def test_request_overrides_the_stacks_choices():
     wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", CHAMPION)
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert run.endpoint.max_instances == 5
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(Request(), SETTINGS, "x", FOUND, "c", None).quote.training_per_hour == pytest.approx(2 * 0.21)
+    assert decide(Request(), SETTINGS, "x", FOUND, "c", IMAGES, None).quote.training_per_hour == pytest.approx(2 * 0.21)
 
 
 def test_hyperparameters_travel_as_text():
-    run = decide(Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True}), SETTINGS, "x", FOUND, "c", None)
+    wanted = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
+    run = decide(wanted, SETTINGS, "x", FOUND, "c", IMAGES, None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
 def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
     with pytest.raises(RequestError, match=r"runs on ml.c7i.large, .* to ml.c7i.xlarge .* teardown first"):
-        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", CHAMPION)
-    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", CHAMPION)
+        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", IMAGES, CHAMPION)
+    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", IMAGES, CHAMPION)
 
 
 def held_lock(ssm, holder):
@@ -172,6 +179,41 @@ def test_code_is_uploaded_once_per_content(tmp_path):
         (tmp_path / "training/train.py").write_text("changed")
         stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
         assert code.upload(s3, "b", tmp_path) != uri
+
+
+def make_context(layer):
+    for name in ("serving/Dockerfile", "serving/server.py", "dataset/__init__.py"):
+        (layer / name).parent.mkdir(exist_ok=True)
+        (layer / name).write_text(name)
+
+
+def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path, monkeypatch):
+    make_context(tmp_path)
+    put = {}
+    s3 = SimpleNamespace(
+        list_objects_v2=lambda Prefix, **_: {"KeyCount": int(Prefix in put)},
+        put_object=lambda Key, Body, **_: put.update({Key: Body}),
+    )
+    content_hash, context = code.upload_context(s3, "b", "python:3.11", tmp_path)
+    assert context == f"b/images/{content_hash}.zip"
+    with zipfile.ZipFile(io.BytesIO(put[f"images/{content_hash}.zip"])) as archive:
+        assert sorted(archive.namelist()) == ["dataset/__init__.py", "serving/Dockerfile", "serving/server.py"]
+    assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] == content_hash
+    assert len(put) == 1
+    assert code.upload_context(s3, "b", "python:3.12", tmp_path)[0] != content_hash
+    (tmp_path / "serving/server.py").write_text("changed")
+    assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] != content_hash
+
+
+def test_images_that_were_given_are_not_built(monkeypatch):
+    monkeypatch.setattr(images, "upload_context", lambda *_: ("0123", "b/images/0123.zip"))
+    both = images.prepare(None, SETTINGS)
+    assert (both.targets, both.context) == (["evaluate", "serve"], "b/images/0123.zip")
+    assert both.serve == "1.dkr.ecr.r.amazonaws.com/k:serve-0123"
+    one = images.prepare(None, replace(SETTINGS, serving_image="mine:1"))
+    assert (one.targets, one.serve) == (["evaluate"], "mine:1")
+    none = images.prepare(None, replace(SETTINGS, serving_image="mine:1", evaluation_image="mine:2"))
+    assert (none.targets, none.context, none.evaluate) == ([], "", "mine:2")
 
 
 def test_prefix_around_one_archive_is_that_archive():

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import re
 from typing import Any
 
 import botocore.session
@@ -55,6 +56,65 @@ def test_a_good_request_has_no_problems() -> None:
 )
 def test_a_bad_request_is_told_what_is_wrong(operation: str, request_: dict[str, Any], words: str) -> None:
     assert words in problems(operation, request_)[0]
+
+
+TRAINING: dict[str, Any] = {
+    "TrainingJobName": "j",
+    "RoleArn": "arn:aws:iam::000000000000:role/job",
+    "OutputDataConfig": {"S3OutputPath": "s3://b/o"},
+}
+VARIANT = {"VariantName": "main", "ModelName": "m", "InstanceType": "ml.c7i.large", "InitialInstanceCount": 1}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "words"),
+    [
+        (
+            "CreateTrainingJob",
+            TRAINING | {"TrainingJobName": "a" * 64},
+            "at 'trainingJobName'.*less than or equal to 63",
+        ),
+        (
+            "CreateTrainingJob",
+            TRAINING | {"HyperParameters": {str(n): "1" for n in range(101)}},
+            "at 'hyperParameters'",
+        ),
+        ("CreateTrainingJob", TRAINING | {"HyperParameters": {"a": "1" * 2501}}, "at 'hyperParameters.a'"),
+        (
+            "CreateTrainingJob",
+            TRAINING | {"ResourceConfig": {"InstanceType": "ml.toy.large"}},
+            "at 'resourceConfig.instanceType'.*enum value set",
+        ),
+        (
+            "CreateTrainingJob",
+            TRAINING | {"InputDataConfig": [{"ChannelName": "a b", "DataSource": {}}]},
+            "at 'inputDataConfig.1.member.channelName'.*regular expression",
+        ),
+        (
+            "CreateTrainingJob",
+            TRAINING
+            | {
+                "AlgorithmSpecification": {
+                    "TrainingInputMode": "File",
+                    "MetricDefinitions": [{"Name": "m", "Regex": "r"}] * 41,
+                }
+            },
+            "at 'algorithmSpecification.metricDefinitions'.*less than or equal to 40",
+        ),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "c", "ProductionVariants": [VARIANT] * 11},
+            "at 'productionVariants'.*less than or equal to 10",
+        ),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "c", "ProductionVariants": [VARIANT | {"InitialInstanceCount": 0}]},
+            "InitialInstanceCount, value: 0, valid min value: 1",
+        ),
+    ],
+)
+def test_limits_of_the_model_are_held(operation: str, request_: dict[str, Any], words: str) -> None:
+    assert any(re.search(words, problem) for problem in problems(operation, request_))
 
 
 def test_patterns_of_java_are_understood() -> None:

@@ -55,6 +55,12 @@ def test_resource_config_names_this_host_and_all_hosts() -> None:
     assert config["instance_groups"][0]["hosts"] == ["algo-1", "algo-2"]
 
 
+def test_hosts_are_sorted_as_text_as_in_aws() -> None:
+    hosts = [f"algo-{number}" for number in range(1, 12)]
+    config = resource_config("algo-2", hosts, "ml.m5.large")
+    assert config["hosts"][:3] == ["algo-1", "algo-10", "algo-11"]
+
+
 def test_instances_share_the_cores() -> None:
     assert threads_per_instance(1) >= threads_per_instance(2) >= 1
     assert threads_per_instance(10_000) == 1

@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dataset import DatasetError
 from local import data, report, run
 from local.api import Answer, Api
-from local.follow import Visit, _in_columns, _summary
+from local.follow import Visit, _in_columns, _summary, _visits
 from local.home import LocalError
 
 
@@ -81,7 +83,7 @@ def test_an_epoch_is_told_in_columns():
 
 
 def test_the_gates_words_are_told():
-    visit = Visit("Gate", 0.0, 1.0, {"decision": "refuse", "reason": "too bad"})
+    visit = Visit("Gate", "Task", 0.0, 1.0, {"decision": "refuse", "reason": "too bad"})
     assert _summary(visit) == "refuse: too bad"
 
 
@@ -103,3 +105,51 @@ def test_records_are_written_whole(tmp_path):
     run.write_json(tmp_path / "new" / "record.json", {"a": 1})
     assert json.loads((tmp_path / "new" / "record.json").read_text()) == {"a": 1}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["record.json"]
+
+
+def history(*steps):
+    """Events of (seconds, "Entered" or "Exited", type, state)."""
+    events = [
+        {
+            "timestamp": datetime.fromtimestamp(second, UTC),
+            "type": f"{kind}State{what}",
+            f"state{what}EventDetails": {"name": name, "output": json.dumps(f"of {name}")},
+        }
+        for second, what, kind, name in steps
+    ]
+    return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"events": events}]))
+
+
+def test_branches_that_run_side_by_side_keep_their_own_times():
+    visits = _visits(
+        history(
+            (0, "Entered", "Parallel", "Both"),
+            (1, "Entered", "Task", "Train"),
+            (2, "Entered", "Task", "Build"),
+            (4, "Exited", "Task", "Build"),
+            (9, "Exited", "Task", "Train"),
+            (9, "Exited", "Parallel", "Both"),
+            (10, "Entered", "Task", "Evaluate"),
+        ),
+        "arn",
+    )
+    assert [(visit.name, visit.entered, visit.left) for visit in visits] == [
+        ("Both", 0, 9),
+        ("Train", 1, 9),
+        ("Build", 2, 4),
+        ("Evaluate", 10, None),
+    ]
+    assert visits[2].output == "of Build"
+
+
+def test_states_that_a_failed_branch_ended_are_over_with_their_parallel():
+    visits = _visits(
+        history(
+            (0, "Entered", "Parallel", "Both"),
+            (1, "Entered", "Task", "Train"),
+            (2, "Entered", "Task", "Build"),
+            (5, "Exited", "Parallel", "Both"),
+        ),
+        "arn",
+    )
+    assert [visit.left for visit in visits] == [5, 5, 5]

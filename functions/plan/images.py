@@ -1,0 +1,30 @@
+"""Which images evaluate and serve: those the stack was given, or its own by content hash."""
+
+from typing import TYPE_CHECKING
+
+from plan.code import upload_context
+from plan.run import PlanSettings
+from shared.contracts import ImagePlan
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+TO_BE_BUILT = "build"  # in place of an image URI in the settings
+
+
+def prepare(s3: "S3Client", settings: PlanSettings) -> ImagePlan:
+    """Name the images, and upload what builds those that the stack was not given."""
+    given = {"evaluate": settings.evaluation_image, "serve": settings.serving_image}
+    targets = [target for target, image in given.items() if image == TO_BE_BUILT]
+    content_hash, context = upload_context(s3, settings.bucket, settings.base_image) if targets else ("", "")
+    uris = {
+        target: f"{settings.image_repository}:{target}-{content_hash}" if target in targets else image
+        for target, image in given.items()
+    }
+    return ImagePlan(
+        **uris,
+        repository=settings.image_repository,
+        targets=targets,
+        content_hash=content_hash,
+        context=context,
+    )

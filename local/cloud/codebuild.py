@@ -1,0 +1,107 @@
+"""CodeBuild: builds of images from a zip in S3, without a container engine.
+
+MiniStack keeps projects and builds; what a build does is ours. The buildspec is not run, for its commands
+need Docker: for each of ``$TARGETS`` whose tag ECR lacks, the Dockerfile's target is built and pushed, which
+is what those commands do (``tests/contract/test_template.py`` holds the two together).
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from local.cloud import iam, ministack, permissions, storage
+from local.cloud.executions import StatesError
+from local.cloud.images import ImageError, Images
+from local.cloud.s3uri import S3Uri, StorageError
+from local.cloud.telemetry import LogStream
+
+DOCKERFILE = "serving/Dockerfile"
+_TASK = "arn:aws:states:::codebuild:"
+_POLL_SECONDS = 0.1
+
+
+def install(images: Images, home: Path) -> None:
+    """Let CodeBuild's StartBuild build images, for state machines as well."""
+    ministack.run_builds(lambda build: _build(images, home, build))
+    ministack.add_task(_TASK, _task)
+
+
+def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
+    """Do one build, on a thread of its own.
+
+    Args:
+        build: CodeBuild's record of it, with source and environment as overridden.
+
+    Raises:
+        ministack.BuildError: it failed.
+    """
+    try:
+        session = f"AWSCodeBuild-{build['id'].rpartition(':')[2]}"
+        caller = iam.assume(build["serviceRole"], permissions.CODEBUILD, session)
+    except iam.DeniedError as error:
+        raise ministack.BuildError(str(error)) from None
+    variables = {each["name"]: each["value"] for each in build["environment"].get("environmentVariables", [])}
+    group, stream = f"/aws/codebuild/{build['projectName']}", build["id"].partition(":")[2]
+    log = LogStream(group, stream, home / "builds.log", caller)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            context = Path(folder, "context")
+            _fetch(build["source"], Path(folder, "context.zip"), context, caller)
+            for target in variables["TARGETS"].split():
+                uri = f"{variables['REPOSITORY']}:{target}-{variables['CONTENT_HASH']}"
+                iam.authorize(caller, permissions.push(uri))
+                if images.has(uri):
+                    log.write(f"{uri} is there already")
+                    continue
+                digest = images.push(context, context / DOCKERFILE, target, variables, uri)
+                log.write(f"pushed {uri} {digest}")
+    except KeyError as error:
+        raise ministack.BuildError(f"environment variable {error} is not set") from None
+    except (iam.DeniedError, ImageError, StorageError, shutil.ReadError) as error:
+        log.write(str(error))
+        raise ministack.BuildError(str(error)) from None
+    finally:
+        log.close()
+
+
+def _task(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """``codebuild:startBuild.sync``: start, wait, and stop it when nobody waits any more."""
+    if resource != f"{_TASK}startBuild.sync":
+        raise StatesError("States.Runtime", f"The laptop cloud has no {resource}")
+    build = _call("StartBuild", _renamed(arguments, str.lower))["build"]
+    while build["buildStatus"] == "IN_PROGRESS":
+        if ministack.task_is_over():
+            _call("StopBuild", {"id": build["id"]})
+            raise SystemExit
+        time.sleep(_POLL_SECONDS)
+        build = _call("BatchGetBuilds", {"ids": [build["id"]]})["builds"][0]
+    answer: dict[str, Any] = _renamed({"build": build}, str.upper)
+    if build["buildStatus"] != "SUCCEEDED":
+        raise StatesError("States.TaskFailed", json.dumps(answer))
+    return answer
+
+
+def _call(operation: str, request: Mapping[str, Any]) -> Any:
+    headers = {"x-amz-target": f"CodeBuild_20161006.{operation}", "content-type": "application/x-amz-json-1.1"}
+    try:
+        return json.loads(ministack.call("codebuild", "POST", "/", headers=headers, body=json.dumps(request).encode()))
+    except ministack.CallError as error:
+        raise StatesError("CodeBuild.AWSCodeBuildException", str(error)) from None
+
+
+def _renamed(value: Any, case: Callable[[str], str]) -> Any:
+    """Members by another case of their first letter: Step Functions writes them large, CodeBuild small."""
+    if isinstance(value, dict):
+        return {case(name[:1]) + name[1:]: _renamed(item, case) for name, item in value.items()}
+    return [_renamed(item, case) for item in value] if isinstance(value, list) else value
+
+
+def _fetch(source: Mapping[str, Any], archive: Path, context: Path, caller: str) -> None:
+    if source.get("type") != "S3" or not source.get("location", "").endswith(".zip"):
+        raise ImageError(f"the laptop cloud builds from a zip in S3, not from {source}")
+    storage.download(S3Uri.parse(f"s3://{source['location']}"), archive, caller)
+    shutil.unpack_archive(archive, context, "zip")

@@ -1,0 +1,115 @@
+"""Who may do what: services assume roles, requests are authorized, and every decision is written down.
+
+A caller is named by the access key of its credentials, as MiniStack's IAM knows it: the account's root, a
+user's, or that of a session of a role.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from local.cloud import ministack, permissions
+from local.cloud.api import ApiError, invalid
+from local.cloud.permissions import Permission, Place
+
+log = logging.getLogger("kennel.iam")
+
+DECISIONS = "authorizations.jsonl"
+
+
+class DeniedError(Exception):
+    """IAM refuses; the message is AWS's."""
+
+
+def install(home: Path) -> None:
+    """Enforce what MiniStack leaves out, and write every decision to ``authorizations.jsonl``."""
+    ministack.let_loopback_stand_for_tls()
+    ministack.protect_buckets_and_topics()
+    ministack.follow_decisions(_writer(home / DECISIONS), _key_uses)
+    ministack.authorize_rules(_may_start)
+
+
+def authorize(caller: str, needed: Iterable[Permission]) -> None:
+    """Raises DeniedError: the caller, given by its access key, lacks one of the permissions."""
+    for permission in needed:
+        if reason := ministack.denial(caller, *permission):
+            raise DeniedError(reason)
+
+
+def assume(role: str, service: str, session: str) -> str:
+    """Let a service act with a role; the session's access key.
+
+    Raises:
+        DeniedError: there is no such role, or it does not trust the service.
+    """
+    if key := ministack.open_session(role, service, session):
+        return key
+    raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
+
+
+def assume_for_sagemaker(role: str) -> str:
+    """Let SageMaker act with a role that a request hands it; the session's access key.
+
+    Raises:
+        ApiError: as SageMaker refuses such a request.
+    """
+    try:
+        return assume(role, permissions.SAGEMAKER, "SageMaker")
+    except DeniedError:
+        raise invalid(
+            f"Could not assume role {role}. Please ensure that the role exists and allows principal "
+            f"'{permissions.SAGEMAKER}' to assume the role."
+        ) from None
+
+
+class Gate:
+    """Asks IAM about the callers of API operations.
+
+    Args:
+        config_of: the name of an endpoint's configuration, by the endpoint's name.
+    """
+
+    def __init__(self, config_of: Callable[[str], str]) -> None:
+        self._config_of = config_of
+
+    def place(self) -> Place:
+        """Where the request being served takes place."""
+        return Place(*ministack.scope(), self._config_of)
+
+    def check(self, headers: Mapping[str, str], service: str, operation: str, request: Mapping[str, Any]) -> None:
+        """Raises ApiError: ``AccessDeniedException``, for the caller that signed."""
+        try:
+            needed = permissions.of_operation(service, operation, request, self.place())
+            authorize(ministack.caller(headers), needed)
+        except DeniedError as error:
+            raise ApiError("AccessDeniedException", str(error)) from None
+
+
+def _writer(path: Path) -> Callable[[ministack.Decision], None]:
+    file, lock = path.open("a", encoding="utf-8", buffering=1), threading.Lock()
+
+    def write(decision: ministack.Decision) -> None:
+        line = json.dumps(decision._asdict(), default=str)
+        with lock:
+            file.write(f"{line}\n")
+
+    return write
+
+
+def _key_uses(decision: ministack.Decision) -> Iterable[tuple[str, str]]:
+    asked = Permission(decision.action, decision.resource)
+    key = ministack.key_of(decision.action, decision.resource) if asked.action in permissions.KEY_USES else None
+    return [(each.action, each.resource) for each in permissions.key_uses(asked, key)]
+
+
+def _may_start(role: str, state_machine: str) -> bool:
+    """Whether a rule of EventBridge may start a state machine; AWS drops the event when it may not."""
+    try:
+        authorize(assume(role, permissions.EVENTS, "events"), [Permission("states:StartExecution", state_machine)])
+    except DeniedError as error:
+        log.warning("a rule did not start %s: %s", state_machine, error)
+        return False
+    return True

@@ -1,0 +1,220 @@
+"""Container images as folders: what a Dockerfile copies from its context, kept in ECR by their tags.
+
+No container engine is needed: this machine's own Python and packages stand for the base image and for
+``pip install``; the code is exactly what the image would carry, and nothing beside it.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from local.cloud import ministack
+
+_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<repository>[a-z0-9._/-]+)(?::(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_NOT_FOUND = "API error (404): manifest for {uri} not found: manifest unknown: Requested image not found"
+_MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+class ImageError(Exception):
+    """An image cannot be built, stored or found; the message is one sentence."""
+
+
+class ImageUri(NamedTuple):
+    """A reference to an image in ECR; one of ``tag`` and ``digest`` is empty."""
+
+    account: str
+    region: str
+    repository: str
+    tag: str
+    digest: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "ImageUri":
+        """Raises ImageError: not a URI of an image in ECR."""
+        found = _URI.fullmatch(uri)
+        if not found:
+            raise ImageError(f"'{uri}' is not a URI of an image in ECR")
+        digest = found["digest"] or ""
+        return cls(
+            found["account"], found["region"], found["repository"], "" if digest else found["tag"] or "latest", digest
+        )
+
+    @property
+    def image_id(self) -> dict[str, str]:
+        """As ECR's operations want it."""
+        return {"imageDigest": self.digest} if self.digest else {"imageTag": self.tag}
+
+
+class Target(NamedTuple):
+    """One stage of a Dockerfile.
+
+    workdir: in the container.
+    copies: (source in the context, destination in the container), in order, those of its base first.
+    labels: as given, arguments filled in.
+    """
+
+    workdir: str
+    copies: tuple[tuple[str, str], ...]
+    labels: dict[str, str]
+
+
+class Images:
+    """The images that this machine built."""
+
+    def __init__(self, home: Path) -> None:
+        """Args:
+        home: folder of the images' roots, by digest.
+        """
+        self._home = home / "images"
+
+    def push(self, context: Path, dockerfile: Path, target: str, arguments: Mapping[str, str], uri: str) -> str:
+        """Build a target and push it; returns the image's digest.
+
+        Raises:
+            ImageError: the Dockerfile, its context or ECR refuses.
+        """
+        image = ImageUri.parse(uri)
+        if not dockerfile.is_file():
+            raise ImageError(f"the build's context has no {dockerfile.relative_to(context)}")
+        stages = stages_of(dockerfile.read_text(), arguments)
+        if target not in stages:
+            raise ImageError(f"{dockerfile.name} has no target {target}; it has {', '.join(stages)}")
+        stage = stages[target]
+        fresh = self._home / "new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        for source, destination in stage.copies:
+            _copy(context, source, fresh, destination)
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MEDIA_TYPE,
+                "config": {"target": target, "workdir": stage.workdir, "labels": stage.labels},
+                "files": dict(_digests(fresh)),
+            }
+        )
+        digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+        _ecr(
+            "PutImage",
+            repositoryName=image.repository,
+            imageTag=image.tag,
+            imageManifest=manifest,
+            imageManifestMediaType=_MEDIA_TYPE,
+        )
+        if not (root := self._root(digest)).exists():  # else these very files may be in use
+            fresh.rename(root)
+        return digest
+
+    def has(self, uri: str) -> bool:
+        """Whether ECR has the image.
+
+        Raises:
+            ImageError: not a URI of an image in ECR, or no such repository.
+        """
+        return bool(self._find(ImageUri.parse(uri)))
+
+    def workdir(self, uri: str) -> Path:
+        """The folder that an image's processes start in, with the image's code in it.
+
+        Raises:
+            ImageError: ECR has no such image, or this machine did not build it.
+        """
+        image = ImageUri.parse(uri)
+        region, account = ministack.scope()
+        if (image.account, image.region) != (account, region):
+            raise ImageError(f"the laptop cloud runs images that its own CodeBuild built, which {uri} is not")
+        found = self._find(image)
+        if not found:
+            raise ImageError(_NOT_FOUND.format(uri=uri))
+        root = self._root(found[0]["imageId"]["imageDigest"])
+        if not root.is_dir():
+            raise ImageError(f"the laptop cloud runs images that its own CodeBuild built; {uri} was pushed")
+        workdir: str = json.loads(found[0]["imageManifest"])["config"]["workdir"]
+        return root.joinpath(workdir.lstrip("/"))
+
+    def _root(self, digest: str) -> Path:
+        return self._home / digest.removeprefix("sha256:")  # a colon would end an entry of PYTHONPATH
+
+    def _find(self, image: ImageUri) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = _ecr("BatchGetImage", repositoryName=image.repository, imageIds=[image.image_id])[
+            "images"
+        ]
+        return found
+
+
+def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, Target]:
+    """The named stages of a Dockerfile, of which WORKDIR, COPY, LABEL and ARG are read.
+
+    Raises:
+        ImageError: a COPY that this reading does not cover.
+    """
+    values = dict(arguments)
+    stages: dict[str, Target] = {}
+    current = ""
+    for word, rest in _instructions(dockerfile):
+        rest = re.sub(r"\$\{?(\w+)\}?", lambda found: values.get(found[1], found[0]), rest)
+        if word == "ARG":
+            name, _, default = rest.partition("=")
+            values.setdefault(name, default.strip("\"'"))
+        elif word == "FROM":
+            base, *named = re.split(r"\s+as\s+", rest, flags=re.IGNORECASE)
+            current = named[0].strip() if named else base
+            stages[current] = stages.get(base.strip(), Target("/", (), {}))
+        elif word == "WORKDIR":
+            stages[current] = stages[current]._replace(workdir=rest)
+        elif word == "LABEL":
+            labels = dict(re.findall(r'([\w.-]+)="?([^"\s]*)"?', rest))
+            stages[current] = stages[current]._replace(labels=stages[current].labels | labels)
+        elif word == "COPY":
+            *sources, destination = [each for each in rest.split() if not each.startswith("--")]
+            if "--from" in rest or not sources or rest.startswith("["):
+                raise ImageError(f"COPY {rest}: the laptop cloud copies plain files and folders of the context only")
+            # Docker: a destination that ends in / is a folder; without, one source takes its name.
+            target = str(PurePosixPath(stages[current].workdir, destination)) + ("/" if destination[-1] in "/." else "")
+            pairs = tuple((source, target) for source in sources)
+            stages[current] = stages[current]._replace(copies=stages[current].copies + pairs)
+    return stages
+
+
+def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+    lines = (line for line in dockerfile.splitlines() if not line.lstrip().startswith("#"))
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        if line.strip():
+            word, _, rest = line.strip().partition(" ")
+            yield word.upper(), rest.strip()
+
+
+def _copy(context: Path, source: str, root: Path, destination: str) -> None:
+    origin = (context / source).resolve()
+    if not origin.is_relative_to(context.resolve()) or not origin.exists():
+        raise ImageError(f"COPY {source}: the build's context has no such file or folder")
+    place = root / destination.lstrip("/")
+    if origin.is_dir():  # its content, as Docker does it
+        shutil.copytree(origin, place, dirs_exist_ok=True)
+        return
+    if destination.endswith("/"):
+        place = place / origin.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(origin, place)
+
+
+def _digests(root: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        yield path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _ecr(operation: str, **request: Any) -> Any:
+    headers = {
+        "x-amz-target": f"AmazonEC2ContainerRegistry_V20150921.{operation}",
+        "content-type": "application/x-amz-json-1.1",
+    }
+    try:
+        return json.loads(ministack.call("ecr", "POST", "/", headers=headers, body=json.dumps(request).encode()))
+    except ministack.CallError as error:
+        raise ImageError(str(error)) from None

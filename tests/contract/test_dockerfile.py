@@ -1,0 +1,138 @@
+"""The images' Dockerfile, what it copies and installs, and what the code in the images imports."""
+
+import ast
+import json
+import re
+import shlex
+import sys
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from local.cloud.images import stages_of
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "serving/Dockerfile").read_text()
+STAGES = stages_of(DOCKERFILE, {})
+PACKAGES = {"PIL": "pillow"}  # where a package is imported by another name than it is installed by
+LEFT_OUT = {"openvino-telemetry"}
+NOT_RUN = {"serve": {"serving.export"}, "evaluate": set()}  # what an image carries and never imports
+
+
+def instructions(word):
+    lines = re.sub(r"\\\n(\s*#.*\n)*", " ", DOCKERFILE).splitlines()
+    return [line.split(maxsplit=1)[1] for line in lines if line.startswith(f"{word} ")]
+
+
+def pinned(name):
+    """The packages of a hashed requirements file, each with its version and its number of hashes."""
+    text = re.sub(r"^ *#.*\n?", "", (ROOT / "serving" / name).read_text(), flags=re.MULTILINE)
+    found = {}
+    for line in filter(str.strip, text.replace("\\\n", " ").splitlines()):
+        requirement, *hashes = line.split()
+        package, version = requirement.split("==")
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), line
+        found[package] = (version, len(hashes))
+    return found
+
+
+def wanted(name):
+    lines = (ROOT / "serving" / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+
+INSTALLED = {"serve": pinned("requirements.txt")}
+INSTALLED["evaluate"] = INSTALLED["serve"] | pinned("requirements-evaluate.txt")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("target", ["serve", "evaluate"])
+def test_image_holds_what_its_code_imports(target):
+    """The server's image has neither torch nor need of it; only the evaluation's modules import that."""
+    copied = {source.strip("/") for source, _ in STAGES[target].copies if (ROOT / source).is_dir()}
+    assert copied == {"dataset", "serving"}
+    modules = [path for folder in copied for path in (ROOT / folder).rglob("*.py")]
+    used = {
+        name.split(".")[0]
+        for path in modules
+        if ".".join(path.relative_to(ROOT).with_suffix("").parts) not in NOT_RUN[target]
+        for name in imported(path)
+    }
+    foreign = {PACKAGES.get(name, name) for name in used - set(sys.stdlib_module_names) - copied}
+    assert {"numpy", "openvino", "pillow", "starlette", "uvicorn"} <= foreign
+    assert foreign <= set(INSTALLED[target])
+
+
+def test_server_image_has_no_torch_and_evaluation_has_the_build_without_cuda():
+    assert "torch" not in INSTALLED["serve"]
+    assert INSTALLED["evaluate"]["torch"][0].endswith("+cpu")
+    assert not [name for name in INSTALLED["evaluate"] if name.startswith(("nvidia", "triton"))]
+
+
+def test_copied_files_are_in_the_context_and_nothing_else_is():
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    sources = {source for stage in STAGES.values() for source, _ in stage.copies}
+    assert all((ROOT / source).exists() for source in sources)
+    assert {source.split("/")[0] for source in sources} == kept
+    assert "\n*\n" in (ROOT / ".dockerignore").read_text()
+
+
+@pytest.mark.parametrize("target", ["serve", "evaluate"])
+def test_every_package_is_pinned_and_hashed(target):
+    assert all(hashes >= 1 for _, hashes in INSTALLED[target].values())
+
+
+def test_both_requirements_files_agree():
+    serve, more = pinned("requirements.txt"), pinned("requirements-evaluate.txt")
+    assert {name: serve[name][0] for name in serve.keys() & more.keys()} == {
+        name: more[name][0] for name in serve.keys() & more.keys()
+    }
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-evaluate"])
+def test_pins_are_those_that_were_asked_for_and_those_of_the_project(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    allowed = {each.name: each.specifier for each in map(Requirement, project)}
+    versions = {package: version for package, (version, _) in pinned(f"{name}.txt").items()}
+    for each in wanted(f"{name}.in"):
+        assert each.specifier.contains(versions[each.name])
+        assert each.name not in allowed or allowed[each.name].contains(versions[each.name]), each.name
+
+
+def test_servers_packages_lack_none_of_their_own_requirements():
+    """They are installed without dependencies, so that nothing unhashed can come along."""
+    for package in INSTALLED["serve"]:
+        needed = [Requirement(text) for text in requires(package) or []]
+        here = [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+        assert {canonicalize_name(name) for name in here} <= set(INSTALLED["serve"]) | LEFT_OUT, package
+
+
+def test_pip_takes_only_hashed_wheels_and_leaves_no_cache():
+    commands = [run for run in instructions("RUN") if "pip install" in run]
+    assert len(commands) == 2
+    for command in commands:
+        assert {"--require-hashes", "--no-deps", "--only-binary", "--no-cache-dir"} <= set(shlex.split(command))
+
+
+def test_server_starts_as_sagemaker_calls_it_and_does_not_stay_root():
+    server, evaluation = map(json.loads, instructions("ENTRYPOINT"))
+    assert server[:3] == ["python", "-m", "serving"]
+    assert int(server[server.index("--user") + 1]) > 0
+    assert evaluation == ["python", "-m", "serving.evaluate"]
+    assert instructions("EXPOSE") == ["8080"]
+    assert not instructions("USER")  # SageMaker wants containers that start as root
+
+
+def test_image_is_labelled_with_its_contents_hash():
+    assert stages_of(DOCKERFILE, {"CONTENT_HASH": "12ab"})["evaluate"].labels == {"kennel.content-hash": "12ab"}

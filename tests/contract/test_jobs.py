@@ -1,0 +1,62 @@
+"""The training job's contract with SageMaker: what its code channel holds, and what its image must bring."""
+
+import ast
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+
+from dataset.source import ARCHIVE_SUFFIXES
+from plan import code
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE_CHANNEL = "/opt/ml/input/data/code"
+# Of what AWS's PyTorch training images carry; Pillow is the only decoder of photos that all of them have.
+IN_AWS_IMAGE = {"torch", "torchvision", "numpy", "PIL"}
+
+
+def uploaded(layer):
+    """The keys, below the channel's prefix, of what Plan uploads of a layer."""
+    keys = []
+    s3 = SimpleNamespace(
+        list_objects_v2=lambda **_: {"KeyCount": 0},
+        upload_file=lambda _file, _bucket, key: keys.append(key),
+        put_object=lambda **_: None,
+    )
+    prefix = code.upload(s3, "b", layer).removeprefix("s3://b/")
+    assert all(key.startswith(f"{prefix}/") for key in keys)
+    return {key.removeprefix(f"{prefix}/") for key in keys}
+
+
+def training_tasks(node):
+    if isinstance(node, list | dict):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from training_tasks(child)
+    if isinstance(node, dict) and str(node.get("Resource")).endswith("sagemaker:createTrainingJob.sync"):
+        yield node["Arguments"]
+
+
+def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
+    for folder in ("training", "dataset"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/efficientnet_lite0.pth").touch()
+    keys = uploaded(tmp_path)
+    assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
+    (task,) = training_tasks(machines["pipeline"])
+    program = PurePosixPath(task["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
+    assert str(program.relative_to(CODE_CHANNEL)) in keys
+    assert {"training/train.py", "dataset/source.py", "weights/efficientnet_lite0.pth"} <= keys
+
+
+def test_job_imports_nothing_that_awss_image_lacks():
+    files = [path for folder in ("training", "dataset") for path in (ROOT / folder).rglob("*.py")]
+    imported = set()
+    for node in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    third_party = imported - sys.stdlib_module_names - {"training", "dataset"}
+    assert "PIL" in third_party
+    assert third_party <= IN_AWS_IMAGE

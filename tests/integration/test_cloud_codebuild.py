@@ -1,0 +1,115 @@
+"""Images by CodeBuild: built from a zip, kept in ECR by tags that never move, run by jobs."""
+
+import io
+import uuid
+import zipfile
+from typing import Any
+
+import pytest
+
+from tests.integration.laptop import IMAGE, REPOSITORY, ROLE, Cloud, eventually
+
+DOCKERFILE = """
+FROM base AS serve
+WORKDIR /opt/app
+COPY serving serving
+FROM serve AS evaluate
+COPY extra.py extra.py
+"""
+
+
+def build(cloud: Cloud, files: dict[str, str], targets: str, content_hash: str) -> dict[str, Any]:
+    context = io.BytesIO()
+    with zipfile.ZipFile(context, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    key = f"{uuid.uuid4().hex}.zip"
+    cloud.client("s3").put_object(Bucket="contexts", Key=key, Body=context.getvalue())
+    variables = {"REPOSITORY": REPOSITORY, "TARGETS": targets, "CONTENT_HASH": content_hash}
+    codebuild = cloud.client("codebuild")
+    started = codebuild.start_build(
+        projectName="images",
+        sourceTypeOverride="S3",
+        sourceLocationOverride=f"contexts/{key}",
+        environmentVariablesOverride=[{"name": name, "value": value} for name, value in variables.items()],
+    )["build"]
+    assert started["buildStatus"] == "IN_PROGRESS"
+    return eventually(
+        lambda: dict(codebuild.batch_get_builds(ids=[started["id"]])["builds"][0]),
+        lambda found: bool(found["buildStatus"] != "IN_PROGRESS"),
+    )
+
+
+def said(ended: dict[str, Any]) -> str:
+    return "".join(context["message"] for phase in ended["phases"] for context in phase.get("contexts", []))
+
+
+def run_job(cloud: Cloud, image: str, command: str) -> dict[str, Any]:
+    sagemaker, name = cloud.client("sagemaker"), f"image-{uuid.uuid4().hex[:8]}"
+    sagemaker.create_processing_job(
+        ProcessingJobName=name,
+        RoleArn=ROLE,
+        AppSpecification={"ImageUri": image, "ContainerEntrypoint": ["python3", "-c", command]},
+        ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
+    )
+    return eventually(
+        lambda: dict(sagemaker.describe_processing_job(ProcessingJobName=name)),
+        lambda found: bool(found["ProcessingJobStatus"] not in ("InProgress", "Stopping")),
+    )
+
+
+def test_a_job_finds_its_images_files_and_no_others(cloud: Cloud) -> None:
+    files = {"serving/Dockerfile": DOCKERFILE, "serving/core.py": "X = 7", "extra.py": "Y = 8", "left_out.py": ""}
+    ended = build(cloud, files, "serve evaluate", "a1")
+    assert ended["buildStatus"] == "SUCCEEDED", said(ended)
+    evaluate, serve = f"{REPOSITORY}:evaluate-a1", f"{REPOSITORY}:serve-a1"
+    assert run_job(cloud, evaluate, "import serving.core, extra")["ProcessingJobStatus"] == "Completed"
+    assert run_job(cloud, serve, "import serving.core")["ProcessingJobStatus"] == "Completed"
+    for image, module in ((serve, "extra"), (evaluate, "left_out"), (evaluate, "training")):
+        assert run_job(cloud, image, f"import {module}")["ProcessingJobStatus"] == "Failed"
+
+
+def test_a_tag_that_ecr_has_is_not_built_again(cloud: Cloud) -> None:
+    files = {"serving/Dockerfile": DOCKERFILE, "serving/core.py": "X = 1", "extra.py": ""}
+    ecr = cloud.client("ecr")
+    assert build(cloud, files, "serve", "b1")["buildStatus"] == "SUCCEEDED"
+    ids = [{"imageTag": "serve-b1"}]
+    first = ecr.batch_get_image(repositoryName="model-server", imageIds=ids)["images"][0]["imageId"]["imageDigest"]
+    again = build(cloud, files | {"serving/core.py": "X = 2"}, "serve", "b1")
+    assert again["buildStatus"] == "SUCCEEDED"
+    found = ecr.batch_get_image(repositoryName="model-server", imageIds=ids)["images"]
+    assert [image["imageId"]["imageDigest"] for image in found] == [first]
+
+
+@pytest.mark.parametrize(
+    ("files", "targets", "sentence"),
+    [
+        ({"serving/Dockerfile": DOCKERFILE, "serving/core.py": ""}, "evaluate", "COPY extra.py: the build's context"),
+        ({"serving/Dockerfile": DOCKERFILE, "serving/core.py": ""}, "other", "has no target other"),
+        ({"serving/core.py": ""}, "serve", "context has no serving/Dockerfile"),
+    ],
+)
+def test_a_build_that_fails_says_why(cloud: Cloud, files: dict[str, str], targets: str, sentence: str) -> None:
+    ended = build(cloud, files, targets, uuid.uuid4().hex[:8])
+    assert ended["buildStatus"] == "FAILED"
+    assert sentence in said(ended)
+
+
+def test_a_job_whose_image_is_missing_fails_as_on_aws(cloud: Cloud) -> None:
+    image = IMAGE.replace("serve-1", "serve-none")
+    ended = run_job(cloud, image, "pass")
+    assert ended["ProcessingJobStatus"] == "Failed"
+    assert ended["FailureReason"] == (
+        f"ClientError: API error (404): manifest for {image} not found: manifest unknown: Requested image not found"
+    )
+
+
+def test_a_model_whose_image_is_missing_is_refused_as_on_aws(cloud: Cloud) -> None:
+    cloud.client("s3").put_object(Bucket="contexts", Key="model.tar.gz", Body=b"x")
+    sagemaker, image = cloud.client("sagemaker"), IMAGE.replace("serve-1", "serve-none")
+    with pytest.raises(sagemaker.exceptions.ClientError, match=f"Requested image {image} not found"):
+        sagemaker.create_model(
+            ModelName="no-image",
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": image, "ModelDataUrl": "s3://contexts/model.tar.gz"},
+        )

@@ -1,0 +1,97 @@
+"""The launcher's view of one host: SageMaker's configuration files, the ranks' variables, the first host's name."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import launch
+from training.launch import Host, LaunchError, await_name, write_failure
+
+RESOURCES = {"current_host": "algo-2", "hosts": ["algo-1", "algo-10", "algo-2"], "network_interface_name": "eth0"}
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def opt_ml(root: Path, **documents: Any) -> Path:
+    """A host's tree; a document that is a string is written as it is, None is left out."""
+    for channel in launch.CHANNELS:
+        (root / "input/data" / channel).mkdir(parents=True)
+    (root / "input/config").mkdir()
+    for name, document in {"resourceconfig": RESOURCES, "hyperparameters": {"epochs": "3"}, **documents}.items():
+        if document is not None:
+            text = document if isinstance(document, str) else json.dumps(document)
+            (root / f"input/config/{name}.json").write_text(text)
+    return root
+
+
+def test_ranks_are_numbered_and_wired_by_resourceconfig_alone(tmp_path: Path) -> None:
+    variables = Host(opt_ml(tmp_path)).environment(local_rank=1, num_local=2)
+    assert variables["HOST_NAME"] == "algo-2"  # the second: before algo-10
+    assert (variables["RANK"], variables["WORLD_SIZE"]) == ("3", "6")
+    assert (variables["LOCAL_RANK"], variables["LOCAL_WORLD_SIZE"]) == ("1", "2")
+    assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("algo-1", "29500")
+    assert (variables["GLOO_SOCKET_IFNAME"], variables["NCCL_SOCKET_IFNAME"]) == ("eth0", "eth0")
+
+
+def test_ranks_get_no_stray_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SM_HOSTS", "SM_NUM_GPUS", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "GLOO_SOCKET_IFNAME", "KEPT"):
+        monkeypatch.setenv(name, "77")
+    variables = Host(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
+    assert not [name for name in variables if name.startswith(("SM_", "TORCHELASTIC_"))]
+    assert (variables["RANK"], variables["WORLD_SIZE"], variables["GLOO_SOCKET_IFNAME"]) == ("1", "3", "eth0")
+    assert variables["KEPT"] == "77"
+
+
+def test_hosts_of_one_machine_meet_where_they_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "4242")
+    variables = Host(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
+    assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("127.0.0.1", "4242")
+
+
+@pytest.mark.parametrize(
+    ("documents", "sentence"),
+    [
+        ({"resourceconfig": None}, "cannot read .*/input/config/resourceconfig.json .*No such file"),
+        ({"hyperparameters": "{epochs: 3}"}, "cannot read .*/hyperparameters.json .*Expecting property name"),
+        ({"hyperparameters": ["epochs", 3]}, "hyperparameters.json holds no JSON object"),
+        ({"resourceconfig": {"hosts": ["algo-1"]}}, "names no current_host among hosts .'current_host'"),
+        ({"resourceconfig": {"current_host": "algo-3", "hosts": ["algo-1"]}}, "names no current_host among hosts"),
+        ({"resourceconfig": {"current_host": "algo-1", "hosts": 1}}, "names no current_host among hosts"),
+        ({"resourceconfig": {"current_host": "algo-1", "hosts": [1]}}, "names no current_host among hosts"),
+    ],
+)
+def test_configuration_that_cannot_be_used_is_a_sentence(
+    tmp_path: Path, documents: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(LaunchError, match=f"^launcher: .*{sentence}"):
+        Host(opt_ml(tmp_path, **documents))
+
+
+def test_failure_is_cut_to_what_sagemaker_shows(tmp_path: Path) -> None:
+    write_failure(tmp_path, "é" * 2000)
+    assert (tmp_path / "output/failure").read_text() == "é" * 1024
+
+
+def test_name_that_does_not_resolve_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def resolve(name: str, _port: None) -> None:
+        asked.append(name)
+        if len(asked) < 3:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(launch.time, "sleep", lambda _: None)
+    await_name("algo-1")
+    assert asked == ["algo-1"] * 3
+    asked.clear()
+    with pytest.raises(LaunchError, match=r"the name of host algo-1 did not resolve within 0 s \(Name or service"):
+        await_name("algo-1", seconds=0)
