@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 DATA ?=
 EVENT ?=
+CHECKOV := $(VENV)/checkov-3.3.30/bin/checkov
+TRANSFORMED := .kennel/lint/template.json
+EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check lint
+.PHONY: help run up down test check lint aws-smoke
 
 help:  ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [PORT=4566]
 	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(EVENT),--event "$(EVENT)")
@@ -21,16 +24,25 @@ up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 down: $(VENV)/run.stamp  ## stop the laptop cloud and everything on it
 	@$(BIN)/python -m local down
 
+aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from deployment to deletion [LAPTOP=1] [KEEP=1] [YES=1]
+	@$(BIN)/python -m local.aws_smoke $(if $(LAPTOP),--laptop) $(if $(KEEP),--keep) $(if $(YES),--yes)
+
 test: $(VENV)/dev.stamp  ## all tests
 	@$(BIN)/python -m pytest
 
 check: lint test  ## what CI runs: lint, types, tests
 
-lint: $(VENV)/dev.stamp
+lint: export AWS_DEFAULT_REGION := us-east-1
+lint: export SAM_CLI_TELEMETRY := 0
+lint: $(VENV)/dev.stamp $(CHECKOV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dataset functions training serving local
-	@AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(BIN)/sam validate --lint
+	@$(BIN)/sam validate --lint
+	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m local.transformed > $(TRANSFORMED)
+	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
+	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
+	@$(CHECKOV) --framework secrets -d .
 
 # torch first and alone: another package's looser wish would bring its CUDA build, several GB.
 $(VENV)/run.stamp: pyproject.toml
@@ -43,3 +55,9 @@ $(VENV)/run.stamp: pyproject.toml
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@$(BIN)/pip install -q -e ".[dev]"
 	@touch $@
+
+# A house of its own, for it wants other versions of much that the rest needs.
+$(CHECKOV): | $(VENV)/run.stamp
+	@echo "Installing checkov (a minute, once)"
+	@$(PYTHON) -m venv $(VENV)/checkov-3.3.30
+	@$(VENV)/checkov-3.3.30/bin/pip install -q checkov==3.3.30

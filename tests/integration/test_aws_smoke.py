@@ -1,0 +1,113 @@
+"""The proof for an AWS account, run against laptop clouds: everything is deployed, proven and taken away again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.laptop import REGION, ROOT, Cloud, start_cloud
+
+DEADLINE = 500
+# What an emulator cannot prove, and must not claim.
+UNPROVEN = {
+    "both definitions pass Step Functions' validator",
+    "the account's quotas let the jobs and the endpoint run",
+    "nothing is left under the stack's tag",
+}
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A laptop cloud in an account's place."""
+    running = start_cloud(tmp_path_factory.mktemp("account") / "home")
+    yield running
+    running.stop()
+
+
+def smoke(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "local.aws_smoke", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"KENNEL_HOME": str(home)} | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def at(account: Cloud) -> dict[str, str]:
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+    return {"AWS_ENDPOINT_URL": account.url} | credentials
+
+
+def record(home: Path) -> dict[str, Any]:
+    return dict(json.loads((home / "aws-smoke.json").read_text()))
+
+
+def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, tmp_path: Path) -> None:
+    process = smoke(tmp_path, "--yes", **at(account))
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, said
+    found = record(tmp_path)
+    assert {row["what"] for row in found["rows"] if row["result"] == "not checked here"} == UNPROVEN
+    proven = {row["what"]: row["detail"] for row in found["rows"] if row["result"] == "proven"}
+    assert proven.keys() | UNPROVEN == {row["what"] for row in found["rows"]}
+    assert proven["the API refuses a wrong key and what is no photo"].startswith("403; 4")
+    assert "1 endpoints, 1 configs, 1 models, 1 packages" in proven["teardown of everything succeeds"]
+    assert found["left"] == []
+
+    name = found["stack"]
+    names = [bucket["Name"] for bucket in account.client("s3").list_buckets()["Buckets"]]
+    names += [role["RoleName"] for role in account.client("iam").list_roles()["Roles"]]
+    names += [policy["PolicyName"] for policy in account.client("iam").list_policies(Scope="Local")["Policies"]]
+    names += [group["logGroupName"] for group in account.client("logs").describe_log_groups()["logGroups"]]
+    names += [each["Name"] for each in account.client("ssm").describe_parameters()["Parameters"]]
+    names += [each["TopicArn"] for each in account.client("sns").list_topics()["Topics"]]
+    names += [each["repositoryName"] for each in account.client("ecr").describe_repositories()["repositories"]]
+    sagemaker = account.client("sagemaker")
+    names += [each["EndpointName"] for each in sagemaker.list_endpoints()["Endpoints"]]
+    names += [each["ModelName"] for each in sagemaker.list_models()["Models"]]
+    groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
+    names += [each["ModelPackageGroupName"] for each in groups]
+    assert [each for each in names if name in each] == []
+    assert any("samclisourcebucket" in each for each in names)  # SAM's own bucket stays: so the lists do list
+    keys = [account.client("kms").describe_key(KeyId=key["KeyId"]) for key in account.client("kms").list_keys()["Keys"]]
+    states = {key["KeyMetadata"]["KeyState"] for key in keys if name in key["KeyMetadata"]["Description"]}
+    assert states == {"PendingDeletion"}
+
+
+def test_ctrl_c_in_the_midst_takes_everything_away(tmp_path: Path) -> None:
+    process = smoke(tmp_path, "--laptop", "--yes")
+    assert process.stdout is not None
+    deadline = time.monotonic() + DEADLINE
+    for line in process.stdout:
+        assert time.monotonic() < deadline
+        if "epoch" in line:  # it trains
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, said
+    found = record(tmp_path)
+    assert found["left"] == []
+    results = {row["what"]: row["result"] for row in found["rows"]}
+    assert results["a run is promoted"] == "failed"
+    assert results["teardown of everything succeeds"] == "proven"
+    assert results["nothing is left"] == "proven"
+
+
+def test_without_a_yes_nothing_is_done(account: Cloud, tmp_path: Path) -> None:
+    process = smoke(tmp_path, **at(account))
+    said, _ = process.communicate("no\n", timeout=DEADLINE)
+    assert process.returncode == 1
+    assert "ml.c7i.large, 10 min" in said
+    assert said.endswith("nothing was done\n")
+    assert not (tmp_path / "aws-smoke.json").exists()
