@@ -8,7 +8,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import laptop, run, stack
+from local import invoke, laptop, run, stack
 from local.api import Answer, Api
 from local.home import LocalError
 
@@ -52,15 +52,23 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    cloud = laptop.find()
-    if cloud is None:
-        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
-    deployed = stack.describe(cloud)
+    deployed = stack.describe(_running())
     failed = 0
     for answer in Api(deployed.api_url, deployed.api_key).classify_files(arguments.files):
         failed += not answer.ok
         print(json.dumps(_line(answer)) if arguments.json else _words(answer), flush=True)
     return 1 if failed else 0
+
+
+def _invoke(arguments: argparse.Namespace) -> int:
+    return invoke.invoke(_running(), arguments.function, arguments.options)
+
+
+def _running() -> laptop.Laptop:
+    cloud = laptop.find()
+    if cloud is None:
+        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
+    return cloud
 
 
 def _line(answer: Answer) -> dict[str, object]:
@@ -99,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("files", nargs="+", metavar="FILE", help="JPEG, PNG or WebP")
     command.add_argument("--json", action="store_true", help="one JSON line a file")
     command.set_defaults(do=_classify)
+
+    command = commands.add_parser("invoke", help="run one function by itself with sam local invoke (needs Docker)")
+    command.add_argument("function", choices=invoke.FUNCTIONS)
+    command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
+    command.set_defaults(do=_invoke)
     return parser
 
 

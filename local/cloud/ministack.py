@@ -23,7 +23,8 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, router
 from ministack.services import apigateway_v1, codebuild, eventbridge, iam, kms, lambda_svc, s3, sns, stepfunctions, sts
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners
+from samtranslator.translator import transform as sam
 
 from local.cloud import asl, integrations
 from local.cloud.executions import Part, StatesError
@@ -51,6 +52,9 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (apigateway_v1, ("_media_type_matches",)),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
+    (changesets, ("_apply_transforms",)),
+    (engine, ("_apply_transforms", "_transform_parameters")),
+    (handlers, ("_apply_transforms",)),
     (provisioners, ("_RESOURCE_HANDLERS", "_S3_BUCKET_CONFIGURATIONS", "_sfn_definition")),
     (
         stepfunctions,
@@ -646,6 +650,22 @@ def _encryption_xml(properties: Mapping[str, Any]) -> bytes:
     rule = f"<Rule><ApplyServerSideEncryptionByDefault>{members}</ApplyServerSideEncryptionByDefault></Rule>"
     namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
     return f'<ServerSideEncryptionConfiguration xmlns="{namespace}">{rule}</ServerSideEncryptionConfiguration>'.encode()
+
+
+def tell_sam_the_parameters() -> None:
+    """Let SAM's transform know a deployment's parameters, as on AWS; MiniStack lets it see their defaults only."""
+    apply, translate = engine._apply_transforms, sam.transform
+    given: ContextVar[dict[str, Any]] = ContextVar("parameters")
+
+    def applying(template: dict[str, Any], provided: Any = None, previous: Any = None) -> Any:
+        token = given.set(engine._transform_parameters(template, provided, previous))
+        try:
+            return apply(template, provided, previous)
+        finally:
+            given.reset(token)
+
+    changesets._apply_transforms = handlers._apply_transforms = applying
+    sam.transform = lambda template, _, policies: translate(template, given.get(), policies)
 
 
 def unescape_binary_media_types() -> None:

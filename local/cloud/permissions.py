@@ -121,6 +121,8 @@ def of_operation(service: str, operation: str, request: Request, place: Place) -
             return [Permission(f"ssm:{operation}", arn)]
         case "s3", "ListObjectsV2":
             return [listing(_text(request, "Bucket"), _text(request, "Prefix"))]
+        case "s3", "GetObject":
+            return [read(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}")]
         case "s3", "DeleteObjects":
             keys = [_text(each, "Key") for each in request.get("Delete", {}).get("Objects", [])]
             return _each(("s3:DeleteObject",), *(_object_arn(f"{_text(request, 'Bucket')}/{key}") for key in keys))

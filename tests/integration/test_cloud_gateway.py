@@ -21,7 +21,7 @@ def handler(event, context):
         "base64": event["isBase64Encoded"], "sha256": hashlib.sha256(body).hexdigest(),
         "leaked": "must-not-leak" in (secret, os.environ.get("AWS_PROFILE"))})}
 """
-PASS = json.dumps({"StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}})
+PASS = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}})
 
 
 def template(bucket: str, group: str) -> dict[str, Any]:

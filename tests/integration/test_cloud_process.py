@@ -110,9 +110,10 @@ def test_a_home_with_other_things_in_it_is_not_wiped(tmp_path: Path) -> None:
 def test_a_ministack_without_our_hooks_is_named() -> None:
     program = (
         "from local.cloud import ministack\n"
-        "del ministack.stepfunctions._execute_task, ministack.lambda_runtime.reset\n"
+        "del ministack.stepfunctions._run_execution, ministack.lambda_runtime.reset\n"
         "ministack.check_hooks()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert "HookMissingError: MiniStack" in ended.stderr
-    assert "has no ministack.core.lambda_runtime.reset, ministack.services.stepfunctions._execute_task;" in ended.stderr
+    missing = "ministack.core.lambda_runtime.reset, ministack.services.stepfunctions._run_execution"
+    assert f"has no {missing};" in ended.stderr

@@ -49,13 +49,13 @@ class Kennel:
     def local(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return run_local(self.home, *arguments)
 
-    def outputs(self) -> dict[str, str]:
-        stack = self.client("cloudformation").describe_stacks(StackName="kennel")["Stacks"][0]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    def outputs(self, stack: str = "kennel") -> dict[str, str]:
+        found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
 
-    def start(self, request: dict[str, Any], machine: str = "PipelineArn") -> str:
+    def start(self, request: dict[str, Any], machine: str = "PipelineArn", stack: str = "kennel") -> str:
         arn = self.client("stepfunctions").start_execution(
-            stateMachineArn=self.outputs()[machine], input=json.dumps(request)
+            stateMachineArn=self.outputs(stack)[machine], input=json.dumps(request)
         )["executionArn"]
         return str(arn)
 
@@ -436,3 +436,40 @@ def wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.1)
+
+
+def test_one_existing_role_does_everything(kennel: Kennel) -> None:
+    """As in an account that lets nobody make roles: the stack makes none, and a run is promoted."""
+    iam = kennel.client("iam")
+    services = [f"{name}.amazonaws.com" for name in ("lambda", "states", "sagemaker", "codebuild", "events")]
+    trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    iam.put_role_policy(RoleName="LabRole", PolicyName="lab", PolicyDocument=policy(everything))
+    before = {found["RoleName"] for found in iam.list_roles()["Roles"]}
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "sam"), "deploy", "--stack-name", "lab", "--resolve-s3"),
+            *("--template-file", str(kennel.home / "build" / "template.yaml")),
+            *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+            *("--parameter-overrides", f"PythonRuntime=python{version}", "EndpointName=lab", f"RoleArn={role}"),
+        ],
+        env=os.environ
+        | {"AWS_ENDPOINT_URL": f"http://localhost:{kennel.port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "SAM_CLI_TELEMETRY": "0"},
+        check=True,
+        timeout=120,
+    )
+    assert {found["RoleName"] for found in iam.list_roles()["Roles"]} == before
+    archive = shutil.make_archive(str(kennel.home / "lab"), "zip", kennel.photos)
+    kennel.client("s3").upload_file(archive, kennel.outputs("lab")["BucketName"], "dogs.zip")
+    ended = kennel.finish(kennel.start({"dataset": "dogs.zip"}, stack="lab"))
+    assert ended["status"] == "SUCCEEDED", ended["cause"]
+    assert json.loads(ended["output"])["status"] == "promoted"
+    assert kennel.finish(kennel.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
+    assert "lab" not in kennel.endpoints()
+
+
+def policy(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

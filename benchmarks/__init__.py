@@ -1,0 +1,1 @@
+"""Measurements of Kennel: ``python -m benchmarks NAME`` prints one JSON object."""

@@ -1,0 +1,135 @@
+"""One function by itself: ``sam local invoke`` with a sample event, against the laptop cloud."""
+
+import asyncio
+import errno
+import ipaddress
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from local import stack
+from local.home import HOME, ROOT, LocalError, write_json
+from local.laptop import Laptop
+
+FUNCTIONS = ("plan", "gate", "smoke", "classify")
+_FOLDER = HOME / "events"
+_HOST = "host.docker.internal"  # what Docker Desktop calls the machine that it runs on
+
+
+def invoke(laptop: Laptop, function: str, options: Sequence[str]) -> int:
+    """Run a function in its container; says the command first, which can then be repeated and changed.
+
+    Args:
+        function: one of ``FUNCTIONS``; its sample lies in ``events/``.
+        options: more of ``sam local invoke``.
+
+    Returns:
+        0 when the function returned, 1 when it raised: SAM's own code is 0 for both.
+
+    Raises:
+        LocalError: no container engine, or nothing serves that the sample could be about.
+    """
+    gateway = _bridge()
+    name = f"{function.capitalize()}Function"
+    write_json(_FOLDER / "env.json", {name: _environment(laptop, function)})
+    event = _FOLDER / f"{function}.json"
+    write_json(event, sample(function, _values(laptop)))
+    command = [
+        *("sam", "local", "invoke", name, "--event", _short(event), "--env-vars", _short(_FOLDER / "env.json")),
+        *("--template", _short(stack.TEMPLATE), "--parameter-overrides", stack.RUNTIME),
+        *("--add-host", f"{_HOST}:host-gateway", *options),
+    ]
+    print(shlex.join(command), file=sys.stderr, flush=True)
+    said = asyncio.run(_run(command, laptop, gateway))
+    print(said)
+    return 1 if _raised(said) else 0
+
+
+def sample(function: str, values: dict[str, str]) -> dict[str, Any]:
+    """A function's sample event with its ``$NAMES`` filled in."""
+    text = (ROOT / "events" / f"{function}.json").read_text()
+    event: dict[str, Any] = json.loads(Template(text).substitute(values))
+    return event
+
+
+def _values(laptop: Laptop) -> dict[str, str]:
+    deployed = stack.describe(laptop)
+    champion = laptop.client("ssm").get_parameter(Name=f"/{stack.STACK}/champion")["Parameter"]["Value"]
+    if champion == "none":
+        raise LocalError("nothing serves yet that an event could be about; `make run` changes that")
+    datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/")["Contents"]
+    return {
+        "BUCKET": deployed.bucket,
+        "RUN": json.loads(champion)["run"],
+        "ENDPOINT": deployed.endpoint_name,
+        "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
+    }
+
+
+def _environment(laptop: Laptop, function: str) -> dict[str, str]:
+    """As deployed: left to itself SAM gives the logical names of what the template refers to."""
+    found = laptop.client("lambda").get_function_configuration(FunctionName=f"{stack.STACK}-{function}")
+    return {**found["Environment"]["Variables"], "AWS_ENDPOINT_URL": f"http://{_HOST}:{laptop.port}"}
+
+
+def _bridge() -> str:
+    """The address at which containers find this machine."""
+    engine = shutil.which("docker")
+    inspect = ("network", "inspect", "bridge", "--format", "{{json (index .IPAM.Config 0)}}")
+    found = engine and subprocess.run([engine, *inspect], capture_output=True, text=True, check=False)
+    if not found or found.returncode:
+        raise LocalError("sam local invoke runs functions in containers, and no Docker engine answers here")
+    network = json.loads(found.stdout)
+    return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
+
+
+async def _run(command: Sequence[str], laptop: Laptop, gateway: str) -> str:
+    """The command's standard output; while it runs, containers can reach the laptop cloud."""
+    relay = await _relay(gateway, laptop.port)
+    env = laptop.environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=subprocess.PIPE)
+    said, _ = await process.communicate()
+    if relay:
+        relay.close()
+    if process.returncode:
+        raise LocalError(f"sam local invoke failed with code {process.returncode}; its words are above")
+    return said.decode().strip()
+
+
+async def _relay(gateway: str, port: int) -> asyncio.Server | None:
+    """Connect the bridge with loopback, where alone the laptop cloud listens; Docker Desktop does so itself."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+
+    try:
+        return await asyncio.start_server(connect, gateway, port)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:  # the bridge is inside Docker Desktop's virtual machine
+            return None
+        raise
+
+
+def _raised(said: str) -> bool:
+    try:
+        return "errorType" in json.loads(said.splitlines()[-1])
+    except (IndexError, ValueError, TypeError):
+        return True
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,43 @@
+"""The sample events, as the state machine and the template would have them."""
+
+import pytest
+
+from local import invoke
+
+VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "datasets/photos.zip"}
+
+
+@pytest.mark.parametrize("function", ["plan", "gate", "smoke"])
+def test_sample_has_the_members_that_the_state_machine_sends(machines, function):
+    sent = machines["pipeline"]["States"][function.capitalize()]["Arguments"]["Payload"]
+    assert set(invoke.sample(function, VALUES)) == set(sent)
+
+
+def test_samples_name_what_serves():
+    assert invoke.sample("gate", VALUES)["report_uri"] == "s3://bucket/runs/run/report"
+    assert invoke.sample("smoke", VALUES) == {"endpoint_name": "dogs", "report_uri": "s3://bucket/runs/run/report"}
+    assert invoke.sample("plan", VALUES)["request"] == {"dataset": "datasets/photos.zip"}
+
+
+def test_every_function_of_the_template_has_a_sample(template):
+    functions = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"]
+    assert sorted(functions) == sorted(f"{name.capitalize()}Function" for name in invoke.FUNCTIONS)
+
+
+def test_functions_can_be_given_the_laptops_address(template):
+    """SAM sets only variables that the template declares; this one's value there is none, so AWS never sees it."""
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["AWS_ENDPOINT_URL"] == {"Ref": "AWS::NoValue"}
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ('{"num_photos": 8}', False),
+        ('{"statusCode": 503}', False),
+        ('noise\n{"errorType": "SmokeError", "errorMessage": "…"}', True),
+        ("", True),
+    ],
+)
+def test_answer_tells_whether_the_function_raised(said, raised):
+    assert invoke._raised(said) is raised
