@@ -37,7 +37,7 @@ lint: export SAM_CLI_TELEMETRY := 0
 lint: $(VENV)/dev.stamp $(CHECKOV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy dataset functions training serving local
+	@$(BIN)/mypy dataset functions training serving local benchmarks
 	@$(BIN)/sam validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m local.transformed > $(TRANSFORMED)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
