@@ -86,9 +86,10 @@ def test_inputs_are_delivered_and_outputs_uploaded(cloud: Cloud, sagemaker: Any,
     assert (report["photo"], report["model"], report["mode"]) == ("a beagle", "archive", "exact")
     assert report["hosts"] == ["algo-1"]
     assert int(report["threads"]) >= 1
-    events = cloud.client("logs").filter_log_events(
-        logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix=f"{request['ProcessingJobName']}/"
-    )["events"]
+    logs, group = cloud.client("logs"), "/aws/sagemaker/ProcessingJobs"
+    prefix = f"{request['ProcessingJobName']}/"
+    (stream,) = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"]
+    events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
     assert [each["message"] for each in events] == ["reading"]
 
 
