@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 DATA ?=
 EVENT ?=
-CHECKOV := $(VENV)/checkov-3.3.30/bin/checkov
+CHECKOV_VERSION := 3.3.30
+CHECKOV_VENV := $(VENV)/checkov-$(CHECKOV_VERSION)
+CHECKOV := $(CHECKOV_VENV)/bin/checkov
 TRANSFORMED := .kennel/lint/template.json
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
@@ -59,5 +61,5 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 # A house of its own, for it wants other versions of much that the rest needs.
 $(CHECKOV): | $(VENV)/run.stamp
 	@echo "Installing checkov (a minute, once)"
-	@$(PYTHON) -m venv $(VENV)/checkov-3.3.30
-	@$(VENV)/checkov-3.3.30/bin/pip install -q checkov==3.3.30
+	@$(PYTHON) -m venv $(CHECKOV_VENV)
+	@$(CHECKOV_VENV)/bin/pip install -q checkov==$(CHECKOV_VERSION)

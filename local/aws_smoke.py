@@ -177,14 +177,13 @@ def main() -> int:
     for purpose in ("training", "serving"):
         parser.add_argument(f"--{purpose}-instance-type", default=_INSTANCE_TYPE, metavar="TYPE")
     options = vars(parser.parse_args())
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is stopped like Ctrl-C
+    _on_signals(signal.default_int_handler)  # ended politely, or with its terminal, is stopped like Ctrl-C
     try:
         if options.pop("laptop"):
             with _laptop_cloud():
                 return smoke(Options(**options))
         return smoke(Options(**options))
-    except (LocalError, ClientError, BotoCoreError, OSError, EOFError) as error:
+    except (LocalError, ClientError, BotoCoreError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -196,12 +195,13 @@ def smoke(options: Options) -> int:
     account = _account()
     name = f"kennelsmoke{secrets.token_hex(3)}"  # stack and endpoint; nothing else bears or contains it
     _announce(account, name, options)
-    if not options.yes and input("Go on? Only yes goes on: ").strip() != "yes":
+    if not options.yes and not _agreed():
         raise LocalError("nothing was done")
     table, code = Table(), PROVEN
     try:
         _prove(account, name, options, table)
     except KeyboardInterrupt:
+        _on_signals(signal.SIG_IGN)  # once is enough; leaving now would leave what costs money
         print("\nstopping …", flush=True)
         code = STOPPED
     except Exception as error:  # whatever it is, the stack must go
@@ -226,6 +226,20 @@ def smoke(options: Options) -> int:
     table.show()
     print(f"\nthe record is {os.path.relpath(RECORD)}")
     return code
+
+
+def _agreed() -> bool:
+    try:
+        return input("Go on? Only yes goes on: ").strip() == "yes"
+    except EOFError:
+        raise LocalError(
+            "nothing was done, for nobody is there to ask; --yes (make aws-smoke YES=1) asks not"
+        ) from None
+
+
+def _on_signals(what: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, what)
 
 
 def _explain(error: Exception) -> None:
@@ -269,10 +283,10 @@ def quote(training_type: str, serving_type: str) -> dict[str, float | None]:
 
 
 def _announce(account: Account, name: str, options: Options) -> None:
-    where = f" at {account.url}, where nothing costs anything" if account.url else ""
+    where = f" at {account.url}" if account.url else ""
     print(f"Account {account.number}, region {account.region}, as {account.who}{where}")
     print(f"A stack {name} is deployed, trains on {_COUNTS['train'] * 10} drawings and serves; it is asked, torn down")
-    print("and deleted again, in about 45 minutes on AWS. By the list prices of us-east-1 that costs")
+    print("and deleted again, in about 45 minutes on AWS. By the list prices of us-east-1 that costs there")
     parts = quote(options.training_instance_type, options.serving_instance_type)
     for part, dollars in parts.items():
         print(f"  {part:<64} {'unknown' if dollars is None else f'${dollars:.2f}':>8}")
@@ -444,8 +458,7 @@ def _clean_up(account: Account, name: str, table: Table) -> list[str]:
     Returns:
         What is left besides, empty when nothing is.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; leaving now would leave what costs money
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _on_signals(signal.SIG_IGN)
     key = ""
     try:
         if found := _settled(account, name):
@@ -479,22 +492,14 @@ def _clean_up(account: Account, name: str, table: Table) -> list[str]:
 
 def _settled(account: Account, name: str) -> dict[str, Any]:
     """The stack once it is not in motion; empty when there is none."""
-    formation = account.client("cloudformation")
-
-    def look() -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
-        except ClientError as error:
-            if "does not exist" in str(error):
-                return {}
-            raise
-        return found
 
     def rests(found: dict[str, Any]) -> bool:
         # a change set that was never carried out stays in review for good
         return not found.get("StackStatus", "").removeprefix("REVIEW_IN_PROGRESS").endswith("_IN_PROGRESS")
 
-    return _await(account, look, rests, _SETTLE_SECONDS, f"the stack {name} does not settle")
+    return _await(
+        account, partial(stack.look_up, account, name), rests, _SETTLE_SECONDS, f"the stack {name} does not settle"
+    )
 
 
 def _physical_id(account: Account, name: str, resource: str) -> str:
@@ -512,7 +517,7 @@ def _stop_runs(account: Account, deployed: Stack) -> None:
 
 
 def _tear_down(account: Account, deployed: Stack) -> str:
-    """Start teardown of everything, again where it says so, and wait for it; returns what it deleted."""
+    """Start teardown of everything, again where it asks for that, and wait for it; returns what it deleted."""
     states = account.client("stepfunctions")
     for _ in range(_TEARDOWN_TRIES):
         arn = states.start_execution(
@@ -528,6 +533,8 @@ def _tear_down(account: Account, deployed: Stack) -> str:
         if ended["status"] == "SUCCEEDED":
             deleted = json.loads(ended["output"])
             return ", ".join(f"{found if kind == 'objects' else len(found)} {kind}" for kind, found in deleted.items())
+        if ended.get("error") not in ("MoreToDelete", "TeardownTimeout"):
+            break
     raise LocalError(f"teardown: {ended.get('error', ended['status'])}: {ended.get('cause', '')}")
 
 
@@ -597,6 +604,7 @@ def _by_hand(account: Account, name: str) -> str:
 @contextmanager
 def _laptop_cloud() -> Iterator[None]:
     """A laptop cloud on a free port, at which this process's environment points meanwhile."""
+    before = dict(os.environ)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -619,8 +627,13 @@ def _laptop_cloud() -> Iterator[None]:
         os.environ.update(environment)
         yield
     finally:
+        os.environ.clear()
+        os.environ.update(before)
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 if __name__ == "__main__":

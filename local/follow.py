@@ -83,13 +83,13 @@ class Screen:
             self._spoke = time.monotonic()
 
 
-def follow(cloud: Cloud, execution_arn: str, jobs: str = "", poll_seconds: float = _POLL_SECONDS) -> Outcome:
+def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _POLL_SECONDS) -> Outcome:
     """Print the execution's progress until it ends.
 
     Args:
         cloud: where it runs.
         execution_arn: the execution.
-        jobs: what the names of its jobs begin with; an account's logs hold those of other jobs too.
+        jobs: what the names of its jobs begin with; the logs hold those of other jobs too.
         poll_seconds: how often to look; AWS throttles who looks too often.
     """
     states = cloud.client("stepfunctions")
@@ -190,7 +190,7 @@ class _JobLogs:
     def __init__(self, cloud: Cloud, jobs: str) -> None:
         self.progress = ""
         self._logs = cloud.client("logs")
-        self._named = {"logStreamNamePrefix": jobs} if jobs else {}
+        self._jobs = jobs
         self._seen: dict[str, int] = {}
 
     def new_lines(self, visit: Visit) -> list[str]:
@@ -213,8 +213,11 @@ class _JobLogs:
         return lines
 
     def _said(self, group: str, since: float) -> Iterator[str]:
+        pages = self._logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=group, logStreamNamePrefix=self._jobs
+        )
         try:
-            streams = self._logs.describe_log_streams(logGroupName=group, **self._named)["logStreams"]
+            streams = [stream for page in pages for stream in page["logStreams"]]
         except self._logs.exceptions.ResourceNotFoundException:
             return
         for stream in streams:

@@ -64,7 +64,9 @@ def _values(laptop: Laptop) -> dict[str, str]:
     champion = laptop.client("ssm").get_parameter(Name=f"/{stack.STACK}/champion")["Parameter"]["Value"]
     if champion == "none":
         raise LocalError("nothing serves yet that an event could be about; `make run` changes that")
-    datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/")["Contents"]
+    datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/").get("Contents", [])
+    if not datasets:
+        raise LocalError(f"no dataset lies under datasets/ of {deployed.bucket}; `make run` uploads one")
     return {
         "BUCKET": deployed.bucket,
         "RUN": json.loads(champion)["run"],

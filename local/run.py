@@ -62,7 +62,7 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
         # known before it starts, so that Ctrl-C at any moment knows what to stop
         execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
         _start(cloud, deployed, name, {"dataset": photos.key} | event)
-        outcome = follow(cloud, execution_arn)
+        outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
         _abandon(cloud, execution_arn)

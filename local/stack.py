@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -61,16 +62,26 @@ def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:
         raise LocalError(f"sam failed; its last words in {log}:\n" + "\n".join(words))
 
 
+def look_up(cloud: Cloud, name: str) -> dict[str, Any]:
+    """CloudFormation's description of a stack; empty when there is none."""
+    try:
+        found: dict[str, Any] = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return {}
+        raise
+    return found
+
+
 def describe(cloud: Cloud, name: str = STACK) -> Stack:
     """The deployed stack.
 
     Raises:
         LocalError: it is not deployed.
     """
-    try:
-        described = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        raise LocalError(f"there is no stack {name} yet; on the laptop `make run` or `make up` deploys it") from error
+    described = look_up(cloud, name)
+    if not described:
+        raise LocalError(f"there is no stack {name} yet; on the laptop `make run` or `make up` deploys it")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
     # The laptop has no DNS: API Gateway's own URL in the form that the laptop cloud answers.
     here = f"{cloud.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify"
