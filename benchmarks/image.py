@@ -26,7 +26,7 @@ from typing import Any
 
 from local import laptop
 from local.api import CONTENT_TYPES
-from local.cloud.images import stages_of
+from local.cloud.images import copy_into, stages_of
 from local.cloud.processes import free_port
 from local.home import ROOT, LocalError
 from local.stack import STACK
@@ -193,12 +193,7 @@ def _make_root(root: Path) -> tuple[Path, Path]:
     """A folder with what the image holds beyond its base; returns its interpreter and its working directory."""
     stage = stages_of((ROOT / "serving/Dockerfile").read_text(), {})["serve"]
     for source, destination in stage.copies:
-        origin, place = ROOT / source, root / destination.lstrip("/")
-        if origin.is_dir():
-            shutil.copytree(origin, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-        else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(origin, place)
+        copy_into(ROOT, source, root, destination)
     workdir = root / stage.workdir.lstrip("/")
     python = root / "venv/bin/python"
     _run(sys.executable, "-m", "venv", "--without-pip", str(root / "venv"))

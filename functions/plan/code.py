@@ -72,7 +72,10 @@ def _zip(layer: Path, files: Iterable[Path]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
-            archive.writestr(path.relative_to(layer).as_posix(), path.read_bytes())
+            entry = zipfile.ZipInfo(path.relative_to(layer).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16  # the image's files are read by others than root
+            archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.cloud import rules
+from local.cloud import permissions, rules
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.endpoints import Endpoint
 from local.cloud.store import now
@@ -79,7 +79,7 @@ class AutoScaling:
                 arn = self._new_arn()
                 document = {
                     "SuspendedState": dict(_NOT_SUSPENDED),
-                    "RoleARN": self._service_role(),
+                    "RoleARN": permissions.scaling_role(key[1]),
                     **document,
                 }
                 document["ScalableTargetARN"] = arn
@@ -221,11 +221,6 @@ class AutoScaling:
     def _new_arn(self) -> str:
         region, account = self._scope()
         return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/{uuid.uuid4().hex[:24]}"
-
-    def _service_role(self) -> str:
-        role = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
-        path = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
-        return f"arn:aws:iam::{self._scope()[1]}:role/{path}/{role}"
 
 
 def _page(request: Request, member: str, found: list[dict[str, Any]]) -> dict[str, Any]:

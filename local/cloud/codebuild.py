@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import iam, ministack, permissions, storage
-from local.cloud.executions import StatesError
+from local.cloud.executions import Part, StatesError
 from local.cloud.images import ImageError, Images
 from local.cloud.s3uri import S3Uri, StorageError
 from local.cloud.telemetry import LogStream
@@ -22,6 +22,7 @@ from local.cloud.telemetry import LogStream
 DOCKERFILE = "serving/Dockerfile"
 _TASK = "arn:aws:states:::codebuild:"
 _POLL_SECONDS = 0.1
+_VARIABLES = ("REPOSITORY", "TARGETS", "CONTENT_HASH")
 
 
 def install(images: Images, home: Path) -> None:
@@ -48,10 +49,16 @@ def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
     group, stream = f"/aws/codebuild/{build['projectName']}", build["id"].partition(":")[2]
     log = LogStream(group, stream, home / "builds.log", caller)
     try:
+        for name in _VARIABLES:
+            if name not in variables:
+                raise ImageError(f"environment variable {name} is not set")
         with tempfile.TemporaryDirectory() as folder:
             context = Path(folder, "context")
             _fetch(build["source"], Path(folder, "context.zip"), context, caller)
             for target in variables["TARGETS"].split():
+                if build["buildStatus"] != "IN_PROGRESS":
+                    log.write(f"stopped before {target}")
+                    return
                 uri = f"{variables['REPOSITORY']}:{target}-{variables['CONTENT_HASH']}"
                 iam.authorize(caller, permissions.push(uri))
                 if images.has(uri):
@@ -59,8 +66,6 @@ def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
                     continue
                 digest = images.push(context, context / DOCKERFILE, target, variables, uri)
                 log.write(f"pushed {uri} {digest}")
-    except KeyError as error:
-        raise ministack.BuildError(f"environment variable {error} is not set") from None
     except (iam.DeniedError, ImageError, StorageError, shutil.ReadError) as error:
         log.write(str(error))
         raise ministack.BuildError(str(error)) from None
@@ -68,13 +73,11 @@ def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
         log.close()
 
 
-def _task(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _task(_resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """``codebuild:startBuild.sync``: start, wait, and stop it when nobody waits any more."""
-    if resource != f"{_TASK}startBuild.sync":
-        raise StatesError("States.Runtime", f"The laptop cloud has no {resource}")
     build = _call("StartBuild", _renamed(arguments, str.lower))["build"]
     while build["buildStatus"] == "IN_PROGRESS":
-        if ministack.task_is_over():
+        if Part.current_is_over():
             _call("StopBuild", {"id": build["id"]})
             raise SystemExit
         time.sleep(_POLL_SECONDS)
@@ -86,9 +89,8 @@ def _task(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(operation: str, request: Mapping[str, Any]) -> Any:
-    headers = {"x-amz-target": f"CodeBuild_20161006.{operation}", "content-type": "application/x-amz-json-1.1"}
     try:
-        return json.loads(ministack.call("codebuild", "POST", "/", headers=headers, body=json.dumps(request).encode()))
+        return ministack.call_json("codebuild", f"CodeBuild_20161006.{operation}", request)
     except ministack.CallError as error:
         raise StatesError("CodeBuild.AWSCodeBuildException", str(error)) from None
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from local.cloud import hosting, iam, ministack, permissions, rules, telemetry
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.hosting import Artifact, Instance
 from local.cloud.images import ImageError, Images
-from local.cloud.registry import Model, Models
+from local.cloud.registry import Model, Models, data_uri
 from local.cloud.s3uri import StorageError
 from local.cloud.store import Record, Store, now, page
 
@@ -166,8 +167,10 @@ class Endpoint:
             for variant in variants:
                 started.append(variant)
                 variant.instances = tuple(self._start(variant, variant.desired))
-        except StartError as error:
+        except Exception as error:
             hosting.end([instance for variant in started for instance in variant.instances])
+            if not isinstance(error, StartError):
+                raise
             self._settle("InService" if self.fleet else "Failed", str(error))
             return
         old, self.fleet = self.fleet, {variant.name: variant for variant in variants}
@@ -195,9 +198,11 @@ class Endpoint:
     def dismantle(self, then: Callable[[], None]) -> None:
         """End every instance and the thread; ``then`` forgets the endpoint."""
         fleet, self.fleet = self.fleet, {}
-        hosting.end([i for variant in fleet.values() for i in variant.instances], _DRAIN_SECONDS)
-        self._gone = True
-        then()
+        try:
+            hosting.end([i for variant in fleet.values() for i in variant.instances], _DRAIN_SECONDS)
+        finally:
+            self._gone = True
+            then()
 
     def description(self) -> dict[str, Any]:
         """As DescribeEndpoint gives it."""
@@ -236,11 +241,13 @@ class Endpoint:
                     Instance(self.name, variant.name, folder, variant.environment, self._home, code, caller)
                 )
             self._await_ready(variant, instances)
-        except iam.DeniedError as error:
-            raise StartError(_UNREADABLE.format(variant=variant.name, why=error)) from error
-        except (StartError, ImageError, StorageError, OSError) as error:
+        except BaseException as error:
             hosting.end(instances)
-            raise error if isinstance(error, StartError) else StartError(str(error)) from error
+            if isinstance(error, iam.DeniedError):
+                raise StartError(_UNREADABLE.format(variant=variant.name, why=error)) from error
+            if isinstance(error, ImageError | StorageError | OSError):
+                raise StartError(str(error)) from error
+            raise
         return instances
 
     def _await_ready(self, variant: Variant, instances: Sequence[Instance]) -> None:
@@ -336,7 +343,7 @@ class Endpoints:
 
     def __init__(self, store: Store, models: Models, home: Path, images: Images) -> None:
         self._store, self._models, self._home, self._images = store, models, home, images
-        self._artifacts: dict[tuple[str, float], Artifact] = {}
+        self._artifacts: WeakValueDictionary[tuple[str, float], Artifact] = WeakValueDictionary()
         self.is_scaled: Callable[[str, str], bool] = lambda _endpoint, _variant: False
         self.closing = threading.Event()
 
@@ -482,26 +489,28 @@ class Endpoints:
 
     def _variant(self, specification: Mapping[str, Any]) -> Variant:
         model = self._models.find(specification["ModelName"])
-        container = model.request["PrimaryContainer"]
+        given = model.request["PrimaryContainer"]
+        container = self._models.container(given)
         return Variant(
             name=specification["VariantName"],
-            image=self._models.container(container)["Image"],
+            image=container["Image"],
             role=model.request["ExecutionRoleArn"],
-            instance_type=specification.get("InstanceType", ""),
-            artifact=self._artifact(model),
-            environment=container.get("Environment", {}),
+            instance_type=specification["InstanceType"],
+            artifact=self._artifact(model, container),
+            environment=given.get("Environment", {}),
             weight=specification.get("InitialVariantWeight", 1.0),
             desired=specification["InitialInstanceCount"],
             startup_seconds=specification.get(_STARTUP_MEMBER, _STARTUP_SECONDS),
         )
 
-    def _artifact(self, model: Model) -> Artifact:
+    def _artifact(self, model: Model, container: Mapping[str, Any]) -> Artifact:
         # By time as well: a model deleted and created again under its name may have other data.
         key = (model.arn, model.created)
-        if key not in self._artifacts:
+        artifact = self._artifacts.get(key)
+        if artifact is None:
             folder = self._home / "models" / f"{model.name}-{uuid.uuid4().hex[:8]}"
-            self._artifacts[key] = Artifact(self._models.artifact(model.request["PrimaryContainer"]), folder)
-        return self._artifacts[key]
+            artifact = self._artifacts[key] = Artifact(data_uri(container), folder)
+        return artifact
 
     def _refuse_scaled(self, endpoint: Endpoint, message: str, affected: Callable[[Variant], bool]) -> None:
         variants = [

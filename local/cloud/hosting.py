@@ -2,13 +2,17 @@
 
 import contextlib
 import http.client
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import uuid
+import weakref
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +24,13 @@ PING_TIMEOUT_SECONDS = 2.0
 
 
 class Artifact:
-    """A model's ``model.tar.gz`` as a folder; downloaded and unpacked once, when first needed."""
+    """A model's ``model.tar.gz`` as a folder; unpacked once, when first needed, and gone with the last variant."""
 
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
         self._folder = folder
         self._lock = threading.Lock()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def folder(self, caller: str) -> Path:
         """The folder that stands for ``/opt/ml/model``.
@@ -38,18 +43,25 @@ class Artifact:
         """
         with self._lock:
             if not self._folder.exists():
-                archive = self._folder.with_suffix(".tar.gz")
-                storage.download(S3Uri.parse(self.uri), archive, caller)
-                try:
-                    with tarfile.open(archive) as tar:
-                        tar.extractall(self._folder, filter="data")
-                except tarfile.TarError as error:
-                    raise StorageError(
-                        f'Failed to extract model data archive for container "container_1" from URL "{self.uri}". '
-                        "Please ensure that the object located at the URL is a valid tar.gz archive."
-                    ) from error
-                archive.unlink()
+                self._folder.parent.mkdir(parents=True, exist_ok=True)
+                # Beside it first, for a folder that is half filled would pass for unpacked.
+                with tempfile.TemporaryDirectory(dir=self._folder.parent) as scratch:
+                    self._unpack(Path(scratch), caller).rename(self._folder)
         return self._folder
+
+    def _unpack(self, scratch: Path, caller: str) -> Path:
+        archive, fresh = scratch / "model.tar.gz", scratch / "model"
+        storage.download(S3Uri.parse(self.uri), archive, caller)
+        fresh.mkdir()
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(fresh, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise StorageError(
+                f'Failed to extract model data archive for container "container_1" from URL "{self.uri}". '
+                "Please ensure that the object located at the URL is a valid tar.gz archive."
+            ) from error
+        return fresh
 
 
 class Instance:

@@ -100,8 +100,9 @@ def _writer(path: Path) -> Callable[[ministack.Decision], None]:
 
 
 def _key_uses(decision: ministack.Decision) -> Iterable[tuple[str, str]]:
-    asked = Permission(decision.action, decision.resource)
-    key = ministack.key_of(decision.action, decision.resource) if asked.action in permissions.KEY_USES else None
+    asked, key = Permission(decision.action, decision.resource), decision.context.get(permissions.NAMED_KEY)
+    if not key and asked.action in permissions.KEY_USES:
+        key = ministack.key_of(decision.action, decision.resource)
     return [(each.action, each.resource) for each in permissions.key_uses(asked, key)]
 
 

@@ -8,48 +8,21 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from local.cloud import ministack
+from local.cloud.imageuri import ImageUri
 
-_URI = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
-    r"(?P<repository>[a-z0-9._/-]+)(?::(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 _NOT_FOUND = "API error (404): manifest for {uri} not found: manifest unknown: Requested image not found"
 _MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class ImageError(Exception):
     """An image cannot be built, stored or found; the message is one sentence."""
-
-
-class ImageUri(NamedTuple):
-    """A reference to an image in ECR; one of ``tag`` and ``digest`` is empty."""
-
-    account: str
-    region: str
-    repository: str
-    tag: str
-    digest: str
-
-    @classmethod
-    def parse(cls, uri: str) -> "ImageUri":
-        """Raises ImageError: not a URI of an image in ECR."""
-        found = _URI.fullmatch(uri)
-        if not found:
-            raise ImageError(f"'{uri}' is not a URI of an image in ECR")
-        digest = found["digest"] or ""
-        return cls(
-            found["account"], found["region"], found["repository"], "" if digest else found["tag"] or "latest", digest
-        )
-
-    @property
-    def image_id(self) -> dict[str, str]:
-        """As ECR's operations want it."""
-        return {"imageDigest": self.digest} if self.digest else {"imageTag": self.tag}
 
 
 class Target(NamedTuple):
@@ -73,6 +46,7 @@ class Images:
         home: folder of the images' roots, by digest.
         """
         self._home = home / "images"
+        self._lock = threading.Lock()
 
     def push(self, context: Path, dockerfile: Path, target: str, arguments: Mapping[str, str], uri: str) -> str:
         """Build a target and push it; returns the image's digest.
@@ -80,44 +54,44 @@ class Images:
         Raises:
             ImageError: the Dockerfile, its context or ECR refuses.
         """
-        image = ImageUri.parse(uri)
+        image = _ours(uri)
         if not dockerfile.is_file():
             raise ImageError(f"the build's context has no {dockerfile.relative_to(context)}")
         stages = stages_of(dockerfile.read_text(), arguments)
         if target not in stages:
             raise ImageError(f"{dockerfile.name} has no target {target}; it has {', '.join(stages)}")
         stage = stages[target]
-        fresh = self._home / "new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        for source, destination in stage.copies:
-            _copy(context, source, fresh, destination)
-        manifest = json.dumps(
-            {
-                "schemaVersion": 2,
-                "mediaType": _MEDIA_TYPE,
-                "config": {"target": target, "workdir": stage.workdir, "labels": stage.labels},
-                "files": dict(_digests(fresh)),
-            }
-        )
-        digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
-        _ecr(
-            "PutImage",
-            repositoryName=image.repository,
-            imageTag=image.tag,
-            imageManifest=manifest,
-            imageManifestMediaType=_MEDIA_TYPE,
-        )
-        if not (root := self._root(digest)).exists():  # else these very files may be in use
-            fresh.rename(root)
+        self._home.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=self._home))
+        try:
+            for source, destination in stage.copies:
+                copy_into(context, source, fresh, destination)
+            manifest = json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": _MEDIA_TYPE,
+                    "config": {"target": target, "workdir": stage.workdir, "labels": stage.labels},
+                    "files": dict(_digests(fresh)),
+                }
+            )
+            digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+            with self._lock:  # another build may make the very same image
+                if not (root := self._root(digest)).exists():  # else its files may be in use
+                    fresh.rename(root)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        # Last, so that ECR never names an image whose files are not there.
+        tagged = {"imageTag": image.tag, "imageManifest": manifest, "imageManifestMediaType": _MEDIA_TYPE}
+        _ecr("PutImage", image, tagged)
         return digest
 
     def has(self, uri: str) -> bool:
         """Whether ECR has the image.
 
         Raises:
-            ImageError: not a URI of an image in ECR, or no such repository.
+            ImageError: not a URI of this registry, or no such repository.
         """
-        return bool(self._find(ImageUri.parse(uri)))
+        return bool(self._find(uri))
 
     def workdir(self, uri: str) -> Path:
         """The folder that an image's processes start in, with the image's code in it.
@@ -125,11 +99,7 @@ class Images:
         Raises:
             ImageError: ECR has no such image, or this machine did not build it.
         """
-        image = ImageUri.parse(uri)
-        region, account = ministack.scope()
-        if (image.account, image.region) != (account, region):
-            raise ImageError(f"the laptop cloud runs images that its own CodeBuild built, which {uri} is not")
-        found = self._find(image)
+        found = self._find(uri)
         if not found:
             raise ImageError(_NOT_FOUND.format(uri=uri))
         root = self._root(found[0]["imageId"]["imageDigest"])
@@ -141,10 +111,9 @@ class Images:
     def _root(self, digest: str) -> Path:
         return self._home / digest.removeprefix("sha256:")  # a colon would end an entry of PYTHONPATH
 
-    def _find(self, image: ImageUri) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = _ecr("BatchGetImage", repositoryName=image.repository, imageIds=[image.image_id])[
-            "images"
-        ]
+    def _find(self, uri: str) -> list[dict[str, Any]]:
+        image = _ours(uri)
+        found: list[dict[str, Any]] = _ecr("BatchGetImage", image, {"imageIds": [image.image_id]})["images"]
         return found
 
 
@@ -167,7 +136,7 @@ def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, Target
             current = named[0].strip() if named else base
             stages[current] = stages.get(base.strip(), Target("/", (), {}))
         elif word == "WORKDIR":
-            stages[current] = stages[current]._replace(workdir=rest)
+            stages[current] = stages[current]._replace(workdir=str(PurePosixPath(stages[current].workdir, rest)))
         elif word == "LABEL":
             labels = dict(re.findall(r'([\w.-]+)="?([^"\s]*)"?', rest))
             stages[current] = stages[current]._replace(labels=stages[current].labels | labels)
@@ -190,13 +159,19 @@ def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
             yield word.upper(), rest.strip()
 
 
-def _copy(context: Path, source: str, root: Path, destination: str) -> None:
+def copy_into(context: Path, source: str, root: Path, destination: str) -> None:
+    """Do one COPY of a target, below a folder that stands for the image's root.
+
+    Raises:
+        ImageError: the context has no such source.
+    """
     origin = (context / source).resolve()
     if not origin.is_relative_to(context.resolve()) or not origin.exists():
         raise ImageError(f"COPY {source}: the build's context has no such file or folder")
     place = root / destination.lstrip("/")
     if origin.is_dir():  # its content, as Docker does it
-        shutil.copytree(origin, place, dirs_exist_ok=True)
+        # .dockerignore keeps compiled files from the context, too.
+        shutil.copytree(origin, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         return
     if destination.endswith("/"):
         place = place / origin.name
@@ -209,12 +184,20 @@ def _digests(root: Path) -> Iterator[tuple[str, str]]:
         yield path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _ecr(operation: str, **request: Any) -> Any:
-    headers = {
-        "x-amz-target": f"AmazonEC2ContainerRegistry_V20150921.{operation}",
-        "content-type": "application/x-amz-json-1.1",
-    }
+def _ours(uri: str) -> ImageUri:
+    image = ImageUri.parse(uri)
+    region, account = ministack.scope()
+    if not image or (image.account, image.region) != (account, region):
+        raise ImageError(f"the laptop cloud has images that its own CodeBuild built, which {uri} is not")
+    return image
+
+
+def _ecr(operation: str, image: ImageUri, request: Mapping[str, Any]) -> Any:
+    target = f"AmazonEC2ContainerRegistry_V20150921.{operation}"
     try:
-        return json.loads(ministack.call("ecr", "POST", "/", headers=headers, body=json.dumps(request).encode()))
+        return ministack.call_json("ecr", target, {"repositoryName": image.repository, **request})
     except ministack.CallError as error:
+        if "RepositoryNotFoundException" in str(error):
+            where = f"in the registry with id '{image.account}'"
+            raise ImageError(f"The repository with name '{image.repository}' does not exist {where}") from None
         raise ImageError(str(error)) from None

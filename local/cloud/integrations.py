@@ -32,7 +32,19 @@ _MODELS = {  # botocore's names where they are not the resource's
     "eventbridge": "events",
     "sfn": "stepfunctions",
 }
-_OPTIMIZED = ("codebuild", "lambda", "sagemaker", "sns")  # those whose arguments are their API's
+_OPTIMIZED = {  # all whose arguments are their API's; of AWS's own, those that the laptop cloud has
+    "codebuild:startBuild.sync",
+    "lambda:invoke",
+    "sagemaker:createEndpoint",
+    "sagemaker:createEndpointConfig",
+    "sagemaker:createModel",
+    "sagemaker:createProcessingJob",
+    "sagemaker:createProcessingJob.sync",
+    "sagemaker:createTrainingJob",
+    "sagemaker:createTrainingJob.sync",
+    "sagemaker:updateEndpoint",
+    "sns:publish",
+}
 _FREE = ("Message", "Payload")  # any JSON: the optimized integrations write it as text themselves
 _PROTOCOLS = ("json", "query", "rest-json", "rest-xml")  # those that MiniStack speaks
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -46,18 +58,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def misfits(resource: str, arguments: Any) -> list[str]:
-    """What Step Functions says against a task's arguments: unknown, missing and mistyped fields.
+    """What Step Functions says against a task: its resource; unknown, missing and mistyped arguments.
 
     Args:
         resource: the task's.
         arguments: as written or as evaluated; a JSONata expression stands for anything.
     """
     found = _RESOURCE.fullmatch(resource)
-    if found is None or not (found["sdk"] or found["service"] in _OPTIMIZED):
-        return []
+    offered = found and (found["sdk"] or resource.removeprefix("arn:aws:states:::") in _OPTIMIZED)
+    if found is None or not offered or found["pattern"] == ".waitForTaskToken":
+        return [f"The laptop cloud has no resource {resource}"]
     operation = _operation(found["service"], found["action"])
-    if operation is None or (found["sdk"] and found["pattern"] == ".sync"):
+    if operation is None or (found["sdk"] and found["pattern"]):
         return [f"The resource provided {resource} is not recognized"]
+    if arguments is None:
+        return ["The value for the field 'Arguments' must be an OBJECT"]
     if not found["sdk"] and isinstance(arguments, dict):
         arguments = {name: "{% any %}" if name in _FREE else value for name, value in arguments.items()}
     return list(_misfits(arguments, operation.input_shape, "Arguments"))
@@ -118,16 +133,6 @@ def denied(resource: str, reason: str) -> StatesError:
     if operation is None:
         return StatesError("States.TaskFailed", reason)
     return _refused(operation.service_model, "AccessDeniedException", reason, 400)
-
-
-def sdk_errors(resource: str) -> set[str]:
-    """Names of all errors that the service behind an ``aws-sdk:`` resource has."""
-    found = _RESOURCE.fullmatch(resource)
-    operation = _operation(found["service"], found["action"]) if found and found["sdk"] else None
-    if operation is None:
-        return set()
-    service = operation.service_model
-    return {_refused(service, code, "", 400).error for code in ("", *_errors(service))}
 
 
 @functools.cache

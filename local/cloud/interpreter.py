@@ -7,7 +7,6 @@ pages on variables, errors and quotas, and executions recorded on AWS where thos
 import copy
 import json
 import random
-import uuid
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
+from local.cloud import asl
 from local.cloud.executions import StatesError, leave_if_over, run_together, sleep
 
 State = dict[str, Any]
@@ -55,14 +55,16 @@ class Cloud(Protocol):
     def evaluate(self, expression: str, scope: Scope) -> Any:
         """The value of a JSONata expression; raises StatesError, also where it has none."""
 
-    def invoke(self, resource: str, arguments: Any, token: str) -> Any:
-        """The result of a task, on a thread of its own; raises StatesError.
-
-        ``token`` is empty but for a task that waits for it to come back.
-        """
+    def invoke(self, resource: str, arguments: Any) -> Any:
+        """The result of a task, on a thread of its own; raises StatesError."""
 
     def record(self, kind: str, details: Mapping[str, Any]) -> None:
-        """Put an event into the execution's history; raises StatesError when that is full."""
+        """Put an event into the execution's history.
+
+        Raises:
+            StatesError: the history is full.
+            SystemExit: nobody waits any more for the work of this thread.
+        """
 
 
 class Interpreter:
@@ -128,10 +130,9 @@ class Interpreter:
         else:
             text = self._typed(state, "Timestamp", str, "string", scope)
             try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                raise _query_error(scope, "Timestamp", f"'{text}' is no ISO-8601 date and time") from None
-            seconds = (moment - datetime.now(UTC)).total_seconds()
+                seconds = (asl.moment(text) - datetime.now(UTC)).total_seconds()
+            except ValueError as error:
+                raise _query_error(scope, "Timestamp", str(error)) from None
         sleep(seconds * self._cloud.wait_scale)
 
     # --- what may fail, be retried and be caught -------------------------------------------------
@@ -143,7 +144,7 @@ class Interpreter:
             context = {**scope.context, "State": {**scope.context["State"], "RetryCount": sum(retries)}}
             scope = replace(scope, context=context)
             try:
-                result = _limited(self._result(state, scope), scope.context["State"]["Name"])
+                result = self._result(state, scope)
                 return self._finish(state, replace(scope, result=result), result)
             except StatesError as error:
                 failure = error
@@ -165,21 +166,20 @@ class Interpreter:
             case "Parallel":
                 data = self._arguments(state, scope)
                 branches = [partial(self.run, each, copy.deepcopy(data), scope.inner()) for each in state["Branches"]]
-                return run_together(branches, len(branches))
-        return self._map(state, scope)
+                results = run_together(branches, len(branches))
+            case _:
+                results = self._map(state, scope)
+        return _limited(results, scope.context["State"]["Name"])
 
     def _task(self, state: State, scope: Scope) -> Any:
         resource: str = state["Resource"]
-        token = str(uuid.uuid4()) if resource.endswith(".waitForTaskToken") else ""
-        if token:
-            scope = replace(scope, context={**scope.context, "Task": {"Token": token}})
         arguments = self._arguments(state, scope)
         seconds = self._whole(state, "TimeoutSeconds", 1, scope) if "TimeoutSeconds" in state else None
         kind, _, action = resource.removeprefix("arn:aws:states:::").rpartition(":")
         known = {"resourceType": kind, "resource": action}
         self._record("TaskScheduled", "taskScheduledEventDetails", **known, parameters=_json(arguments))
         try:
-            [result] = run_together([partial(self._cloud.invoke, resource, arguments, token)], 1, seconds)
+            [result] = run_together([partial(self._cloud.invoke, resource, arguments)], 1, seconds)
             _limited(result, kind)
         except TimeoutError:
             self._record("TaskTimedOut", "taskTimedOutEventDetails", **known, error="States.Timeout")
@@ -191,9 +191,6 @@ class Interpreter:
         return result
 
     def _map(self, state: State, scope: Scope) -> list[Any]:
-        processor = state["ItemProcessor"]
-        if processor.get("ProcessorConfig", {}).get("Mode", "INLINE") != "INLINE":
-            raise StatesError("States.Runtime", "The laptop cloud has no distributed Map")
         items = self._fill(state["Items"], scope, "Items") if "Items" in state else scope.input
         if isinstance(items, dict):
             items = [{"Key": key, "Value": value} for key, value in items.items()]
@@ -205,7 +202,7 @@ class Interpreter:
             inner = scope.inner(Map={"Item": {"Index": index, "Value": item}})
             selecting = replace(inner, input=scope.input)
             data = self._fill(state["ItemSelector"], selecting, "ItemSelector") if "ItemSelector" in state else item
-            return self.run(processor, copy.deepcopy(data), inner)
+            return self.run(state["ItemProcessor"], copy.deepcopy(data), inner)
 
         works = [partial(process, index, item) for index, item in enumerate(items)]
         return run_together(works, min(at_once or _MAX_ITEMS_AT_ONCE, _MAX_ITEMS_AT_ONCE))

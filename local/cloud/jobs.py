@@ -19,7 +19,8 @@ from local.cloud.store import Store, now, page
 
 log = logging.getLogger("kennel.jobs")
 
-_TICK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
+_TICK_SECONDS = 0.25
 
 
 class JobError(Exception):
@@ -109,10 +110,13 @@ def start_together(
         host.start(command, environment, *takers)
 
 
-def run_together(hosts: Sequence[Host], seconds: float, stop: threading.Event, tick: Callable[[], None]) -> Host | None:
+def wait_together(
+    hosts: Sequence[Host], seconds: float, stop: threading.Event, tick: Callable[[], None] = lambda: None
+) -> Host | None:
     """Wait for started hosts: until all ended, one failed, time is up or a stop is asked for.
 
-    Hosts still running then get SIGTERM, and SIGKILL after ``processes.GRACE_SECONDS``.
+    Hosts still running then get SIGTERM, and SIGKILL after ``processes.GRACE_SECONDS``. Meanwhile logs are handed
+    on and ``tick`` is called, now and then and at the end.
 
     Returns:
         The host that failed first, or None.
@@ -120,7 +124,7 @@ def run_together(hosts: Sequence[Host], seconds: float, stop: threading.Event, t
     Raises:
         TimeoutError: time was up.
     """
-    deadline = time.monotonic() + seconds
+    deadline, ticked = time.monotonic() + seconds, 0.0
     try:
         while any(host.exit_code is None for host in hosts):
             if failed := next((host for host in hosts if host.exit_code), None):
@@ -129,8 +133,12 @@ def run_together(hosts: Sequence[Host], seconds: float, stop: threading.Event, t
                 return None
             if time.monotonic() > deadline:
                 raise TimeoutError
-            tick()
-            time.sleep(_TICK_SECONDS)
+            if time.monotonic() - ticked > _TICK_SECONDS:
+                ticked = time.monotonic()
+                for host in hosts:
+                    host.flush()
+                tick()
+            time.sleep(_POLL_SECONDS)
         return next((host for host in hosts if host.exit_code), None)
     finally:
         _end(hosts)
@@ -143,7 +151,7 @@ def _end(hosts: Sequence[Host]) -> None:
             host.terminate()
     deadline = time.monotonic() + processes.GRACE_SECONDS
     while any(host.exit_code is None for host in hosts) and time.monotonic() < deadline:
-        time.sleep(_TICK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     for host in hosts:
         host.close()
 
@@ -330,7 +338,7 @@ class JobOperations:
         return store.get(arn, kind, kind.NOT_FOUND.format(name=name))
 
 
-def deliver(uri: str, folder: Path, region: str, caller: str) -> None:
+def deliver(uri: str, folder: Path, caller: str) -> None:
     """Download an S3Prefix input.
 
     Raises:
@@ -343,6 +351,7 @@ def deliver(uri: str, folder: Path, region: str, caller: str) -> None:
     except StorageError as error:
         raise JobError(f"ClientError: Data download failed:{error}") from error
     if not count:
+        region, _ = ministack.scope()
         raise JobError(
             f'ClientError: Data download failed:No S3 objects found under S3 URL "{uri}" given in input '
             f"data source. Please ensure that the bucket exists in the selected region ({region}) and that "

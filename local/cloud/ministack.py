@@ -6,12 +6,14 @@ sentence. Import only after ``settings.prepare``: MiniStack reads its environmen
 
 import asyncio
 import contextvars
+import functools
 import hashlib
 import json
 import logging
 import re
 import secrets
 import threading
+import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -27,7 +29,7 @@ from ministack.services.cloudformation import changesets, engine, handlers, prov
 from samtranslator.translator import transform as sam
 
 from local.cloud import asl, integrations
-from local.cloud.executions import Part, StatesError
+from local.cloud.executions import Part, StatesError, leave_if_over
 from local.cloud.interpreter import Interpreter, Scope
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
@@ -68,19 +70,21 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
             "_executions",
             "_invoke_aws_sdk_integration",
             "_invoke_resource",
-            "_invoke_with_callback",
             "_run_execution",
             "_start_execution",
             "_state_machines",
+            "_stop_execution",
             "_validate_definition_jsonata",
             "error_response_json",
             "now_iso",
         ),
     ),
+    (sam, ("transform",)),
 )
 
 _MAX_EVENTS = 25_000  # of an execution's history
-_YEARS = 99_999_999  # the longest that Step Functions counts, in seconds
+_SESSION_SECONDS = 2_592_000  # the longest that a job may run: it keeps its session
+_SESSION_SECRET = secrets.token_hex(20)  # nobody signs with a service's session
 
 
 class HookMissingError(RuntimeError):
@@ -187,10 +191,14 @@ def call(
     return content
 
 
-def call_json(service: str, target: str, request: Mapping[str, Any]) -> None:
-    """Call an operation of a JSON service, for example ``logs``, ``Logs_20140328.PutLogEvents``."""
+def call_json(service: str, target: str, request: Mapping[str, Any]) -> Any:
+    """The answer of an operation of a JSON service, for example ``logs``, ``Logs_20140328.PutLogEvents``.
+
+    Raises:
+        CallError: the service refused.
+    """
     headers = {"x-amz-target": target, "content-type": "application/x-amz-json-1.1"}
-    call(service, "POST", "/", headers=headers, body=json.dumps(request).encode())
+    return json.loads(call(service, "POST", "/", headers=headers, body=json.dumps(request).encode()) or b"null")
 
 
 # --- Step Functions ---------------------------------------------------------------------------------
@@ -199,11 +207,6 @@ def call_json(service: str, target: str, request: Mapping[str, Any]) -> None:
 def add_task(resource_prefix: str, handler: Callable[[str, dict[str, Any]], Any]) -> None:
     """Serve an optimized integration: ``handler(resource, arguments)`` on a thread of the task's own."""
     stepfunctions._SERVICE_DISPATCH[resource_prefix] = handler
-
-
-def task_is_over() -> bool:
-    """Whether nobody waits for the task on this thread: its execution or branch ended, or its time is up."""
-    return Part.current_is_over()
 
 
 def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
@@ -218,14 +221,18 @@ def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
         raise StatesError("States.Runtime", str(error)) from None
 
 
-def run_state_machines() -> None:
+def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
     """Check definitions and run executions ourselves, as AWS does; MiniStack keeps them and answers the API.
 
     MiniStack's own engine is laxer in many ways, which docs/operations.md lists.
+
+    Args:
+        authorize: asked before each task; takes the state machine's role, the execution's name, the task's
+            resource and its arguments; raises StatesError.
     """
     find_broken_expression = stepfunctions._validate_definition_jsonata
     resource = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
-    create, start = resource["create"], stepfunctions._start_execution
+    create, start, stop = resource["create"], stepfunctions._start_execution, stepfunctions._stop_execution
 
     def starting(request: dict[str, Any]) -> Any:
         try:
@@ -234,6 +241,10 @@ def run_state_machines() -> None:
             message = f"Invalid State Machine Execution Input: '{error}'"
             return stepfunctions.error_response_json("InvalidExecutionInput", message, 400)
         return start(request)
+
+    def stopping(request: dict[str, Any]) -> Any:
+        with _HISTORIES:
+            return stop(request)
 
     def refusal(text: Any) -> str | None:
         if not isinstance(text, str):  # an update of something else
@@ -251,21 +262,29 @@ def run_state_machines() -> None:
         return create(logical_id, properties, stack_name)
 
     stepfunctions._start_execution = starting
+    stepfunctions._stop_execution = stopping
     stepfunctions._validate_definition_jsonata = refusal
     resource["create"] = creating
     stepfunctions._invoke_aws_sdk_integration = call_sdk
-    stepfunctions._run_execution = _run_execution
+    stepfunctions._run_execution = functools.partial(_run_execution, authorize)
+
+
+_HISTORIES = threading.Lock()  # held to write to one, and to end an execution
 
 
 class _ExecutionsCloud:
-    """What surrounds one execution."""
+    """What surrounds one execution.
+
+    Args:
+        execution: MiniStack's record of it.
+        authorize: takes a task's resource and arguments; raises StatesError.
+    """
 
     wait_scale: float = stepfunctions._SFN_WAIT_SCALE
-    authorize: Callable[[str, str, str, Any], None] = staticmethod(lambda *_: None)
 
-    def __init__(self, execution: dict[str, Any]) -> None:
+    def __init__(self, execution: dict[str, Any], authorize: Callable[[str, Any], None]) -> None:
         self._execution = execution
-        self._recording = threading.Lock()
+        self._authorize = authorize
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
         context = {**scope.context, "variables": scope.variables}
@@ -274,58 +293,63 @@ class _ExecutionsCloud:
         except stepfunctions._ExecutionError as error:
             raise StatesError(error.error, error.cause) from None
 
-    def invoke(self, resource: str, arguments: Any, token: str) -> Any:
+    def invoke(self, resource: str, arguments: Any) -> Any:
         integrations.check(resource, arguments)
-        role = self._execution["events"][0]["executionStartedEventDetails"]["roleArn"]
-        self.authorize(role, self._execution["name"], resource, arguments)
+        self._authorize(resource, arguments)
         try:
-            if token:
-                return stepfunctions._invoke_with_callback(resource, arguments, token, {})
             return stepfunctions._invoke_resource(resource, arguments)
         except stepfunctions._ExecutionError as error:
             raise StatesError(error.error, error.cause) from None
 
     def record(self, kind: str, details: Mapping[str, Any]) -> None:
-        with self._recording:
+        with _HISTORIES:
+            leave_if_over()  # under the lock: nothing may follow the end, nor the end of a state around
             if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # the last is the execution's end
                 raise StatesError("States.Runtime", f"The execution reached the maximum number of {_MAX_EVENTS} events")
             stepfunctions._add_event(self._execution, kind, details)
 
 
-def _run_execution(arn: str) -> None:
+def _run_execution(authorize: Callable[[str, str, str, Any], None], arn: str) -> None:
     """Run an execution that MiniStack has noted down, on the execution's own thread."""
     execution = stepfunctions._executions[arn]
-    machine = stepfunctions._state_machines[execution["stateMachineArn"]]
-    definition, given = json.loads(machine["definition"]), json.loads(execution["input"])
-    about = {"Id": arn, "Input": given, "Name": execution["name"], "RoleArn": machine["roleArn"]}
-    context = {
-        "Execution": {**about, "StartTime": execution["startDate"], "RedriveCount": 0},
-        "StateMachine": {"Id": machine["stateMachineArn"], "Name": machine["name"]},
-    }
     late: tuple[Any, ...] = (_end, execution, "TIMED_OUT", "ExecutionTimedOut", {})
-    clock = threading.Timer(definition.get("TimeoutSeconds", _YEARS), contextvars.copy_context().run, late)
-    clock.daemon = True
-    clock.start()
-    with Part(lambda: bool(execution["status"] == "RUNNING")).entered():
-        try:
-            output = Interpreter(_ExecutionsCloud(execution)).run(definition, given, Scope(context, ChainMap()))
-        except StatesError as error:
-            _end(execution, "FAILED", "ExecutionFailed", {"error": error.error, "cause": error.cause})
-        except Exception as error:
-            logging.getLogger("kennel.states").exception("%s failed inside the laptop cloud", arn)
-            _end(execution, "FAILED", "ExecutionFailed", {"error": "States.Runtime", "cause": str(error)})
-        else:
-            _end(execution, "SUCCEEDED", "ExecutionSucceeded", {"output": json.dumps(output)})
-        finally:
+    clock = None
+    try:
+        # Not the machine's own, which an update may have changed meanwhile.
+        role = execution["events"][0]["executionStartedEventDetails"]["roleArn"]
+        machine = stepfunctions._state_machines[execution["stateMachineArn"]]
+        definition, given = json.loads(machine["definition"]), json.loads(execution["input"])
+        about = {"Id": arn, "Input": given, "Name": execution["name"], "RoleArn": role}
+        context = {
+            "Execution": {**about, "StartTime": execution["startDate"], "RedriveCount": 0},
+            "StateMachine": {"Id": machine["stateMachineArn"], "Name": machine["name"]},
+        }
+        seconds = definition.get("TimeoutSeconds", asl.LONGEST_SECONDS)
+        clock = threading.Timer(seconds, contextvars.copy_context().run, late)
+        clock.daemon = True
+        clock.start()
+        cloud = _ExecutionsCloud(execution, functools.partial(authorize, role, execution["name"]))
+        with Part(lambda: bool(execution["status"] == "RUNNING")).entered():
+            output = Interpreter(cloud).run(definition, given, Scope(context, ChainMap()))
+    except StatesError as error:
+        _end(execution, "FAILED", "ExecutionFailed", {"error": error.error, "cause": error.cause})
+    except Exception as error:
+        logging.getLogger("kennel.states").exception("%s failed inside the laptop cloud", arn)
+        _end(execution, "FAILED", "ExecutionFailed", {"error": "States.Runtime", "cause": str(error)})
+    else:
+        _end(execution, "SUCCEEDED", "ExecutionSucceeded", {"output": json.dumps(output)})
+    finally:
+        if clock:
             clock.cancel()
 
 
 def _end(execution: dict[str, Any], status: str, event: str, details: dict[str, Any]) -> None:
     """Let an execution end, unless it has: nothing writes over ABORTED."""
-    if execution["status"] != "RUNNING":
-        return
-    stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
-    execution.update(details, status=status, stopDate=stepfunctions.now_iso())
+    with _HISTORIES:
+        if execution["status"] != "RUNNING":
+            return
+        stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
+        execution.update(details, status=status, stopDate=stepfunctions.now_iso())
     stepfunctions._emit_execution_status_event(execution)
 
 
@@ -470,8 +494,8 @@ def open_session(role: str, service: str, name: str) -> str | None:
     session = {
         "Arn": f"arn:aws:sts::{account}:assumed-role/{record['RoleName']}/{name}",
         "UserId": f"{record['RoleId']}:{name}",
-        "SecretAccessKey": secrets.token_hex(20),
-        "SessionToken": secrets.token_hex(32),
+        "SecretAccessKey": _SESSION_SECRET,
+        "Expiration": time.time() + _SESSION_SECONDS,  # then MiniStack forgets it
     }
     sts.register_session(key, session)
     return key
@@ -505,16 +529,6 @@ def let_loopback_stand_for_tls() -> None:
         return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
 
     iam_evaluator._resolve_condition_key = resolving
-
-
-def authorize_tasks(authorize: Callable[[str, str, str, Any], None]) -> None:
-    """Ask before each task of an execution.
-
-    Args:
-        authorize: takes the state machine's role, the execution's name, the task's resource and its
-            arguments; raises StatesError.
-    """
-    _ExecutionsCloud.authorize = staticmethod(authorize)
 
 
 def authorize_rules(allows: Callable[[str, str], bool]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from local.cloud.imageuri import ImageUri
+
 Request = Mapping[str, Any]
 
 SAGEMAKER = "sagemaker.amazonaws.com"
@@ -18,9 +20,7 @@ EVENTS = "events.amazonaws.com"
 CODEBUILD = "codebuild.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
-_IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([^:@]+)")
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
-_SCALING_ROLE = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 # What Step Functions itself does for a .sync task: follow, stop and tag what it started, hear of its end.
 _SYNC = {
     "CreateTrainingJob": (
@@ -34,6 +34,7 @@ _SYNC = {
     "StartBuild": (("BatchGetBuilds", "StopBuild"), "StepFunctionsGetEventForCodeBuildStartBuildRule"),
 }
 _FOLLOW = ("events:PutRule", "events:PutTargets", "events:DescribeRule")
+NAMED_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"  # the condition key of a request that names one
 # What S3 and SNS do with the key of an encrypted bucket or topic, with their caller's rights.
 KEY_USES = {
     "s3:GetObject": ("kms:Decrypt",),
@@ -85,10 +86,10 @@ def of_task(resource: str, arguments: Request, place: Place) -> list[Permission]
     action, _, pattern = rest.partition(".")
     operation = action[:1].upper() + action[1:]
     needed = of_operation(service, operation, arguments, place)
-    if pattern in ("", "waitForTaskToken"):
+    if not pattern:
         return needed
     if pattern != "sync" or operation not in _SYNC:
-        raise UnknownRequestError(f"what AWS authorizes for {resource} is not in local/cloud/permissions.py")
+        raise UnknownRequestError(f"The laptop cloud has no {resource}")
     actions, rule = _SYNC[operation]
     watched = _each(tuple(f"{service}:{each}" for each in actions), needed[0].resource)
     return [*needed, *watched, *_each(_FOLLOW, place.arn("events", f"rule/{rule}"))]
@@ -134,7 +135,7 @@ def of_operation(service: str, operation: str, request: Request, place: Place) -
         case "codebuild", "StartBuild":
             arn = place.arn("codebuild", f"project/{_text(request, 'ProjectName')}")
             return [Permission("codebuild:StartBuild", arn)]
-    raise UnknownRequestError(f"what AWS authorizes for {service}:{operation} is not in local/cloud/permissions.py")
+    raise UnknownRequestError(f"The laptop cloud has no {service}:{operation}")
 
 
 def read(uri: str) -> Permission:
@@ -142,14 +143,20 @@ def read(uri: str) -> Permission:
     return Permission("s3:GetObject", _object_arn(uri))
 
 
-def write(uri: str) -> Permission:
-    """Writing an S3 object."""
-    return Permission("s3:PutObject", _object_arn(uri))
+def write(uri: str, key: str = "") -> Permission:
+    """Writing an S3 object, encrypted with the KMS key of an ARN if one is given."""
+    return Permission("s3:PutObject", _object_arn(uri), {NAMED_KEY: key} if key else {})
 
 
 def listing(bucket: str, prefix: str) -> Permission:
     """Listing the objects of a bucket under a prefix."""
     return Permission("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix})
+
+
+def scaling_role(account: str) -> str:
+    """ARN of the role that Application Auto Scaling acts with on endpoints."""
+    name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+    return f"arn:aws:iam::{account}:role/aws-service-role/{_SCALING_SERVICE}/{name}"
 
 
 def log_group(group: str, place: Place) -> Permission:
@@ -219,7 +226,7 @@ def _sagemaker_arns(operation: str, request: Request, place: Place) -> list[str]
         return [arn("model-package-group", group), arn("model-package", f"{name}/*")]
     found = re.fullmatch(r"(?:Create|Describe|Update|Delete|Stop|Invoke)(\w+?)(?:WeightsAndCapacities)?", operation)
     if found is None:
-        raise UnknownRequestError(f"sagemaker:{operation} is not in local/cloud/permissions.py")
+        raise UnknownRequestError(f"The laptop cloud has no sagemaker:{operation}")
     kind = re.sub(r"(?<!^)(?=[A-Z])", "-", found[1]).lower()
     arns = [arn(kind, _text(request, f"{found[1]}Arn") or _text(request, f"{found[1]}Name"))]
     if operation in ("CreateEndpoint", "UpdateEndpoint"):
@@ -243,14 +250,14 @@ def _of_scaling(operation: str, request: Request, place: Place) -> list[Permissi
     if operation == "RegisterScalableTarget":
         name = resource_id.split("/")[1] if "/" in resource_id else ""
         endpoint = place.arn("sagemaker", f"endpoint/{name}")
-        role = f"arn:aws:iam::{place.account}:role/aws-service-role/{_SCALING_SERVICE}/{_SCALING_ROLE}"
+        role = scaling_role(place.account)
         needed += _each(("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"), endpoint)
         config = place.arn("sagemaker", f"endpoint-config/{place.config_of(name)}")
         needed.append(Permission("sagemaker:DescribeEndpointConfig", config))
         needed.append(Permission("iam:CreateServiceLinkedRole", role, {"iam:AWSServiceName": _SCALING_SERVICE}))
         if request.get("Tags"):
             needed.append(Permission("application-autoscaling:TagResource", target))
-    elif _text(request, "PolicyType") != "StepScaling":  # whose alarms are their owner's
+    else:
         # Alarms that no request names are described as a whole.
         needed.append(Permission("cloudwatch:DescribeAlarms", place.arn("cloudwatch", "alarm:*")))
         needed.append(Permission("cloudwatch:DeleteAlarms", alarms))
@@ -264,8 +271,8 @@ def _each(actions: tuple[str, ...], *resources: str) -> list[Permission]:
 
 
 def _repository(image: str) -> str:
-    found = _IMAGE.match(image)
-    return f"arn:aws:ecr:{found[2]}:{found[1]}:repository/{found[3]}" if found else ""
+    found = ImageUri.parse(image)
+    return f"arn:aws:ecr:{found.region}:{found.account}:repository/{found.repository}" if found else ""
 
 
 def _object_arn(uri: str) -> str:

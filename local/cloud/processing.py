@@ -1,18 +1,15 @@
 """Processing jobs: inputs to local paths, one command per host, outputs at the end of the job."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from local.cloud import ministack, rules, storage
+from local.cloud import rules, storage
 from local.cloud.images import ImageError
-from local.cloud.jobs import Host, Job, JobError, deliver, run_together, start_together
+from local.cloud.jobs import Host, Job, JobError, deliver, start_together, wait_together
 from local.cloud.optml import resource_config, threads_per_instance
 from local.cloud.s3uri import AccessError, S3Uri
 from local.cloud.store import now
-
-_FLUSH_SECONDS = 0.25
 
 
 class ProcessingJob(Job):
@@ -27,7 +24,6 @@ class ProcessingJob(Job):
         rules.processing_job(self.request, self.context.store.region)
         self.check_pull(self.request["AppSpecification"]["ImageUri"])
         self._exit_message: str | None = None
-        self._flushed = 0.0
 
     def work(self) -> None:
         cluster = self.request["ProcessingResources"]["ClusterConfig"]
@@ -42,7 +38,7 @@ class ProcessingJob(Job):
         start_together(hosts, self.request["AppSpecification"], environment)
         seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         try:
-            failed = run_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
+            failed = wait_together(hosts, seconds, self.stop)
         except TimeoutError:
             raise JobError("ClientError: the job ran longer than MaxRuntimeInSeconds") from None
         finally:
@@ -54,12 +50,11 @@ class ProcessingJob(Job):
             self._upload(hosts)
 
     def _lay_out(self, hosts: Sequence[Host], instance_type: str) -> None:
-        region, _ = ministack.scope()
         names = [host.name for host in hosts]
         for host in hosts:
             for each in self._inputs:
                 folder = host.tree.path(each["S3Input"]["LocalPath"])
-                deliver(each["S3Input"]["S3Uri"], folder, region, self.caller)
+                deliver(each["S3Input"]["S3Uri"], folder, self.caller)
             for each in self._outputs:
                 host.tree.path(each["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
             (host.tree.root / "output").mkdir(exist_ok=True)
@@ -74,12 +69,6 @@ class ProcessingJob(Job):
             return self.context.images.workdir(image)
         except ImageError as error:
             raise JobError(f"ClientError: {error}") from None
-
-    def _tick(self, hosts: Sequence[Host]) -> None:
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flushed = time.monotonic()
-            for host in hosts:
-                host.flush()
 
     def _upload(self, hosts: Sequence[Host]) -> None:
         key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")

@@ -67,7 +67,7 @@ class Models:
         rules.model(request)
         container = self.container(request["PrimaryContainer"])
         rules.container(container, self._store.region)
-        image, data = container["Image"], S3Uri.parse(self.artifact(container))
+        image, data = container["Image"], S3Uri.parse(data_uri(container))
         try:
             if not self._images.has(image):
                 raise invalid(f"Requested image {image} not found.")
@@ -85,15 +85,6 @@ class Models:
         taken = invalid(f'Cannot create already existing model "{arn}".')
         self._store.add(Model(arn, request["ModelName"], members), taken)
         return {"ModelArn": arn}
-
-    def artifact(self, container: Mapping[str, Any]) -> str:
-        """S3 URI of a container's model.tar.gz, its own or its model package's.
-
-        Raises:
-            ApiError: no such package, or none that may be deployed.
-        """
-        container = self.container(container)
-        return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
 
     def container(self, container: Mapping[str, Any]) -> Mapping[str, Any]:
         """The container itself, or the one of its model package.
@@ -137,6 +128,11 @@ class Models:
         """Forget a model; endpoints that serve it keep serving."""
         self._store.remove(self.find(request["ModelName"]).arn)
         return {}
+
+
+def data_uri(container: Mapping[str, Any]) -> str:
+    """S3 URI of the model.tar.gz of a container, or of a model package's."""
+    return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
 
 
 class Packages:

@@ -11,16 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from local.cloud.api import Request, invalid
+from local.cloud.imageuri import ImageUri
 from local.cloud.s3uri import S3Uri, StorageError
 
 CHECKPOINTS = "/opt/ml/checkpoints"  # unless the request says otherwise
 DEFAULT_MAX_RUNTIME = 24 * 3600
 _MAX_RUNTIME = 28 * 24 * 3600
 
-_ECR = re.compile(
-    r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.(?P<suffix>amazonaws\.com(?:\.cn)?)/"
-    r"[a-z0-9._/-]+(?::[\w.-]+|@sha256:[0-9a-f]{64})?"
-)
 # Families of SageMaker's instance types with NVMe disks of their own, and those that have EBS volumes only.
 _LOCAL_DISKS = {
     *("c5d", "c6gd", "dl1", "g4dn", "g5", "g6", "g6e", "m5d", "m6gd", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"),
@@ -29,13 +26,19 @@ _LOCAL_DISKS = {
 _EBS_ONLY = re.compile(r"[cmr]\d+(n|i|i-flex)?|t[23]|p[23]")
 
 _NOT_IN_TRAINING = (
-    *("DebugHookConfig", "DebugRuleConfigurations", "MlflowConfig", "ModelPackageConfig", "RemoteDebugConfig"),
-    *("RetryStrategy", "ServerlessJobConfig", "TensorBoardOutputConfig", "VpcConfig"),
+    *("DebugHookConfig", "DebugRuleConfigurations", "ExperimentConfig", "InfraCheckConfig", "MlflowConfig"),
+    *("ModelPackageConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig", "RetryStrategy"),
+    *("ServerlessJobConfig", "SessionChainingConfig", "TensorBoardOutputConfig", "VpcConfig"),
 )
+_NOT_IN_ALGORITHMS = ("AlgorithmName", "TrainingImageConfig")
+_NOT_IN_CLUSTERS = ("InstancePlacementConfig", "InstancePreferences", "KeepAlivePeriodInSeconds", "TrainingPlanArn")
 _NOT_IN_MODELS = ("Containers", "InferenceExecutionConfig", "VpcConfig")
-_NOT_IN_CONTAINERS = ("AdditionalModelDataSources", "ImageConfig", "MultiModelConfig")
-_NOT_IN_CONFIGS = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants", "VpcConfig")
-_NOT_IN_VARIANTS = ("CoreDumpConfig", "InstancePools", "ManagedInstanceScaling", "ServerlessConfig")
+_NOT_IN_CONTAINERS = ("AdditionalModelDataSources", "ContainerMetricsConfig", "ImageConfig", "MultiModelConfig")
+_NOT_IN_CONFIGS = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig", "ShadowProductionVariants", "VpcConfig")
+_NOT_IN_VARIANTS = (
+    *("AcceleratorType", "CapacityReservationConfig", "CoreDumpConfig", "EnableSSMAccess", "InstancePools"),
+    *("ManagedInstanceScaling", "ServerlessConfig"),
+)
 
 
 # --- jobs -------------------------------------------------------------------------------------------
@@ -50,15 +53,18 @@ def training_job(request: Request, region: str) -> None:
             "AlgorithmSpecification.TrainingImage or ContainerEntrypoint is missing; the laptop cloud starts that "
             "command and has no algorithms, nor an image whose own entry point it could run."
         )
+    _offered(algorithm, _NOT_IN_ALGORITHMS)
     _training_image(algorithm["TrainingImage"], region)
     if not resources.get("InstanceCount") or "InstanceType" not in resources:
         raise invalid(
             "ResourceConfig.InstanceCount or InstanceType is missing; the laptop cloud has no instance groups."
         )
-    _volume(resources)
+    _cluster(resources)
     _channels(request.get("InputDataConfig", []), algorithm["TrainingInputMode"])
     _stopping(request)
     s3_uri(request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
+    if request["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
+        raise invalid("OutputDataConfig.CompressionType: the laptop cloud packs what a job leaves, as GZIP.")
     if "CheckpointConfig" in request:
         s3_uri(request["CheckpointConfig"]["S3Uri"], "CheckpointConfig.S3Uri")
         if not _below(request["CheckpointConfig"].get("LocalPath", CHECKPOINTS), "/opt/ml"):
@@ -67,11 +73,12 @@ def training_job(request: Request, region: str) -> None:
 
 def processing_job(request: Request, region: str) -> None:
     """CreateProcessingJob. Raises ApiError."""
+    _offered(request, ("ExperimentConfig",))
     _offered(request.get("NetworkConfig", {}), ("VpcConfig",))
     specification = request["AppSpecification"]
     uri, cluster = specification["ImageUri"], request["ProcessingResources"]["ClusterConfig"]
-    found = _ECR.fullmatch(uri)
-    if not found or found["region"] != region:
+    image = ImageUri.parse(uri)
+    if not image or image.region != region:
         raise invalid(
             f"Invalid image URI {uri}. Please provide a valid Amazon Elastic Container Registry path of the Docker "
             "image to run."
@@ -83,7 +90,7 @@ def processing_job(request: Request, region: str) -> None:
         )
     if "InstanceType" not in cluster or "InstanceCount" not in cluster:
         raise invalid("ClusterConfig.InstanceType or InstanceCount is missing; the laptop cloud needs both.")
-    _volume(cluster)
+    _cluster(cluster)
     for each in request.get("ProcessingInputs", []):
         _processing_input(each)
     for each in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
@@ -112,20 +119,21 @@ def s3_uri(uri: str, where: str) -> None:
 
 
 def _training_image(uri: str, region: str) -> None:
-    found = _ECR.fullmatch(uri)
-    if not found:
+    image = ImageUri.parse(uri)
+    if not image:
         raise invalid(
             "TrainingImageConfig with TrainingRepositoryAccessMode set to VPC must be provided when using a training "
             f"image from a private Docker registry ({uri})."
         )
-    if found["region"] != region:
+    if image.region != region:
         raise invalid(
-            f"Invalid DNS suffix '{found['suffix']}' for region '{found['region']}' in training image. Please provide "
-            f"the valid <region>.<dns-suffix>: '{region}.{found['suffix']}'"
+            f"Invalid DNS suffix '{image.suffix}' for region '{image.region}' in training image. Please provide "
+            f"the valid <region>.<dns-suffix>: '{region}.{image.suffix}'"
         )
 
 
-def _volume(cluster: Mapping[str, Any]) -> None:
+def _cluster(cluster: Mapping[str, Any]) -> None:
+    _offered(cluster, _NOT_IN_CLUSTERS)
     kind = cluster["InstanceType"]
     family = kind.split(".")[1]
     if family in _LOCAL_DISKS and "VolumeKmsKeyId" in cluster:
@@ -209,10 +217,10 @@ def container(specification: Mapping[str, Any], region: str) -> None:
     if specification.get("Mode", "SingleModel") != "SingleModel":
         raise invalid("The laptop cloud has no multi-model endpoints; leave Mode out.")
     image = specification.get("Image", "")
-    found = _ECR.fullmatch(image)
+    found = ImageUri.parse(image)
     if not found:
         raise invalid(f'Using non-ECR image "{image}" without Vpc repository access mode is not supported.')
-    if found["region"] != region:
+    if found.region != region:
         raise invalid(f'The image "{image}" must be in the same region as the model, {region}.')
     source = specification.get("ModelDataSource", {}).get("S3DataSource")
     if source and (source["S3DataType"], source["CompressionType"]) != ("S3Object", "Gzip"):

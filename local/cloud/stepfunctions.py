@@ -1,13 +1,14 @@
 """State machines: what IAM lets them do, and their optimized integrations, with AWS's error names."""
 
 import contextlib
+import functools
 import json
 import time
 from typing import Any
 
 from local.cloud import iam, integrations, ministack, permissions
 from local.cloud.api import ApiError, JsonApi
-from local.cloud.executions import StatesError
+from local.cloud.executions import Part, StatesError
 
 _PREFIX = "arn:aws:states:::sagemaker:"
 _POLL_SECONDS = 0.2
@@ -24,8 +25,7 @@ _NO_KEY = ("SNS.KMSAccessDeniedException", "AmazonSNS", "KMSAccessDenied")
 
 def install(sagemaker: JsonApi, gate: iam.Gate) -> None:
     """Run state machines as AWS does, and let them call SageMaker's and SNS' optimized integrations."""
-    ministack.run_state_machines()
-    ministack.authorize_tasks(lambda *task: _authorize(gate, *task))
+    ministack.run_state_machines(functools.partial(_authorize, gate))
     ministack.add_task(_PREFIX, lambda resource, arguments: _task(sagemaker, resource, arguments))
     ministack.add_task("arn:aws:states:::sns:publish", _publish)
 
@@ -64,12 +64,8 @@ def _task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, A
     action, _, pattern = resource.removeprefix(_PREFIX).partition(".")
     operation = action[:1].upper() + action[1:]
     answer = _call(api, operation, arguments)
-    if not pattern:
-        return answer
-    if pattern != "sync" or operation not in ("CreateTrainingJob", "CreateProcessingJob"):
-        raise StatesError("States.Runtime", f"The laptop cloud has no {resource}")
     kind = operation.removeprefix("Create")
-    return _wait(api, kind, arguments[f"{kind}Name"])
+    return _wait(api, kind, arguments[f"{kind}Name"]) if pattern else answer
 
 
 def _wait(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
@@ -79,7 +75,7 @@ def _wait(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
         status = description[f"{kind}Status"]
         if status in _TERMINAL:
             break
-        if ministack.task_is_over():
+        if Part.current_is_over():
             _stop(api, kind, name)
             # The thread that is left over ends here, silently: retries and catchers of a stopped
             # execution must not run.

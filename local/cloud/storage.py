@@ -96,8 +96,9 @@ def upload(file: Path, uri: S3Uri, caller: str, key: str = "") -> None:
         AccessError: the caller may not write it, or not use the key.
         StorageError: S3 refused it.
     """
-    wanted = permissions.encrypt(ministack.key_arn(key)) if key else []
-    _authorize(caller, f"upload object {uri}", permissions.write(str(uri)), *wanted)
+    arn = ministack.key_arn(key) if key else ""
+    wanted = permissions.encrypt(arn) if key else []
+    _authorize(caller, f"upload object {uri}", permissions.write(str(uri), arn), *wanted)
     headers = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": key}
     path = f"/{uri.bucket}/{uri.key}"
     try:

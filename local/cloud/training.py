@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from local.cloud import ministack, processes, rules, storage, telemetry
+from local.cloud import processes, rules, storage, telemetry
 from local.cloud.api import invalid
-from local.cloud.jobs import Host, Job, JobError, deliver, run_together, start_together
+from local.cloud.jobs import Host, Job, JobError, deliver, start_together, wait_together
 from local.cloud.metrics import MetricScanner
 from local.cloud.optml import resource_config, threads_per_instance
 from local.cloud.s3uri import AccessError, S3Uri
 from local.cloud.store import now
 
 _METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
-_FLUSH_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 2.0
 _MESSAGES = {
     "Starting": "Starting the training job",
@@ -47,7 +46,7 @@ class TrainingJob(Job):
         rules.training_job(self.request, self.context.store.region)
         self.check_pull(self.request["AlgorithmSpecification"]["TrainingImage"])
         for channel in self._channels:
-            self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"], self.context.store.region)
+            self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"])
         try:
             self._metrics = MetricScanner(self.request["AlgorithmSpecification"].get("MetricDefinitions", []))
         except re.error as error:
@@ -58,12 +57,12 @@ class TrainingJob(Job):
         self._num_instances: int = self.request["ResourceConfig"]["InstanceCount"]
         self._training_seconds: float | None = None
         self._last_secondary = "Stopped"
-        self._flushed = self._synced = 0.0
+        self._synced = 0.0
         self._enter("Starting")
 
-    def _check_objects(self, uri: str, region: str) -> None:
+    def _check_objects(self, uri: str) -> None:
         """Raises ApiError: a channel's bucket is not in the region, holds nothing there, or may not be listed."""
-        source = S3Uri.parse(uri)
+        source, region = S3Uri.parse(uri), self.context.store.region
         try:
             there = storage.region_of(source.bucket) == region and storage.keys(source, self.caller)
         except AccessError:
@@ -97,15 +96,14 @@ class TrainingJob(Job):
     def _lay_out(self, hosts: Sequence[Host]) -> None:
         """Fill every host's tree: configuration, channels, checkpoints of an earlier run."""
         first, *others = hosts
-        region, _ = ministack.scope()
         for channel in self._channels:
             folder = f"input/data/{channel['ChannelName']}"
             source = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            deliver(source, first.tree.root / folder, region, self.caller)
+            deliver(source, first.tree.root / folder, self.caller)
             for host in others:
                 _link_tree(first.tree.root / folder, host.tree.root / folder)
         names = [host.name for host in hosts]
-        instance_type = self.request["ResourceConfig"].get("InstanceType", "")
+        instance_type = self.request["ResourceConfig"]["InstanceType"]
         for host in hosts:
             for folder in ("model", "output/data", "input/config"):
                 (host.tree.root / folder).mkdir(parents=True, exist_ok=True)
@@ -142,22 +140,18 @@ class TrainingJob(Job):
         }
         start_together(hosts, self.request["AlgorithmSpecification"], shared, self._metrics.scan)
         seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
-        return run_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
+        return wait_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
 
     def _tick(self, hosts: Sequence[Host]) -> None:
         clock = time.monotonic()
         if self.stop.is_set() and self._secondary == "Training":
             self._enter("Stopping")
-        if clock - self._flushed > _FLUSH_SECONDS:
-            self._flushed = clock
-            self._flush(hosts)
+        self._put_metrics()
         if clock - self._synced > _CHECKPOINT_SECONDS:
             self._synced = clock
             self._sync_checkpoints(hosts)
 
-    def _flush(self, hosts: Sequence[Host]) -> None:
-        for host in hosts:
-            host.flush()
+    def _put_metrics(self) -> None:
         dimensions = {"TrainingJobName": self.name}
         telemetry.put_metrics(_METRIC_NAMESPACE, dimensions, self._metrics.take(), self.caller)
 
@@ -179,7 +173,6 @@ class TrainingJob(Job):
                     continue  # the job renamed or removed it meanwhile
 
     def _upload(self, hosts: Sequence[Host]) -> None:
-        self._flush(hosts)
         self._sync_checkpoints(hosts)
         target = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(f"{self.name}/output")
         root = hosts[0].tree.root

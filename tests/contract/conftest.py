@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from local.cloud import asl
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def states_of(machine):
+    """Every state by its name, those of branches and items included."""
+    return [named for each in asl.machines_of(machine) for named in each["States"].items()]
 
 
 @pytest.fixture(scope="session")

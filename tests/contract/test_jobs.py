@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from dataset.source import ARCHIVE_SUFFIXES
 from plan import code
+from tests.contract.conftest import states_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE_CHANNEL = "/opt/ml/input/data/code"
@@ -28,14 +29,6 @@ def uploaded(layer):
     return {key.removeprefix(f"{prefix}/") for key in keys}
 
 
-def training_tasks(node):
-    if isinstance(node, list | dict):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from training_tasks(child)
-    if isinstance(node, dict) and str(node.get("Resource")).endswith("sagemaker:createTrainingJob.sync"):
-        yield node["Arguments"]
-
-
 def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
     for folder in ("training", "dataset"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
@@ -43,8 +36,9 @@ def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
     (tmp_path / "weights/efficientnet_lite0.pth").touch()
     keys = uploaded(tmp_path)
     assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
-    (task,) = training_tasks(machines["pipeline"])
-    program = PurePosixPath(task["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
+    training = "arn:aws:states:::sagemaker:createTrainingJob.sync"
+    (task,) = [state for _, state in states_of(machines["pipeline"]) if state.get("Resource") == training]
+    program = PurePosixPath(task["Arguments"]["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
     assert str(program.relative_to(CODE_CHANNEL)) in keys
     assert {"training/train.py", "dataset/source.py", "weights/efficientnet_lite0.pth"} <= keys
 

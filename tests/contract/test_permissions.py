@@ -11,6 +11,7 @@ from local.cloud import permissions
 from local.cloud.permissions import Place
 from plan.run import PlanSettings, decide
 from shared.contracts import Champion, Dataset, ImagePlan, Request
+from tests.contract.conftest import states_of
 
 PLACE = Place("us-east-1", "000000000000", lambda endpoint: f"{endpoint}-x")
 PSEUDO = {
@@ -158,14 +159,6 @@ def sample_run(template):
     return decide(Request(), settings, "20261123-101500", found, f"{place}/code/x", images, champion)
 
 
-def tasks(machine):
-    for name, state in machine["States"].items():
-        if state["Type"] == "Task":
-            yield name, state
-        for inner in [*state.get("Branches", []), *([state["ItemProcessor"]] if "ItemProcessor" in state else [])]:
-            yield from tasks(inner)
-
-
 def evaluate(node, variables):
     if isinstance(node, str) and node.startswith("{%"):
         return jsonata.Jsonata(node[2:-2].strip()).evaluate(None, variables)
@@ -198,7 +191,9 @@ def needed(machine, machines, template):
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", resolver.resolve(value))
     found = []
-    for name, state in tasks(json.loads(text)):
+    for name, state in states_of(json.loads(text)):
+        if state["Type"] != "Task":
+            continue
         for given, holder in product(INPUTS.get(name, [None]), HOLDERS):
             known = {**variables, "holder": holder, "states": {"context": context, "input": given}}
             for permission in permissions.of_task(state["Resource"], evaluate(state["Arguments"], known), PLACE):

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from local.cloud import asl, integrations
 from plan.run import VARIANT
 from shared.contracts import Run, Smoke, Verdict
+from tests.contract.conftest import states_of
 
 # What a task can fail with, beside what every task can; the modelled errors of aws-sdk: are taken from the models.
 STATES_ERRORS = {"States.ALL", "States.TaskFailed", "States.Timeout"}
 OPTIMIZED_ERRORS = {
-    "codebuild": {"CodeBuild.AWSCodeBuildException"},
+    "codebuild": {"CodeBuild.AWSCodeBuildException", "CodeBuild.CodeBuildException"},
     "lambda": {
         "Lambda.AWSLambdaException",
         "Lambda.SdkClientException",
@@ -33,38 +34,13 @@ RETRIED = ("Task", "Parallel", "Map")
 UNLIKE_AWS = {"arn:aws:states:::aws-sdk:ecr:describeImages"}
 
 
-def inner_machines(state) -> list[dict]:
-    return [*state.get("Branches", []), *([state["ItemProcessor"]] if "ItemProcessor" in state else [])]
-
-
-def states_of(machine) -> Iterator[tuple[str, dict]]:
-    """Every state, those of branches and items included."""
-    for name, state in machine["States"].items():
-        yield name, state
-        for inner in inner_machines(state):
-            yield from states_of(inner)
-
-
-def rules_of(state) -> list[dict]:
-    """What may assign and lead on: the state itself, its choices, its catchers."""
-    return [state, *state.get("Choices", []), *state.get("Catch", [])]
-
-
 def followers(state) -> Iterator[str]:
-    for rule in rules_of(state):
+    for rule in asl.rules_of(state):
         yield from (rule[key] for key in ("Next", "Default") if key in rule)
 
 
-def texts(node) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict | list):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from texts(child)
-
-
 def expressions(node) -> list[str]:
-    return [text[2:-2].strip() for text in texts(node) if text.startswith("{%")]
+    return [text[2:-2].strip() for text in asl.texts_of(node) if text.startswith("{%")]
 
 
 @pytest.fixture(params=["pipeline", "teardown"])
@@ -100,14 +76,16 @@ def test_errors_are_those_that_the_state_can_raise(machine):
 
 
 def inner(state) -> Iterator[tuple[str, dict]]:
-    for each in inner_machines(state):
+    for each in asl.inner_machines(state).values():
         yield from states_of(each)
 
 
 def errors_of(state) -> set[str]:
-    resource = state.get("Resource", "")
-    service = resource.removeprefix("arn:aws:states:::").partition(":")[0]
-    return integrations.sdk_errors(resource) | OPTIMIZED_ERRORS.get(service, set())
+    kind, service, action = ["", "", "", *state.get("Resource", "").split(":")][-3:]
+    if kind != "aws-sdk":
+        return OPTIMIZED_ERRORS.get(service, set())
+    model = integrations._operation(service, action).service_model
+    return {integrations._refused(model, code, "", 400).error for code in ("", *integrations._errors(model))}
 
 
 def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
@@ -145,7 +123,7 @@ def test_expressions_parse(machine):
 def test_expressions_read_what_the_context_object_has(machine):
     for name, state in states_of(machine):
         known = CONTEXT | ({"State.RetryCount"} if state["Type"] in RETRIED else set())
-        own = [{key: value for key, value in rule.items() if key not in NESTED} for rule in rules_of(state)]
+        own = [{key: value for key, value in rule.items() if key not in NESTED} for rule in asl.rules_of(state)]
         for expression in expressions(own):
             assert set(re.findall(r"\$states\.context\.([\w.]+)", expression)) <= known, name
 
@@ -165,11 +143,13 @@ NESTED = ("Branches", "ItemProcessor", "Choices", "Catch")
 
 def unassigned(machine, outer) -> list[str]:
     """Variables read by a state that some way to it has not assigned, as "state: $name"."""
-    assigns = [rule["Assign"] for state in machine["States"].values() for rule in rules_of(state) if "Assign" in rule]
+    assigns = [
+        rule["Assign"] for state in machine["States"].values() for rule in asl.rules_of(state) if "Assign" in rule
+    ]
     known, todo = {machine["StartAt"]: outer}, [machine["StartAt"]]
     while todo:
         name = todo.pop()
-        for rule in rules_of(machine["States"][name]):
+        for rule in asl.rules_of(machine["States"][name]):
             # A catcher takes over before the state itself assigns.
             at_hand = known[name] | rule.get("Assign", {}).keys() | implied(rule.get("Condition"), assigns)
             for following in (rule[key] for key in ("Next", "Default") if key in rule):
@@ -179,10 +159,10 @@ def unassigned(machine, outer) -> list[str]:
                     todo.append(following)
     missing = []
     for name, state in machine["States"].items():
-        own = [{key: value for key, value in rule.items() if key not in NESTED} for rule in rules_of(state)]
+        own = [{key: value for key, value in rule.items() if key not in NESTED} for rule in asl.rules_of(state)]
         read = {variable for expression in expressions(own) for variable in variables(expression)}
         missing += [f"{name}: ${variable}" for variable in sorted(read - known[name])]
-        for each in inner_machines(state):
+        for each in asl.inner_machines(state).values():
             missing += unassigned(each, known[name])
     return missing
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     running.stop()
 
 
-def smoke(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def smoke(home: Path, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """The proof as a process, which does not outlive the test."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "local.aws_smoke", *arguments],
         cwd=ROOT,
         env=os.environ | {"KENNEL_HOME": str(home)} | environment,
@@ -42,6 +45,15 @@ def smoke(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)  # so that it takes away what it made
+            try:
+                process.communicate(timeout=DEADLINE)
+            finally:
+                process.kill()
 
 
 def at(account: Cloud) -> dict[str, str]:
@@ -54,8 +66,8 @@ def record(home: Path) -> dict[str, Any]:
 
 
 def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, tmp_path: Path) -> None:
-    process = smoke(tmp_path, "--yes", **at(account))
-    said, _ = process.communicate(timeout=DEADLINE)
+    with smoke(tmp_path, "--yes", **at(account)) as process:
+        said, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, said
     found = record(tmp_path)
     assert {row["what"] for row in found["rows"] if row["result"] == "not checked here"} == UNPROVEN
@@ -86,15 +98,15 @@ def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, t
 
 
 def test_ctrl_c_in_the_midst_takes_everything_away(tmp_path: Path) -> None:
-    process = smoke(tmp_path, "--laptop", "--yes")
-    assert process.stdout is not None
-    deadline = time.monotonic() + DEADLINE
-    for line in process.stdout:
-        assert time.monotonic() < deadline
-        if "epoch" in line:  # it trains
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=DEADLINE)
+    with smoke(tmp_path, "--laptop", "--yes") as process:
+        assert process.stdout is not None
+        deadline = time.monotonic() + DEADLINE
+        for line in process.stdout:
+            assert time.monotonic() < deadline
+            if "epoch" in line:  # it trains
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, said
     found = record(tmp_path)
     assert found["left"] == []
@@ -105,8 +117,8 @@ def test_ctrl_c_in_the_midst_takes_everything_away(tmp_path: Path) -> None:
 
 
 def test_without_a_yes_nothing_is_done(account: Cloud, tmp_path: Path) -> None:
-    process = smoke(tmp_path, **at(account))
-    said, _ = process.communicate("no\n", timeout=DEADLINE)
+    with smoke(tmp_path, **at(account)) as process:
+        said, _ = process.communicate("no\n", timeout=DEADLINE)
     assert process.returncode == 1
     assert "ml.c7i.large, 10 min" in said
     assert said.endswith("nothing was done\n")

@@ -18,26 +18,41 @@ COPY extra.py extra.py
 """
 
 
-def build(cloud: Cloud, files: dict[str, str], targets: str, content_hash: str) -> dict[str, Any]:
+def start(cloud: Cloud, files: dict[str, str], **variables: str) -> dict[str, Any]:
     context = io.BytesIO()
     with zipfile.ZipFile(context, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
     key = f"{uuid.uuid4().hex}.zip"
     cloud.client("s3").put_object(Bucket="contexts", Key=key, Body=context.getvalue())
-    variables = {"REPOSITORY": REPOSITORY, "TARGETS": targets, "CONTENT_HASH": content_hash}
-    codebuild = cloud.client("codebuild")
-    started = codebuild.start_build(
+    started: dict[str, Any] = cloud.client("codebuild").start_build(
         projectName="images",
         sourceTypeOverride="S3",
         sourceLocationOverride=f"contexts/{key}",
         environmentVariablesOverride=[{"name": name, "value": value} for name, value in variables.items()],
     )["build"]
     assert started["buildStatus"] == "IN_PROGRESS"
+    return started
+
+
+def build(cloud: Cloud, files: dict[str, str], targets: str, content_hash: str) -> dict[str, Any]:
+    variables = {"REPOSITORY": REPOSITORY, "TARGETS": targets, "CONTENT_HASH": content_hash}
+    return ended_build(cloud, start(cloud, files, **variables))
+
+
+def ended_build(cloud: Cloud, started: dict[str, Any]) -> dict[str, Any]:
+    codebuild = cloud.client("codebuild")
     return eventually(
         lambda: dict(codebuild.batch_get_builds(ids=[started["id"]])["builds"][0]),
         lambda found: bool(found["buildStatus"] != "IN_PROGRESS"),
     )
+
+
+def log(cloud: Cloud, ended: dict[str, Any]) -> list[str]:
+    """What a build has written, once it is over."""
+    place = {"logGroupName": "/aws/codebuild/images", "logStreamName": ended["id"].partition(":")[2]}
+    events = eventually(lambda: list(cloud.client("logs").get_log_events(**place)["events"]), bool)
+    return [each["message"] for each in events]
 
 
 def said(ended: dict[str, Any]) -> str:
@@ -95,6 +110,26 @@ def test_a_build_that_fails_says_why(cloud: Cloud, files: dict[str, str], target
     assert sentence in said(ended)
 
 
+def test_a_build_without_a_variable_fails_and_logs_it(cloud: Cloud) -> None:
+    ended = ended_build(cloud, start(cloud, {}, REPOSITORY=REPOSITORY, TARGETS="serve"))
+    assert ended["buildStatus"] == "FAILED"
+    assert said(ended) == "environment variable CONTENT_HASH is not set"
+    assert log(cloud, ended) == [said(ended)]
+
+
+def test_a_stopped_build_pushes_no_more_images(cloud: Cloud) -> None:
+    targets = [f"t{number}" for number in range(300)]
+    files = {"serving/Dockerfile": "\n".join(f"FROM base AS {target}\nCOPY a a" for target in targets), "a": ""}
+    started = start(cloud, files, REPOSITORY=REPOSITORY, TARGETS=" ".join(targets), CONTENT_HASH="stopped")
+    stopped = cloud.client("codebuild").stop_build(id=started["id"])["build"]
+    *pushed, last = log(cloud, stopped)
+    assert last == f"stopped before {targets[len(pushed)]}"
+    found = cloud.client("ecr").describe_images(repositoryName="model-server", maxResults=1000)["imageDetails"]
+    tags = {tag for image in found for tag in image.get("imageTags", ())}
+    assert {tag for tag in tags if tag.endswith("-stopped")} == {f"{each}-stopped" for each in targets[: len(pushed)]}
+    assert ended_build(cloud, started)["buildStatus"] == "STOPPED"
+
+
 def test_a_job_whose_image_is_missing_fails_as_on_aws(cloud: Cloud) -> None:
     image = IMAGE.replace("serve-1", "serve-none")
     ended = run_job(cloud, image, "pass")
@@ -106,10 +141,15 @@ def test_a_job_whose_image_is_missing_fails_as_on_aws(cloud: Cloud) -> None:
 
 def test_a_model_whose_image_is_missing_is_refused_as_on_aws(cloud: Cloud) -> None:
     cloud.client("s3").put_object(Bucket="contexts", Key="model.tar.gz", Body=b"x")
-    sagemaker, image = cloud.client("sagemaker"), IMAGE.replace("serve-1", "serve-none")
-    with pytest.raises(sagemaker.exceptions.ClientError, match=f"Requested image {image} not found"):
-        sagemaker.create_model(
-            ModelName="no-image",
-            ExecutionRoleArn=ROLE,
-            PrimaryContainer={"Image": image, "ModelDataUrl": "s3://contexts/model.tar.gz"},
-        )
+    sagemaker = cloud.client("sagemaker")
+    for image, words in (
+        (IMAGE.replace("serve-1", "serve-none"), "Requested image .*:serve-none not found"),
+        (IMAGE.replace("model-server", "nothing"), "The repository with name 'nothing' does not exist in the registry"),
+        (IMAGE.replace("000000000000", "123456789012"), "the laptop cloud has images that its own CodeBuild built"),
+    ):
+        with pytest.raises(sagemaker.exceptions.ClientError, match=words):
+            sagemaker.create_model(
+                ModelName="no-image",
+                ExecutionRoleArn=ROLE,
+                PrimaryContainer={"Image": image, "ModelDataUrl": "s3://contexts/model.tar.gz"},
+            )

@@ -2,11 +2,12 @@
 
 import io
 import json
+import random
 import tarfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,12 +62,16 @@ def ask(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict
     return document | {"answer": answer}
 
 
-@pytest.fixture(scope="module")
-def endpoint(sagemaker: Any, config: Callable[..., str]) -> str:
+@pytest.fixture
+def endpoint(sagemaker: Any, config: Callable[..., str]) -> Iterator[str]:
     """An endpoint of version one, two instances."""
-    sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName=config("one", 2))
-    status(sagemaker, "dogs")
-    return "dogs"
+    name = f"dogs-{uuid.uuid4().hex[:6]}"
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config("one", 2))
+    status(sagemaker, name)
+    yield name
+    if sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
+        status(sagemaker, name)
+        sagemaker.delete_endpoint(EndpointName=name)
 
 
 def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str) -> None:
@@ -115,19 +120,20 @@ def test_an_update_loses_no_request_and_keeps_capacity(
     pool = ThreadPoolExecutor(3)
     for _ in range(3):
         pool.submit(keep_asking)
+    late, other = config("late", 1), config("two")
     policy = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}
     deployment = {"BlueGreenUpdatePolicy": policy}
     try:
         sagemaker.update_endpoint(
             EndpointName=endpoint,
-            EndpointConfigName=config("two", 1),
+            EndpointConfigName=late,
             RetainAllVariantProperties=True,
             DeploymentConfig=deployment,
         )
         wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
         for call, members in (
             (sagemaker.delete_endpoint, {}),
-            (sagemaker.update_endpoint, {"EndpointConfigName": config("three")}),
+            (sagemaker.update_endpoint, {"EndpointConfigName": other}),
             (sagemaker.update_endpoint_weights_and_capacities, {"DesiredWeightsAndCapacities": wanted}),
         ):
             with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
@@ -138,10 +144,10 @@ def test_an_update_loses_no_request_and_keeps_capacity(
         done.set()
         pool.shutdown()
     assert not failed
-    assert (seen[0], seen[-1]) == ("one", "two")
+    assert (seen[0], seen[-1]) == ("one", "late")
     assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2  # retained, not the config's 1
     assert after["LastDeploymentConfig"] == deployment
-    assert ask(runtime, endpoint)["version"] == "two"
+    assert ask(runtime, endpoint)["version"] == "late"
 
 
 def test_an_update_needs_a_new_configuration_and_the_old_one(
@@ -170,7 +176,7 @@ def test_a_failed_update_leaves_the_old_fleet(
     after = status(sagemaker, endpoint)
     assert after["EndpointConfigName"] == before
     assert after["FailureReason"].endswith("the model is broken")
-    assert ask(runtime, endpoint)["version"] == "two"
+    assert ask(runtime, endpoint)["version"] == "one"
 
 
 def test_capacity_changes_and_dead_instances_are_replaced(sagemaker: Any, runtime: Any, endpoint: str) -> None:
@@ -200,7 +206,8 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     seen = status(sagemaker, "sick", "Failed")
     assert "did not pass the ping health check" in seen["FailureReason"]
     assert seen["FailureReason"].endswith("the model is broken")
-    assert [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]] == ["sick"]
+    found = sagemaker.list_endpoints(StatusEquals="Failed", NameContains="sick")["Endpoints"]
+    assert [each["EndpointName"] for each in found] == ["sick"]
     group = "/aws/sagemaker/Endpoints/sick"
     events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
     assert "the model is broken" in [each["message"] for each in events]
@@ -210,14 +217,26 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     gone(sagemaker, "sick")
 
 
-def test_model_data_that_is_no_archive_fails_the_endpoint(sagemaker: Any, s3: Any, config: Callable[..., str]) -> None:
+@pytest.mark.parametrize("broken", ["no archive", "cut off", "garbled"])
+def test_model_data_that_is_no_archive_fails_the_endpoint(
+    cloud: Cloud, sagemaker: Any, s3: Any, config: Callable[..., str], broken: str
+) -> None:
     name = config("words")
-    s3.put_object(Bucket="kennel", Key=f"models/{name}/model.tar.gz", Body=b"no archive")
+    place = {"Bucket": "kennel", "Key": f"models/{name}/model.tar.gz"}
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        member = tarfile.TarInfo("version.txt")
+        member.size = 100_000
+        tar.addfile(member, io.BytesIO(random.Random(0).randbytes(member.size)))
+    half = content.getvalue()[:50_000]
+    body = {"no archive": b"no archive", "cut off": half, "garbled": half + bytes(50_000)}[broken]
+    s3.put_object(**place, Body=body)
     sagemaker.create_endpoint(EndpointName="wordy", EndpointConfigName=name)
     assert status(sagemaker, "wordy", "Failed")["FailureReason"] == (
         f'Failed to extract model data archive for container "container_1" from URL "s3://kennel/models/{name}/'
         'model.tar.gz". Please ensure that the object located at the URL is a valid tar.gz archive.'
     )
+    assert not list((cloud.home / "models").glob(f"{name}*"))  # nothing that would pass for unpacked
     sagemaker.delete_endpoint(EndpointName="wordy")
     gone(sagemaker, "wordy")
 
@@ -245,24 +264,50 @@ def test_records_are_described_listed_and_deleted(sagemaker: Any, config: Callab
 
 
 def test_what_does_not_exist_or_exists_already_is_refused(
-    sagemaker: Any, endpoint: str, config: Callable[..., str]
+    sagemaker: Any, s3: Any, endpoint: str, config: Callable[..., str]
 ) -> None:
     arn = "arn:aws:sagemaker:us-east-1:000000000000"
     with pytest.raises(ClientError, match=f'Could not find endpoint "{arn}:endpoint/nobody"'):
         sagemaker.describe_endpoint(EndpointName="nobody")
     with pytest.raises(ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'):
         sagemaker.create_endpoint(EndpointName="new", EndpointConfigName="none")
-    with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/dogs"'):
-        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config("three"))
-    with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/DOGS"'):
-        sagemaker.create_endpoint(EndpointName="DOGS", EndpointConfigName=config("three"))
-    container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/models/none.tar.gz"}
-    with pytest.raises(ClientError, match=r"Could not find model data at s3://kennel/models/none\.tar\.gz"):
-        sagemaker.create_model(ModelName="none", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    known = config("two")
+    for name in (endpoint, endpoint.upper()):
+        with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/{name}"'):
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=known)
+    variant = {"VariantName": "v", "ModelName": "none", "InstanceType": "ml.c6i.large", "InitialInstanceCount": 1}
+    with pytest.raises(ClientError, match=f'Could not find model "{arn}:model/none"'):
+        sagemaker.create_endpoint_config(EndpointConfigName="new", ProductionVariants=[variant])
+    model = sagemaker.describe_model(ModelName=known)["PrimaryContainer"]
+    with pytest.raises(ClientError, match=f'Cannot create already existing model "{arn}:model/{known}"'):
+        sagemaker.create_model(ModelName=known, PrimaryContainer=model, ExecutionRoleArn=ROLE)
+    s3.create_bucket(Bucket="models-west", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="models-west", Key="there.tar.gz", Body=b"x")
+    for data in ("s3://kennel/models/none.tar.gz", "s3://models-west/there.tar.gz"):
+        with pytest.raises(ClientError, match=f"Could not find model data at {data}"):
+            sagemaker.create_model(
+                ModelName="none", PrimaryContainer={"Image": IMAGE, "ModelDataUrl": data}, ExecutionRoleArn=ROLE
+            )
 
 
-def test_a_deleted_endpoint_is_gone(sagemaker: Any, runtime: Any, endpoint: str) -> None:
-    sagemaker.delete_endpoint(EndpointName=endpoint)
+def test_a_deleted_endpoint_answers_what_it_was_asked_and_is_gone(
+    cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str
+) -> None:
+    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    assert list((cloud.home / "models").glob(f"{config}*"))
+    logs = cloud.home / "endpoints" / endpoint
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, runtime, endpoint, b"slow")
+        eventually(
+            lambda: "".join(file.read_text() for file in logs.rglob("server.log")),
+            lambda seen: "a slow request" in seen,
+        )
+        sagemaker.delete_endpoint(EndpointName=endpoint)
+        assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "Deleting"
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+            sagemaker.delete_endpoint(EndpointName=endpoint)
+        assert asked.result()["version"] == "one"
     gone(sagemaker, endpoint)
+    eventually(lambda: list((cloud.home / "models").glob(f"{config}*")), lambda left: left == [])
     with pytest.raises(ClientError, match="not found"):
         ask(runtime, endpoint)

@@ -1,5 +1,6 @@
 """IAM on the laptop cloud: callers, state machines, jobs and models may do what their policies say, and no more."""
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -267,16 +268,15 @@ def test_a_job_needs_no_more_than_these(cloud: Cloud, sagemaker: Any, s3: Any) -
         allow("s3:PutObject", on=f"{KENNEL}/sfn-out/*"),
         PULL,
     )
+    logs, group = cloud.client("logs"), "/aws/sagemaker/TrainingJobs"
+    with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_group(logGroupName=group)
     request = training(s3, unique("frugal")) | {"RoleArn": role}
     done = ended_job(sagemaker, request)
     assert done["TrainingJobStatus"] == "Completed", done["FailureReason"]
     # A role without rights on logs simply has none.
-    logs = cloud.client("logs")
-    group = "/aws/sagemaker/TrainingJobs"
-    if logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
-        prefix = request["TrainingJobName"]
-        found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"]
-        assert found == []
+    prefix = request["TrainingJobName"]
+    assert logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"] == []
 
 
 @pytest.mark.parametrize(
@@ -341,6 +341,21 @@ def test_an_output_is_encrypted_with_the_key_that_the_request_names(cloud: Cloud
     done = ended_job(sagemaker, request)
     _, _, model = done["ModelArtifacts"]["S3ModelArtifacts"].partition("s3://kennel/")
     assert s3.head_object(Bucket="kennel", Key=model)["SSEKMSKeyId"] == key
+
+
+def test_a_named_key_stands_in_for_the_buckets(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
+    bucket, named = (cloud.client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    name = unique("sealed")
+    s3.create_bucket(Bucket=name)
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": bucket}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    role = cloud.make_role(unique("sealer"), EVERYTHING, {"Effect": "Deny", "Action": "kms:*", "Resource": bucket})
+    request = training(s3, unique("sealed")) | {"RoleArn": role}
+    request["OutputDataConfig"] = {"S3OutputPath": f"s3://{name}/out", "KmsKeyId": named}
+    done = ended_job(sagemaker, request)
+    assert done["TrainingJobStatus"] == "Completed", done["FailureReason"]
+    request |= {"TrainingJobName": unique("unsealed"), "OutputDataConfig": {"S3OutputPath": f"s3://{name}/out"}}
+    assert f"kms:GenerateDataKey on resource: {bucket}" in ended_job(sagemaker, request)["FailureReason"]
 
 
 def test_a_model_is_refused_when_its_role_cannot_read_its_data(cloud: Cloud, sagemaker: Any, s3: Any) -> None:

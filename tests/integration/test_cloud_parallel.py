@@ -79,6 +79,10 @@ def test_a_failed_branch_stops_the_jobs_and_waits_of_the_others(states: Any, sag
     assert json.loads(ended(states, arn)["output"]) == {"Error": "Broken", "Cause": "by hand"}
     eventually(lambda: job_status(sagemaker, name), lambda status: status == "Stopped")
     assert set(entered(states, arn)) == {"All", "Hold", "Break", "Train", "Rest", "Caught"}
+    events = states.get_execution_history(executionArn=arn)["events"]
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    ends = ["ParallelStateExited", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"]
+    assert [event["type"] for event in events[-4:]] == ends
 
 
 def test_a_parallel_state_is_retried_as_a_whole(states: Any) -> None:

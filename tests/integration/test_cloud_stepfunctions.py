@@ -100,7 +100,7 @@ def test_a_task_that_times_out_stops_its_job(states: Any, sagemaker: Any, s3: An
     ],
 )
 def test_integrations_fail_with_the_names_of_aws(
-    states: Any, s3: Any, resource: str, arguments: dict[str, Any], error: str
+    states: Any, resource: str, arguments: dict[str, Any], error: str
 ) -> None:
     assert failure(states, single(task(resource, arguments))) == error
 
@@ -123,18 +123,21 @@ def test_a_taken_parameter_is_told_by_its_name(states: Any) -> None:
         ("sns:publish", {"TopicARN": "x", "Message": "y"}, "The field 'TopicARN'"),
         ("lambda:invoke", {"FunctionName": "x", "Pay": {}}, "The field 'Pay'"),
         ("codebuild:startBuild.sync", {"projectName": "x"}, "The field 'ProjectName' is required but was missing"),
-        ("aws-sdk:ssm:getParametr", {"Name": "/x"}, "is not recognized"),
+        ("aws-sdk:ssm:getParameter", None, "The value for the field 'Arguments' must be an OBJECT"),
     ],
 )
 def test_arguments_are_held_against_the_api(states: Any, resource: str, arguments: Any, problem: str) -> None:
     with pytest.raises(ClientError, match="InvalidDefinition") as refused:  # what is written is refused at once
         create(states, single(task(resource, arguments)))
     assert problem in str(refused.value)
-    done = (
-        run(states, single(task(resource, "{% $states.input %}")), arguments) if "getParametr" not in resource else {}
-    )
-    if done:  # what is only known then, when the task starts
-        assert (done["error"], problem in done["cause"]) == ("States.Runtime", True)
+    # What is only known then, when the task starts.
+    done = run(states, single(task(resource, "{% $states.input.given %}")), {"given": arguments})
+    assert (done["error"], problem in done["cause"]) == ("States.Runtime", True)
+
+
+def test_a_resource_that_no_service_has_is_refused(states: Any) -> None:
+    with pytest.raises(ClientError, match="getParametr is not recognized"):
+        create(states, single(task("aws-sdk:ssm:getParametr", {"Name": "/x"})))
 
 
 # --- what integrations answer -------------------------------------------------------------------------

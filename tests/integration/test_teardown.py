@@ -57,6 +57,7 @@ def test_teardown_says_what_input_it_takes(kennel: Kennel) -> None:
 def test_teardown_of_everything_empties_bucket_and_group_and_may_be_repeated(kennel: Kennel) -> None:
     """More keys than one listing holds, of which one is full of the longest that JSON doubles by escaping."""
     bucket, s3, sagemaker = kennel.outputs()["BucketName"], kennel.client("s3"), kennel.client("sagemaker")
+    tear_down(kennel, EVERYTHING)  # what other tests left
     names = [f"{number:04}" + '"' * 1020 for number in range(120)]
     names += [f"dataset/{number:04}.jpg" for number in range(100)]
     names += ["é" * 512, "a&b<c>'d e+f%20g"]

@@ -187,7 +187,7 @@ def make_context(layer):
         (layer / name).write_text(name)
 
 
-def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path, monkeypatch):
+def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path):
     make_context(tmp_path)
     put = {}
     s3 = SimpleNamespace(
@@ -198,6 +198,7 @@ def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path, mon
     assert context == f"b/images/{content_hash}.zip"
     with zipfile.ZipFile(io.BytesIO(put[f"images/{content_hash}.zip"])) as archive:
         assert sorted(archive.namelist()) == ["dataset/__init__.py", "serving/Dockerfile", "serving/server.py"]
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
     assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] == content_hash
     assert len(put) == 1
     assert code.upload_context(s3, "b", "python:3.12", tmp_path)[0] != content_hash

@@ -27,8 +27,8 @@ class Nowhere:
             value = value[name]
         return value
 
-    def invoke(self, resource: str, arguments: Any, token: str) -> Any:
-        raise AssertionError(resource, arguments, token)
+    def invoke(self, resource: str, arguments: Any) -> Any:
+        raise AssertionError(resource, arguments)
 
     def record(self, kind: str, details: Mapping[str, Any]) -> None:
         pass
@@ -73,6 +73,13 @@ def test_each_retrier_counts_for_itself_and_all_count_for_the_context(delays: li
     }
     assert run(states) == 2
     assert delays == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["2026-03-14T01:59:00", "2026-03-14", "soon"])
+def test_a_timestamp_needs_a_zone(text: str) -> None:
+    with pytest.raises(StatesError, match=f"'Timestamp': '{text}' is no date and time with a zone") as refused:
+        run({"Rest": {"Type": "Wait", "Timestamp": text, "End": True}})
+    assert refused.value.error == "States.QueryEvaluationError"
 
 
 def test_the_context_has_no_retry_count_where_nothing_is_retried() -> None:

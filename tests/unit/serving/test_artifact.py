@@ -1,5 +1,6 @@
 import io
 import json
+import random
 import shutil
 import tarfile
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"bad.tar.gz"):
         unpack(tmp_path / "bad.tar.gz", tmp_path / "inside")
     assert not (tmp_path / "escaped").exists()
+
+
+def test_archive_garbled_inside_a_member_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "noise.bin").write_bytes(random.Random(0).randbytes(100_000))
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "noise.bin", "noise.bin")
+    (tmp_path / "a.tar.gz").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:50_000] + bytes(50_000))
+    with pytest.raises(ArtifactError, match=r"not a readable model archive"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "inside")
 
 
 def test_truncated_archive_is_refused(served: Path, tmp_path: Path) -> None:
