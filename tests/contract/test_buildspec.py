@@ -1,0 +1,86 @@
+"""The images' buildspec, run by bash with stand-ins for ``aws`` and ``docker``, which answer as told and write down."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+DOCKERS = "application/vnd.docker.distribution.manifest.v2+json"
+REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images"
+STAND_IN = """#!/bin/bash
+echo "$(basename "$0") $*" >> "$CALLS"
+case "$(basename "$0") $*" in
+  "aws ecr describe-images"*) for tag in $THERE; do [[ "$*" == *"imageTag=$tag" ]] && exit 0; done; exit 254;;
+  "aws ecr batch-get-image"*) echo "$KIND";;
+  "docker build"*) exit "$BUILD_CODE";;
+esac
+"""
+
+
+@pytest.fixture
+def build(template, tmp_path):
+    """Run the build: (exit code, what was called)."""
+    (commands,) = yaml.safe_load(template["Resources"]["ImageBuilder"]["Properties"]["Source"]["BuildSpec"])["phases"][
+        "build"
+    ]["commands"]
+    for name in ("aws", "docker"):
+        (tmp_path / name).write_text(STAND_IN)
+        (tmp_path / name).chmod(0o755)
+
+    def run(there="", kind=DOCKERS, build_code=0):
+        calls: Path = tmp_path / "calls"
+        calls.write_text("")
+        ended = subprocess.run(
+            ["bash", "-c", commands],
+            env={
+                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+                "REPOSITORY": REPOSITORY,
+                "BASE_IMAGE": "python:3.11",
+                "CONTENT_HASH": "12ab",
+                "TARGETS": "evaluate serve",
+                "CALLS": str(calls),
+                "THERE": there,
+                "KIND": kind,
+                "BUILD_CODE": str(build_code),
+            },
+            check=False,
+            capture_output=True,
+            timeout=30,
+        )
+        return ended.returncode, calls.read_text()
+
+    return run
+
+
+def test_each_target_is_built_and_pushed(build):
+    code, calls = build()
+    assert code == 0
+    assert "docker login --username AWS --password-stdin 000000000000.dkr.ecr.us-east-1.amazonaws.com\n" in calls
+    for target in ("evaluate", "serve"):
+        made = re.search(rf"^docker build .*--target {target} --tag {REPOSITORY}:{target}-12ab .*\.$", calls, re.M)
+        assert "--file serving/Dockerfile" in made.group()
+        assert "--build-arg BASE_IMAGE=python:3.11 --build-arg CONTENT_HASH=12ab" in made.group()
+        assert f"docker push {REPOSITORY}:{target}-12ab\n" in calls
+
+
+def test_a_tag_that_is_there_is_left_alone(build):
+    code, calls = build(there="evaluate-12ab")
+    assert code == 0
+    assert "evaluate-12ab\n" not in calls.replace("imageTag=evaluate-12ab\n", "")
+    assert f"docker push {REPOSITORY}:serve-12ab\n" in calls
+
+
+def test_a_manifest_that_sagemaker_refuses_fails_the_build_and_leaves_no_tag(build):
+    code, calls = build(kind="application/vnd.oci.image.manifest.v1+json")
+    assert code == 1
+    assert "aws ecr batch-delete-image --repository-name kennel-images --image-ids imageTag=evaluate-12ab\n" in calls
+    assert "--target serve" not in calls
+
+
+def test_a_failed_build_pushes_nothing(build):
+    code, calls = build(build_code=1)
+    assert code == 1
+    assert "docker push" not in calls
