@@ -237,3 +237,9 @@ def test_fields_that_expressions_read_exist_in_the_documents(machines):
 def test_both_machines_scale_the_variant_that_plan_names(machines):
     teardown = machines["teardown"]["States"]["DeregisterScalableTarget"]["Arguments"]["ResourceId"]
     assert teardown == f"endpoint/${{EndpointName}}/variant/{VARIANT}"
+
+
+def test_every_state_says_what_it_does(machine):
+    """In the console a state is its name and its comment."""
+    silent = [state for state, found in states_of(machine) if not found.get("Comment", "").endswith((".", "?"))]
+    assert silent == []
