@@ -42,8 +42,17 @@ def invoke(laptop: Laptop, function: str, options: Sequence[str]) -> int:
     event = _FOLDER / f"{function}.json"
     write_json(event, sample(function, _values(laptop)))
     command = [
-        *("sam", "local", "invoke", name, "--event", _short(event), "--env-vars", _short(_FOLDER / "env.json")),
-        *("--template", _short(stack.TEMPLATE), "--parameter-overrides", stack.RUNTIME),
+        *(
+            "sam",
+            "local",
+            "invoke",
+            name,
+            "--event",
+            os.path.relpath(event),
+            "--env-vars",
+            os.path.relpath(_FOLDER / "env.json"),
+        ),
+        *("--template", os.path.relpath(stack.TEMPLATE), "--parameter-overrides", stack.RUNTIME),
         *("--add-host", f"{_HOST}:host-gateway", *options),
     ]
     print(shlex.join(command), file=sys.stderr, flush=True)
@@ -131,7 +140,3 @@ def _raised(said: str) -> bool:
         return "errorType" in json.loads(said.splitlines()[-1])
     except (IndexError, ValueError, TypeError):
         return True
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path)

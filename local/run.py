@@ -129,7 +129,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome,
         _tell_result(cloud, deployed, photos, output, evaluation["challenger"])
     else:
         print(f"\nFAILED  {outcome.error}: {outcome.cause}")
-    print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {_short(LAST_RUN)}")
+    print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
     print("stop everything: make down")
     return {"promoted": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
 
@@ -141,11 +141,11 @@ def _tell_result(
     print(f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, {scores['latency_ms']:.1f} ms a photo")
     print(report.best_and_worst(scores))
     confusion = report.save_confusion(cloud, output["run"]["evaluation"]["report_uri"])
-    print(f"who is taken for whom: {_short(confusion)}")
+    print(f"who is taken for whom: {os.path.relpath(confusion)}")
     if output["status"] != "promoted":
         return
     picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
-    print(f"a few predictions:     {_short(picture)}")
+    print(f"a few predictions:     {os.path.relpath(picture)}")
     print("\nAsk it yourself:")
     print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
@@ -211,7 +211,3 @@ def _step(name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     print(f"  {name:<24}{time.monotonic() - started:6.1f} s", flush=True)
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path)

@@ -2,7 +2,7 @@
 
 MiniStack keeps projects and builds; what a build does is ours. The buildspec is not run, for its commands
 need Docker: for each of ``$TARGETS`` whose tag ECR lacks, the Dockerfile's target is built and pushed, which
-is what those commands do (``tests/contract/test_template.py`` holds the two together).
+is what those commands do (``tests/contract/test_buildspec.py`` runs them with stand-ins for Docker and AWS).
 """
 
 import json

@@ -120,12 +120,13 @@ def history(*steps):
     return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"events": events}]))
 
 
+BOTH_BRANCHES = ((0, "Entered", "Parallel", "Both"), (1, "Entered", "Task", "Train"), (2, "Entered", "Task", "Build"))
+
+
 def test_branches_that_run_side_by_side_keep_their_own_times():
     visits = _visits(
         history(
-            (0, "Entered", "Parallel", "Both"),
-            (1, "Entered", "Task", "Train"),
-            (2, "Entered", "Task", "Build"),
+            *BOTH_BRANCHES,
             (4, "Exited", "Task", "Build"),
             (9, "Exited", "Task", "Train"),
             (9, "Exited", "Parallel", "Both"),
@@ -143,13 +144,5 @@ def test_branches_that_run_side_by_side_keep_their_own_times():
 
 
 def test_states_that_a_failed_branch_ended_are_over_with_their_parallel():
-    visits = _visits(
-        history(
-            (0, "Entered", "Parallel", "Both"),
-            (1, "Entered", "Task", "Train"),
-            (2, "Entered", "Task", "Build"),
-            (5, "Exited", "Parallel", "Both"),
-        ),
-        "arn",
-    )
+    visits = _visits(history(*BOTH_BRANCHES, (5, "Exited", "Parallel", "Both")), "arn")
     assert [visit.left for visit in visits] == [5, 5, 5]
