@@ -16,8 +16,6 @@ import runpy
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -32,12 +30,12 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import breed_name
-from local import data, report, stack
+from local import data, laptop, report, stack
 from local.api import CONTENT_TYPES, Api
+from local.cloud.processes import free_port
 from local.data import Data
 from local.follow import follow
 from local.home import HOME, ROOT, LocalError, write_json
-from local.laptop import Laptop
 from local.sketchbook import write as draw_sketches
 from local.stack import Stack
 
@@ -605,35 +603,17 @@ def _by_hand(account: Account, name: str) -> str:
 def _laptop_cloud() -> Iterator[None]:
     """A laptop cloud on a free port, at which this process's environment points meanwhile."""
     before = dict(os.environ)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    _HOME.mkdir(parents=True, exist_ok=True)
-    with (_HOME / "cloud.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(_HOME / "cloud")],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for this program, which stops the cloud when it has cleaned up
-        )
+    port, log = free_port(), _HOME / "cloud.log"
+    process = laptop.spawn(port, _HOME / "cloud", log)
     try:
-        assert process.stdout is not None
-        if not process.stdout.readline():  # it says one line when it is ready
-            raise LocalError(f"the laptop cloud did not start; see {_HOME / 'cloud.log'}")
-        environment = Laptop(port, process.pid).environment()
+        environment = laptop.await_ready(process, port, log).environment()
         os.environ.clear()
         os.environ.update(environment)
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        laptop.end(process)
 
 
 if __name__ == "__main__":

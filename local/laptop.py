@@ -105,38 +105,58 @@ def start(port: int) -> Laptop:
         raise LocalError(
             f"port {port} is in use by another program; stop that, or choose another port: make run PORT={port + 1}"
         )
-    HOME.mkdir(exist_ok=True)
-    with _LOG.open("wb") as log:
-        _own.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(HOME / "cloud")],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the run; the cloud is stopped by make down
-            )
-        )
+    _own.append(spawn(port, HOME / "cloud", _LOG))
     process = _own[-1]
     write_json(_STATE, {"pid": process.pid, "port": port})
+    try:
+        return await_ready(process, port, _LOG)
+    except LocalError:
+        stop_own()
+        raise
+
+
+def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start a laptop cloud; it does not answer yet."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(home)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,  # Ctrl-C is for the program that started it, which stops it in its own time
+        )
+
+
+def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> Laptop:
+    """The laptop cloud once it answers.
+
+    Raises:
+        LocalError: it ended, or took too long.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while not _is_ready(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            stop_own()
-            raise LocalError(f"the laptop cloud did not start; its last words in {_LOG}:\n{_tail(_LOG)}")
+            raise LocalError(f"the laptop cloud did not start; its last words in {log}:\n{_tail(log)}")
         time.sleep(0.05)
     return Laptop(port, process.pid)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a laptop cloud to end, and see to it."""
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def stop_own() -> bool:
     """End the laptop cloud that this very program started; returns whether it had."""
     for process in _own:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         _STATE.unlink(missing_ok=True)
     return bool(_own)
 
