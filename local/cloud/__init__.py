@@ -7,6 +7,7 @@ loopback. Where to look:
 - ``ministack``: every touch of MiniStack's inside, in one place.
 - ``api``: requests checked against botocore's service model, errors with AWS's names.
 - ``permissions``: what AWS asks IAM about a request; ``iam``: who may, and the record of every decision.
+- ``rules``: what SageMaker and Application Auto Scaling refuse beyond their models.
 - ``store``: resources by ARN, with their tags; lists and pages.
 - ``processes``: child processes, and how none of them outlives the cloud.
 - ``s3uri``, ``storage``: S3 objects to files and back; ``metrics``, ``telemetry``: what jobs write.
@@ -14,7 +15,9 @@ loopback. Where to look:
 - ``registry``: models and model packages.
 - ``hosting``, ``endpoints``, ``router``: one model server, the endpoint's life, InvokeEndpoint.
 - ``autoscaling``: scalable targets and scaling policies.
-- ``stepfunctions``, ``cloudformation``: how state machines and templates reach all this.
+- ``imageuri``, ``images``, ``codebuild``: images as folders of what a Dockerfile copies, and their builds.
+- ``asl``, ``interpreter``, ``executions``: definitions checked, executions run, and how their parts stop together.
+- ``integrations``, ``stepfunctions``: what tasks call; ``cloudformation``: what templates hold.
 - ``server``: puts the parts together and serves them.
 
 State is in memory: a cloud that stops forgets everything.
