@@ -1,9 +1,9 @@
 """The served artifact: a folder (or its ``model.tar.gz``) of data, of which nothing is executed.
 
-``model.xml`` and ``model.bin`` (OpenVINO IR), ``labels.json``, ``preprocess.json``,
-``calibration.json``, ``card.json``, ``golden/`` (photos with known answers) and ``manifest.json``
-with the SHA-256 of all of them. Every file is read once, checked, and used from memory: what was
-verified is what is served.
+``float.xml`` and ``float.bin`` (OpenVINO IR), where it pays ``int8.xml`` and ``int8.bin``,
+``labels.json``, ``preprocess.json``, ``calibration.json``, ``card.json``, ``golden/`` (photos with
+known answers) and ``manifest.json`` with the SHA-256 of all of them. Every file is read once,
+checked, and used from memory: what was verified is what is served.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.precision import PRECISIONS
 from serving.preprocess import Preprocess
 
 MANIFEST = "manifest.json"
@@ -42,13 +43,14 @@ class Golden:
     photo: its bytes.
     class_id: the class that must come first.
     breed: its breed.
-    probability: of that class, as the evaluation measured it, in [0, 1].
+    probabilities: of that class, in [0, 1], by the name of each precision that the evaluation
+        could compute (``serving.precision``).
     """
 
     photo: bytes
     class_id: str
     breed: str
-    probability: float
+    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,36 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Network:
+    """One OpenVINO IR: uint8 ``[1, S, S, 3]`` to logits ``[1, C]`` and P(dog) ``[1]``."""
+
+    xml: bytes
+    weights: bytes
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A verified artifact in memory.
 
-    network_xml, network_bin: the OpenVINO IR; uint8 ``[1, S, S, 3]`` to logits ``[1, C]`` and P(dog) ``[1]``.
+    networks: ``float``, and ``int8`` where that loses next to nothing.
     labels: in the order of the network's output.
     """
 
-    network_xml: bytes
-    network_bin: bytes
+    networks: Mapping[str, Network]
     labels: tuple[Label, ...]
     preprocess: Preprocess
     calibration: Calibration
     card: Card
     golden: tuple[Golden, ...] = ()
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What may be served: the precisions whose network is there and in which every golden answer is known."""
+        return tuple(
+            name
+            for name, precision in PRECISIONS.items()
+            if precision.network in self.networks and all(name in golden.probabilities for golden in self.golden)
+        )
 
 
 def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
@@ -109,12 +127,16 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
     files = _verified_files(folder)
     try:
         golden = tuple(
-            Golden(files[f"golden/{g['photo']}"], g["class"], g["breed"], float(g["probability"]))
+            Golden(
+                files[f"golden/{g['photo']}"],
+                g["class"],
+                g["breed"],
+                {precision: float(p) for precision, p in g["probabilities"].items()},
+            )
             for g in json.loads(files["golden/golden.json"])
         )
         return Artifact(
-            files["model.xml"],
-            files["model.bin"],
+            {name: _network(files, name) for name in ("float", "int8") if f"{name}.xml" in files or name == "float"},
             tuple(Label(c["id"], c["breed"]) for c in json.loads(files["labels.json"])["classes"]),
             Preprocess.from_json(json.loads(files["preprocess.json"])),
             Calibration(**json.loads(files["calibration.json"])),
@@ -123,8 +145,12 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
         )
     except KeyError as error:
         raise ArtifactError(f"artifact {folder}: {error} is missing; export the model again") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"artifact {folder}: {error}; export the model again") from error
+
+
+def _network(files: Mapping[str, bytes], name: str) -> Network:
+    return Network(files[f"{name}.xml"], files[f"{name}.bin"])
 
 
 def _verified_files(folder: Path) -> dict[str, bytes]:
@@ -153,8 +179,8 @@ def _verified_files(folder: Path) -> dict[str, bytes]:
 def write_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> None:
     """Write an artifact's files and their manifest into a new or empty folder."""
     files = {
-        "model.xml": artifact.network_xml,
-        "model.bin": artifact.network_bin,
+        **{f"{name}.xml": network.xml for name, network in artifact.networks.items()},
+        **{f"{name}.bin": network.weights for name, network in artifact.networks.items()},
         "labels.json": _json({"classes": [asdict(label) for label in artifact.labels]}),
         "preprocess.json": _json(asdict(artifact.preprocess)),
         "calibration.json": _json(asdict(artifact.calibration)),
@@ -169,7 +195,12 @@ def golden_files(golden: tuple[Golden, ...]) -> dict[str, bytes]:
     """The golden photos as files: ``golden/golden.json`` and ``golden/NN.<suffix>``."""
     names = [f"{number:02}{_suffix(g.photo)}" for number, g in enumerate(golden)]
     answers = [
-        {"photo": name, "class": g.class_id, "breed": g.breed, "probability": round(g.probability, 4)}
+        {
+            "photo": name,
+            "class": g.class_id,
+            "breed": g.breed,
+            "probabilities": {precision: round(p, 4) for precision, p in g.probabilities.items()},
+        }
         for name, g in zip(names, golden, strict=True)
     ]
     photos = {f"golden/{name}": g.photo for name, g in zip(names, golden, strict=True)}

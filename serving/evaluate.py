@@ -33,6 +33,7 @@ from serving.artifact import (
     Card,
     Golden,
     Label,
+    Network,
     golden_files,
     load_artifact,
     pack,
@@ -50,6 +51,7 @@ from serving.metrics import (
     golden_indices,
 )
 from serving.model import Model, device_name, num_cores, softmax
+from serving.precision import choose
 from serving.preprocess import PhotoError, Preprocess, pixels
 
 _NUM_GOLDEN = 8
@@ -197,7 +199,7 @@ def _make_artifact(trained: Trained, source: Source, version: str) -> tuple[Arti
         raise EvaluationError(f"model.pt2: {error}") from error
     print(f"exported the network in {time.perf_counter() - started:.1f} s", flush=True)
     card = Card(version, trained.backbone, len(trained.labels), 0.0, _now())
-    draft = Artifact(xml, weights, trained.labels, trained.preprocess, Calibration(), card)
+    draft = Artifact({"float": Network(xml, weights)}, trained.labels, trained.preprocess, Calibration(), card)
 
     split = _validate(draft, source)
     _check_readable(source, split.unreadable)
@@ -254,7 +256,8 @@ def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
     for i in chosen:
         label = draft.labels[split.truths[i]]
         probability = float(probabilities[i, split.truths[i]])
-        golden.append(Golden(source.read(split.photos[i]), label.id, label.breed, probability))
+        known = {choose(draft.precisions): probability}
+        golden.append(Golden(source.read(split.photos[i]), label.id, label.breed, known))
     return replace(
         draft,
         calibration=Calibration(temperature, dog_threshold(split.dogs)),

@@ -32,6 +32,8 @@ class Preprocess:
         of the shortest side. Either is resized to the input in one pass (Pillow's ``box``).
     resize_to: pixels; the size that the whole photo would have at the scale of the input.
     interpolation: ``bilinear`` or ``bicubic``, Pillow's, which average over the source when shrinking.
+    jpeg_oversampling: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT) while that leaves the
+        whole photo at least this many times ``resize_to`` high and wide; 0: always decoded in full.
     mean, std: per channel, of values in [0, 1]: input = (value - mean) / std.
     color: always ``RGB``; grey, palette, CMYK and 16-bit photos are converted, transparency shows white.
     exif_orientation: turn the photo as its EXIF tag says before anything else.
@@ -40,7 +42,8 @@ class Preprocess:
     image_size: int = 256
     resize: str = "shortest_side"
     resize_to: int = 256
-    interpolation: str = "bicubic"
+    interpolation: str = "bilinear"
+    jpeg_oversampling: int = 2
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     color: str = "RGB"
@@ -57,6 +60,8 @@ def decode(data: bytes, spec: Preprocess) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are taken")
+        if spec.jpeg_oversampling:
+            image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image) if spec.exif_orientation else image)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...

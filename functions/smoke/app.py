@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 def load_golden(uri: str) -> list[Golden]:
     """The golden photos that the evaluation left beside its report."""
     return [
-        Golden(item["photo"], read_bytes(s3, f"{uri}/{item['photo']}"), item["class"], item["probability"])
+        Golden(item["photo"], read_bytes(s3, f"{uri}/{item['photo']}"), item["class"], item["probabilities"])
         for item in read_json(s3, f"{uri}/golden.json")
     ]
 

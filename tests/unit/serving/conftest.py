@@ -24,7 +24,7 @@ COLOURS = {
     "002.Green_hound": (40, 220, 40),
     "003.Blue_terrier": (40, 40, 220),
 }
-SPEC = Preprocess(32, "squash", 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+SPEC = Preprocess(32, "squash", 32, "bilinear", 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
 
 DDP = ddp_document(["here"], "none", num_train=15, samples_per_rank=[15], steps=1, checksums=["0123456789abcdef"])
 

@@ -21,21 +21,21 @@ def test_artifact_survives_writing_and_loading(artifact: Artifact, tmp_path: Pat
 
 
 def test_changed_file_is_refused(folder: Path) -> None:
-    weights = bytearray((folder / "model.bin").read_bytes())
+    weights = bytearray((folder / "float.bin").read_bytes())
     weights[0] ^= 1
-    (folder / "model.bin").write_bytes(weights)
-    with pytest.raises(ArtifactError, match=r"model.bin is not the file that was exported"):
+    (folder / "float.bin").write_bytes(weights)
+    with pytest.raises(ArtifactError, match=r"float\.bin is not the file that was exported"):
         load_artifact(folder)
 
 
 def test_truncated_file_is_refused(folder: Path) -> None:
-    path = folder / "model.xml"
+    path = folder / "float.xml"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ArtifactError, match=r"model.xml"):
+    with pytest.raises(ArtifactError, match=r"float\.xml"):
         load_artifact(folder)
 
 
-@pytest.mark.parametrize("name", ["model.bin", "labels.json", "golden/golden.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["float.bin", "labels.json", "golden/golden.json", "manifest.json"])
 def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=name):
@@ -68,7 +68,7 @@ def test_equal_folders_pack_to_equal_bytes(served: Path, folder: Path, tmp_path:
     pack(folder, tmp_path / "b.tar.gz")
     assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
     with tarfile.open(tmp_path / "a.tar.gz") as tar:
-        assert {"model.xml", "golden/golden.json"} <= set(tar.getnames())
+        assert {"float.xml", "golden/golden.json"} <= set(tar.getnames())
 
 
 def test_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:

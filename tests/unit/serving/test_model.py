@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.artifact import Artifact, ArtifactError, Calibration, Golden, Label
+from serving.artifact import Artifact, ArtifactError, Calibration, Golden, Label, Network
 from serving.model import Model, softmax
 
 from .conftest import COLOURS, photo
@@ -48,16 +48,17 @@ def test_golden_photos_are_answered(model: Model) -> None:
     model.check_golden()
 
 
-@pytest.mark.parametrize("change", [{"class_id": "001.Red_setter"}, {"probability": 0.5}])
+@pytest.mark.parametrize("change", [{"class_id": "001.Red_setter"}, {"probabilities": {"f32": 0.5, "bf16": 0.5}}])
 def test_wrong_golden_answer_refuses_the_model(artifact: Artifact, change: dict[str, object]) -> None:
-    golden = Golden(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", 0.99)
+    known = {"f32": 0.99, "bf16": 0.99}
+    golden = Golden(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", known)
     with pytest.raises(ArtifactError, match="golden photo"):
         Model(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
 
 
 def test_damaged_network_is_refused(artifact: Artifact) -> None:
     with pytest.raises(ArtifactError, match="cannot load the network"):
-        Model(replace(artifact, network_xml=b"<net>"))
+        Model(replace(artifact, networks={"float": Network(b"<net>", b"")}))
 
 
 def test_network_that_does_not_fit_the_labels_is_refused(artifact: Artifact) -> None:

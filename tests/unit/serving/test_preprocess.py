@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving import preprocess
 from serving.preprocess import PhotoError, PhotoTooLargeError, Preprocess, UnsupportedPhotoError, pixels
 
 from .conftest import SPEC, encoded
@@ -119,6 +120,23 @@ def test_shortest_side_of_a_strip_does_not_fill_the_memory() -> None:
     assert pixels(encoded(Image.new("RGB", (1, 40_000), RED), "PNG"), spec).shape == (224, 224, 3)
 
 
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = np.linspace(0, 255, 1200, dtype=np.uint8)
+    image = Image.fromarray(
+        np.stack([np.tile(ramp, (900, 1)), np.tile(ramp[:900, None], (1, 1200)), np.full((900, 1200), 99)], -1).astype(
+            np.uint8
+        )
+    )
+    body = encoded(image, quality=95)
+    sizes = []
+    to_rgb = preprocess._to_rgb
+    monkeypatch.setattr(preprocess, "_to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
+    full = pixels(body, replace(SPEC, resize="shortest_side")).astype(int)
+    small = pixels(body, replace(SPEC, resize="shortest_side", jpeg_oversampling=2)).astype(int)
+    assert sizes == [(1200, 900), (150, 113)]  # an eighth still is more than twice 32 pixels
+    assert np.abs(full - small).max() <= 3
+
+
 def test_pixels_equal_those_of_training() -> None:
     training = pytest.importorskip("training.preprocess")
     rng = np.random.default_rng(2)
@@ -138,7 +156,8 @@ def test_pixels_equal_those_of_training() -> None:
     ]
     squash = replace(SPEC, image_size=100, resize_to=100)
     cropped = replace(SPEC, image_size=100, resize="shortest_side", resize_to=120, interpolation="bicubic")
-    for spec in (squash, cropped):
+    shrunk = replace(SPEC, image_size=30, resize="shortest_side", resize_to=32, jpeg_oversampling=2)
+    for spec in (squash, cropped, shrunk):
         theirs = training.Preprocess(**spec.__dict__)
         for number, body in enumerate(photos):
             assert np.array_equal(pixels(body, spec), training.pixels(body, theirs)), f"photo {number}"
@@ -146,7 +165,14 @@ def test_pixels_equal_those_of_training() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"resize": "stretch"}, {"interpolation": "nearest"}, {"color": "BGR"}, {"resize_to": 8}, {"extra": 1}],
+    [
+        {"resize": "stretch"},
+        {"interpolation": "nearest"},
+        {"color": "BGR"},
+        {"resize_to": 8},
+        {"jpeg_oversampling": -1},
+        {"extra": 1},
+    ],
 )
 def test_unknown_specification_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"preprocess\.json"):
