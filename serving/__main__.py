@@ -14,7 +14,9 @@ import uvicorn
 
 from serving.artifact import ArtifactError, load_artifact
 from serving.model import Model
-from serving.server import JsonLines, log, make_app
+from serving.precision import cpu_kind
+from serving.server import make_app
+from serving.telemetry import JsonLines, log, say
 
 _DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM
 
@@ -41,10 +43,12 @@ def main() -> int:
         "model_version": card.version,
         "classes": card.classes,
         "precision": model.precision,
+        "precisions_offered": model.artifact.precisions,
+        "cpu": cpu_kind(),
         "threads": model.num_threads,
         "load_seconds": round(time.perf_counter() - started, 3),
     }
-    log.info("loaded", extra={"facts": facts})
+    say("loaded", facts)
     if options.user and os.geteuid() == 0:
         _become(options.user)
     uvicorn.run(

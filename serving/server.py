@@ -1,15 +1,16 @@
 """The HTTP side of serving: ``GET /ping`` and ``POST /invocations``, as SageMaker calls them.
 
 Photos are decoded and answered on a small pool of threads, one per core, so that the event loop is
-always free to refuse: when the queue is full the answer is 503 at once, not a slow 200.
+always free to refuse: when the queue is full the answer is 503 at once, not a slow 200. A photo takes
+its place in the queue only when it has wholly arrived, so that slow senders keep nobody out.
 """
 
 import asyncio
-import json
-import logging
 import time
 import uuid
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,21 +21,22 @@ from starlette.routing import Route
 
 from serving.model import Model, Prediction
 from serving.preprocess import MEDIA_TYPES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
+from serving.telemetry import Figures, log, say
 
 MAX_BYTES = 6_000_000
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 _QUEUE_PER_THREAD = 16  # at 5 to 10 ms a photo the last in the queue waits about 0.1 s
+_MAX_ARRIVING = 64  # photos on their way in, of at most MAX_BYTES each
 _RECEIVE_SECONDS = 30.0
-
-log = logging.getLogger("kennel.serving")
+_FIGURES_SECONDS = 60.0
 
 
 def make_app(model: Model, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlette:
     """The application for a model that has answered its golden photos.
 
     Args:
-        queue_per_thread: requests that may wait for each thread; one more is answered with 503.
+        queue_per_thread: photos that may wait for each thread; one more is answered with 503.
     """
     service = _Service(model, queue_per_thread)
     return Starlette(
@@ -43,7 +45,12 @@ def make_app(model: Model, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlet
             Route("/invocations", service.invoke, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _http_error},
+        lifespan=service.lifespan,
     )
+
+
+class OverloadedError(Exception):
+    """The queue is full; nothing but a later try helps."""
 
 
 class _Service:
@@ -52,60 +59,77 @@ class _Service:
         self._threads = ThreadPoolExecutor(model.num_threads, thread_name_prefix="infer")
         self._places = model.num_threads * (1 + queue_per_thread)
         self._taken = 0
+        self._arriving = 0
+        self._figures = Figures()
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """While the server runs: its figures every minute, and what is left of them at the end."""
+
+        async def tell() -> None:
+            while True:
+                await asyncio.sleep(_FIGURES_SECONDS)
+                self._figures.tell()
+
+        telling = asyncio.create_task(tell())
+        yield
+        telling.cancel()
+        self._figures.tell()
 
     async def invoke(self, request: Request) -> Response:
         """Answer one photo, and log one line about it."""
         started = time.perf_counter()
-        correlation_id = request.headers.get(CORRELATION_HEADER) or uuid.uuid4().hex
-        facts: dict[str, Any] = {}
+        facts = {"correlation_id": request.headers.get(CORRELATION_HEADER) or uuid.uuid4().hex}
         try:
-            response = await self._answer(request, facts)
-        except Exception as error:
-            log.exception("unexpected error", extra={"facts": {"correlation_id": correlation_id}})
-            facts["error"] = type(error).__name__
-            response = _error(500, "InternalError", "The model server failed; see its log.")
-        response.headers[CORRELATION_HEADER] = correlation_id
-        log.info(
-            "invocation",
-            extra={
-                "facts": {
-                    "correlation_id": correlation_id,
-                    "status": response.status_code,
-                    "total_ms": round((time.perf_counter() - started) * 1e3, 2),
-                    **facts,
-                }
-            },
-        )
+            response = JSONResponse(await self._answer(request, facts))
+        except PhotoError as error:
+            response = _error(error.status, error.code, str(error), facts)
+        except OverloadedError:
+            sentence = "All cores are busy and the queue is full; try again shortly."
+            response = _error(503, "Overloaded", sentence, facts, {"Retry-After": "1"})
+        except TimeoutError:
+            sentence = f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds."
+            response = _error(408, "RequestTimeout", sentence, facts, {"Connection": "close"})
+        except ClientDisconnect:
+            response = _error(400, "ClientDisconnect", "The photo did not arrive wholly.", facts)
+        except Exception:
+            log.exception("unexpected error", extra={"facts": facts})
+            response = _error(500, "InternalError", "The model server failed; see its log.", facts)
+        response.headers[CORRELATION_HEADER] = facts["correlation_id"]
+        self._figures.add(response.status_code, facts)
+        total_ms = round((time.perf_counter() - started) * 1e3, 2)
+        say("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
         return response
 
-    async def _answer(self, request: Request, facts: dict[str, Any]) -> Response:
-        if self._taken >= self._places:
-            facts["error"] = "Overloaded"
-            response = _error(503, "Overloaded", "All cores are busy and the queue is full; try again shortly.")
-            response.headers["Retry-After"] = "1"
-            return response
-        self._taken += 1
+    async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+        """The answer's document; ``facts`` gets what the log shall say of the way to it."""
+        if self._taken >= self._places or self._arriving >= _MAX_ARRIVING:
+            raise OverloadedError  # before the photo is read
+        self._arriving += 1
         try:
             photo = await _read_photo(request)
-            facts["bytes"] = len(photo)
-            prediction = await self._predict(photo)
-        except PhotoError as error:
-            facts["error"] = error.code
-            return _error(error.status, error.code, str(error))
-        except TimeoutError:
-            facts["error"] = "RequestTimeout"
-            return _error(408, "RequestTimeout", f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds.")
-        except ClientDisconnect:
-            facts["error"] = "ClientDisconnect"
-            return Response(status_code=400)  # nobody is there to read it; the log has the reason
+        finally:
+            self._arriving -= 1
+        facts["bytes"] = len(photo)
+        if self._taken >= self._places:
+            raise OverloadedError
+        self._taken += 1
+        try:
+            queue_ms, prediction = await self._predict(photo)
         finally:
             self._taken -= 1
-        facts.update(decode_ms=round(prediction.decode_ms, 2), model_ms=round(prediction.model_ms, 2))
-        return JSONResponse(prediction.to_json())
+        times = {"queue_ms": queue_ms, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
+        facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
+        return prediction.to_json()
 
-    async def _predict(self, photo: bytes) -> Prediction:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._model.predict, photo)
+    async def _predict(self, photo: bytes) -> tuple[float, Prediction]:
+        """The milliseconds that the photo waited for a thread, and the answer."""
+        queued = time.perf_counter()
+
+        def predict() -> tuple[float, Prediction]:
+            return (time.perf_counter() - queued) * 1e3, self._model.predict(photo)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, predict)
 
 
 async def _ping(request: Request) -> Response:
@@ -133,8 +157,12 @@ def _too_many_bytes() -> PhotoTooLargeError:
     return PhotoTooLargeError(f"The image has more than {MAX_BYTES // 1_000_000} MB; send a smaller one.")
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+def _error(
+    status: int, code: str, message: str, facts: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error's answer; ``facts`` gets its code."""
+    facts["error"] = code
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -142,22 +170,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = "".join(word.capitalize() for word in error.detail.split())
     message = f"{error.detail}: this server answers GET /ping and POST /invocations."
-    response = _error(error.status_code, code, message)
-    response.headers.update(error.headers or {})
-    return response
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per log record: time, level, event, and the facts given with it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render a record as one line."""
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "facts", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+    return _error(error.status_code, code, message, {}, error.headers)

@@ -11,7 +11,8 @@ from starlette.applications import Starlette
 
 from serving.artifact import Artifact
 from serving.model import Model, Prediction
-from serving.server import CORRELATION_HEADER, MAX_BYTES, JsonLines, make_app
+from serving.server import CORRELATION_HEADER, MAX_BYTES, make_app
+from serving.telemetry import JsonLines
 
 from .conftest import COLOURS, photo
 
@@ -97,7 +98,8 @@ def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: py
     (record,) = [r for r in caplog.records if r.name == "kennel.serving"]
     line = json.loads(JsonLines().format(record))
     assert set(line) == {
-        *("time", "level", "event", "correlation_id", "status", "total_ms", "bytes", "decode_ms", "model_ms")
+        *("time", "level", "event", "correlation_id", "status", "bytes"),
+        *("queue_ms", "decode_ms", "model_ms", "total_ms"),
     }
     assert (line["correlation_id"], line["status"], line["bytes"]) == ("run-7", 200, len(BODY))
 
@@ -135,6 +137,33 @@ def test_full_queue_is_refused_at_once_and_recovers(artifact: Artifact) -> None:
     assert refused[0].headers["Retry-After"] == "1"
     assert refused[0].json()["error"]["code"] == "Overloaded"
     assert Client(app).post(BODY).status_code == 200
+
+
+def test_slow_senders_keep_no_place_in_the_queue(artifact: Artifact) -> None:
+    app = make_app(Model(artifact), queue_per_thread=0)
+
+    async def all_at_once() -> tuple[int, int]:
+        hurry = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield BODY[:100]
+            await hurry.wait()
+            yield BODY[100:]
+
+        async with caller(app) as client:
+            kind = {"Content-Type": "image/jpeg"}
+            slow = asyncio.create_task(client.post("/invocations", content=slowly(), headers=kind))
+            others = [
+                asyncio.create_task(client.post("/invocations", content=slowly(), headers=kind)) for _ in range(9)
+            ]
+            await asyncio.sleep(0.05)
+            quick = await client.post("/invocations", content=BODY, headers=kind)
+            for task in others:
+                task.cancel()
+            hurry.set()
+            return quick.status_code, (await slow).status_code
+
+    assert asyncio.run(all_at_once()) == (200, 200)
 
 
 class BrokenModel(Model):
