@@ -119,7 +119,9 @@ def _decode(photo: bytes, spec: Preprocess) -> Image.Image:
         if spec.jpeg_oversampling:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image) if spec.exif_orientation else image)
+        if spec.exif_orientation:
+            ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
+        return _to_rgb(image)
     except PhotoError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
@@ -139,7 +141,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _fit(image: Image.Image, spec: Preprocess) -> Image.Image:

@@ -63,7 +63,9 @@ def decode(data: bytes, spec: Preprocess) -> Image.Image:
         if spec.jpeg_oversampling:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image) if spec.exif_orientation else image)
+        if spec.exif_orientation:
+            ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
+        return _to_rgb(image)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
         raise UnreadablePhotoError(str(error) or type(error).__name__) from error
 
@@ -97,4 +99,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
