@@ -1,0 +1,120 @@
+"""The model server as a process: what it refuses to serve, and how it ends."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset8 as ops
+from PIL import Image
+
+from local.cloud.processes import free_port
+from local.home import ROOT
+from serving.artifact import Artifact, Calibration, Card, Golden, Label, Network, write_artifact
+from serving.preprocess import Preprocess
+
+SPEC = Preprocess(32, "squash", 32, "bilinear", 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+LABELS = (Label("001.Red", "Red"), Label("002.Green", "Green"), Label("003.Blue", "Blue"))
+
+
+def photo(colour):
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def network(folder):
+    """Logits are the mean of each channel over 16, so that a pure colour leads by 15.9; P(dog) is a half."""
+    pixels = ops.parameter([1, 32, 32, 3], np.uint8)
+    means = ops.reduce_mean(ops.convert(pixels, np.float32), ops.constant([1, 2]), keep_dims=False)
+    logits = ops.divide(means, ops.constant(np.float32(16)))
+    dog = ops.sigmoid(ops.reduce_sum(ops.multiply(logits, ops.constant(np.float32(0))), ops.constant([1])))
+    ov.save_model(ov.Model([logits, dog], [pixels]), folder / "net.xml")
+    return Network((folder / "net.xml").read_bytes(), (folder / "net.bin").read_bytes())
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """A model that names the strongest colour; by softmax of (15.9, 0, 0) it is quite sure."""
+    golden = Golden(photo("red"), "001.Red", "Red", {"int8": 1.0, "bf16": 1.0, "f32": 1.0})
+    card = Card("colours-1", "none", 3, 1.0, "2026-01-01T00:00:00+00:00")
+    return Artifact({"float": network(tmp_path)}, LABELS, SPEC, Calibration(), card, (golden,))
+
+
+class Server:
+    """``python -m serving`` on a port of its own."""
+
+    def __init__(self, artifact: Artifact, folder: Path) -> None:
+        write_artifact(artifact, folder)
+        self.port = free_port()
+        place = ("--model-dir", str(folder), "--host", "127.0.0.1", "--port", str(self.port))
+        command = [sys.executable, "-m", "serving", "serve", *place]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "CI": "true"}, **streams)
+
+    def connect(self):
+        while self.process.poll() is None:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        raise AssertionError(self.process.communicate())
+
+    def listens(self):
+        with socket.socket() as caller:
+            return caller.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def request(body):
+    head = f"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def test_server_ends_after_the_requests_that_it_has(artifact, tmp_path):
+    server = Server(artifact, tmp_path / "model")
+    with server.connect() as arriving:
+        whole = request(photo("blue"))
+        arriving.sendall(whole[:-20])
+        time.sleep(0.3)  # until the server has the head; less would try less, and fail nothing
+        server.process.send_signal(signal.SIGTERM)
+        while server.listens():
+            time.sleep(0.02)
+        arriving.sendall(whole[-20:])
+        answer = b"".join(iter(lambda: arriving.recv(65536), b""))
+    said, complaints = server.process.communicate(timeout=20)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b'"breed":"Blue"' in answer
+    assert (server.process.returncode, complaints) == (0, "")
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["event"] for line in lines] == ["loaded", "invocation", "figures"]
+    assert lines[0]["precision"] in ("bf16", "f32")  # there is no int8 network
+    assert lines[2]["Requests"] == 1
+
+
+WRONG = Golden(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"golden": (WRONG,)}, "computes the model differently"),
+        ({"labels": LABELS[:2]}, "does not fit preprocess.json"),
+        ({"networks": {"float": Network(b"<net/>", b"")}}, "OpenVINO cannot load the network"),
+    ],
+)
+def test_server_refuses_a_model_that_answers_wrongly(artifact, tmp_path, change, words):
+    server = Server(replace(artifact, **change), tmp_path / "model")
+    said, complaint = server.process.communicate(timeout=60)
+    assert server.process.returncode == 1
+    assert words in complaint
+    assert complaint.count("\n") == 1
+    assert said == ""
