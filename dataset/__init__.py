@@ -2,6 +2,8 @@
 
 The layout is that of Udacity's dogImages: ``<split>/<class>/<photo>`` with the splits
 ``train``, ``valid`` and ``test``; a class folder may carry a number (``017.English_foxhound``).
+An optional folder ``other`` beside the splits, flat or with folders of any name, holds photos that
+show none of the classes: nothing trains on them, the evaluation asks whether they are told apart.
 The same layout may lie in one ``.zip`` or ``.tar[.gz]``, which S3 moves far faster than
 ten thousand small objects. A single folder around the three splits is looked through.
 
@@ -11,6 +13,7 @@ runner all read datasets with this package.
 
 from dataset.layout import (
     MAX_NAMED,
+    OTHER,
     SPLITS,
     DatasetError,
     Listing,
@@ -22,6 +25,7 @@ from dataset.source import ReadError, Source, open_source
 
 __all__ = [
     "MAX_NAMED",
+    "OTHER",
     "SPLITS",
     "DatasetError",
     "Listing",

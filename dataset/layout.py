@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 SPLITS = ("train", "valid", "test")
+OTHER = "other"  # beside the splits: photos that show none of the classes; judged, never trained on
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MAX_NAMED = 5  # how many offenders an error names before it counts the rest
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -21,9 +22,9 @@ class DatasetError(ValueError):
 class Photo(NamedTuple):
     """One photo of the dataset.
 
-    path: path inside the dataset, ``<split>/<class>/<photo>``, with ``/``.
-    split: one of ``SPLITS``.
-    label: the class folder's name, for example ``017.English_foxhound``.
+    path: path inside the dataset, ``<split>/<class>/<photo>`` or ``other/…/<photo>``, with ``/``.
+    split: one of ``SPLITS``, or ``OTHER``.
+    label: the class folder's name, for example ``017.English_foxhound``; empty in ``OTHER``.
     size: bytes.
     """
 
@@ -38,8 +39,8 @@ class Listing:
     """The photos of a dataset in a stable order (split, class, name).
 
     classes: class folder names, sorted; a class's position is its index everywhere.
-    photos: every file with a photo's suffix, sorted by path.
-    ignored: paths of files that are no photos (other suffixes), sorted.
+    photos: every photo of the splits and of ``OTHER``, sorted by path.
+    ignored: paths of files that are no photos or lie elsewhere, sorted.
     prefix: the folder around the splits with its ``/``, or an empty string.
     """
 
@@ -49,12 +50,13 @@ class Listing:
     prefix: str = ""
 
     def of(self, split: str) -> tuple[Photo, ...]:
-        """The photos of one split, in the stable order."""
+        """The photos of one split, or of ``OTHER``, in the stable order."""
         return tuple(photo for photo in self.photos if photo.split == split)
 
     def counts(self) -> dict[str, int]:
-        """Number of photos per split."""
-        return {split: len(self.of(split)) for split in SPLITS}
+        """Number of photos per split, and of ``OTHER`` when there are any."""
+        splits = (*SPLITS, OTHER) if self.of(OTHER) else SPLITS
+        return {split: len(self.of(split)) for split in splits}
 
     def fingerprint(self) -> str:
         """16 hex digits over every path and size: equal for equal listings."""
@@ -95,17 +97,20 @@ def listing(files: Iterable[tuple[str, int]], where: str) -> Listing:
     photos, ignored = [], []
     for path, size in sorted(paths.items()):
         inner = path[len(prefix) :]
-        parts = inner.split("/")
-        if parts[0] in SPLITS and len(parts) == 3 and PurePosixPath(inner).suffix.lower() in PHOTO_SUFFIXES:
-            photos.append(Photo(inner, parts[0], parts[1], size))
+        split, *rest = inner.split("/")
+        is_photo = PurePosixPath(inner).suffix.lower() in PHOTO_SUFFIXES
+        if is_photo and split in SPLITS and len(rest) == 2:
+            photos.append(Photo(inner, split, rest[0], size))
+        elif is_photo and split == OTHER:
+            photos.append(Photo(inner, OTHER, "", size))
         else:
             ignored.append(inner)
-    if not photos:
+    classes = tuple(sorted({photo.label for photo in photos if photo.split != OTHER}))
+    if not classes:
         raise DatasetError(
             f"dataset {where}: no photos found; expected train/, valid/ and test/, "
             f"each with one folder per breed holding {', '.join(sorted(PHOTO_SUFFIXES))} files"
         )
-    classes = tuple(sorted({photo.label for photo in photos}))
     check_classes(classes, photos, where)
     return Listing(classes, tuple(photos), tuple(ignored), prefix)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataset import OTHER, SPLITS
 from local.laptop import Cloud
 
 _POLL_SECONDS = 0.3
@@ -155,11 +156,11 @@ def _summary(visit: Visit) -> str:
     output = visit.output if isinstance(visit.output, dict) else {}
     if visit.name == "Plan" and "dataset" in output:
         found, quote = output["dataset"], output["quote"]
-        counts = " / ".join(f"{found['counts'][split]:,}" for split in ("train", "valid", "test"))
+        photos = " / ".join(f"{found['counts'][split]:,}" for split in SPLITS) + " photos"
+        if num_other := found["counts"].get(OTHER):
+            photos += f" and {num_other:,} without a dog"
         price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
-        return (
-            f"{found['num_classes']} breeds, {counts} photos; {output['training']['instance_count']} instances{price}"
-        )
+        return f"{found['num_classes']} breeds, {photos}; {output['training']['instance_count']} instances{price}"
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:

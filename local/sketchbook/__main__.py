@@ -3,8 +3,10 @@
 import argparse
 import sys
 
+from dataset import OTHER
 from local.sketchbook.book import COUNTS, SketchbookError, write
 from local.sketchbook.breeds import BREEDS
+from local.sketchbook.things import THINGS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,9 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="another number draws another book (default 0)")
     for split, count in COUNTS.items():
-        parser.add_argument(
-            f"--{split}", type=int, default=count, metavar="N", help=f"drawings per breed (default {count})"
-        )
+        what = "drawings of each thing that is no dog" if split == OTHER else "drawings per breed"
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"{what} (default {count})")
     options = parser.parse_args(arguments)
     try:
         counts = {split: getattr(options, split) for split in COUNTS}
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(f"sketchbook: {sum(counts.values()) * len(BREEDS)} drawings of {len(BREEDS)} breeds in {folder}")
+    num_other = counts.pop(OTHER) * len(THINGS)
+    num_dogs = sum(counts.values()) * len(BREEDS)
+    print(f"sketchbook: {num_dogs} drawings of {len(BREEDS)} breeds and {num_other} of other things in {folder}")
     return 0
 
 

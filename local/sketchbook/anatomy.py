@@ -1,27 +1,19 @@
 """A posed dog as painted parts, from the farthest to the nearest, in dog units."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import cos, radians, sin
 from random import Random
 
 from local.sketchbook.breeds import Breed, Colour
 from local.sketchbook.face import head
 from local.sketchbook.geometry import Shape, Spine, band, bounds, oval, stretch, tube, tufted
-from local.sketchbook.part import Part
+from local.sketchbook.part import Part, Subject
 from local.sketchbook.pose import Pose, Skeleton, skeleton
 
 _COLLARS: tuple[Colour, ...] = ((196, 48, 44), (40, 92, 168), (52, 128, 76), (228, 168, 40), (120, 60, 140))
 
 
-@dataclass
-class Dog:
-    """The parts of one dog: the body first, then the head, each back to front."""
-
-    body: list[Part]
-    head: list[Part]
-
-
-def dog(breed: Breed, pose: Pose, rng: Random) -> Dog:
+def dog(breed: Breed, pose: Pose, rng: Random) -> Subject:
     """Every part of the breed in the pose."""
     bones = skeleton(breed, pose)
     legs = [_leg(breed, spine, far, bones.facing, rng) for spine, far in bones.legs]
@@ -33,7 +25,7 @@ def dog(breed: Breed, pose: Pose, rng: Random) -> Dog:
         body += _pompons(breed, bones, rng)
     if rng.random() < 0.6:
         body.append(_collar(bones, rng.choice(_COLLARS)))
-    return Dog(body, head(breed, bones.head, pose, rng))
+    return Subject(body, head(breed, bones.head, pose, rng))
 
 
 def _trunk(breed: Breed, bones: Skeleton, rng: Random) -> Part:

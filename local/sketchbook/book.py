@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from dataset import SPLITS, breed_name
+from dataset import OTHER, SPLITS, breed_name
 from local.sketchbook.breeds import BREEDS
 from local.sketchbook.drawing import draw
+from local.sketchbook.things import THINGS
 
-COUNTS: Mapping[str, int] = {"train": 60, "valid": 15, "test": 20}  # drawings per breed
+COUNTS: Mapping[str, int] = {"train": 60, "valid": 15, "test": 20, OTHER: 8}  # drawings per breed, or per thing
 _JPEG_QUALITY = 88
 _WORTH_A_POOL = 200  # drawings; fewer are done before a second process has started
 _SEEDS_PER_BOOK = 1_000_000  # books of different seeds share no drawing
@@ -27,7 +28,7 @@ class SketchbookError(ValueError):
 
 class _Page(NamedTuple):
     path: str  # inside the book
-    breed: str
+    name: str  # of a breed or thing
     seed: int
 
 
@@ -45,7 +46,7 @@ def write(
     Args:
         folder: where to; must not exist, or be empty.
         seed: another seed gives a book of other drawings.
-        counts: drawings per breed for each split, at least 1.
+        counts: drawings per breed for each split, at least 1; per thing for `OTHER`, none when it is missing.
         breeds: names in `BREEDS`; a breed keeps its number in a book of fewer.
         size: side of the drawings, pixels.
         progress: called with (drawings done, drawings in all) after each.
@@ -76,7 +77,7 @@ def write(
 def contact_sheet(
     seed: int = 0, columns: int = 8, cell: int = 128, breeds: Iterable[str] = tuple(BREEDS)
 ) -> Image.Image:
-    """A picture with one row of drawings per breed, each row with its name."""
+    """A picture with one row of drawings per breed (or thing), each row with its name."""
     names, margin = list(breeds), 16
     sheet = Image.new("RGB", (columns * cell, len(names) * (cell + margin)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -93,8 +94,10 @@ def _pages(seed: int, counts: Mapping[str, int], breeds: list[str]) -> list[_Pag
     """Every drawing of the book; the seeds of a breed's drawings all differ, so no two splits share one."""
     if unknown := [breed for breed in breeds if breed not in BREEDS]:
         raise SketchbookError(f"sketchbook: no breed '{unknown[0]}'; it has {', '.join(BREEDS)}")
-    if set(counts) != set(SPLITS) or min(counts.values()) < 1:
-        raise SketchbookError(f"sketchbook: counts must give at least 1 drawing for each of {', '.join(SPLITS)}")
+    if set(counts) - {OTHER} != set(SPLITS) or min(counts[split] for split in SPLITS) < 1 or counts.get(OTHER, 0) < 0:
+        raise SketchbookError(
+            f"sketchbook: counts must give at least 1 drawing for each of {', '.join(SPLITS)}, 0 or more for {OTHER}"
+        )
     numbers = {breed: number for number, breed in enumerate(sorted(BREEDS), start=1)}
     pages = []
     for breed in breeds:
@@ -104,6 +107,9 @@ def _pages(seed: int, counts: Mapping[str, int], breeds: list[str]) -> list[_Pag
                 path = f"{split}/{numbers[breed]:03d}.{breed}/{place:04d}.jpg"
                 pages.append(_Page(path, breed, seed * _SEEDS_PER_BOOK + drawn))
                 drawn += 1
+    for thing in THINGS:
+        for place in range(counts.get(OTHER, 0)):
+            pages.append(_Page(f"{OTHER}/{thing}/{place + 1:04d}.jpg", thing, seed * _SEEDS_PER_BOOK + place))
     return pages
 
 
@@ -121,4 +127,4 @@ def _drawn(pages: list[_Page], folder: Path, size: int) -> Iterable[None]:
 
 
 def _draw_page(page: _Page, folder: Path, size: int) -> None:
-    draw(page.breed, page.seed, size).save(folder / page.path, "JPEG", quality=_JPEG_QUALITY)
+    draw(page.name, page.seed, size).save(folder / page.path, "JPEG", quality=_JPEG_QUALITY)

@@ -1,25 +1,27 @@
-"""One drawing: a dog in a place, framed as a photographer would."""
+"""One drawing: a dog, or a thing that is none, in a place, framed as a photographer would."""
 
 from random import Random
 
 from PIL import Image
 
 from local.sketchbook import scene
-from local.sketchbook.anatomy import Dog, dog
+from local.sketchbook.anatomy import dog
 from local.sketchbook.breeds import BREEDS
 from local.sketchbook.geometry import bounds
 from local.sketchbook.painter import Frame, Painter
+from local.sketchbook.part import Subject
 from local.sketchbook.pose import any_pose
+from local.sketchbook.things import THINGS
 
 _OVERSAMPLING = 2  # drawn twice as large and scaled down, which smooths every edge
 _CLOSE_UPS = 0.12  # share of pictures that show the head and the chest only
 
 
-def draw(breed: str, seed: int, size: int = 256) -> Image.Image:
-    """Draw one dog; the same arguments give the same picture.
+def draw(name: str, seed: int, size: int = 256) -> Image.Image:
+    """Draw one dog or thing; the same arguments give the same picture.
 
     Args:
-        breed: a name in `BREEDS`.
+        name: a breed in `BREEDS` or a thing in `THINGS`.
         seed: any integer; another seed is another pose, place and light.
         size: side of the square picture, pixels.
 
@@ -27,14 +29,14 @@ def draw(breed: str, seed: int, size: int = 256) -> Image.Image:
         An RGB picture.
 
     Raises:
-        ValueError: no such breed.
+        ValueError: no such breed or thing.
     """
-    if breed not in BREEDS:
-        raise ValueError(f"sketchbook: no breed '{breed}'; it has {', '.join(BREEDS)}")
-    rng = Random(f"{breed} {seed}")
+    if name not in BREEDS and name not in THINGS:
+        raise ValueError(f"sketchbook: no breed or thing '{name}'; it has {', '.join((*BREEDS, *THINGS))}")
+    rng = Random(f"{name} {seed}")
     side = size * _OVERSAMPLING
     picture = scene.background(rng, size).resize((side, side), Image.Resampling.NEAREST)
-    subject = dog(BREEDS[breed], any_pose(rng), rng)
+    subject = dog(BREEDS[name], any_pose(rng), rng) if name in BREEDS else Subject(THINGS[name](rng))
     frame = _framing(subject, side, rng)
     scene.shadow(picture, _footprint(subject, frame))
     painter = Painter(picture, frame, rng)
@@ -43,9 +45,9 @@ def draw(breed: str, seed: int, size: int = 256) -> Image.Image:
     return scene.light(picture.reduce(_OVERSAMPLING), rng)
 
 
-def _framing(subject: Dog, side: int, rng: Random) -> Frame:
-    """Fit the whole dog, or only its head in a close-up, to a share of the picture."""
-    close_up = rng.random() < _CLOSE_UPS
+def _framing(subject: Subject, side: int, rng: Random) -> Frame:
+    """Fit the whole subject, or only its head in a close-up, to a share of the picture."""
+    close_up = bool(subject.head) and rng.random() < _CLOSE_UPS
     parts = subject.head if close_up else [*subject.body, *subject.head]
     left, bottom, right, top = bounds([outline for part in parts for outline in part.shape])
     share = rng.uniform(0.50, 0.64) if close_up else rng.uniform(0.74, 0.95)
@@ -61,8 +63,8 @@ def _framing(subject: Dog, side: int, rng: Random) -> Frame:
     return Frame(scale, x, ground)
 
 
-def _footprint(subject: Dog, frame: Frame) -> tuple[float, float, float, float]:
-    """Where the dog's shadow falls: left, top, right, bottom in pixels."""
+def _footprint(subject: Subject, frame: Frame) -> tuple[float, float, float, float]:
+    """Where the subject's shadow falls: left, top, right, bottom in pixels."""
     left, _, right, _ = bounds([outline for part in subject.body for outline in part.shape])
     low, high = sorted(frame.x + frame.scale * edge for edge in (left, right))
     return low, frame.ground - 0.12 * frame.unit, high, frame.ground + 0.10 * frame.unit

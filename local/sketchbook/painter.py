@@ -79,8 +79,10 @@ class Painter:
         return box if box[0] < box[2] and box[1] < box[3] else None
 
     def _lit(self, layer: Image.Image, mask: Image.Image, part: Part) -> Image.Image:
-        """The layer with fur, lit from above."""
-        light = ImageChops.multiply(self._roundness(mask), self._fur(part.texture or "short", mask.size))
+        """The layer with its fur, if it has any, lit from above."""
+        light = self._roundness(mask)
+        if part.texture != "smooth":
+            light = ImageChops.multiply(light, self._fur(part.texture or "short", mask.size))
         if part.far:
             light = light.point(_DIMMED)
         shaded = Image.blend(layer, Image.new("RGB", layer.size, _SHADOW), 0.46)

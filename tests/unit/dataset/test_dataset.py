@@ -35,6 +35,24 @@ def test_listing_sorts_photos_and_counts_what_is_none():
     assert [photo.path for photo in found.of("valid")] == sorted(p for p, _ in FILES if p.startswith("valid"))
 
 
+def test_listing_keeps_photos_of_no_class_apart():
+    other = ["other/1.jpg", "other/a/b/2.PNG", "other/cats/1.jpg"]
+    junk = ["other/.DS_Store", "other/cats/._1.jpg", "other/Thumbs.db", "other.jpg"]
+    found = listing([*FILES, *((path, 7) for path in [*other, *junk, "other/cats/notes.txt"])], "x")
+    assert found.classes == ("001.A", "002.B_c")
+    assert [(photo.path, photo.label) for photo in found.of("other")] == [(path, "") for path in other]
+    assert found.counts() == {"train": 4, "valid": 4, "test": 4, "other": 3}
+    assert found.ignored == ("other.jpg", "other/cats/notes.txt")
+    assert found.fingerprint() != listing(FILES, "x").fingerprint()
+
+
+def test_listing_takes_a_class_called_other_for_a_class():
+    found = listing([*FILES, *((f"{split}/other/1.jpg", 10) for split in ("train", "valid", "test"))], "x")
+    assert found.classes == ("001.A", "002.B_c", "other")
+    assert found.of("other") == ()
+    assert found.counts() == {"train": 5, "valid": 5, "test": 5}
+
+
 def test_listing_looks_through_one_wrapping_folder():
     found = listing([(f"dogImages/{path}", size) for path, size in FILES], "x")
     assert found.prefix == "dogImages/"
@@ -50,6 +68,8 @@ def test_fingerprint_changes_with_a_photo():
     ("files", "sentence"),
     [
         ([], "no photos found"),
+        ([("other/cats/1.jpg", 10), ("README", 1)], "no photos found"),
+        ([("other/1.jpg", 10), *(f for f in FILES if f[0].startswith("train"))], "no photos in valid/, test/"),
         ([f for f in FILES if not f[0].startswith("valid")], "no photos in valid/"),
         ([f for f in FILES if not f[0].startswith("test/002")], r"class '002.B_c' has 0 photos in test/"),
         ([f for f in FILES if "002" not in f[0]], "only 1 class"),
@@ -67,12 +87,13 @@ def test_breed_name_is_what_a_person_says():
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar"])
 def test_source_reads_every_photo_from_every_form(tmp_path, kind):
-    folder = tree(tmp_path / "data" / "dogs")
+    files = [*FILES, ("other/1.jpg", 10), ("other/cats/1.jpg", 10)]
+    folder = tree(tmp_path / "data" / "dogs", files)
     path = folder if kind == "folder" else Path(shutil.make_archive(str(tmp_path / "x"), kind, folder.parent))
     source = open_source(path)
-    assert source.listing.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert source.listing.counts() == {"train": 4, "valid": 4, "test": 4, "other": 2}
     assert {p.path: source.read(p) for p in source.listing.photos} == {
-        path: (folder / path).read_bytes() for path, _ in FILES
+        path: (folder / path).read_bytes() for path, _ in files
     }
 
 

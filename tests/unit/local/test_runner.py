@@ -75,11 +75,29 @@ def test_best_and_worst_breeds_are_told_apart():
     assert "every test photo" in report.best_and_worst(faultless)
 
 
+def test_marks_say_how_sure_they_are():
+    scores = {"top1": 0.995, "top1_interval": [0.972, 0.9991], "top5": 1, "latency_ms": 9.04, "precision": "int8"}
+    assert report.marks(scores) == (
+        "top-1 99.5% (97.2% to 99.9% with 95% confidence), top-5 100.0%, 9.0 ms a photo in int8"
+    )
+
+
 def test_an_epoch_is_told_in_columns():
     line = "epoch=3/20 train_loss=0.4321 valid_loss=0.5 valid_top1=0.8712 photos_per_s=1234.5 eta_s=12.3"
     assert _in_columns(line).split() == (
         ["epoch", "3/20", "loss", "0.4321", "valid", "top-1", "87.1%", "1,234", "photos/s", "12", "s", "left"]
     )
+
+
+@pytest.mark.parametrize(("other", "photos"), [({}, "photos"), ({"other": 64}, "photos and 64 without a dog")])
+def test_the_plan_is_told_in_numbers(other, photos):
+    plan = {
+        "dataset": {"num_classes": 3, "counts": {"train": 1200, "valid": 30, "test": 40, **other}},
+        "quote": {"training_per_hour": 0.42},
+        "training": {"instance_count": 2},
+    }
+    expected = f"3 breeds, 1,200 / 30 / 40 {photos}; 2 instances, $0.42 an hour on AWS"
+    assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
 
 
 def test_the_gates_words_are_told():

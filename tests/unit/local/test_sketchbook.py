@@ -1,4 +1,4 @@
-"""The sketchbook: the same drawings for the same seed, no two alike, and breeds that differ."""
+"""The sketchbook: the same drawings for the same seed, no two alike, breeds that differ, things that are no dogs."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from random import Random
 import pytest
 from PIL import Image
 
-from dataset import SPLITS, open_source
-from local.sketchbook import BREEDS, SketchbookError, contact_sheet, draw, write
+from dataset import OTHER, SPLITS, open_source
+from local.sketchbook import BREEDS, THINGS, SketchbookError, contact_sheet, draw, write
 from local.sketchbook.__main__ import main
 from local.sketchbook.anatomy import dog
 from local.sketchbook.geometry import bounds, tube
@@ -30,8 +30,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_draw_repeats_itself_byte_for_byte() -> None:
-    for breed in BREEDS:
-        assert draw(breed, 5, size=96).tobytes() == draw(breed, 5, size=96).tobytes()
+    for name in (*BREEDS, *THINGS):
+        assert draw(name, 5, size=96).tobytes() == draw(name, 5, size=96).tobytes()
 
 
 def test_draw_gives_the_size_and_mode_asked_for() -> None:
@@ -39,9 +39,9 @@ def test_draw_gives_the_size_and_mode_asked_for() -> None:
     assert (drawing.size, drawing.mode) == ((80, 80), "RGB")
 
 
-def test_draw_names_the_breeds_it_has() -> None:
-    with pytest.raises(ValueError, match=r"no breed 'Cat'; it has Beagle, .*Standard_poodle"):
-        draw("Cat", 1)
+def test_draw_names_the_breeds_and_things_it_has() -> None:
+    with pytest.raises(ValueError, match=r"no breed or thing 'Wolf'; it has Beagle, .*Standard_poodle, ball, .*tree"):
+        draw("Wolf", 1)
 
 
 def test_book_is_a_dataset_with_the_counts_asked_for(book: Path) -> None:
@@ -51,6 +51,26 @@ def test_book_is_a_dataset_with_the_counts_asked_for(book: Path) -> None:
     assert len(listing.classes) == 10
     assert listing.counts() == {"train": 30, "valid": 10, "test": 20}
     assert listing.ignored == ()
+
+
+def test_things_lie_beside_the_splits_and_leave_the_dogs_alone(tmp_path: Path) -> None:
+    breeds = ["Beagle", "Pug"]
+    dogs = files(write(tmp_path / "dogs", counts=SMALL, breeds=breeds, size=64))
+    book = write(tmp_path / "both", counts={**SMALL, "other": 3}, breeds=breeds, size=64)
+    listing = open_source(book).listing
+    assert listing.classes == ("001.Beagle", "007.Pug")
+    assert listing.counts() == {"train": 6, "valid": 2, "test": 4, "other": 24}
+    assert [photo.path for photo in listing.of("other")][9:12] == [f"other/cat/000{n}.jpg" for n in (1, 2, 3)]
+    both = files(book)
+    assert dogs.items() <= both.items()
+    assert len(set(both.values())) == 36
+
+
+def test_things_stand_on_the_ground() -> None:
+    for name, thing in THINGS.items():
+        for seed in range(5):
+            _, bottom, _, top = bounds([outline for part in thing(Random(seed)) for outline in part.shape])
+            assert abs(bottom) < 0.05 < top, name
 
 
 def test_no_drawing_occurs_twice(book: Path) -> None:
@@ -97,18 +117,27 @@ def test_write_leaves_nothing_behind_when_interrupted(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("counts", [{"train": 1, "valid": 1}, {"train": 1, "valid": 0, "test": 1}])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"train": 1, "valid": 1},
+        {"train": 1, "valid": 0, "test": 1},
+        {"train": 1, "valid": 1, "test": 1, "other": -1},
+    ],
+)
 def test_write_refuses_a_split_without_drawings(tmp_path: Path, counts: dict[str, int]) -> None:
     with pytest.raises(SketchbookError, match="at least 1 drawing for each of train, valid, test"):
         write(tmp_path / "book", counts=counts)
 
 
 def test_command_writes_a_book_and_refuses_to_overwrite_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(tmp_path / "book"), *(part for split in SPLITS for part in (f"--{split}", "1"))]
+    arguments = [str(tmp_path / "book"), *(part for split in (*SPLITS, OTHER) for part in (f"--{split}", "1"))]
     assert main(arguments) == 0
-    assert len(files(tmp_path / "book")) == 30
+    assert len(files(tmp_path / "book")) == 38
     assert main(arguments) == 2
-    assert "is not an empty folder" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.out == f"sketchbook: 30 drawings of 10 breeds and 8 of other things in {tmp_path / 'book'}\n"
+    assert "is not an empty folder" in said.err
 
 
 def height_over_length(breed: str) -> float:
