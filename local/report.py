@@ -25,11 +25,20 @@ def evaluation(cloud: Cloud, report_uri: str) -> dict[str, Any]:
     return document
 
 
-def save_confusion(cloud: Cloud, report_uri: str) -> Path:
-    """Bring the confusion picture home."""
-    path = HOME / "confusion.png"
-    path.write_bytes(_object(cloud, f"{report_uri}/confusion.png"))
+def save_card(cloud: Cloud, report_uri: str) -> Path:
+    """Bring the model card home."""
+    path = HOME / "card.html"
+    path.write_bytes(_object(cloud, f"{report_uri}/card.html"))
     return path
+
+
+def marks(scores: dict[str, Any]) -> str:
+    """One line: how good it is, how sure that is, and how fast."""
+    low, high = scores["top1_interval"]
+    return (
+        f"top-1 {scores['top1']:.1%} ({low:.1%} to {high:.1%} with 95% confidence), top-5 {scores['top5']:.1%}, "
+        f"{scores['latency_ms']:.1f} ms a photo in {scores['precision']}"
+    )
 
 
 def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:

@@ -138,14 +138,14 @@ def _tell_result(
     cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], scores: dict[str, Any]
 ) -> None:
     print(f"\n{output['status'].upper()}  {output['verdict']['reason']}")
-    print(f"top-1 {scores['top1']:.1%}, top-5 {scores['top5']:.1%}, {scores['latency_ms']:.1f} ms a photo")
+    print(report.marks(scores))
     print(report.best_and_worst(scores))
-    confusion = report.save_confusion(cloud, output["run"]["evaluation"]["report_uri"])
-    print(f"who is taken for whom: {os.path.relpath(confusion)}")
+    card = report.save_card(cloud, output["run"]["evaluation"]["report_uri"])
+    print(f"the model's card:  {os.path.relpath(card)}")
     if output["status"] != "promoted":
         return
     picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
-    print(f"a few predictions:     {os.path.relpath(picture)}")
+    print(f"a few predictions: {os.path.relpath(picture)}")
     print("\nAsk it yourself:")
     print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")

@@ -15,6 +15,7 @@ from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from openvino.preprocess import PrePostProcessor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from serving.artifact import Network
 from serving.model import softmax
 from serving.preprocess import Preprocess
 
@@ -38,12 +39,8 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
         raise ExportError(f"{path.name}: not a program of torch.export ({error})") from error
 
 
-def export(program: torch.export.ExportedProgram, spec: Preprocess) -> tuple[bytes, bytes]:
+def export(program: torch.export.ExportedProgram, spec: Preprocess) -> Network:
     """Convert a program that takes normalized float32 ``[B, 3, S, S]``.
-
-    Returns:
-        the OpenVINO IR, ``model.xml`` and ``model.bin``: uint8 RGB ``[1, S, S, 3]`` to
-        logits ``[1, C]`` and P(dog) ``[1]``.
 
     Raises:
         ExportError: OpenVINO does not know an operation of the network.
@@ -57,11 +54,15 @@ def export(program: torch.export.ExportedProgram, spec: Preprocess) -> tuple[byt
             network = ov.convert_model(TorchFXPythonDecoder(traced, dynamic_shapes=False))
     except Exception as error:  # torch's tracer and OpenVINO's front end raise many unrelated types
         raise ExportError(f"OpenVINO cannot convert the model ({error})") from error
-    network = _take_pixels(network, spec)
+    return as_network(_take_pixels(network, spec))
+
+
+def as_network(model: ov.Model) -> Network:
+    """An OpenVINO model as it lies in an artifact, its float weights stored as fp16."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
-        ov.save_model(network, path, compress_to_fp16=True)
-        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        ov.save_model(model, path, compress_to_fp16=True)
+        return Network(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
 def _take_pixels(network: ov.Model, spec: Preprocess) -> ov.Model:

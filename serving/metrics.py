@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from dataset import breed_name
-from serving.model import Prediction, softmax
+from serving.model import Prediction
 
 _TEMPERATURES = (0.05, 20.0)
+_Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
+_CLEAR_MARGIN = 0.2
 _BINS = 15  # of the expected calibration error, as Guo et al. 2017 (arXiv:1706.04599)
 
 
@@ -21,11 +23,13 @@ class Judged:
 
     photo: its path in the dataset.
     truth: the class folder that it lies in.
+    uncalibrated: the first answer's probability at temperature 1.
     """
 
     photo: str
     truth: str
     prediction: Prediction
+    uncalibrated: float
 
     @property
     def answer(self) -> str:
@@ -39,15 +43,16 @@ class Judged:
 
 
 def accuracy(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Top-1, top-5, calibration error and the recall of each breed, all in [0, 1]."""
+    """Top-1 and top-5 with their 95 % intervals, and the recall of each breed, all in [0, 1]."""
     totals = Counter(j.truth for j in judged)
     hits = Counter(j.truth for j in judged if j.right)
     in_ranking = sum(any(label.id == j.truth for label, _ in j.prediction.ranking) for j in judged)
     return {
         "top1": hits.total() / len(judged),
+        "top1_interval": wilson(hits.total(), len(judged)),
         "top5": in_ranking / len(judged),
+        "top5_interval": wilson(in_ranking, len(judged)),
         "num_photos": len(judged),
-        "expected_calibration_error": calibration_error(judged),
         "per_breed": [
             {"breed": breed_name(c), "class": c, "recall": hits[c] / totals[c], "num_photos": totals[c]}
             for c in sorted(totals)
@@ -55,21 +60,90 @@ def accuracy(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def calibration_error(judged: Sequence[Judged]) -> float:
-    """Mean distance between how sure the answers were and how often they were right, in [0, 1]."""
-    sure = np.array([j.prediction.ranking[0][1] for j in judged])
-    right = np.array([j.right for j in judged], dtype=float)
-    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    return float(sum(abs((sure - right)[bins == b].sum()) for b in range(_BINS)) / len(judged))
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share, which stays within [0, 1] (Wilson 1927)."""
+    share, spread = hits / total, _Z**2 / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired(challenger: Sequence[Judged], champion: Sequence[Judged]) -> dict[str, Any]:
+    """Two models on the same photos: what one of them knows and the other does not.
+
+    Returns:
+        ``difference``: top-1 of the challenger less the champion's on the photos that both answered, with its 95 %
+        ``interval`` (Agresti and Min 2005: half a photo added to each cell of the table); ``only_challenger`` and
+        ``only_champion``: photos that one alone named rightly; ``p_value``: how likely they are to be split so
+        unevenly by chance (McNemar's test, exact, two-sided).
+    """
+    right = {j.photo: j.right for j in champion}
+    pairs = [(j.right, right[j.photo]) for j in challenger if j.photo in right]
+    gained, lost = pairs.count((True, False)), pairs.count((False, True))
+    total = len(pairs) + 2
+    middle = (gained - lost) / total
+    half = _Z * math.sqrt((gained + lost + 1) / total - middle**2) / math.sqrt(total)
+    return {
+        "num_photos": len(pairs),
+        "difference": (gained - lost) / len(pairs),
+        "interval": (max(-1.0, middle - half), min(1.0, middle + half)),
+        "only_challenger": gained,
+        "only_champion": lost,
+        "p_value": mcnemar(gained, lost),
+    }
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The probability that ``gained + lost`` throws of a coin are split at least as unevenly."""
+    throws = gained + lost
+    tail = sum(math.comb(throws, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / (1 << throws))
+
+
+def reliability(sure: Sequence[float], right: Sequence[bool]) -> list[dict[str, Any]]:
+    """How often answers were right, by how sure they were: bins of equal width, the empty ones left out.
+
+    Args:
+        sure: each answer's probability in [0, 1].
+        right: whether it was the truth.
+    """
+    members: list[list[tuple[float, bool]]] = [[] for _ in range(_BINS)]
+    for pair in zip(sure, right, strict=True):
+        members[min(int(pair[0] * _BINS), _BINS - 1)].append(pair)
+    return [
+        {
+            "low": b / _BINS,
+            "high": (b + 1) / _BINS,
+            "num_photos": len(inside),
+            "confidence": sum(probability for probability, _ in inside) / len(inside),
+            "accuracy": sum(is_right for _, is_right in inside) / len(inside),
+        }
+        for b, inside in enumerate(members)
+        if inside
+    ]
+
+
+def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
+    """The expected calibration error of ``reliability``'s bins: the mean gap of a photo's bin, in [0, 1]."""
+    total = sum(b["num_photos"] for b in bins)
+    return float(sum(b["num_photos"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total)
 
 
 def confusions(judged: Sequence[Judged], limit: int) -> list[dict[str, Any]]:
-    """The pairs that are mistaken most often, most frequent first."""
-    pairs = Counter((j.truth, j.answer) for j in judged if not j.right)
-    ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    """The pairs mistaken most often, most frequent first, each with the photo that was mistaken most surely."""
+    pairs: dict[tuple[str, str], list[Judged]] = {}
+    for j in judged:
+        if not j.right:
+            pairs.setdefault((j.truth, j.answer), []).append(j)
+    ordered = sorted(pairs.items(), key=lambda item: (-len(item[1]), item[0]))
     return [
-        {"breed": breed_name(truth), "taken_for": breed_name(answer), "count": count}
-        for (truth, answer), count in ordered[:limit]
+        {
+            "breed": breed_name(truth),
+            "taken_for": breed_name(answer),
+            "count": len(mistakes),
+            "photo": max(mistakes, key=lambda j: j.prediction.ranking[0][1]).photo,
+        }
+        for (truth, answer), mistakes in ordered[:limit]
     ]
 
 
@@ -121,23 +195,27 @@ def dog_threshold(dog_probabilities: np.ndarray) -> float:
     return min(0.5, float(np.quantile(dog_probabilities, 0.01)))
 
 
-def golden_indices(logits: np.ndarray, truths: np.ndarray, temperature: float, count: int) -> list[int]:
-    """Photos to keep as known answers: rightly answered, by a clear margin, classes spread evenly.
+def golden_indices(probabilities: Sequence[np.ndarray], truths: np.ndarray, count: int) -> list[int]:
+    """Photos to keep as known answers: rightly answered by a clear margin in every precision, classes spread evenly.
 
     Of each chosen class the photo with the median margin is taken: neither the easiest nor one that
     another CPU's rounding could turn.
 
     Args:
-        logits: float ``[N, C]``.
+        probabilities: calibrated ``[N, C]``, of each precision.
         truths: int ``[N]``.
     """
-    probabilities = softmax(logits / temperature)
-    second, first = np.sort(probabilities, axis=1)[:, -2:].T
-    margin = np.where(probabilities.argmax(axis=1) == truths, first - second, -1.0)
+    margin = np.min([_margins(p, truths) for p in probabilities], axis=0)
     chosen = []
     for truth in sorted(set(truths.tolist())):
-        clear = [i for i in np.flatnonzero(truths == truth) if margin[i] >= 0.2]
+        clear = [i for i in np.flatnonzero(truths == truth) if margin[i] >= _CLEAR_MARGIN]
         if clear:
             chosen.append(int(sorted(clear, key=lambda i: margin[i])[len(clear) // 2]))
     step = max(1.0, len(chosen) / count)
     return [chosen[int(i * step)] for i in range(min(count, len(chosen)))]
+
+
+def _margins(probabilities: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """By how much the first answer leads, ``[N]``; -1 where it is wrong."""
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    return np.where(probabilities.argmax(axis=1) == truths, first - second, -1.0)

@@ -76,7 +76,7 @@ class Model:
                 _core().read_model(network.xml, network.weights), "CPU", self._settings(hint)
             )
         except RuntimeError as error:
-            raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({_first_line(error)})") from error
+            raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({last_line(error)})") from error
         self._check_shapes(compiled, name)
         self._compiled = compiled
         self._local = threading.local()
@@ -131,6 +131,10 @@ class Model:
         image = pixels(photo, self.artifact.preprocess)
         decoded = time.perf_counter()
         logits, dog = self.infer(image)
+        return self.answer(logits, dog, (decoded - started) * 1e3, (time.perf_counter() - decoded) * 1e3)
+
+    def answer(self, logits: np.ndarray, dog: float, decode_ms: float = 0.0, model_ms: float = 0.0) -> Prediction:
+        """What is said of a photo for which the network gave these logits ``[C]`` and this P(dog)."""
         probabilities = softmax(logits / self.artifact.calibration.temperature)
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         return Prediction(
@@ -138,8 +142,8 @@ class Model:
             ranking=tuple((self.artifact.labels[i], float(probabilities[i])) for i in best),
             dog_probability=dog,
             is_dog=dog >= self.artifact.calibration.dog_threshold,
-            decode_ms=(decoded - started) * 1e3,
-            model_ms=(time.perf_counter() - decoded) * 1e3,
+            decode_ms=decode_ms,
+            model_ms=model_ms,
         )
 
     def check_golden(self) -> None:
@@ -182,5 +186,6 @@ def _core() -> ov.Core:
     return ov.Core()
 
 
-def _first_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """What OpenVINO's errors, of many lines, say in the end."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -20,7 +20,8 @@ DOCKERFILE = (ROOT / "serving/Dockerfile").read_text()
 STAGES = stages_of(DOCKERFILE, {})
 PACKAGES = {"PIL": "pillow"}  # where a package is imported by another name than it is installed by
 LEFT_OUT = {"openvino-telemetry"}
-NOT_RUN = {"serve": {"serving.export"}, "evaluate": set()}  # what an image carries and never imports
+# What an image carries and never imports.
+NOT_RUN = {"serve": {"serving.card", "serving.export", "serving.quantize"}, "evaluate": set()}
 
 
 def instructions(word):

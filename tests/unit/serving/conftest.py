@@ -37,6 +37,38 @@ class ColourNet(torch.nn.Module):
         return 4 * means, torch.sigmoid(means.sum(1))
 
 
+class ConvNet(torch.nn.Module):
+    """The same answers by convolutions whose sums of large 8-bit products do not fit into 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.split = torch.nn.Conv2d(3, 24, 1, bias=False)  # each channel's positive and negative part, four times
+        self.blur = torch.nn.Conv2d(24, 3, 3, bias=False)
+        signs = torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0])
+        with torch.no_grad():
+            self.split.weight.copy_(torch.kron(torch.eye(3), signs[:, None])[..., None, None])
+            self.blur.weight.copy_(torch.kron(torch.eye(3), signs[None])[..., None, None].expand(3, 24, 3, 3) / 9)
+
+    def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = self.blur(torch.relu(self.split(photos))).mean((2, 3)) / 4
+        return 4 * means, torch.sigmoid(means.sum(1))
+
+
+class BrittleNet(torch.nn.Module):
+    """The same answers by weights that vanish beside one of a channel that is always dark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = torch.nn.Conv2d(4, 3, 1, bias=False)
+        with torch.no_grad():
+            self.answer.weight.copy_(torch.cat([4 * torch.eye(3), torch.full((3, 1), 4000.0)], 1)[..., None, None])
+
+    def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = photos.mean((2, 3), keepdim=True)
+        dark = torch.relu(means[:, :1] - 2)
+        return self.answer(torch.cat([means, dark], 1)).flatten(1), torch.sigmoid(means.sum((1, 2, 3)))
+
+
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     """An image as a file's bytes."""
     buffer = io.BytesIO()
@@ -63,11 +95,13 @@ def write_dataset(folder: Path) -> Path:
     return folder
 
 
-def write_trained(folder: Path, data: Path, classes: list[str] | None = None) -> Path:
-    """What the training job would leave for the colour network, packed."""
+def write_trained(
+    folder: Path, data: Path, classes: list[str] | None = None, net: type[torch.nn.Module] = ColourNet
+) -> Path:
+    """What the training job would leave for a network that knows the colours, packed."""
     folder.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(ColourNet().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
+    program = torch.export.export(net().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
     torch.export.save(program, folder / "model.pt2")
     source = open_source(data)
     hashes = {
@@ -88,11 +122,11 @@ def write_trained(folder: Path, data: Path, classes: list[str] | None = None) ->
     return folder.parent / "model.tar.gz"
 
 
-def make_root(folder: Path) -> Path:
+def make_root(folder: Path, net: type[torch.nn.Module] = ColourNet) -> Path:
     """A processing job's folder, with the dataset and the trained model in place."""
     root = folder / "processing"
     data = write_dataset(root / "input" / "dataset")
-    archive = write_trained(folder / "trained", data)
+    archive = write_trained(folder / "trained", data, net=net)
     (root / "input" / "model").mkdir()
     archive.replace(root / "input" / "model" / "model.tar.gz")
     return root

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from serving import evaluate
 from serving.artifact import Artifact, load_artifact, pack, unpack, write_artifact
@@ -35,13 +34,16 @@ def failure(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_report_has_the_figures_of_the_challenger(evaluated: Path) -> None:
     report = report_of(evaluated)
     assert (report["schema"], report["version"], report["champion"]) == (1, "colours-1", None)
-    assert report["leaked"] == report["unreadable"] == report["most_confused"] == []
+    assert report["leaked"] == report["unreadable"] == []
     assert report["ddp"]["parameter_checksums"] == ["0123456789abcdef"]
     challenger = report["challenger"]
     assert isinstance(challenger, dict)
     assert (challenger["top1"], challenger["top5"], challenger["num_photos"]) == (1.0, 1.0, 15)
     assert challenger["valid_top1"] == 1.0
-    assert 0 < challenger["model_ms"] < challenger["latency_ms"]
+    assert challenger["top1_interval"] == pytest.approx([0.7961, 1.0], abs=1e-4)  # Wilson's for 15 of 15
+    assert challenger["most_confused"] == []
+    assert 0 < challenger["latency"]["model"]["p50"] < challenger["latency"]["both"]["p95"]
+    assert challenger["photos_per_s"] > 0
     assert [b["num_photos"] for b in challenger["per_breed"]] == [5, 5, 5]
 
 
@@ -69,18 +71,31 @@ def test_artifact_carries_its_card_and_golden_photos(evaluated: Path, artifact: 
     assert (evaluated / "output/report/golden" / copies[1]["photo"]).read_bytes() == artifact.golden[1].photo
 
 
-def test_confusion_picture_is_written(evaluated: Path) -> None:
-    with Image.open(evaluated / "output" / "report" / "confusion.png") as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 300
-
-
 def test_progress_and_summary_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root) == 0
     out = capsys.readouterr().out
-    assert "evaluate calibration 18/18 photos_per_s=" in out
+    assert "evaluate validation 18/18 photos_per_s=" in out
     assert "evaluate challenger 15/15 photos_per_s=" in out
-    assert "challenger top1=1.0000 top5=1.0000 photos=15 latency_ms=" in out
+    assert "challenger top1=1.0000 top5=1.0000 photos=15 precision=" in out
+
+
+def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
+    # P(dog) of the colour network is the brightness: of these two the black one is none.
+    other = root / "input" / "dataset" / "other" / "things"
+    other.mkdir(parents=True)
+    for name, grey in (("black", 0), ("white", 255)):
+        (other / f"{name}.png").write_bytes(photo((grey, grey, grey), 1, "PNG"))
+    (other / "broken.png").write_bytes(b"no photo")
+    assert run(root) == 0
+    challenger = report_of(root)["challenger"]
+    assert isinstance(challenger, dict)
+    assert challenger["num_photos"] == 15
+    assert challenger["dogs"]["accepted"]["num_photos"] == 15
+    assert challenger["dogs"]["rejected"] == {
+        "share": 0.5,
+        "interval": pytest.approx([0.0945, 0.9055], abs=1e-4),
+        "num_photos": 2,
+    }
 
 
 def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Artifact, tmp_path: Path) -> None:
@@ -93,6 +108,11 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Ar
     assert isinstance(champion, dict)
     assert champion["top1"] == pytest.approx(2 / 3)
     assert [b["recall"] for b in champion["per_breed"]] == [0.0, 1.0, 1.0]
+    comparison = report_of(root)["comparison"]
+    assert isinstance(comparison, dict)
+    assert comparison["difference"] == pytest.approx(1 / 3)
+    assert (comparison["only_challenger"], comparison["only_champion"]) == (5, 0)
+    assert comparison["p_value"] == 2 / 2**5
 
 
 def test_what_is_judged_is_what_is_in_the_archive(root: Path, tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ from serving.metrics import (
     dog_threshold,
     fit_temperature,
     golden_indices,
+    mcnemar,
+    paired,
+    reliability,
+    wilson,
 )
 from serving.model import Prediction, softmax
 
 
-def judged(truth: str, *ranking: tuple[str, float]) -> Judged:
+def judged(truth: str, *ranking: tuple[str, float], photo: str = "1.jpg") -> Judged:
     labels = tuple((Label(name, name), probability) for name, probability in ranking)
-    return Judged(f"test/{truth}/1.jpg", truth, Prediction("v", labels, 1.0, True, 1.0, 1.0))
+    return Judged(f"test/{truth}/{photo}", truth, Prediction("v", labels, 1.0, True, 1.0, 1.0), ranking[0][1])
 
 
 FOUR = [
@@ -37,16 +41,57 @@ def test_accuracy_counts_first_answers_and_rankings() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)]
+)
+def test_wilson_interval_stays_inside_and_is_the_published_one(hits: int, total: int, low: float, high: float) -> None:
+    assert wilson(hits, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_mcnemar_counts_throws_of_a_coin() -> None:
+    assert mcnemar(6, 1) == mcnemar(1, 6) == 2 * (1 + 7) / 128
+    assert mcnemar(10, 0) == 2 / 1024
+    assert mcnemar(3, 3) == mcnemar(0, 0) == 1.0
+    assert 0 < mcnemar(1000, 1200) < 1e-4  # sums of more than a float holds
+
+
+def test_paired_difference_counts_what_one_alone_knows() -> None:
+    # Of ten photos the challenger alone knows three and the champion one; an eleventh only one of them could read.
+    def answers(*right: bool) -> list[Judged]:
+        return [judged("1.A", ("1.A" if r else "2.B", 0.9), photo=f"{i}.jpg") for i, r in enumerate(right)]
+
+    challenger = answers(True, True, True, False, True, True, True, True, False, False, True)
+    champion = answers(False, False, False, True, True, True, True, True, False, False)
+    found = paired(challenger, champion)
+    assert (found["num_photos"], found["only_challenger"], found["only_champion"]) == (10, 3, 1)
+    assert found["difference"] == pytest.approx(0.2)
+    # (3 - 1) / 12 -+ 1.96 * sqrt(5 / 12 - (2 / 12)^2) / sqrt(12)
+    assert found["interval"] == pytest.approx((-0.1862, 0.5195), abs=1e-4)
+    assert found["p_value"] == 2 * (1 + 4) / 16
+
+
+def test_reliability_puts_answers_into_bins_of_a_fifteenth() -> None:
+    bins = reliability([0.05, 0.61, 0.65, 1.0], [False, True, False, True])
+    assert [(b["num_photos"], b["accuracy"]) for b in bins] == [(1, 0.0), (2, 0.5), (1, 1.0)]
+    assert [b["confidence"] for b in bins] == pytest.approx([0.05, 0.63, 1.0])
+    assert [(round(15 * b["low"]), round(15 * b["high"])) for b in bins] == [(0, 1), (9, 10), (14, 15)]
+
+
 def test_calibration_error_is_the_gap_weighted_by_photos() -> None:
     # Two answers at 0.9 of which one is right, two at 0.6 of which one is right: (0.8 + 0.2) / 4.
-    assert calibration_error(FOUR) == pytest.approx(0.25)
+    assert calibration_error(reliability([0.9, 0.9, 0.6, 0.6], [True, False, False, True])) == pytest.approx(0.25)
 
 
-def test_confusions_name_the_most_frequent_first() -> None:
-    mistakes = [FOUR[2], FOUR[1], FOUR[1]]
+def test_confusions_name_the_most_frequent_first_with_the_surest_photo() -> None:
+    mistakes = [
+        judged("2.B", ("3.C", 0.6)),
+        judged("1.A", ("2.B", 0.5), photo="less.jpg"),
+        judged("1.A", ("2.B", 0.9), photo="more.jpg"),
+        judged("1.A", ("1.A", 0.9)),
+    ]
     assert confusions(mistakes, 5) == [
-        {"breed": "A", "taken_for": "B", "count": 2},
-        {"breed": "B", "taken_for": "C", "count": 1},
+        {"breed": "A", "taken_for": "B", "count": 2, "photo": "test/1.A/more.jpg"},
+        {"breed": "B", "taken_for": "C", "count": 1, "photo": "test/2.B/1.jpg"},
     ]
     assert len(confusions(mistakes, 1)) == 1
 
@@ -73,5 +118,13 @@ def test_dog_threshold_is_low_for_drawn_dogs_and_never_above_half() -> None:
 def test_golden_photos_are_right_clear_and_of_varied_classes() -> None:
     logits = np.array([[5, 0, 0], [9, 0, 0], [0, 5, 0], [5, 0, 0], [0, 0, 0.1], [0, 0, 0.1]], dtype=float)
     truths = np.array([0, 0, 1, 1, 2, 2])  # the fourth is wrong, the last two are not clear
-    assert golden_indices(logits, truths, 1.0, count=8) == [1, 2]
-    assert len(golden_indices(logits, truths, 1.0, count=1)) == 1
+    assert golden_indices([softmax(logits)], truths, count=8) == [1, 2]
+    assert len(golden_indices([softmax(logits)], truths, count=1)) == 1
+
+
+def test_golden_photos_are_right_and_clear_in_every_precision() -> None:
+    truths = np.array([0, 1, 2])
+    exact = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]])
+    rounded = np.array([[0.9, 0.1, 0.0], [0.45, 0.55, 0.0], [0.0, 0.6, 0.4]])
+    assert golden_indices([exact, exact], truths, count=8) == [0, 1, 2]
+    assert golden_indices([exact, rounded], truths, count=8) == [0]

@@ -1,0 +1,187 @@
+"""What a served artifact is worth on the test photos: figures of the very model that the server would load."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dataset import OTHER, Photo, ReadError, Source
+from serving.metrics import Judged, accuracy, calibration_error, confusions, reliability, wilson
+from serving.model import Model, softmax
+from serving.precision import PRECISIONS, cpu_kind
+from serving.preprocess import PhotoError, pixels
+from serving.progress import each, spread
+
+_NUM_TIMED = 60
+_NUM_CONFUSED = 12
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A model's answers for the test photos.
+
+    judged: those that can be read, in the order of the listing.
+    unreadable: paths of the others.
+    hashes: path and first 16 hex digits of the SHA-256 of each that has bytes, as in training's ``data.json``.
+    """
+
+    judged: list[Judged]
+    unreadable: list[str]
+    hashes: list[tuple[str, str]]
+
+
+def judge(name: str, model: Model, source: Source) -> Judgement:
+    """Answer every test photo as the server would.
+
+    Args:
+        name: what the lines of progress call the model.
+    """
+
+    def answer(photo: Photo) -> tuple[str, Judged | None]:
+        try:
+            content = source.read(photo)
+        except ReadError:
+            return "", None
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        try:
+            logits, dog = model.infer(pixels(content, model.artifact.preprocess))
+        except PhotoError:
+            return digest, None
+        return digest, Judged(photo.path, photo.label, model.answer(logits, dog), float(softmax(logits).max()))
+
+    photos = source.listing.of("test")
+    outcomes = each(name, photos, answer)
+    return Judgement(
+        [judged for _, judged in outcomes if judged is not None],
+        [photo.path for photo, (_, judged) in zip(photos, outcomes, strict=True) if judged is None],
+        [(photo.path, digest) for photo, (digest, _) in zip(photos, outcomes, strict=True) if digest],
+    )
+
+
+def figures(name: str, model: Model, judgement: Judgement, source: Source) -> dict[str, Any]:
+    """One model's part of ``evaluation.json``; times in milliseconds, shares in [0, 1]."""
+    judged, card = judgement.judged, model.artifact.card
+    readable = {j.photo for j in judged}
+    timed = spread([photo for photo in source.listing.of("test") if photo.path in readable], _NUM_TIMED)
+    found = {
+        "version": card.version,
+        "precision": model.precision,
+        **accuracy(judged),
+        "valid_top1": card.valid_top1,
+        "most_confused": confusions(judged, _NUM_CONFUSED),
+        "calibration": _calibration(model, judged),
+        "dogs": _dogs(name, model, judged, source),
+        **_speed(model, [source.read(photo) for photo in timed]),
+    }
+    print(
+        f"{name} top1={found['top1']:.4f} top5={found['top5']:.4f} photos={found['num_photos']} "
+        f"precision={found['precision']} latency_ms={found['latency_ms']:.1f}",
+        flush=True,
+    )
+    return found
+
+
+def _calibration(model: Model, judged: Sequence[Judged]) -> dict[str, Any]:
+    """How far to trust the probabilities, before and after the temperature."""
+    right = [j.right for j in judged]
+    bins = reliability([j.prediction.ranking[0][1] for j in judged], right)
+    return {
+        "temperature": model.artifact.calibration.temperature,
+        "error_before": calibration_error(reliability([j.uncalibrated for j in judged], right)),
+        "error_after": calibration_error(bins),
+        "bins": bins,
+    }
+
+
+def _dogs(name: str, model: Model, judged: Sequence[Judged], source: Source) -> dict[str, Any]:
+    """How many of the dogs, and of the photos without one, are told to be what they are."""
+
+    def is_rejected(photo: Photo) -> bool | None:
+        try:
+            return not model.predict(source.read(photo)).is_dog
+        except (ReadError, PhotoError):
+            return None
+
+    outcomes = each(f"{name} without a dog", source.listing.of(OTHER), is_rejected)
+    return {
+        "threshold": model.artifact.calibration.dog_threshold,
+        "accepted": _share([j.prediction.is_dog for j in judged]),
+        "rejected": _share([rejected for rejected in outcomes if rejected is not None]),
+    }
+
+
+def _share(outcomes: Sequence[bool]) -> dict[str, Any] | None:
+    if not outcomes:
+        return None
+    hits, total = sum(outcomes), len(outcomes)
+    return {"share": hits / total, "interval": wilson(hits, total), "num_photos": total}
+
+
+def _speed(model: Model, photos: Sequence[bytes]) -> dict[str, Any]:
+    """Times of one photo at a time, from bytes to answer, and the rate on all cores."""
+    timed = [model.predict(photo) for photo in photos]
+    decode, network = (np.array([getattr(p, part) for p in timed]) for part in ("decode_ms", "model_ms"))
+    with ThreadPoolExecutor(model.num_threads) as threads:
+        list(threads.map(model.predict, photos[: model.num_threads]))  # each thread makes its request
+        started = time.perf_counter()
+        list(threads.map(model.predict, photos))
+        seconds = time.perf_counter() - started
+    parts = {"decode": decode, "model": network, "both": decode + network}
+    return {
+        "latency_ms": float(np.median(parts["both"])),
+        "latency": {part: _quantiles(times) for part, times in parts.items()},
+        "photos_per_s": len(photos) / seconds,
+    }
+
+
+def _quantiles(times: np.ndarray) -> dict[str, float]:
+    return {"p50": float(np.quantile(times, 0.5)), "p95": float(np.quantile(times, 0.95))}
+
+
+def compare_precisions(served: Model, valid_top1: Mapping[str, float], int8: str) -> list[dict[str, Any]]:
+    """What the model is worth and costs in each precision on this CPU.
+
+    Args:
+        served: the model in the precision that is served here.
+        valid_top1: on the validation split, of those that were tried.
+        int8: what came of quantizing, in words.
+
+    Returns:
+        per precision ``valid_top1``, ``model_ms`` of one photo on one core and ``bytes`` of its network (each None
+        where there is none), whether it is ``used``, and ``why`` or why not.
+    """
+    artifact = served.artifact
+    images = [pixels(golden.photo, artifact.preprocess) for golden in artifact.golden]
+    models = {name: served if name == served.precision else Model(artifact, name) for name in artifact.precisions}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for image in images * (_NUM_TIMED // len(images)):  # in turns, so that other load falls on all alike
+        for name, model in models.items():
+            started = time.perf_counter()
+            model.infer(image)
+            times[name].append((time.perf_counter() - started) * 1e3)
+    networks = artifact.networks
+    return [
+        {
+            "precision": name,
+            "valid_top1": valid_top1.get(name),
+            "model_ms": float(np.median(times[name])) if name in models else None,
+            "bytes": len(networks[network].xml + networks[network].weights) if network in networks else None,
+            "used": name == served.precision,
+            "why": _why(name, served, int8),
+        }
+        for name, (network, _) in PRECISIONS.items()
+    ]
+
+
+def _why(name: str, served: Model, int8: str) -> str:
+    if name == "int8" and name not in served.artifact.networks:
+        return int8
+    if name == served.precision:
+        return f"the fastest on this CPU ({cpu_kind()})" + (f"; {int8}" if name == "int8" else "")
+    if name not in served.artifact.precisions:
+        return "not computed by this CPU"
+    return f"for other CPUs; {int8}" if name == "int8" else "for other CPUs"

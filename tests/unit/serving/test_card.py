@@ -1,0 +1,110 @@
+import base64
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dataset import Source, open_source
+from serving.artifact import Artifact
+from serving.card import render_card
+
+ODD = '<b>Red & "setter"'
+
+
+class Page(HTMLParser):
+    """A page's tags with their attributes, and its text without the spaces between words."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+    def says(self, sentence: str) -> bool:
+        return sentence in " ".join(self.words)
+
+    def values(self, tag: str, attribute: str) -> list[str]:
+        return [attrs[attribute] or "" for name, attrs in self.tags if name == tag and attribute in attrs]
+
+
+@pytest.fixture
+def report(evaluated: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((evaluated / "output/report/evaluation.json").read_text())
+    return document
+
+
+@pytest.fixture
+def source(evaluated: Path) -> Source:
+    return open_source(evaluated / "input" / "dataset")
+
+
+def confuse(report: dict[str, Any]) -> None:
+    """Give the model a breed of an odd name that it confuses with itself."""
+    photo = "test/001.Red_setter/0.jpg"
+    report["challenger"]["per_breed"][0] |= {"breed": ODD, "recall": 0.8}
+    report["challenger"]["most_confused"] = [{"breed": ODD, "taken_for": ODD, "count": 1, "photo": photo}]
+
+
+def test_evaluation_writes_a_card_that_needs_nothing_else(evaluated: Path) -> None:
+    html = (evaluated / "output" / "report" / "card.html").read_text()
+    page = Page(html)
+    assert page.says("colours-1")
+    assert page.says("100.0% of 15 test photos named rightly")
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not [attrs for _, attrs in page.tags if {"src", "href"} & set(attrs)]
+    assert "url(" not in html
+    assert "://" not in html
+
+
+def test_names_of_breeds_are_text(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+    confuse(report)
+    page = Page(render_card(report, artifact.card, source))
+    assert page.words.count("<b>Red") == 4  # among the weakest, twice as confused, in the list
+    assert f"{ODD}: 80.0% of 5 photos" in page.values("div", "title")
+    assert page.values("img", "alt") == [ODD]
+
+
+def test_confusions_show_a_small_photo_of_the_dataset(
+    report: dict[str, Any], artifact: Artifact, source: Source
+) -> None:
+    confuse(report)
+    (address,) = Page(render_card(report, artifact.card, source)).values("img", "src")
+    kind, _, content = address.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as example:
+        assert example.size == (160, 160)
+        red, green, _ = example.resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+        assert red > 180 > 90 > green
+
+
+def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+    assert Page(render_card(report, artifact.card, source)).says("Nothing served before")
+    report["champion"] = report["challenger"] | {"version": "colours-0", "top1": 0.8}
+    report["comparison"] = {
+        "num_photos": 15,
+        "difference": -0.2,
+        "interval": [-0.4, 0.1],
+        "only_challenger": 0,
+        "only_champion": 3,
+        "p_value": 0.25,
+    }
+    page = Page(render_card(report, artifact.card, source))
+    assert page.says("−20.0 points against the champion colours-0 (80.0%)")
+    assert page.says("chance would explain that (p = 0.250")
+
+
+def test_what_the_dataset_does_not_tell_is_said(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+    assert Page(render_card(report, artifact.card, source)).says("was not measured: the dataset has no folder other/")
+    report["challenger"]["dogs"]["rejected"] = {"share": 0.9, "interval": [0.6, 0.98], "num_photos": 10}
+    page = Page(render_card(report, artifact.card, source))
+    assert page.says("10.0% of 10 photos without a dog pass as dogs (2.0% to 40.0%)")
