@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset import breed_name
-from training.backbones import EfficientNetLite0, fold_norms
+from training.backbones import Backbone, fold_norms
 from training.files import replace_file
 from training.imagenet_dogs import DOG_ROWS
 
@@ -20,7 +20,7 @@ class Classifier(nn.Module):
     its dog classes.
     """
 
-    def __init__(self, backbone: EfficientNetLite0, head: nn.Linear) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Linear) -> None:
         super().__init__()
         self.backbone, self.head = fold_norms(backbone), head
         self.register_buffer("dog_rows", torch.tensor(DOG_ROWS))

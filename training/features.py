@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +19,12 @@ import torch
 from torch import Tensor
 
 from dataset import Photo, ReadError, Source
-from training.backbones import NUM_FEATURES, EfficientNetLite0, fold_norms, load_backbone, weights_digest
+from training.backbones import Backbone, Pretrained, fold_norms
 from training.files import replace_file, to_bytes
 from training.preprocess import Preprocess, UnreadablePhotoError, pixels
 
 _BATCH = 16  # photos; larger ones are slower on CPU: their activations leave the cache
-_FORMAT = 1  # of the cache file
+_FORMAT = 2  # of the cache file
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
@@ -33,7 +34,7 @@ class Shard:
     """The readable photos of one split that belong to this rank.
 
     photos: in the order of ``features``.
-    features: float16 ``[N, 1280]``.
+    features: float16 ``[N, num_features]``.
     hashes: 16 hex digits of each photo's bytes, in the same order.
     unreadable: paths of photos that could not be read or decoded.
     """
@@ -48,8 +49,7 @@ class FeaturePass:
     """Turns photos into features on this rank's device and cores.
 
     Args:
-        weights: the backbone's weights file.
-        spec: how photos become inputs.
+        pretrained: the backbone.
         device: what the backbone runs on.
         num_threads: cores that this rank may use.
         cache_dir: where features are kept for the next start.
@@ -57,21 +57,21 @@ class FeaturePass:
     """
 
     def __init__(
-        self, weights: Path, spec: Preprocess, device: torch.device, num_threads: int, cache_dir: Path, talks: bool
+        self, pretrained: Pretrained, device: torch.device, num_threads: int, cache_dir: Path, talks: bool
     ) -> None:
         self.precision = best_precision(device)
-        self._spec, self._device, self._num_threads = spec, device, num_threads
-        self._weights, self._cache_dir, self._talks = weights, cache_dir, talks
-        self._network: EfficientNetLite0 | None = None
+        self._pretrained, self._spec, self._device = pretrained, pretrained.preprocess, device
+        self._num_threads, self._cache_dir, self._talks = num_threads, cache_dir, talks
         torch.set_num_threads(num_threads)
 
     def shard(self, source: Source, photos: Sequence[Photo]) -> Shard:
         """Features of these photos, from the cache when the same photos were seen before.
 
-        The cache is named by the photos' bytes, the weights, the preprocessing and the precision.
+        The cache is named by the photos' bytes, the backbone, its weights and preprocessing, and the precision.
 
         Raises:
-            OSError: the cache cannot be written.
+            HyperparameterError, WeightsError: the backbone cannot be loaded.
+            StorageError: the cache cannot be written.
         """
         hashes = _hash_photos(source, photos, self._num_threads)
         file = self._cache_dir / f"features-{self._key(hashes)}.pt"
@@ -90,7 +90,8 @@ class FeaturePass:
         )
 
     def _key(self, hashes: Sequence[str]) -> str:
-        parts = (_FORMAT, weights_digest(self._weights), asdict(self._spec), str(self.precision), *hashes)
+        backbone = (self._pretrained.name, self._pretrained.digest)
+        parts = (_FORMAT, *backbone, asdict(self._spec), str(self.precision), *hashes)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _compute(self, source: Source, photos: Sequence[Photo]) -> tuple[Tensor, list[bool]]:
@@ -111,21 +112,19 @@ class FeaturePass:
                 if images:
                     features.append(self._features(np.stack(images)))
                 progress.add(len(loaded))
-        empty = torch.empty(0, NUM_FEATURES, dtype=torch.float16)
+        empty = torch.empty(0, self._backbone.num_features, dtype=torch.float16)
         return torch.cat([empty, *features]), readable
 
     @torch.inference_mode()
     def _features(self, images: np.ndarray) -> Tensor:
-        """uint8 ``[B, H, W, 3]`` to features ``[B, 1280]``."""
+        """uint8 ``[B, H, W, 3]`` to features ``[B, num_features]``."""
         inputs = normalized(torch.from_numpy(images).to(self._device), self._spec)
         return self._backbone.features(inputs.to(self.precision)).half().cpu()
 
-    @property
-    def _backbone(self) -> EfficientNetLite0:
-        if self._network is None:
-            network = fold_norms(load_backbone(self._weights)).to(self._device, self.precision)
-            self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._network
+    @cached_property
+    def _backbone(self) -> Backbone:
+        network = fold_norms(self._pretrained.load()).to(self._device, self.precision)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Progress:

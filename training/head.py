@@ -26,7 +26,7 @@ class NonFiniteLossError(RuntimeError):
 class Start:
     """Where the head starts, and where it is pulled to.
 
-    weight: ``[C, 1280]``, the ImageNet rows of matched classes, zero for the others.
+    weight: ``[C, F]`` for F features, the ImageNet rows of matched classes, zero for the others.
     bias: ``[C]``, likewise.
     matched: bool ``[C]``; the others are not pulled.
     """
@@ -38,7 +38,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features ``[N, 1280]`` and class indices ``[N]`` of this rank's photos of one split."""
+    """Features ``[N, F]`` and class indices ``[N]`` of this rank's photos of one split."""
 
     features: Tensor
     labels: Tensor

@@ -15,11 +15,19 @@ class HyperparameterError(ValueError):
 
 
 def _number(default: Any, low: float, high: float, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, "text": text})
+    return dataclasses.field(
+        default=default, metadata={"low": low, "high": high, "allowed": f"{low:g} to {high:g}", "text": text}
+    )
+
+
+def _name(default: str, allowed: str, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "text": text})
 
 
 def _choice(default: str, choices: tuple[str, ...], text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"choices": choices, "text": text})
+    return dataclasses.field(
+        default=default, metadata={"choices": choices, "allowed": " or ".join(choices), "text": text}
+    )
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,11 @@ class Hyperparameters:
     """What a user may set; the text of each field is what ``--help`` prints."""
 
     mode: str = _choice("head", ("head",), "what is trained: a linear head on the frozen backbone's features")
+    backbone: str = _name(
+        "efficientnet_lite0",
+        "efficientnet_lite0, efficientnet_lite2 or, with --weights, a classifier of torchvision such as resnet50",
+        "the pretrained network",
+    )
     epochs: int = _number(20, 1, 10_000, "passes over the training photos")
     global_batch_size: int = _number(128, 1, 1_000_000, "photos per step, over all ranks")
     learning_rate: float = _number(1e-3, 1e-8, 10.0, "Adam's step size at the start; a cosine takes it to 0")
@@ -63,12 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hyperparameters")
     for field in dataclasses.fields(Hyperparameters):
         meta = field.metadata
-        allowed = " or ".join(meta["choices"]) if "choices" in meta else f"{meta['low']:g} to {meta['high']:g}"
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
-            metavar="TEXT" if "choices" in meta else "N",
-            help=f"{meta['text']} ({allowed}; default {field.default})",
+            metavar="TEXT" if isinstance(field.default, str) else "N",
+            help=f"{meta['text']} ({meta['allowed']}; default {field.default})",
         )
 
 
@@ -77,6 +89,8 @@ def _parse(field: dataclasses.Field[Any], given: Any) -> Any:
     if "choices" in field.metadata:
         if text not in field.metadata["choices"]:
             raise ValueError(f"must be {' or '.join(field.metadata['choices'])}, not '{text}'")
+        return text
+    if isinstance(field.default, str):
         return text
     kind = int if isinstance(field.default, int) else float
     low, high = field.metadata["low"], field.metadata["high"]

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 DEFAULT_PORT = "29500"
-CHANNELS = ("code", "dataset")
+CHANNELS = ("code", "dataset", "weights")
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for ranks that must end; SageMaker itself gives 120
 RESOLVE_SECONDS = 600  # for the first host's name: hosts start minutes apart, and SageMaker names them late
 # Of the SageMaker toolkit and of a torchrun around us; the latter's store would be taken for ours.
@@ -58,12 +58,19 @@ class Host:
                     f"launcher: no channel '{channel}' in {self._channel(channel)}; "
                     f"give the training job the input channels {' and '.join(CHANNELS)}"
                 )
+        files = sorted(self._channel("weights").iterdir())
+        if len(files) != 1:
+            raise LaunchError(
+                f"launcher: channel 'weights' holds {len(files)} files; it must hold one, the backbone's weights"
+            )
+        self.weights = files[0]
 
     def command(self) -> list[str]:
         """The training program with this host's folders and the job's hyperparameters."""
         return [
             *(sys.executable, "-m", "training.train"),
             *("--data", str(self._channel("dataset"))),
+            *("--weights", str(self.weights)),
             *("--model-dir", str(self.root / "model")),
             *("--checkpoint-dir", str(self.root / "checkpoints")),
             *("--hyperparameters", json.dumps(self.hyperparameters)),

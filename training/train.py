@@ -32,15 +32,16 @@ import torch
 
 from dataset import DatasetError, Listing, Photo, Source, open_source
 from dataset.layout import check_classes, named
-from training import backbones, hyperparameters
+from training import hyperparameters
 from training.artifact import Classifier, ddp_document, labels_document, write_model
+from training.backbones import Pretrained, pretrained
 from training.distributed import PeerLostError, World, gathered, joined
 from training.features import FeaturePass, Shard, num_cores
 from training.files import StorageError, replace_json
 from training.head import HeadTraining, NonFiniteLossError, Samples, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
-from training.preprocess import Preprocess
+from training.weights import WeightsError
 
 SPLITS = ("train", "valid")  # the test photos are the evaluation's alone
 USER_ERRORS = (
@@ -49,7 +50,7 @@ USER_ERRORS = (
     NonFiniteLossError,
     PeerLostError,
     StorageError,
-    backbones.WeightsError,
+    WeightsError,
 )
 
 
@@ -59,14 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
         settings = hyperparameters.from_strings({**options.hyperparameters, **given})
+        chosen = pretrained(settings.backbone, options.weights)
+        checkpoint_dir = options.checkpoint_dir or options.model_dir / "checkpoints"
         with joined() as world:
-            train(
-                world,
-                settings,
-                options.data,
-                options.model_dir,
-                options.checkpoint_dir or options.model_dir / "checkpoints",
-            )
+            train(world, settings, chosen, options.data, options.model_dir, checkpoint_dir)
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -76,17 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(world: World, settings: Hyperparameters, data: Path, model_dir: Path, checkpoint_dir: Path) -> None:
+def train(
+    world: World, settings: Hyperparameters, chosen: Pretrained, data: Path, model_dir: Path, checkpoint_dir: Path
+) -> None:
     """The whole run of one rank."""
     begin = time.monotonic()
-    source, spec, weights = open_source(data), Preprocess(), backbones.find_weights()
+    source = open_source(data)
     classes = source.listing.classes
-    shards, photos_per_second = _features(world, settings, source, spec, weights, checkpoint_dir)
+    shards, photos_per_second = _features(world, settings, chosen, source, checkpoint_dir)
     report = DataReport(world, source.listing, shards)
     _say(world, *report.sentences())
     report.refuse_empty_classes(str(data))
 
-    backbone = backbones.load_backbone(weights)
+    backbone = chosen.load()
     rows = imagenet_rows(classes)
     num_matched = sum(row is not None for row in rows)
     _say(world, f"{num_matched} of {len(classes)} classes start from their ImageNet rows")
@@ -98,7 +97,7 @@ def train(world: World, settings: Hyperparameters, data: Path, model_dir: Path, 
         _samples(shards["valid"], classes, world.device),
         num_train=report.num_photos("train"),
         checkpoint=checkpoint_dir / "head.pt",
-        run_key=_run_key(settings, world, spec, weights, report),
+        run_key=_run_key(settings, world, chosen, report),
     )
     training.run()
 
@@ -113,16 +112,16 @@ def train(world: World, settings: Hyperparameters, data: Path, model_dir: Path, 
         world, f"{world.world_size} ranks, parameters {'equal' if ddp['in_sync'] else 'NOT equal: they trained apart'}"
     )
     replace_json(model_dir / "labels.json", labels_document(classes, rows))
-    replace_json(model_dir / "preprocess.json", asdict(spec))
+    replace_json(model_dir / "preprocess.json", asdict(chosen.preprocess))
     replace_json(model_dir / "ddp.json", ddp)
     replace_json(model_dir / "data.json", report.document())
     replace_json(model_dir / "history.json", {"epochs": progress.epochs})
     exporting = time.monotonic()
-    write_model(model_dir / "model.pt2", Classifier(backbone, training.head.cpu()), spec.image_size)
+    write_model(model_dir / "model.pt2", Classifier(backbone, training.head.cpu()), chosen.preprocess.image_size)
     _say(world, f"exported in {time.monotonic() - exporting:.1f} s")
     summary = {
         "hyperparameters": asdict(settings),
-        "backbone": backbones.NAME,
+        "backbone": settings.backbone,
         "mode": settings.mode,
         "torch": torch.__version__,
         "seconds": round(time.monotonic() - begin, 1),
@@ -204,18 +203,18 @@ class DataReport:
 
 
 def _features(
-    world: World, settings: Hyperparameters, source: Source, spec: Preprocess, weights: Path, cache_dir: Path
+    world: World, settings: Hyperparameters, chosen: Pretrained, source: Source, cache_dir: Path
 ) -> tuple[dict[str, Shard], float]:
     """This rank's share of both splits, and photos per second over all ranks."""
     # "Hosts" may be processes of one machine, which then share its cores.
     ranks_here = gathered(world, socket.gethostname()).count(socket.gethostname())
     num_threads = max(1, num_cores() // ranks_here)
-    work = FeaturePass(weights, spec, world.device, num_threads, cache_dir, world.is_main)
+    work = FeaturePass(chosen, world.device, num_threads, cache_dir, world.is_main)
     num_photos = sum(len(source.listing.of(split)) for split in SPLITS)
     _say(
         world,
         f"{num_photos} photos of {len(source.listing.classes)} classes over {world.world_size} ranks, "
-        f"{backbones.NAME} in {str(work.precision).removeprefix('torch.')} with {num_threads} threads per rank",
+        f"{chosen.name} in {str(work.precision).removeprefix('torch.')} with {num_threads} threads per rank",
     )
     begin = time.monotonic()
     shards = {split: work.shard(source, share(source.listing.of(split), world, settings.seed)) for split in SPLITS}
@@ -237,8 +236,8 @@ def _samples(shard: Shard, classes: Sequence[str], device: torch.device) -> Samp
     return Samples(shard.features.float().to(device), labels.to(device))
 
 
-def _run_key(settings: Hyperparameters, world: World, spec: Preprocess, weights: Path, report: DataReport) -> str:
-    parts = (asdict(settings), world.world_size, asdict(spec), backbones.weights_digest(weights), report.digest())
+def _run_key(settings: Hyperparameters, world: World, chosen: Pretrained, report: DataReport) -> str:
+    parts = (asdict(settings), world.world_size, asdict(chosen.preprocess), chosen.digest, report.digest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -266,6 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-dir", type=Path, required=True, help="where rank 0 writes the model artifact")
     parser.add_argument(
         "--checkpoint-dir", type=Path, help="features and checkpoints, to go on from (default: MODEL_DIR/checkpoints)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="the backbone's .pth or .safetensors (default: that of its pip package)"
     )
     parser.add_argument(
         "--hyperparameters", type=_json_object, default={}, metavar="JSON", help="all of the below as one JSON object"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import code, images, lock, photos, request
+from plan import code, images, lock, photos, request, weights
 from plan.run import PlanSettings, decide
 from shared.contracts import Champion, Run
 from shared.errors import RequestError
@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
-    """Validate, lock, look at the data, upload the code and the images' context, decide.
+    """Validate, lock, look at the data, upload code, weights and the images' context, decide.
 
     The lock is let go again when anything after it fails.
 
@@ -39,14 +39,17 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
         RequestError, RunInProgressError, DatasetError: each with a sentence.
     """
     wanted = request.parse(raw_request)
-    place = _dataset_place(wanted.dataset)
+    place = _in_bucket("dataset", wanted.dataset)
+    given = _in_bucket("weights", wanted.weights) if wanted.weights else None
+    backbone = str(wanted.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
     lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
         champion = _champion()
         found = photos.look(s3, place)
+        weights_uri = weights.prepare(s3, settings.bucket, backbone, given)
         code_uri = code.upload(s3, settings.bucket)
         image_plan = images.prepare(s3, settings)
-        run = decide(wanted, settings, execution_name, found, code_uri, image_plan, champion)
+        run = decide(wanted, settings, execution_name, found, code_uri, weights_uri, image_plan, champion)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
@@ -54,15 +57,13 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     return run
 
 
-def _dataset_place(dataset: str) -> Location:
+def _in_bucket(field: str, given: str) -> Location:
     try:
-        place = parse_uri(dataset) if dataset.startswith("s3://") else Location(settings.bucket, dataset)
+        place = parse_uri(given) if given.startswith("s3://") else Location(settings.bucket, given)
     except ValueError as error:
-        raise RequestError(f"dataset: {error}") from None
+        raise RequestError(f"{field}: {error}") from None
     if place.bucket != settings.bucket:
-        raise RequestError(
-            f"dataset: '{dataset}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first"
-        )
+        raise RequestError(f"{field}: '{given}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first")
     return place
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # The layer lies beside its `dataset` package: /opt/python on AWS, elsewhere on a laptop.
 LAYER = Path(_dataset.__file__).parents[1]
-TRAINING = ("training", "dataset", "weights")
+TRAINING = ("training", "dataset")
 IMAGES = ("serving", "dataset")
 _COMPLETE = "complete"  # uploaded last: a prefix without it is half an upload
 
@@ -28,7 +28,7 @@ def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
     files = _files(layer, TRAINING)
     prefix = f"code/{_hash(layer, files)}"
     marker = f"{prefix}.{_COMPLETE}"  # beside the prefix, so that it is no part of the channel
-    if not _exists(s3, bucket, marker):
+    if not exists(s3, bucket, marker):
         for path in files:
             s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(layer).as_posix()}")
         s3.put_object(Bucket=bucket, Key=marker, Body=b"")
@@ -44,7 +44,7 @@ def upload_context(s3: "S3Client", bucket: str, base_image: str, layer: Path = L
     files = _files(layer, IMAGES)
     content_hash = _hash(layer, files, base_image)
     key = f"images/{content_hash}.zip"
-    if not _exists(s3, bucket, key):
+    if not exists(s3, bucket, key):
         s3.put_object(Bucket=bucket, Key=key, Body=_zip(layer, files))
     return content_hash, f"{bucket}/{key}"
 
@@ -79,5 +79,6 @@ def _zip(layer: Path, files: Iterable[Path]) -> bytes:
     return buffer.getvalue()
 
 
-def _exists(s3: "S3Client", bucket: str, key: str) -> bool:
+def exists(s3: "S3Client", bucket: str, key: str) -> bool:
+    """Whether an object lies there."""
     return s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"] > 0

@@ -1,6 +1,8 @@
 """On-demand list prices of SageMaker instances, US dollars an hour, us-east-1, read 2026-11-22."""
 
 PER_HOUR = {
+    "ml.c5.large": 0.102,
+    "ml.c6i.large": 0.102,
     "ml.c6i.xlarge": 0.204,
     "ml.c7i.large": 0.11,
     "ml.c7i.xlarge": 0.21,

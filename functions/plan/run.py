@@ -61,6 +61,7 @@ def decide(
     execution_name: str,
     found: Dataset,
     code_uri: str,
+    weights_uri: str,
     images: ImagePlan,
     champion: Champion | None,
 ) -> Run:
@@ -87,6 +88,7 @@ def decide(
         training=TrainingPlan(
             job_name=name,
             code_uri=code_uri,
+            weights_uri=weights_uri,
             output_uri=f"{place}/training",
             checkpoint_uri=f"{place}/checkpoints",
             hyperparameters={k: _as_text(v) for k, v in request.hyperparameters.items()},

@@ -32,6 +32,8 @@ class Request(Document):
     dataset: where the photos are, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix with
         ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
     hyperparameters: of the training program, see ``python -m training.train --help``.
+    weights: the backbone's .pth or .safetensors file, as ``s3://bucket/key`` or a key of the stack's bucket;
+        needed by backbones whose weights the stack does not bring, which are torchvision's.
     training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
     serving_instance_type: what serves; the stack's choice unless given.
     min_instances, max_instances: the range within which the endpoint scales.
@@ -40,6 +42,7 @@ class Request(Document):
 
     dataset: str = "dataset/"
     hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    weights: str = ""
     training_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     training_instance_count: Count | None = None
     spot: bool | None = None
@@ -58,7 +61,7 @@ class Request(Document):
 class Dataset(Document):
     """What Plan found at the request's dataset.
 
-    counts: photos per split. ignored: files that are no photos.
+    counts: photos per split, and of ``other`` when there are any. ignored: files that are no photos.
     """
 
     uri: str
@@ -73,6 +76,7 @@ class TrainingPlan(Document):
 
     job_name: str
     code_uri: str
+    weights_uri: str
     output_uri: str
     checkpoint_uri: str
     hyperparameters: dict[str, str]

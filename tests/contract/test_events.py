@@ -1,8 +1,12 @@
 """The sample events, as the state machine and the template would have them."""
 
+import json
+
 import pytest
 
 from local import invoke
+from local.home import ROOT
+from plan import request
 
 VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "datasets/photos.zip"}
 
@@ -11,6 +15,12 @@ VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "data
 def test_sample_has_the_members_that_the_state_machine_sends(machines, function):
     sent = machines["pipeline"]["States"][function.capitalize()]["Arguments"]["Payload"]
     assert set(invoke.sample(function, VALUES)) == set(sent)
+
+
+@pytest.mark.parametrize("event", sorted((ROOT / "events").glob("pipeline*.json")), ids=lambda path: path.stem)
+def test_pipelines_samples_are_requests_that_plan_takes(event):
+    wishes = json.loads(event.read_text())
+    assert wishes == request.parse(wishes).model_dump(exclude_unset=True)
 
 
 def test_samples_name_what_serves():

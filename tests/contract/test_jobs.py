@@ -7,8 +7,12 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 from dataset.source import ARCHIVE_SUFFIXES
-from plan import code
+from plan import code, weights
 from tests.contract.conftest import states_of
+from training.hyperparameters import Hyperparameters
+from training.launch import CHANNELS
+from training.torchvision_import import torchvision_models
+from training.weights import SUFFIXES
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE_CHANNEL = "/opt/ml/input/data/code"
@@ -32,15 +36,22 @@ def uploaded(layer):
 def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
     for folder in ("training", "dataset"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights/efficientnet_lite0.pth").touch()
     keys = uploaded(tmp_path)
     assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
     training = "arn:aws:states:::sagemaker:createTrainingJob.sync"
     (task,) = [state for _, state in states_of(machines["pipeline"]) if state.get("Resource") == training]
     program = PurePosixPath(task["Arguments"]["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
     assert str(program.relative_to(CODE_CHANNEL)) in keys
-    assert {"training/train.py", "dataset/source.py", "weights/efficientnet_lite0.pth"} <= keys
+    assert {"training/train.py", "dataset/source.py"} <= keys
+    assert {channel["ChannelName"] for channel in task["Arguments"]["InputDataConfig"]} == set(CHANNELS)
+
+
+def test_plan_knows_the_backbones_that_training_can_take():
+    """One file is short and imports no torch, the other asks torchvision; squeezenets end in no linear layer."""
+    models = torchvision_models()
+    assert {*weights.TORCHVISION, "squeezenet1_0", "squeezenet1_1"} == {*models.list_models(module=models)}
+    assert Hyperparameters().backbone == weights.DEFAULT_BACKBONE
+    assert weights.SUFFIXES == SUFFIXES
 
 
 def test_job_imports_nothing_that_awss_image_lacks():

@@ -156,7 +156,9 @@ def sample_run(template):
         instance_type=settings.serving_instance_type,
         top1=0.9,
     )
-    return decide(Request(), settings, "20261123-101500", found, f"{place}/code/x", images, champion)
+    return decide(
+        Request(), settings, "20261123-101500", found, f"{place}/code/x", f"{place}/weights/x.pth", images, champion
+    )
 
 
 def evaluate(node, variables):

@@ -17,13 +17,17 @@ from typing import Any
 
 import boto3
 import pytest
+import torch
 
 from dataset import breed_name
 from local.sketchbook import BREEDS, write
+from training.files import to_bytes
+from training.torchvision_import import torchvision_models
 
 ROOT = Path(__file__).resolve().parents[2]
 BREEDS_USED = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
 COUNTS = {"train": 12, "valid": 6, "test": 6}
+BACKBONE = "shufflenet_v2_x0_5"  # of torchvision's the smallest
 DEADLINE = 120
 
 
@@ -184,9 +188,11 @@ def test_api_wants_a_key(kennel: Kennel) -> None:
 def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> None:
     sagemaker = kennel.client("sagemaker")
     before, champion = sagemaker.describe_endpoint(EndpointName="kennel"), kennel.champion()
-    ended = kennel.finish(kennel.start({"dataset": kennel.upload("again", kennel.photos), "max_instances": 3}))
+    wishes = {"hyperparameters": {"backbone": "efficientnet_lite2"}, "max_instances": 3}
+    ended = kennel.finish(kennel.start({"dataset": kennel.upload("again", kennel.photos), **wishes}))
     assert ended["status"] == "SUCCEEDED"
     output = json.loads(ended["output"])
+    assert "/weights/efficientnet_lite2-" in output["run"]["training"]["weights_uri"]
     assert output["verdict"]["champion_top1"] == champion["top1"]
     after = sagemaker.describe_endpoint(EndpointName="kennel")
     assert after["EndpointArn"] == before["EndpointArn"]
@@ -229,12 +235,12 @@ def test_refused_run_exits_with_3(kennel: Kennel, tmp_path: Path) -> None:
 
 def test_failed_training_is_compensated(kennel: Kennel) -> None:
     champion = kennel.champion()
-    request = {"dataset": kennel.upload("fails", kennel.photos), "hyperparameters": {"epohcs": 3}}
-    ended = kennel.finish(kennel.start(request))
+    kennel.client("s3").put_object(Bucket=kennel.outputs()["BucketName"], Key="mine/w.pth", Body=b"no weights")
+    request = {"dataset": kennel.upload("fails", kennel.photos), "weights": "mine/w.pth"}
+    ended = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
     assert ended["status"] == "FAILED"
     assert ended["error"] == "States.TaskFailed"
-    assert "epohcs" in ended["cause"]
-    assert "epochs" in ended["cause"]
+    assert "backbone resnet18: cannot read w.pth" in ended["cause"]
     assert kennel.champion() == champion
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
@@ -439,7 +445,8 @@ def wait_for(condition: Any) -> None:
 
 
 def test_one_existing_role_does_everything(kennel: Kennel) -> None:
-    """As in an account that lets nobody make roles: the stack makes none, and a run is promoted."""
+    """As in an account that lets nobody make roles: the stack makes none, and a run, of a backbone whose weights it
+    is given, is promoted."""
     iam = kennel.client("iam")
     services = [f"{name}.amazonaws.com" for name in ("lambda", "states", "sagemaker", "codebuild", "events")]
     trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
@@ -463,12 +470,28 @@ def test_one_existing_role_does_everything(kennel: Kennel) -> None:
     )
     assert {found["RoleName"] for found in iam.list_roles()["Roles"]} == before
     archive = shutil.make_archive(str(kennel.home / "lab"), "zip", kennel.photos)
-    kennel.client("s3").upload_file(archive, kennel.outputs("lab")["BucketName"], "dogs.zip")
-    ended = kennel.finish(kennel.start({"dataset": "dogs.zip"}, stack="lab"))
+    bucket = kennel.outputs("lab")["BucketName"]
+    kennel.client("s3").upload_file(archive, bucket, "dogs.zip")
+    kennel.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
+    hyperparameters = {"backbone": BACKBONE, "learning_rate": 0.03, "pull": 0, "epochs": 100}
+    request = {"dataset": "dogs.zip", "weights": "mine/shufflenet.pth", "hyperparameters": hyperparameters}
+    ended = kennel.finish(kennel.start(request | {"min_top1": 0}, stack="lab"))
     assert ended["status"] == "SUCCEEDED", ended["cause"]
     assert json.loads(ended["output"])["status"] == "promoted"
     assert kennel.finish(kennel.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
     assert "lab" not in kennel.endpoints()
+
+
+def random_weights(name: str) -> bytes:
+    """State dict of a network of torchvision that tells photos apart, if not breeds."""
+    torch.manual_seed(0)
+    network = torchvision_models().get_model(name)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # it takes its statistics from the one batch that follows
+    with torch.no_grad():
+        network(torch.nn.functional.interpolate(torch.randn(16, 3, 8, 8), (128, 128), mode="bilinear"))
+    return to_bytes(network.state_dict())
 
 
 def policy(statement: dict[str, Any]) -> str:

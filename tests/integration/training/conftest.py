@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.weights import packaged
+
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")
 PHOTOS = {"train": 5, "valid": 2, "test": 1}
 REPOSITORY = Path(__file__).parents[3]
@@ -45,7 +47,7 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
 
     def build(host: str = "algo-1", hosts: tuple[str, ...] = ("algo-1",), **hyperparameters: str) -> Path:
         root = tmp_path / host
-        for folder in ("input/config", "input/data/code", "model", "output", "checkpoints"):
+        for folder in ("input/config", "input/data/code", "input/data/weights", "model", "output", "checkpoints"):
             (root / folder).mkdir(parents=True)
         for package in ("training", "dataset"):
             shutil.copytree(
@@ -54,6 +56,9 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
+        weights = packaged("efficientnet_lite0")
+        assert weights
+        (root / "input/data/weights" / weights.name).symlink_to(weights)
         interface = "lo0" if sys.platform == "darwin" else "lo"
         resources = {"current_host": host, "hosts": list(hosts), "network_interface_name": interface}
         for name, value in (("resourceconfig", resources), ("hyperparameters", hyperparameters)):

@@ -55,6 +55,8 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     (dataset / "train" / CLASSES[0] / "notes.txt").write_text("ignored")
     leaked = (dataset / "train" / CLASSES[1] / "0.png").read_bytes()
     (dataset / "valid" / CLASSES[1] / "leaked.png").write_bytes(leaked)
+    (dataset / "other" / "cats").mkdir(parents=True)
+    (dataset / "other" / "cats" / "0.png").write_bytes(leaked)  # never looked at
     roots = [opt_ml(host, HOSTS, epochs="3", global_batch_size="4") for host in HOSTS]
 
     processes = [start(root, free_port) for root in roots]

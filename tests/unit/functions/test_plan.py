@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from plan import code, images, lock, photos, request
+from plan import code, images, lock, photos, request, weights
 from plan.run import PlanSettings, decide, run_id
 from shared.contracts import Champion, Dataset, ImagePlan, Request
 from shared.errors import RequestError, RunInProgressError
@@ -61,7 +61,7 @@ def test_request_refuses_a_range_upside_down():
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", IMAGES, None)
+    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", "w", IMAGES, None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
     for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
         assert len(made.replace("dogs", longest)) <= 63
@@ -75,24 +75,26 @@ def test_run_names_differ_between_executions_that_look_alike():
 
 def test_request_overrides_the_stacks_choices():
     wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", IMAGES, CHAMPION)
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", "w", IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert run.endpoint.max_instances == 5
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(Request(), SETTINGS, "x", FOUND, "c", IMAGES, None).quote.training_per_hour == pytest.approx(2 * 0.21)
+    assert decide(Request(), SETTINGS, "x", FOUND, "c", "w", IMAGES, None).quote.training_per_hour == pytest.approx(
+        2 * 0.21
+    )
 
 
 def test_hyperparameters_travel_as_text():
     wanted = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
-    run = decide(wanted, SETTINGS, "x", FOUND, "c", IMAGES, None)
+    run = decide(wanted, SETTINGS, "x", FOUND, "c", "w", IMAGES, None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
 def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
     with pytest.raises(RequestError, match=r"runs on ml.c7i.large, .* to ml.c7i.xlarge .* teardown first"):
-        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", IMAGES, CHAMPION)
-    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", IMAGES, CHAMPION)
+        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", "w", IMAGES, CHAMPION)
+    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", "w", IMAGES, CHAMPION)
 
 
 def held_lock(ssm, holder):
@@ -149,6 +151,7 @@ def test_zip_is_judged_by_its_end_alone():
         for split in ("train", "valid", "test"):
             for breed in ("001.A", "002.B"):
                 archive.writestr(f"{split}/{breed}/1.jpg", bytes(2_000_000))
+        archive.writestr("other/cats/1.jpg", bytes(2_000_000))
     data, fetched = body.getvalue(), []
 
     def get_object(Bucket, Key, Range):
@@ -158,18 +161,18 @@ def test_zip_is_judged_by_its_end_alone():
 
     s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data)})
     found = photos.look(s3, Location("b", "datasets/x.zip"))
-    assert found.counts == {"train": 2, "valid": 2, "test": 2}
+    assert found.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
     assert sum(fetched) < len(data) / 2
 
 
 def test_code_is_uploaded_once_per_content(tmp_path):
-    for name in ("training/train.py", "dataset/__init__.py", "weights/w.pth"):
+    for name in ("training/train.py", "dataset/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     s3 = client("s3")
     with Stubber(s3) as stub:
         stub.add_response("list_objects_v2", {"KeyCount": 0}, None)
-        for _ in range(4):  # three files and the marker
+        for _ in range(3):  # two files and the marker
             stub.add_response("put_object", {}, None)
         uri = code.upload(s3, "b", tmp_path)
         stub.assert_no_pending_responses()
@@ -179,6 +182,69 @@ def test_code_is_uploaded_once_per_content(tmp_path):
         (tmp_path / "training/train.py").write_text("changed")
         stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
         assert code.upload(s3, "b", tmp_path) != uri
+
+
+class Objects:
+    """A bucket of no bytes, as far as ``plan.weights`` asks S3."""
+
+    def __init__(self, *keys):
+        self.keys, self.uploads = set(keys), 0
+
+    def list_objects_v2(self, Prefix, MaxKeys, **_):
+        found = sorted(key for key in self.keys if key.startswith(Prefix))[:MaxKeys]
+        return {"KeyCount": len(found)} | ({"Contents": [{"Key": key} for key in found]} if found else {})
+
+    def upload_file(self, _file, _bucket, key):
+        self.keys.add(key)
+        self.uploads += 1
+
+
+@pytest.fixture
+def layer(tmp_path):
+    (tmp_path / "weights").mkdir()
+    for name in ("efficientnet_lite0", "efficientnet_lite2"):
+        (tmp_path / f"weights/{name}.pth").write_text(name)
+    return tmp_path
+
+
+def test_embedded_weights_are_uploaded_once_per_content(layer):
+    s3 = Objects()
+    # printf efficientnet_lite2 | sha256sum
+    uri = "s3://b/weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) == uri
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) == uri
+    assert s3.uploads == 1
+    (layer / "weights/efficientnet_lite2.pth").write_text("changed")
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) != uri
+
+
+def test_weights_of_the_request_are_taken_where_they_lie(layer):
+    s3 = Objects("mine/resnet50.safetensors")
+    given = Location("b", "mine/resnet50.safetensors")
+    assert weights.prepare(s3, "b", "resnet50", given, layer) == "s3://b/mine/resnet50.safetensors"
+    assert s3.uploads == 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "key", "sentence"),
+    [
+        ("efficientnet_lite1", None, r"hyperparameters.backbone: 'efficientnet_lite1' is unknown \(did you mean 'eff"),
+        ("restnet50", "w.pth", r"hyperparameters.backbone: 'restnet50' is unknown \(did you mean 'resnet50'\?\)"),
+        ("zzz", None, "hyperparameters.backbone: 'zzz' is unknown .known are"),
+        (
+            "resnet50",
+            None,
+            "weights: missing, .* none for resnet50, only for efficientnet_lite0 and efficientnet_lite2",
+        ),
+        ("resnet50", "w.zip", "weights: s3://b/w.zip must be one file that ends in .pth or .safetensors"),
+        ("resnet50", "none.pth", "weights: s3://b/none.pth does not exist"),
+        ("resnet50", "two.pth", "weights: the job would get all that begins with s3://b/two.pth"),
+    ],
+)
+def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence):
+    s3 = Objects("w.pth", "w.zip", "two.pth", "two.pth.bak")
+    with pytest.raises(RequestError, match=sentence):
+        weights.prepare(s3, "b", backbone, Location("b", key) if key else None, layer)
 
 
 def make_context(layer):

@@ -1,24 +1,61 @@
+"""The backbones by name: the same functions as their authors', whole or split, and what is refused."""
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from training.backbones import WeightsError, find_weights, fold_norms, load_backbone
+from training.backbones import Backbone, Pretrained, fold_norms, pretrained
+from training.hyperparameters import HyperparameterError
+from training.preprocess import Preprocess
+from training.torchvision_import import torchvision_models
+from training.weights import WeightsError
+
+LITES = ("efficientnet_lite0", "efficientnet_lite2")
 
 
-def photos() -> torch.Tensor:
-    return torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+def photos(size: int = 224) -> torch.Tensor:
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_logits_equal_those_of_the_package_the_weights_come_from() -> None:
+def torchvision_weights(name: str, path: Path, **settings: Any) -> torch.nn.Module:
+    """A torchvision network with seeded weights and lived-in batch norms, in eval mode; its state dict in a file."""
+    torch.manual_seed(0)
+    network: torch.nn.Module = torchvision_models().get_model(name, **settings)
+    with torch.no_grad():
+        network.train()(photos(64))
+    torch.save(network.state_dict(), path)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", LITES)
+def test_logits_equal_those_of_the_package_the_weights_come_from(name: str) -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    reference = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(find_weights())).eval()
+    chosen = pretrained(name, None)
+    layers, settings = package.get_model_params(name.replace("_", "-"), {"image_size": chosen.preprocess.image_size})
+    reference = package.EfficientNet(layers, settings).eval()
+    reference.load_state_dict(torch.load(chosen.weights, weights_only=True))
     with torch.inference_mode():
-        torch.testing.assert_close(load_backbone(find_weights())(photos()), reference(photos()), rtol=0, atol=1e-5)
+        batch = photos(chosen.preprocess.image_size)
+        torch.testing.assert_close(chosen.load()(batch), reference(batch), rtol=0, atol=1e-5)
 
 
-def test_folding_the_norms_keeps_the_function() -> None:
-    network = load_backbone(find_weights())
+def test_torchvision_classifier_is_split_before_its_last_layer(tmp_path: Path) -> None:
+    network = torchvision_weights("mobilenet_v3_small", tmp_path / "w.pth")
+    backbone = pretrained("mobilenet_v3_small", tmp_path / "w.pth").load()
+    with torch.inference_mode():
+        features = backbone.features(photos())
+        assert features.shape == (3, backbone.num_features) == (3, 1024)  # after the classifier's own hidden layer
+        torch.testing.assert_close(backbone.fc(features), network(photos()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_folding_the_norms_keeps_the_function(name: str, tmp_path: Path) -> None:
+    weights = None
+    if name == "resnet18":
+        torchvision_weights(name, weights := tmp_path / "w.pth")
+    network = pretrained(name, weights).load()
     with torch.inference_mode():
         before = network(photos())
         after = fold_norms(network)(photos())
@@ -26,10 +63,76 @@ def test_folding_the_norms_keeps_the_function() -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
 
 
+def test_torchvision_preprocessing_is_that_of_the_very_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
+
+    def of(name: str, digest: str) -> Preprocess:
+        monkeypatch.setattr("training.backbones.digest", lambda _: digest)
+        return Pretrained(name, Path("w.pth")).preprocess
+
+    # The digests are those in the names of torchvision's files: resnet50-0676ba61.pth, resnet50-11ad3fa6.pth.
+    assert of("resnet50", "0676ba61" + 56 * "0") == Preprocess(image_size=224, resize_to=256, **imagenet)
+    assert of("resnet50", "11ad3fa6" + 56 * "0") == Preprocess(image_size=224, resize_to=232, **imagenet)
+    assert of("resnet50", 64 * "f") == Preprocess(image_size=224, resize_to=232, **imagenet)
+    assert of("efficientnet_b1", 64 * "f").image_size == 240
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("efficientnet_lite1", "'backbone' efficientnet_lite1 is unknown .did you mean 'efficientnet_lite"),
+        ("restnet50", "'backbone' restnet50 is unknown .did you mean 'resnet50'"),
+        ("zzz", "'backbone' zzz is unknown .known are efficientnet_lite0, efficientnet_lite2, alexnet, "),
+    ],
+)
+def test_unknown_backbone_is_refused_with_a_near_one(name: str, sentence: str) -> None:
+    with pytest.raises(HyperparameterError, match=sentence):
+        pretrained(name, None)
+
+
+def test_backbone_without_its_weights_says_how_to_give_them(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="backbone resnet18: no pip package brings its weights; give --weights"):
+        pretrained("resnet18", None)
+    with pytest.raises(
+        WeightsError, match=r"backbone efficientnet_lite0: no such file .*none.pth; give --weights FILE"
+    ):
+        pretrained("efficientnet_lite0", tmp_path / "none.pth")
+
+
+def test_classifier_that_ends_in_no_linear_layer_is_refused() -> None:
+    with pytest.raises(HyperparameterError, match="'backbone' squeezenet1_1 ends in AdaptiveAvgPool2d and not in a"):
+        Backbone("squeezenet1_1", torchvision_models().get_model("squeezenet1_1"))
+
+
 def test_other_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
-    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="holds the weights of another network"):
-        load_backbone(tmp_path / "other.pth")
+    torchvision_weights("resnet18", tmp_path / "dogs.pth", num_classes=133)
+    torchvision_weights("resnet34", tmp_path / "other.pth")
+    torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(WeightsError, match="cannot read the weights"):
-        load_backbone(tmp_path / "text.pth")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for file, sentence in {
+        "dogs.pth": r"dogs.pth holds the weights of another network: fc.weight is \[133, 512\], not \[1000, 512\]",
+        "other.pth": "other.pth holds the weights of another network: 182 tensors, not 102",
+        "checkpoint.pth": "checkpoint.pth holds no state dict, a dictionary of tensors",
+        "text.pth": "cannot read text.pth .UnpicklingError.; it must be a state dict that torch.save or ",
+        "text.safetensors": "cannot read text.safetensors .JSONDecodeError.; it must be a state dict",
+    }.items():
+        with pytest.raises(WeightsError, match=f"^backbone resnet18: {sentence}") as caught:
+            pretrained("resnet18", tmp_path / file).load()
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_are_read_whatever_a_file_calls_them_and_from_safetensors(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    network = torchvision_weights("resnet18", tmp_path / "plain.pth")
+    state = network.state_dict()
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "wrapped.pth")
+    old = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    save_file(state, tmp_path / "same.safetensors", {"format": "pt"})
+    with torch.inference_mode():
+        expected = network(photos(64))
+        for file in ("plain.pth", "wrapped.pth", "old.pth", "same.safetensors"):
+            answer = pretrained("resnet18", tmp_path / file).load()(photos(64))
+            torch.testing.assert_close(answer, expected, rtol=0, atol=0, msg=file)

@@ -21,7 +21,7 @@ def test_every_mistake_is_named_at_once() -> None:
     assert "'learning_rate' must be a number, not 'fast'" in message
     assert "'pull' must be between 0 and 1000, not -1" in message
     assert "'mode' must be head, not 'fool'" in message
-    assert "valid are mode, epochs, global_batch_size" in message
+    assert "valid are mode, backbone, epochs, global_batch_size" in message
     assert "\n" not in message
 
 

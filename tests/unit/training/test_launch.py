@@ -23,6 +23,7 @@ def opt_ml(root: Path, **documents: Any) -> Path:
     """A host's tree; a document that is a string is written as it is, None is left out."""
     for channel in launch.CHANNELS:
         (root / "input/data" / channel).mkdir(parents=True)
+    (root / "input/data/weights/resnet50.pth").touch()
     (root / "input/config").mkdir()
     for name, document in {"resourceconfig": RESOURCES, "hyperparameters": {"epochs": "3"}, **documents}.items():
         if document is not None:
@@ -73,6 +74,15 @@ def test_configuration_that_cannot_be_used_is_a_sentence(
 ) -> None:
     with pytest.raises(LaunchError, match=f"^launcher: .*{sentence}"):
         Host(opt_ml(tmp_path, **documents))
+
+
+def test_backbone_is_read_from_the_one_file_of_its_channel(tmp_path: Path) -> None:
+    command = Host(opt_ml(tmp_path)).command()
+    weights = tmp_path / "input/data/weights"
+    assert command[command.index("--weights") + 1] == str(weights / "resnet50.pth")
+    (weights / "resnet50.pth.bak").touch()
+    with pytest.raises(LaunchError, match="channel 'weights' holds 2 files; it must hold one"):
+        Host(tmp_path)
 
 
 def test_failure_is_cut_to_what_sagemaker_shows(tmp_path: Path) -> None:

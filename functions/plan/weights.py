@@ -1,0 +1,73 @@
+"""The pretrained weights that training starts from: of the stack's layer by content hash, or the request's file."""
+
+import hashlib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plan.code import LAYER, exists
+from shared.errors import RequestError
+from shared.s3 import Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DEFAULT_BACKBONE = "efficientnet_lite0"  # of training's hyperparameters
+SUFFIXES = (".pth", ".safetensors")
+# The classifiers of torchvision that training can take, by the names that torchvision gives them.
+_NAMES = """
+alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201
+efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
+efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5
+mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf
+regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf regnet_y_1_6gf
+regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet18 resnet34
+resnet50 resnext101_32x8d resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5
+shufflenet_v2_x2_0 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn
+vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
+"""
+TORCHVISION = frozenset(_NAMES.split())
+
+
+def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, layer: Path = LAYER) -> str:
+    """Check the request's file, or else upload the layer's unless these very bytes lie there.
+
+    Returns:
+        The S3 URI of the weights file.
+
+    Raises:
+        RequestError: no such backbone, no weights for it, or no such file.
+    """
+    embedded = {path.stem: path for path in (layer / "weights").glob("*.pth")}
+    if backbone not in {*embedded, *TORCHVISION}:
+        close = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
+        hint = f"did you mean '{close[0]}'?" if close else "known are those of the stack and torchvision's classifiers"
+        raise RequestError(f"hyperparameters.backbone: '{backbone}' is unknown ({hint})")
+    if given:
+        return _checked(s3, given)
+    if backbone not in embedded:
+        raise RequestError(
+            f"weights: missing, and the stack has none for {backbone}, only for {' and '.join(sorted(embedded))}; "
+            "upload its .pth or .safetensors to the stack's bucket and name it here"
+        )
+    return _uploaded(s3, bucket, embedded[backbone])
+
+
+def _checked(s3: "S3Client", given: Location) -> str:
+    if not given.key.endswith(SUFFIXES):
+        raise RequestError(f"weights: {given.uri} must be one file that ends in {' or '.join(SUFFIXES)}")
+    found = s3.list_objects_v2(Bucket=given.bucket, Prefix=given.key, MaxKeys=2).get("Contents", [])
+    if given.key not in [each["Key"] for each in found]:
+        raise RequestError(f"weights: {given.uri} does not exist; upload it first")
+    if len(found) > 1:  # the job's channel is a prefix
+        raise RequestError(f"weights: the job would get all that begins with {given.uri}; rename it or the others")
+    return given.uri
+
+
+def _uploaded(s3: "S3Client", bucket: str, file: Path) -> str:
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
+    key = f"weights/{file.stem}-{digest}{file.suffix}"
+    if not exists(s3, bucket, key):
+        s3.upload_file(str(file), bucket, key)
+    return f"s3://{bucket}/{key}"
