@@ -8,8 +8,6 @@ environment of the hashed requirements, which pip has to reach, and the copied f
 """
 
 import argparse
-import http.client
-import json
 import shutil
 import statistics
 import subprocess
@@ -19,43 +17,19 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from local import laptop
-from local.api import CONTENT_TYPES
+from benchmarks.inputs import questions, served_model
+from benchmarks.servers import Question, await_answer, launched, ours, run
 from local.cloud.images import copy_into, stages_of
-from local.cloud.processes import free_port
 from local.home import ROOT, LocalError
-from local.stack import STACK
-from serving.artifact import golden_files, load_artifact, unpack
+from serving.artifact import load_artifact
 
-_DEADLINE_SECONDS = 60
-_POLL_SECONDS = 0.005
+_Started = tuple[int, Callable[[], int]]  # the port on loopback, and what asks for the resident bytes
 _BUILD = "docker build -f serving/Dockerfile --target {0} -t kennel:{0} ."
-
-
-@dataclass(frozen=True)
-class Question:
-    """A photo, its media type, and the class that the model must name."""
-
-    photo: bytes
-    content_type: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that was just started.
-
-    port: on loopback.
-    resident_bytes: asks how much memory its process holds.
-    """
-
-    port: int
-    resident_bytes: Callable[[], int]
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
@@ -66,9 +40,8 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     """
     options = _options(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder, "model")
-        unpack(options.model or _served_model(Path(folder, "model.tar.gz")), model)
-        question = _question(model)
+        model = served_model(options.model, Path(folder, "model"))
+        question = questions(load_artifact(model))[0]
         if options.clean_root or not _engine_answers():
             how, root = "clean root", Path(folder, "root")
             python, workdir = _make_root(root)
@@ -94,45 +67,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _served_model(path: Path) -> Path:
-    cloud = laptop.find()
-    champion = "none"
-    if cloud:
-        champion = cloud.client("ssm").get_parameter(Name=f"/{STACK}/champion")["Parameter"]["Value"]
-    if cloud is None or champion == "none":
-        raise LocalError("there is no model to start a server with; give --model, or let `make run` promote one")
-    bucket, _, key = json.loads(champion)["artifact_uri"].removeprefix("s3://").partition("/")
-    cloud.client("s3").download_file(bucket, key, str(path))
-    return path
-
-
-def _question(model: Path) -> Question:
-    golden = load_artifact(model).golden[0]
-    name, photo = next(item for item in golden_files((golden,)).items() if not item[0].endswith(".json"))
-    return Question(photo, CONTENT_TYPES[Path(name).suffix], golden.class_id)
-
-
-def _first_answer(start: Callable[[], AbstractContextManager[Server]], question: Question) -> tuple[float, int]:
+def _first_answer(start: Callable[[], AbstractContextManager[_Started]], question: Question) -> tuple[float, int]:
     """Seconds from the start to the first right answer, and the server's bytes of memory then."""
     began = time.perf_counter()
-    with start() as server:
-        while _ask(server.port, question) != question.answer:
-            if time.perf_counter() - began > _DEADLINE_SECONDS:
-                raise LocalError(f"the server did not name {question.answer} within {_DEADLINE_SECONDS} s of its start")
-            time.sleep(_POLL_SECONDS)
-        return time.perf_counter() - began, server.resident_bytes()
-
-
-def _ask(port: int, question: Question) -> str:
-    """The class that the server names; empty while it does not listen."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("POST", "/invocations", question.photo, {"Content-Type": question.content_type})
-        return str(json.load(connection.getresponse())["class"])
-    except (OSError, http.client.HTTPException):
-        return ""
-    finally:
-        connection.close()
+    with start() as (port, resident_bytes):
+        await_answer(port, question)
+        return time.perf_counter() - began, resident_bytes()
 
 
 # With an engine ---------------------------------------------------------------------------------
@@ -163,13 +103,13 @@ def _compressed_bytes(image: str) -> int:
 
 
 @contextmanager
-def _container(model: Path) -> Iterator[Server]:
+def _container(model: Path) -> Iterator[_Started]:
     """As SageMaker starts it: one argument, the model mounted to be read."""
     options = ("--detach", "--rm", "--publish", "127.0.0.1::8080", "--volume", f"{model}:/opt/ml/model:ro")
     name = _docker("run", *options, "kennel:serve", "serve").stdout.strip()
     try:
         address = _docker("port", name, "8080/tcp").stdout.split()[0]
-        yield Server(int(address.rpartition(":")[2]), lambda: _resident_in(name))
+        yield int(address.rpartition(":")[2]), lambda: _resident_in(name)
     finally:
         _docker("stop", name)
 
@@ -196,38 +136,21 @@ def _make_root(root: Path) -> tuple[Path, Path]:
         copy_into(ROOT, source, root, destination)
     workdir = root / stage.workdir.lstrip("/")
     python = root / "venv/bin/python"
-    _run(sys.executable, "-m", "venv", "--without-pip", str(root / "venv"))
+    run(sys.executable, "-m", "venv", "--without-pip", str(root / "venv"))
     pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-cache-dir")
     exactly = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
-    _run(*pip, *exactly, "--requirement", str(workdir / "serving/requirements.txt"))
-    _run(str(python), "-m", "compileall", "-q", str(workdir))
+    run(*pip, *exactly, "--requirement", str(workdir / "serving/requirements.txt"))
+    run(str(python), "-m", "compileall", "-q", str(workdir))
     return python, workdir
 
 
 @contextmanager
-def _process(python: Path, workdir: Path, model: Path) -> Iterator[Server]:
-    port = free_port()
-    place = ("--host", "127.0.0.1", "--port", str(port), "--model-dir", str(model))
-    process = subprocess.Popen(
-        [str(python), "-m", "serving", "serve", *place], cwd=workdir, env={}, stdout=subprocess.DEVNULL
-    )
-    try:
-        yield Server(port, lambda: _resident_bytes(process.pid))
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _resident_bytes(pid: int) -> int:
-    return 1024 * int(_run("ps", "-o", "rss=", "-p", str(pid)))
+def _process(python: Path, workdir: Path, model: Path) -> Iterator[_Started]:
+    system = ours(model)
+    command = (str(python), *system.command[1:])
+    with launched(replace(system, command=command, environment={}), workdir, inherited={}) as server:
+        yield server.port, server.resident_bytes
 
 
 def _bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LocalError(f"{' '.join(command[:4])} … failed: {done.stderr.strip()[-500:]}")
-    return done.stdout

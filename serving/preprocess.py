@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 50_000_000
+# A JPEG's pixels are worked through once per scan; progressive ones have about 10, a forged one 10,000.
+_MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -115,7 +117,7 @@ def _decode(photo: bytes, spec: Preprocess) -> Image.Image:
         raise UnsupportedPhotoError("The bytes are no JPEG, PNG or WebP image.")
     try:
         image = Image.open(io.BytesIO(photo), formats=_FORMATS)  # reads the header only
-        _check_size(*image.size)
+        _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
         if spec.jpeg_oversampling:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
@@ -128,11 +130,13 @@ def _decode(photo: bytes, spec: Preprocess) -> Image.Image:
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, num_scans: int) -> None:
     if width * height > MAX_PIXELS:
         raise PhotoTooLargeError(
             f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are taken."
         )
+    if width * height * num_scans > _MAX_SCANNED_PIXELS:
+        raise PhotoTooLargeError(f"The image has {num_scans} scans of {width} x {height} pixels; save it anew.")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

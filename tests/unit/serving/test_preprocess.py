@@ -100,6 +100,15 @@ def test_other_kinds_are_unsupported(body: bytes) -> None:
         pixels(body, SPEC)
 
 
+def test_scans_without_end_are_refused_before_they_are_decoded() -> None:
+    body = encoded(Image.new("RGB", (1000, 1000), RED), progressive=True)
+    last = body.rindex(b"\xff\xda")
+    scan = body[last:-2]  # up to the end marker
+    assert pixels(body[:-2] + scan + body[-2:], SPEC).shape == (32, 32, 3)
+    with pytest.raises(PhotoTooLargeError, match="1000 x 1000"):
+        pixels(body[:-2] + 800 * scan, SPEC)  # 810 million pixels
+
+
 def test_shortest_side_takes_the_central_square() -> None:
     spec = replace(SPEC, resize="shortest_side")
     expected = two_halves().crop((16, 0, 48, 32))  # 32 pixels high, so nothing is resampled

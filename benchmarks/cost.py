@@ -1,0 +1,193 @@
+"""Dollars per million predictions, end to end, on five instance types, beside the usual solution's.
+
+    python -m benchmarks cost [--model …] [--trained …] [--photos FOLDER] [--rounds N] [--seconds S]
+
+Measured: requests/s of our server, and of the better FastAPI with eager PyTorch, with 8 clients, and the milliseconds
+of a single client; in a process that uses no more of this CPU than the instance's CPU has (``ONEDNN_MAX_CPU_ISA``,
+which OpenVINO and PyTorch obey), with the precision that our server would choose there.
+
+Derived: an instance's requests/s, by its vCPUs over this machine's cores, as if they were equally fast; where this CPU
+lacks what the instance has (AMX), what is printed is a floor. Dollars, by list prices of us-east-1 at 70 % of those
+requests/s; Lambda is paid while it waits for the endpoint.
+
+Assumed: the function takes 10 ms beside that. Neither data transfer nor logs are counted; they are the same for both.
+The usual solution is eager PyTorch behind FastAPI on ml.m5.large and behind the same Lambda and doors.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.client import closed_loop
+from benchmarks.figures import percentile, rounded, spread
+from benchmarks.inputs import Inputs, parser, prepared, rotated
+from benchmarks.servers import System, ours, peers, say, started
+from functions.plan.prices import PER_HOUR
+from local.home import LocalError
+from serving.artifact import Artifact, write_artifact
+from serving.model import num_cores
+from serving.precision import cpu_kind, precisions_for
+
+_CLIENTS = 8
+_WARM_UP_SECONDS = 1.0
+_UTILIZATION = 0.7
+_MILLION = 1_000_000
+# Lambda on x86, as the template has it: dollars per GB-second and per request. Read 2026-11-23.
+LAMBDA_MEGABYTES = 512
+_LAMBDA_PER_GB_SECOND = 0.0000166667
+_LAMBDA_PER_MILLION = 0.20
+_LAMBDA_OWN_MS = 10.0
+_DOORS_PER_MILLION = {"rest_api": 3.50, "function_url": 0.0}
+_USUAL_INSTANCE = "ml.m5.large"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance type: its vCPUs, and the most that each of its CPUs has, as oneDNN calls it."""
+
+    vcpus: int
+    isa: str
+
+
+INSTANCES = {
+    "ml.c5.large": Instance(2, "AVX512_CORE"),  # Skylake or Cascade Lake, as it comes
+    "ml.c6i.large": Instance(2, "AVX512_CORE_VNNI"),  # Ice Lake
+    "ml.c7i.large": Instance(2, "AVX512_CORE_AMX"),  # Sapphire Rapids
+    "ml.c7i.xlarge": Instance(4, "AVX512_CORE_AMX"),
+    "ml.m5.large": Instance(2, "AVX512_CORE"),
+}
+_KINDS = {"AVX512_CORE": "neither AMX nor VNNI", "AVX512_CORE_VNNI": "VNNI", "AVX512_CORE_AMX": cpu_kind()}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """requests_per_second: with 8 clients. single_client_ms: the median of one alone."""
+
+    requests_per_second: float
+    single_client_ms: float
+
+
+def measure(arguments: Sequence[str]) -> dict[str, Any]:
+    """The figures: dollars per million predictions, requests/s, milliseconds.
+
+    Raises:
+        LocalError: something is missing or does not answer.
+    """
+    options = parser("cost", __doc__, rounds=5, seconds=4).parse_args(arguments)
+    with prepared(options) as given, TemporaryDirectory() as folder:
+        precisions = {isa: _precision(given.artifact, kind) for isa, kind in _KINDS.items()}
+        systems = {
+            isa: ours(_only(given.artifact, precision, Path(folder, isa)), {"ONEDNN_MAX_CPU_ISA": isa})
+            for isa, precision in precisions.items()
+        }
+        limited = {"ONEDNN_MAX_CPU_ISA": INSTANCES[_USUAL_INSTANCE].isa}
+        eager = {each.variant: each for each in next(iter(peers(given.peer_model, limited).values()))}
+        rounds: dict[str, list[Speed]] = {name: [] for name in (*systems, *eager)}
+        for number in range(options.rounds):
+            for name in rotated(list(rounds), number):
+                rounds[name].append(_speed({**systems, **eager}[name], given, options.seconds))
+                say(f"round {number + 1}/{options.rounds}  {name:20} {rounds[name][-1]}")
+    medians = {
+        name: Speed(
+            statistics.median(each.requests_per_second for each in taken),
+            statistics.median(each.single_client_ms for each in taken),
+        )
+        for name, taken in rounds.items()
+    }
+    better = max(eager, key=lambda variant: medians[variant].requests_per_second)
+    derived = {name: dollars(name, medians[instance.isa]) for name, instance in INSTANCES.items()}
+    usual = dollars(_USUAL_INSTANCE, medians[better])
+    cheapest = min(derived, key=lambda name: derived[name]["endpoint"])
+    _say_table(derived, usual)
+    return {
+        "inputs": given.described,
+        "rounds": options.rounds,
+        "ours": {
+            "measured": {
+                isa: {"cpu": _KINDS[isa], "precision": precisions[isa], **_spreads(rounds[isa])} for isa in systems
+            },
+            "derived": derived,
+            "cheapest": cheapest,
+        },
+        "peers": {
+            "FastAPI, eager PyTorch, on ml.m5.large": {
+                "measured": {"variant": better, **_spreads(rounds[better])},
+                "derived": usual,
+            }
+        },
+        "assumed": {
+            "utilization": _UTILIZATION,
+            "lambda_own_ms": _LAMBDA_OWN_MS,
+            "lambda_megabytes": LAMBDA_MEGABYTES,
+            "cores_here": num_cores(),
+        },
+        "limit": {"dollars": _DOORS_PER_MILLION, "what": "an endpoint and a function that cost nothing"},
+        "ratio": rounded(usual["total_rest_api"] / derived[cheapest]["total_rest_api"]),
+        "ratio_function_url": rounded(usual["total_function_url"] / derived[cheapest]["total_function_url"]),
+        "ratio_endpoint": rounded(usual["endpoint"] / derived[cheapest]["endpoint"]),
+        "goal": {},
+    }
+
+
+def dollars(instance_type: str, speed: Speed, cores: int | None = None) -> dict[str, float]:
+    """Dollars per million predictions of each part, and the requests/s that the instance is derived to answer.
+
+    Args:
+        speed: measured with as many cores as ``cores`` says; by default all of this machine's.
+    """
+    rate = speed.requests_per_second * INSTANCES[instance_type].vcpus / (cores or num_cores())
+    endpoint = PER_HOUR[instance_type] / 3600 / (rate * _UTILIZATION) * _MILLION
+    seconds = (speed.single_client_ms + _LAMBDA_OWN_MS) / 1e3
+    function = _LAMBDA_PER_MILLION + _MILLION * seconds * LAMBDA_MEGABYTES / 1024 * _LAMBDA_PER_GB_SECOND
+    parts = {"requests_per_second": rate, "price_per_hour": PER_HOUR[instance_type]}
+    parts |= {"endpoint": endpoint, "lambda": function, **_DOORS_PER_MILLION}
+    parts |= {f"total_{door}": endpoint + function + fee for door, fee in _DOORS_PER_MILLION.items()}
+    return {name: rounded(value) for name, value in parts.items()}
+
+
+def _precision(artifact: Artifact, kind: str) -> str:
+    """What our server would choose on such a CPU.
+
+    Raises:
+        LocalError: the artifact has no precision for it.
+    """
+    found = next((name for name in precisions_for(kind) if name in artifact.precisions), None)
+    if found is None:
+        raise LocalError(f"the model has no precision for a CPU with {kind}; give --model one with int8 or f32")
+    return found
+
+
+def _only(artifact: Artifact, precision: str, folder: Path) -> Path:
+    """The artifact with golden answers in one precision, so that the server computes in it."""
+    golden = tuple(
+        replace(each, probabilities={n: p for n, p in each.probabilities.items() if n == precision})
+        for each in artifact.golden
+    )
+    write_artifact(replace(artifact, golden=golden), folder)
+    return folder
+
+
+def _speed(system: System, given: Inputs, seconds: float) -> Speed:
+    requests = given.requests(system.path)
+    with started(system, given.questions[0]) as server:
+        closed_loop(server.port, requests, _CLIENTS, _WARM_UP_SECONDS)
+        rate = closed_loop(server.port, requests, _CLIENTS, seconds).rate
+        alone = closed_loop(server.port, requests, 1, seconds / 2).latencies
+    return Speed(rate, percentile(alone, 0.5))
+
+
+def _spreads(taken: Sequence[Speed]) -> dict[str, dict[str, float]]:
+    return {
+        "requests_per_second": spread([each.requests_per_second for each in taken]),
+        "single_client_ms": spread([each.single_client_ms for each in taken]),
+    }
+
+
+def _say_table(derived: dict[str, dict[str, float]], usual: dict[str, float]) -> None:
+    columns = ("requests_per_second", "endpoint", "lambda", "total_rest_api", "total_function_url")
+    say("\ndollars per million predictions (derived)\n" + "".join(f"{name:>20}" for name in ("", *columns)))
+    for name, row in {**derived, "usual, ml.m5.large": usual}.items():
+        say(f"{name:>20}" + "".join(f"{row[column]:>20.2f}" for column in columns))

@@ -1,0 +1,234 @@
+"""Starting servers, ours and the peers', and looking at their processes. Linux only: it reads /proc."""
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.cloud.processes import free_port
+from local.home import HOME, ROOT, LocalError
+
+_DEADLINE_SECONDS = 60
+_STOP_SECONDS = 25
+_POLL_SECONDS = 0.005
+_REQUIREMENTS = ROOT / "benchmarks/peers/requirements.txt"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A photo, its media type, and the class that the model must name."""
+
+    photo: bytes
+    content_type: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class System:
+    """A server that can be started.
+
+    command: with ``{port}`` where the port goes.
+    path: where it takes photos.
+    eager: whether it computes in eager PyTorch.
+    """
+
+    name: str
+    variant: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    path: str = "/invocations"
+    eager: bool = False
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs: the leader of a session of processes that are all its own."""
+
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def cpu_seconds(self) -> float:
+        """CPU time of its processes, in user and kernel mode, with those of them that have ended."""
+        return sum(sum(map(int, stat[11:15])) for _, stat in self._processes()) / _TICKS
+
+    def resident_bytes(self, field: str = "VmRSS") -> int:
+        """Memory of its processes: what is each one's own, and the files that they share once.
+
+        Args:
+            field: ``VmHWM`` for the most that a server of one process ever held.
+        """
+        statuses = [_status(pid) for pid, _ in self._processes()]
+        if len(statuses) == 1:
+            return statuses[0][field]
+        return sum(each["RssAnon"] for each in statuses) + max(each["RssFile"] + each["RssShmem"] for each in statuses)
+
+    def _processes(self) -> Iterator[tuple[int, list[str]]]:
+        """Id and fields of /proc/ID/stat, from the state on, of each process of the session."""
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with suppress(OSError):  # it has ended since
+                    fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                    if int(fields[3]) == self.process.pid:
+                        yield int(entry), fields
+
+
+def ours(model: Path, environment: Mapping[str, str] | None = None) -> System:
+    """Our server with the artifact in a folder."""
+    command = ("-m", "serving", "serve", "--host", "127.0.0.1", "--port", "{port}", "--model-dir", str(model))
+    return System("ours", "", (sys.executable, *command), {"PYTHONPATH": str(ROOT), **(environment or {})})
+
+
+def peers(model: Path, environment: Mapping[str, str] | None = None) -> dict[str, list[System]]:
+    """The peers, each with its variants; ``model`` is the folder that they read."""
+    python = str(_peer_python())
+    variables = {"PYTHONPATH": str(ROOT), "PEER_MODEL": str(model), "CI": "true", **(environment or {})}
+
+    def fastapi(name: str, app: str, eager: bool) -> list[System]:
+        command = (python, "-m", "uvicorn", f"benchmarks.peers.{app}:app", "--port", "{port}", "--no-access-log")
+        return [
+            System(name, "def", command, variables, eager=eager),
+            System(name, "async def", command, variables, "/invocations-async", eager),
+        ]
+
+    def litserve(workers: int, batch: int) -> System:
+        options = ("--port", "{port}", "--workers", str(workers), "--batch", str(batch))
+        command = (python, "-m", "benchmarks.peers.litserve_eager", *options)
+        return System("LitServe, eager PyTorch", f"workers={workers} batch={batch}", command, variables, eager=True)
+
+    systems = [
+        *fastapi("FastAPI, eager PyTorch", "fastapi_eager", eager=True),
+        *(litserve(workers, batch) for workers in (1, 2) for batch in (1, 4)),
+        *fastapi("FastAPI, OpenVINO", "fastapi_openvino", eager=False),
+    ]
+    return {name: [each for each in systems if each.name == name] for name in dict.fromkeys(s.name for s in systems)}
+
+
+@contextmanager
+def started(system: System, question: Question) -> Iterator[Server]:
+    """A server that has given its first right answer.
+
+    Raises:
+        LocalError: it ended, or did not answer rightly in time; with its last words.
+    """
+    with launched(system) as server:
+        try:
+            await_answer(server.port, question, system.path, server.process)
+        except LocalError as error:
+            raise LocalError(f"{system.name}: {error}:\n{server.log.read_text()[-1000:]}") from error
+        yield server
+
+
+@contextmanager
+def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] = os.environ) -> Iterator[Server]:
+    """A server from its start, when it does not listen yet, to its end.
+
+    Args:
+        folder: where it works.
+        inherited: variables that it has beside its own.
+    """
+    port = free_port()
+    command = [part.replace("{port}", str(port)) for part in system.command]
+    with tempfile.NamedTemporaryFile(prefix="kennel-", suffix=".log") as log:
+        process = subprocess.Popen(
+            command,
+            env={**inherited, **system.environment},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield Server(port, process, Path(log.name))
+        finally:
+            _end(process)
+
+
+def await_answer(
+    port: int, question: Question, path: str = "/invocations", process: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Ask until the answer is right.
+
+    Raises:
+        LocalError: the process ended, or it is not within a minute.
+    """
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while ask(port, question, path) != question.answer:
+        if process is not None and process.poll() is not None:
+            raise LocalError("the server ended before it answered")
+        if time.monotonic() > deadline:
+            raise LocalError(f"the server did not name {question.answer} within {_DEADLINE_SECONDS} s of its start")
+        time.sleep(_POLL_SECONDS)
+
+
+def ask(port: int, question: Question, path: str = "/invocations") -> str:
+    """The class that the server names; empty while it does not listen."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_DEADLINE_SECONDS)
+    try:
+        connection.request("POST", path, question.photo, {"Content-Type": question.content_type})
+        return str(json.load(connection.getresponse()).get("class", ""))
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def run(*command: str) -> str:
+    """A command's output.
+
+    Raises:
+        LocalError: it failed.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"{' '.join(command[:4])} … failed: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def say(line: str) -> None:
+    """Progress, beside the JSON on stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the whole session's group; LitServe's workers are in it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _status(pid: int) -> dict[str, int]:
+    """The sizes in /proc/ID/status, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {
+        name: 1024 * int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
+    }
+
+
+def _peer_python() -> Path:
+    """The interpreter of the peers' own environment, made when their requirements are new."""
+    wanted = _REQUIREMENTS.read_text()
+    folder = HOME / f"peers-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    python = folder / "bin/python"
+    if not (folder / "complete").exists():
+        say(f"making the peers' environment in {folder} (a few minutes, once)")
+        run(sys.executable, "-m", "venv", "--clear", str(folder))
+        pip = (str(python), "-m", "pip", "install", "--quiet")
+        run(*pip, next(line for line in wanted.splitlines() if line.startswith("torch==")))
+        run(*pip, "--requirement", str(_REQUIREMENTS))
+        (folder / "complete").touch()
+    return python

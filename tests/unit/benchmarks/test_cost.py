@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from benchmarks import cost
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_dollars_of_a_million_predictions_by_hand():
+    """100 requests/s on 2 cores, 70 % used: 14,285.7 s of ml.m5.large; 50 ms of half a gigabyte each."""
+    found = cost.dollars("ml.m5.large", cost.Speed(100.0, 40.0), cores=2)
+    assert found["requests_per_second"] == 100.0
+    assert found["endpoint"] == pytest.approx(0.115 * 14_285.7 / 3600, abs=1e-4)
+    assert found["lambda"] == pytest.approx(0.20 + 25_000 * 0.0000166667, abs=1e-4)
+    assert found["total_function_url"] == pytest.approx(0.4563 + 0.6167, abs=1e-3)
+    assert found["total_rest_api"] == pytest.approx(0.4563 + 0.6167 + 3.5, abs=1e-3)
+
+
+def test_dollars_scale_an_instance_by_its_vcpus():
+    """4 vCPUs answer twice what 2 cores do, for 0.21 instead of 0.11 dollars an hour."""
+    speed = cost.Speed(100.0, 40.0)
+    large, xlarge = (cost.dollars(f"ml.c7i.{size}", speed, cores=2) for size in ("large", "xlarge"))
+    assert xlarge["requests_per_second"] == 2 * large["requests_per_second"]
+    assert xlarge["endpoint"] == pytest.approx(large["endpoint"] * 0.21 / (2 * 0.11), rel=1e-3)
+
+
+def test_lambda_has_the_memory_of_the_template():
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    assert template["Globals"]["Function"]["MemorySize"] == cost.LAMBDA_MEGABYTES
+    assert "MemorySize" not in template["Resources"]["ClassifyFunction"]["Properties"]

@@ -1,0 +1,74 @@
+import io
+
+import pytest
+from PIL import Image
+
+from benchmarks import hostile
+from benchmarks.client import photo_request
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((160, 120), 60).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def body(attack: hostile.Attack) -> bytes:
+    return b"".join(attack.parts).partition(b"\r\n\r\n")[2]
+
+
+def test_attacks_are_the_same_for_the_same_seed(photo):
+    attacks = [[hostile.make(number, [photo], seed) for number in range(40)] for seed in (0, 0, 1)]
+    assert attacks[0] == attacks[1] != attacks[2]
+
+
+def test_warm_up_has_every_kind_however_rare(photo):
+    numbers = range(-2 * len(hostile.KINDS), 0)
+    kinds = [hostile.make(number, [photo], 0).kind for number in numbers]
+    assert all(kinds.count(kind) == 2 for kind in hostile.KINDS)
+
+
+def of_kind(kind: str, photo: bytes) -> hostile.Attack:
+    return hostile.make(list(hostile.KINDS).index(kind) - len(hostile.KINDS), [photo], 0)
+
+
+def test_truncated_body_is_the_beginning_of_the_photo(photo):
+    sent = body(of_kind("truncated", photo))
+    assert photo.startswith(sent)
+    assert 0 < len(sent) < len(photo)
+
+
+def test_chunked_body_holds_the_whole_photo(photo):
+    rest, joined = body(of_kind("chunked", photo)), b""
+    while True:
+        size, _, rest = rest.partition(b"\r\n")
+        if not int(size, 16):
+            break
+        joined, rest = joined + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    assert joined == photo
+
+
+def test_flat_picture_has_nearly_fifty_megapixels_in_few_bytes(photo):
+    sent = body(of_kind("flat", photo))
+    assert Image.open(io.BytesIO(sent)).size == (7071, 7071)
+    assert len(sent) < 200_000
+
+
+def test_jpeg_of_another_size_promises_it(photo):
+    assert Image.open(io.BytesIO(hostile._jpeg_of_size(photo, 65_000))).size == (65_000, 65_000)
+
+
+def test_repeated_scans_still_decode(photo):
+    few, many = (hostile._repeated_scans(64, times) for times in (0, 10))
+    assert many.count(b"\xff\xda") == few.count(b"\xff\xda") + 10
+    assert Image.open(io.BytesIO(many)).convert("RGB").tobytes() == Image.open(io.BytesIO(few)).convert("RGB").tobytes()
+
+
+def test_whole_photo_is_sent_as_any_client_would(photo):
+    assert of_kind("whole", photo).parts == (photo_request("/invocations", photo),)
+
+
+@pytest.mark.parametrize(("outcome", "error"), [("200", False), ("503", False), ("503 without Retry-After", True)])
+def test_refusal_for_overload_is_no_error_when_it_says_when_to_come_again(outcome, error):
+    assert hostile._is_error(outcome) is error

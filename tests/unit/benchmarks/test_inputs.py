@@ -1,0 +1,32 @@
+import pytest
+
+from benchmarks import inputs
+from local.home import LocalError
+
+
+def test_rotated_starts_each_round_with_another_system():
+    assert [inputs.rotated(["a", "b", "c"], by) for by in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+
+
+def test_photos_are_spread_over_the_whole_folder(tmp_path):
+    for number in range(600):
+        path = tmp_path / f"{number // 100}" / f"{number:03}.JPEG"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "notes.txt").touch()
+    names = [path.stem for path in inputs._photos(tmp_path)]
+    assert names == [f"{number:03}" for number in range(0, 600, 2)]
+
+
+def test_folder_without_a_jpeg_is_refused(tmp_path):
+    with pytest.raises(LocalError, match="holds no JPEG"):
+        inputs._photos(tmp_path)
+
+
+def test_artifact_given_as_a_folder_is_taken_where_it_lies(tmp_path):
+    assert inputs.served_model(tmp_path, tmp_path / "unpacked") == tmp_path
