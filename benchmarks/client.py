@@ -94,6 +94,8 @@ async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds:
     began, cpu, due = time.perf_counter(), time.process_time(), 0.0
 
     async def ask(request: bytes, due: float) -> None:
+        while idle and idle[-1].closed:  # by the server, for it was long unused
+            idle.pop()
         connection = idle.pop() if idle else await _connect(port)
         status, _ = await connection.ask(request)
         latencies.append(_milliseconds_since(began + due, status))
@@ -134,6 +136,11 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if hasattr(self, "_answer") and not self._answer.done():
             self._answer.set_exception(error or ConnectionError("the server closed the connection without an answer"))
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._transport.is_closing()
 
     def ask(self, request: bytes) -> "asyncio.Future[tuple[int, bytes]]":
         self._received.clear()

@@ -1,6 +1,6 @@
 """The HTTP side of serving: ``GET /ping`` and ``POST /invocations``, as SageMaker calls them.
 
-Photos are decoded and answered on a small pool of threads, one per core, so that the event loop is
+Photos are decoded and answered on a small pool of threads, two per core, so that the event loop is
 always free to refuse: when the queue is full the answer is 503 at once, not a slow 200. A photo takes
 its place in the queue only when it has wholly arrived, so that slow senders keep nobody out.
 """
@@ -26,7 +26,7 @@ from serving.telemetry import Figures, log, say
 MAX_BYTES = 6_000_000
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
-_QUEUE_PER_THREAD = 16  # at 5 to 10 ms a photo the last in the queue waits about 0.1 s
+_QUEUE_PER_THREAD = 8  # at 5 to 10 ms a photo and core the last in the queue waits about 0.2 s
 _MAX_ARRIVING = 64  # photos on their way in, of at most MAX_BYTES each
 _RECEIVE_SECONDS = 30.0
 _FIGURES_SECONDS = 60.0
