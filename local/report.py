@@ -32,7 +32,7 @@ def save_card(cloud: Cloud, report_uri: str) -> Path:
     return path
 
 
-def marks(scores: dict[str, Any]) -> str:
+def headline(scores: dict[str, Any]) -> str:
     """One line: how good it is, how sure that is, and how fast."""
     low, high = scores["top1_interval"]
     return (

@@ -138,7 +138,7 @@ def _tell_result(
     cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], scores: dict[str, Any]
 ) -> None:
     print(f"\n{output['status'].upper()}  {output['verdict']['reason']}")
-    print(report.marks(scores))
+    print(report.headline(scores))
     print(report.best_and_worst(scores))
     card = report.save_card(cloud, output["run"]["evaluation"]["report_uri"])
     print(f"the model's card:  {os.path.relpath(card)}")

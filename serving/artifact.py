@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 import zlib
@@ -135,11 +136,13 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
             )
             for g in json.loads(files["golden/golden.json"])
         )
+        if not golden:
+            raise ValueError("golden/golden.json knows no photo")
         return Artifact(
             {name: _network(files, name) for name in ("float", "int8") if f"{name}.xml" in files or name == "float"},
             tuple(Label(c["id"], c["breed"]) for c in json.loads(files["labels.json"])["classes"]),
             Preprocess.from_json(json.loads(files["preprocess.json"])),
-            Calibration(**json.loads(files["calibration.json"])),
+            _calibration(json.loads(files["calibration.json"])),
             Card(**json.loads(files["card.json"])),
             golden,
         )
@@ -147,6 +150,13 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
         raise ArtifactError(f"artifact {folder}: {error} is missing; export the model again") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"artifact {folder}: {error}; export the model again") from error
+
+
+def _calibration(document: Mapping[str, Any]) -> Calibration:
+    calibration = Calibration(**{name: float(value) for name, value in document.items()})
+    if not 0 < calibration.temperature < math.inf or not 0 <= calibration.dog_threshold <= 1:
+        raise ValueError("calibration.json: the temperature must be above 0 and the dog threshold within 0 to 1")
+    return calibration
 
 
 def _network(files: Mapping[str, bytes], name: str) -> Network:

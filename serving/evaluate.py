@@ -72,38 +72,40 @@ def evaluate(root: Path, version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trained = read_trained(root / "input" / "model" / "model.tar.gz", Path(folder, "trained"))
         _check_labels(trained.labels, source)
-        made = make_challenger(trained, source, version)
-        write_artifact(made.artifact, Path(folder, "served"))
-        pack(Path(folder, "served"), archive)
-        challenger = _load(archive, Path(folder, "challenger"))
-        champion_archive = root / "input" / "champion" / "model.tar.gz"
-        champion = _load(champion_archive, Path(folder, "champion")) if champion_archive.exists() else None
+        champion = _champion(root / "input" / "champion" / "model.tar.gz", Path(folder, "champion"))
+        challenger = make_challenger(trained, source, version)
+        write_artifact(challenger.artifact, Path(folder, "packed"))
+        pack(Path(folder, "packed"), archive)
+        served = _load(archive, Path(folder, "served"))
 
-    judged = judge("challenger", challenger, source)
-    check_readable(source, judged.unreadable)
+    judgement = judge("challenger", served, source)
+    check_readable(source, judgement.unreadable)
     report = {
         "schema": 1,
         "version": version,
         "device": device_name(),
-        "challenger": figures("challenger", challenger, judged, source),
+        "challenger": figures("challenger", served, judgement, source),
         "champion": None,
         "comparison": None,
-        "precisions": compare_precisions(challenger, made.valid_top1, made.int8),
-        "parity": made.parity,
+        "precisions": compare_precisions(served, challenger.valid_top1, challenger.int8),
+        "parity": challenger.parity,
         "dataset": source.listing.counts(),
         "leaked": trained.leaked
-        + [{"photo": path, "also": trained.hashes[h]} for path, h in judged.hashes if h in trained.hashes],
-        "unreadable": made.unreadable + judged.unreadable,
+        + [{"photo": path, "also": trained.hashes[h]} for path, h in judgement.hashes if h in trained.hashes],
+        "unreadable": challenger.unreadable + judgement.unreadable,
         "training": trained.training,
         "ddp": trained.ddp,
     }
     if champion is not None:
-        old = judge("champion", champion, source)
-        report["champion"] = figures("champion", champion, old, source)
-        report["comparison"] = paired(judged.judged, old.judged)
+        champion_judgement = judge("champion", champion, source)
+        report["champion"] = figures("champion", champion, champion_judgement, source)
+        report["comparison"] = {
+            **paired(judgement.answers, champion_judgement.answers),
+            "unknown_to_champion": len(set(source.listing.classes) - {label.id for label in champion.artifact.labels}),
+        }
     files = {
-        **golden_files(challenger.artifact.golden),
-        "card.html": render_card(report, challenger.artifact.card, source).encode(),
+        **golden_files(served.artifact.golden),
+        "card.html": render_card(report, served.artifact.card, source).encode(),
         "evaluation.json": (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode(),
     }
     write_files(files, root / "output" / "report")
@@ -115,6 +117,18 @@ def _check_labels(labels: Sequence[Label], source: Source) -> None:
         raise EvaluationError(
             f"the model was trained without the classes {named(unknown)} of this dataset; train it on the same dataset"
         )
+
+
+def _champion(archive: Path, folder: Path) -> Model | None:
+    """The model that serves now, if any; loaded first, for a broken one would waste the minutes that follow."""
+    if not archive.exists():
+        return None
+    try:
+        return _load(archive, folder)
+    except ArtifactError as error:
+        raise EvaluationError(
+            f"the champion cannot be judged ({error}); run teardown to forget it, then run again"
+        ) from error
 
 
 def _load(archive: Path, folder: Path) -> Model:

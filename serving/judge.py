@@ -14,7 +14,7 @@ from serving.metrics import Judged, accuracy, calibration_error, confusions, rel
 from serving.model import Model, softmax
 from serving.precision import PRECISIONS, cpu_kind
 from serving.preprocess import PhotoError, pixels
-from serving.progress import each, spread
+from serving.progress import each, evenly
 
 _NUM_TIMED = 60
 _NUM_CONFUSED = 12
@@ -22,20 +22,23 @@ _NUM_CONFUSED = 12
 
 @dataclass(frozen=True)
 class Judgement:
-    """A model's answers for the test photos.
+    """A model's answers for the test photos, and for those without a dog.
 
-    judged: those that can be read, in the order of the listing.
-    unreadable: paths of the others.
-    hashes: path and first 16 hex digits of the SHA-256 of each that has bytes, as in training's ``data.json``.
+    answers: for the test photos that can be read, in the order of the listing.
+    rejected: whether each readable photo without a dog is told to be one.
+    unreadable: paths of the photos of either kind that cannot be read.
+    hashes: of each test photo that has bytes its path and the first 16 hex digits of their SHA-256, as in training's
+        ``data.json``.
     """
 
-    judged: list[Judged]
+    answers: list[Judged]
+    rejected: list[bool]
     unreadable: list[str]
     hashes: list[tuple[str, str]]
 
 
 def judge(name: str, model: Model, source: Source) -> Judgement:
-    """Answer every test photo as the server would.
+    """Answer every test photo, and every photo without a dog, as the server would.
 
     Args:
         name: what the lines of progress call the model.
@@ -53,28 +56,37 @@ def judge(name: str, model: Model, source: Source) -> Judgement:
             return digest, None
         return digest, Judged(photo.path, photo.label, model.answer(logits, dog), float(softmax(logits).max()))
 
-    photos = source.listing.of("test")
-    outcomes = each(name, photos, answer)
+    def is_rejected(photo: Photo) -> bool | None:
+        try:
+            return not model.predict(source.read(photo)).is_dog
+        except (ReadError, PhotoError):
+            return None
+
+    photos, others = source.listing.of("test"), source.listing.of(OTHER)
+    digests, answers = zip(*each(name, photos, answer), strict=True)
+    rejected = each(f"{name} without a dog", others, is_rejected)
+    outcomes = zip((*photos, *others), (*answers, *rejected), strict=True)
     return Judgement(
-        [judged for _, judged in outcomes if judged is not None],
-        [photo.path for photo, (_, judged) in zip(photos, outcomes, strict=True) if judged is None],
-        [(photo.path, digest) for photo, (digest, _) in zip(photos, outcomes, strict=True) if digest],
+        answers=[judged for judged in answers if judged is not None],
+        rejected=[outcome for outcome in rejected if outcome is not None],
+        unreadable=[photo.path for photo, outcome in outcomes if outcome is None],
+        hashes=[(photo.path, digest) for photo, digest in zip(photos, digests, strict=True) if digest],
     )
 
 
 def figures(name: str, model: Model, judgement: Judgement, source: Source) -> dict[str, Any]:
     """One model's part of ``evaluation.json``; times in milliseconds, shares in [0, 1]."""
-    judged, card = judgement.judged, model.artifact.card
-    readable = {j.photo for j in judged}
-    timed = spread([photo for photo in source.listing.of("test") if photo.path in readable], _NUM_TIMED)
+    answers, card = judgement.answers, model.artifact.card
+    readable = {j.photo for j in answers}
+    timed = evenly([photo for photo in source.listing.of("test") if photo.path in readable], _NUM_TIMED)
     found = {
         "version": card.version,
         "precision": model.precision,
-        **accuracy(judged),
+        **accuracy(answers),
         "valid_top1": card.valid_top1,
-        "most_confused": confusions(judged, _NUM_CONFUSED),
-        "calibration": _calibration(model, judged),
-        "dogs": _dogs(name, model, judged, source),
+        "most_confused": confusions(answers, _NUM_CONFUSED),
+        "calibration": _calibration(model, answers),
+        "dogs": _dogs(model, judgement),
         **_speed(model, [source.read(photo) for photo in timed]),
     }
     print(
@@ -85,32 +97,24 @@ def figures(name: str, model: Model, judgement: Judgement, source: Source) -> di
     return found
 
 
-def _calibration(model: Model, judged: Sequence[Judged]) -> dict[str, Any]:
+def _calibration(model: Model, answers: Sequence[Judged]) -> dict[str, Any]:
     """How far to trust the probabilities, before and after the temperature."""
-    right = [j.right for j in judged]
-    bins = reliability([j.prediction.ranking[0][1] for j in judged], right)
+    right = [j.right for j in answers]
+    bins = reliability([j.prediction.ranking[0][1] for j in answers], right)
     return {
         "temperature": model.artifact.calibration.temperature,
-        "error_before": calibration_error(reliability([j.uncalibrated for j in judged], right)),
+        "error_before": calibration_error(reliability([j.uncalibrated for j in answers], right)),
         "error_after": calibration_error(bins),
         "bins": bins,
     }
 
 
-def _dogs(name: str, model: Model, judged: Sequence[Judged], source: Source) -> dict[str, Any]:
+def _dogs(model: Model, judgement: Judgement) -> dict[str, Any]:
     """How many of the dogs, and of the photos without one, are told to be what they are."""
-
-    def is_rejected(photo: Photo) -> bool | None:
-        try:
-            return not model.predict(source.read(photo)).is_dog
-        except (ReadError, PhotoError):
-            return None
-
-    outcomes = each(f"{name} without a dog", source.listing.of(OTHER), is_rejected)
     return {
         "threshold": model.artifact.calibration.dog_threshold,
-        "accepted": _share([j.prediction.is_dog for j in judged]),
-        "rejected": _share([rejected for rejected in outcomes if rejected is not None]),
+        "accepted": _share([j.prediction.is_dog for j in judgement.answers]),
+        "rejected": _share(judgement.rejected),
     }
 
 
@@ -181,7 +185,7 @@ def _why(name: str, served: Model, int8: str) -> str:
     if name == "int8" and name not in served.artifact.networks:
         return int8
     if name == served.precision:
-        return f"the fastest on this CPU ({cpu_kind()})" + (f"; {int8}" if name == "int8" else "")
+        return f"chosen for this CPU ({cpu_kind()})" + (f"; {int8}" if name == "int8" else "")
     if name not in served.artifact.precisions:
         return "not computed by this CPU"
     return f"for other CPUs; {int8}" if name == "int8" else "for other CPUs"

@@ -1,19 +1,7 @@
 """In which precision the network is computed on which CPU.
 
-An artifact holds up to two networks: ``float``, which OpenVINO computes in fp32 or in bf16, and ``int8``, which
-NNCF quantized. Milliseconds per photo of the default backbone, one thread of two streams:
-
-    =====================================  =====  =====  =====
-    CPU                                     fp32   bf16   int8
-    =====================================  =====  =====  =====
-    AMX (Sapphire Rapids, 224 pixels)        3.8    2.4    2.3
-    AVX-512 with VNNI and bf16 (Zen 4)      12.3    7.1    5.0
-    the same with VNNI only                 13.2   34.9    5.9
-    the same without both                   12.2   33.9    8.0
-    the same with AVX2 only                 15.6      -   10.6
-    =====================================  =====  =====  =====
-
-(The last three by ``ONEDNN_MAX_CPU_ISA``; the rows do not compare with the first, of another machine.)
+An artifact holds up to two networks: ``float``, which OpenVINO computes in f32 or in bf16, and ``int8``, which
+NNCF quantized. How fast each is on which CPU stands in docs/decisions.md.
 """
 
 import platform
@@ -39,7 +27,7 @@ PRECISIONS = {
     "bf16": Precision("float", "bf16"),
     "f32": Precision("float", "f32"),
 }
-# Fastest first. With AMX bf16 is as fast as int8, and nearer to what was trained.
+# The fastest first; but with AMX bf16, which is as fast as int8 there and nearer to what was trained.
 _ORDER = {
     "AMX": ("bf16", "int8", "f32"),
     "VNNI and bf16": ("int8", "bf16", "f32"),
@@ -71,10 +59,10 @@ def _flags() -> set[str]:
 
 
 def precisions_for(kind: str) -> tuple[str, ...]:
-    """The precisions that such a CPU computes itself, the fastest first."""
+    """The precisions that such a CPU computes itself, the preferred one first."""
     return _ORDER[kind]
 
 
 def choose(offered: Collection[str]) -> str:
-    """The fastest of the offered precisions on this CPU; ``f32``, which every CPU computes, if it has none."""
+    """The preferred of the offered precisions on this CPU; ``f32``, which every CPU computes, if it is none of them."""
     return next((name for name in precisions_for(cpu_kind()) if name in offered), "f32")

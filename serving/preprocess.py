@@ -7,16 +7,22 @@ A large JPEG is decoded at a fraction of its size, which still leaves more pixel
 """
 
 import io
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+MAX_BYTES = 6_000_000  # InvokeEndpoint's own limit
 MAX_PIXELS = 50_000_000
 # A JPEG's pixels are worked through once per scan; progressive ones have about 10, a forged one 10,000.
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
+# One photo of 50 megapixels with alpha takes 0.6 GB while it is decoded, so large ones take turns.
+_LARGE_PIXELS = 8_000_000
+_one_large = threading.Lock()
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -107,27 +113,34 @@ def pixels(photo: bytes, spec: Preprocess) -> np.ndarray:
     Raises:
         PhotoError: empty, damaged, too large, or no JPEG, PNG or WebP.
     """
-    return np.asarray(_fit(_decode(photo, spec), spec))
-
-
-def _decode(photo: bytes, spec: Preprocess) -> Image.Image:
     if not photo:
         raise PhotoError("The request has no body; send the bytes of one photo.")
     if not photo.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")):
         raise UnsupportedPhotoError("The bytes are no JPEG, PNG or WebP image.")
     try:
-        image = Image.open(io.BytesIO(photo), formats=_FORMATS)  # reads the header only
-        _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
-        if spec.jpeg_oversampling:
-            image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
-        image.load()
-        if spec.exif_orientation:
-            ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
-        return _to_rgb(image)
+        image = _opened(photo, spec)
+        with _one_large if image.width * image.height > _LARGE_PIXELS else nullcontext():
+            return np.asarray(_fit(_decoded(image, spec), spec))
     except PhotoError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
+
+
+def _opened(photo: bytes, spec: Preprocess) -> Image.Image:
+    """The image with its header read, and in the size in which it will be decoded."""
+    image = Image.open(io.BytesIO(photo), formats=_FORMATS)
+    _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
+    if spec.jpeg_oversampling:
+        image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
+    return image
+
+
+def _decoded(image: Image.Image, spec: Preprocess) -> Image.Image:
+    image.load()
+    if spec.exif_orientation:
+        ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
+    return _to_rgb(image)
 
 
 def _check_size(width: int, height: int, num_scans: int) -> None:
@@ -144,7 +157,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+        image = Image.alpha_composite(opaque, image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -30,7 +30,7 @@ def each(name: str, photos: Sequence[Photo], work: Callable[[Photo], T]) -> list
     return outcomes
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
+def evenly(items: Sequence[T], count: int) -> list[T]:
     """At most ``count`` items, evenly spaced."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]

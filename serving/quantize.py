@@ -23,13 +23,14 @@ class QuantizationError(ValueError):
     """NNCF cannot make an int8 network of this one; the message says why."""
 
 
-def quantize(network: Network, images: Sequence[np.ndarray], exact: bool = False) -> Network:
+def quantize(network: Network, images: Sequence[np.ndarray], zero_points: bool = False) -> Network:
     """Quantize weights and activations to 8 bits.
 
     Args:
         network: the float network.
         images: uint8 RGB ``[S, S, 3]`` each; they show the ranges of the activations.
-        exact: give activations a zero point of their own, which costs a tenth more time in the server.
+        zero_points: let the range of each layer's activations lie unevenly around zero: nearer to the float
+            network, and slower.
 
     Raises:
         QuantizationError: a network without a layer to quantize, or one that NNCF fails on.
@@ -44,7 +45,7 @@ def quantize(network: Network, images: Sequence[np.ndarray], exact: bool = False
                 model,
                 nncf.Dataset([image[None] for image in images]),
                 subset_size=len(images),
-                preset=nncf.QuantizationPreset.MIXED if exact else nncf.QuantizationPreset.PERFORMANCE,
+                preset=nncf.QuantizationPreset.MIXED if zero_points else nncf.QuantizationPreset.PERFORMANCE,
                 fast_bias_correction=False,
                 advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )

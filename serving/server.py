@@ -20,14 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.model import Model, Prediction
-from serving.preprocess import MEDIA_TYPES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
+from serving.preprocess import MAX_BYTES, MEDIA_TYPES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
 from serving.telemetry import Figures, log, say
 
-MAX_BYTES = 6_000_000
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 _QUEUE_PER_THREAD = 8  # at 5 to 10 ms a photo and core the last in the queue waits about 0.2 s
-_MAX_ARRIVING = 64  # photos on their way in, of at most MAX_BYTES each
+_MAX_ARRIVING_BYTES = 64_000_000  # of photos on their way in, together
 _RECEIVE_SECONDS = 30.0
 _FIGURES_SECONDS = 60.0
 
@@ -50,7 +49,7 @@ def make_app(model: Model, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlet
 
 
 class OverloadedError(Exception):
-    """The queue is full; nothing but a later try helps."""
+    """The queue is full, or what is on its way into it is too much; nothing but a later try helps."""
 
 
 class _Service:
@@ -59,7 +58,7 @@ class _Service:
         self._threads = ThreadPoolExecutor(model.num_threads, thread_name_prefix="infer")
         self._places = model.num_threads * (1 + queue_per_thread)
         self._taken = 0
-        self._arriving = 0
+        self._arriving = 0  # bytes
         self._figures = Figures()
 
     @asynccontextmanager
@@ -85,7 +84,7 @@ class _Service:
         except PhotoError as error:
             response = _error(error.status, error.code, str(error), facts)
         except OverloadedError:
-            sentence = "All cores are busy and the queue is full; try again shortly."
+            sentence = "There is no place for one more photo now; try again shortly."
             response = _error(503, "Overloaded", sentence, facts, {"Retry-After": "1"})
         except TimeoutError:
             sentence = f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds."
@@ -103,16 +102,10 @@ class _Service:
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         """The answer's document; ``facts`` gets what the log shall say of the way to it."""
-        if self._taken >= self._places or self._arriving >= _MAX_ARRIVING:
-            raise OverloadedError  # before the photo is read
-        self._arriving += 1
-        try:
-            photo = await _read_photo(request)
-        finally:
-            self._arriving -= 1
+        self._check_places()  # before the photo is read
+        photo = await self._read_photo(request)
         facts["bytes"] = len(photo)
-        if self._taken >= self._places:
-            raise OverloadedError
+        self._check_places()
         self._taken += 1
         try:
             queue_ms, prediction = await self._predict(photo)
@@ -121,6 +114,32 @@ class _Service:
         times = {"queue_ms": queue_ms, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
         facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
         return prediction.to_json()
+
+    def _check_places(self) -> None:
+        if self._taken >= self._places:
+            raise OverloadedError
+
+    async def _read_photo(self, request: Request) -> bytes:
+        """The request's body, given up as soon as its type or size is refused."""
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in MEDIA_TYPES:
+            raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > MAX_BYTES:
+            raise _too_many_bytes()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_RECEIVE_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    self._arriving += len(chunk)
+                    if len(body) > MAX_BYTES:
+                        raise _too_many_bytes()
+                    if self._arriving > _MAX_ARRIVING_BYTES:
+                        raise OverloadedError
+        finally:
+            self._arriving -= len(body)
+        return bytes(body)
 
     async def _predict(self, photo: bytes) -> tuple[float, Prediction]:
         """The milliseconds that the photo waited for a thread, and the answer."""
@@ -134,23 +153,6 @@ class _Service:
 
 async def _ping(request: Request) -> Response:
     return Response()  # the server listens only after the model was loaded and has answered
-
-
-async def _read_photo(request: Request) -> bytes:
-    """The request's body, given up as soon as its type or size is refused."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in MEDIA_TYPES:
-        raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MAX_BYTES:
-        raise _too_many_bytes()
-    body = bytearray()
-    async with asyncio.timeout(_RECEIVE_SECONDS):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise _too_many_bytes()
-    return bytes(body)
 
 
 def _too_many_bytes() -> PhotoTooLargeError:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-# What serving takes as well: a photo that trains must also be one that can be asked about.
+# What serving takes as well: a photo that trains must also be one that can be asked about (but for the few that
+# serving alone refuses, for more bytes than a request may have or for a JPEG's endless scans).
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 and raise at 179 megapixels; ours is the lower limit

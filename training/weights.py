@@ -32,7 +32,7 @@ def digest(path: Path) -> str:
 
 
 def fill(network: nn.Module, path: Path) -> None:
-    """Load a state dict into a network: by its names, or by order where a file names the same shapes otherwise.
+    """Load a state dict into a network: by its names, or a .pth that has others by order.
 
     Raises:
         WeightsError: the file cannot be read or holds another network.
@@ -40,6 +40,8 @@ def fill(network: nn.Module, path: Path) -> None:
     own = _without_counters(network.state_dict())
     given = _without_counters(_read(path))
     if given.keys() != own.keys() and len(given) == len(own):
+        if path.suffix != ".pth":  # safetensors are sorted by type and name
+            raise WeightsError(f"{path.name} cannot be matched: its names are not torchvision's; give the .pth")
         given = dict(zip(own, given.values(), strict=True))  # both list layers from input to output
     if given.keys() != own.keys():
         raise WeightsError(f"{path.name} holds the weights of another network: {len(given)} tensors, not {len(own)}")
@@ -58,8 +60,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # either reader raises whatever the broken file makes it raise
         hint = "it must be a state dict that torch.save or safetensors wrote"  # torch's own words fill a page
         raise WeightsError(f"cannot read {path.name} ({type(error).__name__}); {hint}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise WeightsError(f"{path.name} holds no state dict, a dictionary of tensors")
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
+        raise WeightsError(f"{path.name} holds no state dict, a dictionary of tensors by name")
     return tensors
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dataset as _dataset
+from shared.s3 import Location, exists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,7 +29,7 @@ def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
     files = _files(layer, TRAINING)
     prefix = f"code/{_hash(layer, files)}"
     marker = f"{prefix}.{_COMPLETE}"  # beside the prefix, so that it is no part of the channel
-    if not exists(s3, bucket, marker):
+    if not exists(s3, Location(bucket, marker)):
         for path in files:
             s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(layer).as_posix()}")
         s3.put_object(Bucket=bucket, Key=marker, Body=b"")
@@ -44,7 +45,7 @@ def upload_context(s3: "S3Client", bucket: str, base_image: str, layer: Path = L
     files = _files(layer, IMAGES)
     content_hash = _hash(layer, files, base_image)
     key = f"images/{content_hash}.zip"
-    if not exists(s3, bucket, key):
+    if not exists(s3, Location(bucket, key)):
         s3.put_object(Bucket=bucket, Key=key, Body=_zip(layer, files))
     return content_hash, f"{bucket}/{key}"
 
@@ -77,8 +78,3 @@ def _zip(layer: Path, files: Iterable[Path]) -> bytes:
             entry.external_attr = 0o644 << 16  # the image's files are read by others than root
             archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()
-
-
-def exists(s3: "S3Client", bucket: str, key: str) -> bool:
-    """Whether an object lies there."""
-    return s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)["KeyCount"] > 0

@@ -1,4 +1,4 @@
-"""On-demand list prices of SageMaker instances, US dollars an hour, us-east-1, read 2026-11-22."""
+"""On-demand list prices of SageMaker instances, US dollars an hour, us-east-1, read 2026-11-22 and 23."""
 
 PER_HOUR = {
     "ml.c5.large": 0.102,

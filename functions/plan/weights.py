@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plan.code import LAYER, exists
+from plan.code import LAYER
 from shared.errors import RequestError
-from shared.s3 import Location
+from shared.s3 import Location, exists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +38,7 @@ def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, 
     Raises:
         RequestError: no such backbone, no weights for it, or no such file.
     """
+    backbone = backbone.strip('" ')  # training, too, takes it in JSON's quotes
     embedded = {path.stem: path for path in (layer / "weights").glob("*.pth")}
     if backbone not in {*embedded, *TORCHVISION}:
         close = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
@@ -67,7 +68,7 @@ def _checked(s3: "S3Client", given: Location) -> str:
 def _uploaded(s3: "S3Client", bucket: str, file: Path) -> str:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    key = f"weights/{file.stem}-{digest}{file.suffix}"
-    if not exists(s3, bucket, key):
-        s3.upload_file(str(file), bucket, key)
-    return f"s3://{bucket}/{key}"
+    place = Location(bucket, f"weights/{file.stem}-{digest}{file.suffix}")
+    if not exists(s3, place):
+        s3.upload_file(str(file), *place)
+    return _checked(s3, place)

@@ -27,6 +27,11 @@ def parse_uri(uri: str) -> Location:
     return Location(bucket, key)
 
 
+def exists(s3: "S3Client", place: Location) -> bool:
+    """Whether an object lies there, or one whose key begins so."""
+    return s3.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)["KeyCount"] > 0
+
+
 def read_bytes(s3: "S3Client", uri: str) -> bytes:
     """The object's bytes."""
     location = parse_uri(uri)

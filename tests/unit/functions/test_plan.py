@@ -218,6 +218,18 @@ def test_embedded_weights_are_uploaded_once_per_content(layer):
     assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) != uri
 
 
+def test_embedded_weights_with_a_sibling_are_refused(layer):
+    key = "weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
+    s3 = Objects(key, f"{key}.bak")
+    with pytest.raises(RequestError, match="weights: the job would get all that begins with s3://b/weights/efficientn"):
+        weights.prepare(s3, "b", "efficientnet_lite2", None, layer)
+
+
+def test_backbone_is_taken_in_quotes_as_training_takes_it(layer):
+    s3 = Objects("w.pth")
+    assert weights.prepare(s3, "b", '"resnet50"', Location("b", "w.pth"), layer) == "s3://b/w.pth"
+
+
 def test_weights_of_the_request_are_taken_where_they_lie(layer):
     s3 = Objects("mine/resnet50.safetensors")
     given = Location("b", "mine/resnet50.safetensors")

@@ -75,9 +75,9 @@ def test_best_and_worst_breeds_are_told_apart():
     assert "every test photo" in report.best_and_worst(faultless)
 
 
-def test_marks_say_how_sure_they_are():
+def test_headline_says_how_sure_its_figures_are():
     scores = {"top1": 0.995, "top1_interval": [0.972, 0.9991], "top5": 1, "latency_ms": 9.04, "precision": "int8"}
-    assert report.marks(scores) == (
+    assert report.headline(scores) == (
         "top-1 99.5% (97.2% to 99.9% with 95% confidence), top-5 100.0%, 9.0 ms a photo in int8"
     )
 

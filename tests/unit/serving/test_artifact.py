@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_file_left_out_of_the_manifest_is_missing(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=r"calibration.json"):
         load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"temperature": 0}, {"temperature": "nan"}, {"dog_threshold": 2}, {"temperature": None}]
+)
+def test_calibration_that_makes_no_probabilities_is_refused(
+    artifact: Artifact, tmp_path: Path, change: dict[str, object]
+) -> None:
+    write_artifact(replace(artifact, calibration=replace(artifact.calibration, **change)), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ArtifactError, match=r"float|calibration\.json"):
+        load_artifact(tmp_path)
+
+
+def test_artifact_without_known_answers_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    write_artifact(replace(artifact, golden=()), tmp_path)
+    with pytest.raises(ArtifactError, match=r"golden\.json knows no photo"):
+        load_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", '{"sha256": 3}', '{"sha256": [1]}', "{}"])

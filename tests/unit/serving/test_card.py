@@ -97,14 +97,34 @@ def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifac
         "only_challenger": 0,
         "only_champion": 3,
         "p_value": 0.25,
+        "unknown_to_champion": 0,
     }
     page = Page(render_card(report, artifact.card, source))
+    assert not page.says("does not know")
     assert page.says("−20.0 points against the champion colours-0 (80.0%)")
     assert page.says("chance would explain that (p = 0.250")
+    report["comparison"]["unknown_to_champion"] = 2
+    assert Page(render_card(report, artifact.card, source)).says("Of the 3 breeds here the champion does not know 2,")
 
 
 def test_what_the_dataset_does_not_tell_is_said(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
     assert Page(render_card(report, artifact.card, source)).says("was not measured: the dataset has no folder other/")
+    report["dataset"]["other"] = 10
+    assert Page(render_card(report, artifact.card, source)).says(
+        "was not measured: not one photo in other/ can be read"
+    )
     report["challenger"]["dogs"]["rejected"] = {"share": 0.9, "interval": [0.6, 0.98], "num_photos": 10}
     page = Page(render_card(report, artifact.card, source))
     assert page.says("10.0% of 10 photos without a dog pass as dogs (2.0% to 40.0%)")
+
+
+def test_photos_in_two_splits_take_back_what_is_claimed(
+    report: dict[str, Any], artifact: Artifact, source: Source
+) -> None:
+    page = Page(render_card(report, artifact.card, source))
+    assert page.says("No test photo was seen in training.")
+    assert page.says("The test photos took no part in training")
+    report["leaked"] = [{"photo": "test/001.Red_setter/0.jpg", "also": "train/001.Red_setter/0.jpg"}]
+    page = Page(render_card(report, artifact.card, source))
+    assert page.says("where a test photo is among them the figures flatter")
+    assert not page.says("took no part in training")

@@ -96,6 +96,7 @@ def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
         "interval": pytest.approx([0.0945, 0.9055], abs=1e-4),
         "num_photos": 2,
     }
+    assert report_of(root)["unreadable"] == ["other/things/broken.png"]
 
 
 def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Artifact, tmp_path: Path) -> None:
@@ -113,6 +114,16 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Ar
     assert comparison["difference"] == pytest.approx(1 / 3)
     assert (comparison["only_challenger"], comparison["only_champion"]) == (5, 0)
     assert comparison["p_value"] == 2 / 2**5
+    assert comparison["unknown_to_champion"] == 1
+
+
+def test_golden_photos_are_such_as_the_server_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (root / "input/dataset/valid/001.Red_setter").iterdir():
+        path.write_bytes(path.read_bytes() + bytes(10_000))  # decoders stop at the picture's end
+    monkeypatch.setattr("serving.challenger.MAX_BYTES", 10_000)
+    assert run(root) == 0
+    golden = json.loads((root / "output/report/golden/golden.json").read_text())
+    assert [g["class"] for g in golden] == ["002.Green_hound", "003.Blue_terrier"]
 
 
 def test_what_is_judged_is_what_is_in_the_archive(root: Path, tmp_path: Path) -> None:
@@ -169,10 +180,24 @@ def test_program_that_is_none_fails_with_a_sentence(
     assert "model.pt2: not a program of torch.export" in failure(root, capsys)
 
 
-def test_damaged_champion_fails_with_a_sentence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_champion_fails_before_a_challenger_is_made(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "input" / "champion").mkdir()
     (root / "input" / "champion" / "model.tar.gz").write_bytes(b"no archive")
-    assert "champion/model.tar.gz: not a readable model archive" in failure(root, capsys)
+    assert run(root) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("the champion cannot be judged (")
+    assert "champion/model.tar.gz: not a readable model archive" in said.err
+    assert said.err.endswith("; run teardown to forget it, then run again\n")
+
+
+def test_champion_that_answers_otherwise_fails_with_a_sentence(
+    root: Path, artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tuple(reversed(artifact.labels))
+    write_artifact(replace(artifact, labels=labels), tmp_path / "champion")
+    pack(tmp_path / "champion", root / "input" / "champion" / "model.tar.gz")
+    assert failure(root, capsys).startswith("the champion cannot be judged (golden photo of Red setter")
 
 
 def test_model_of_other_classes_fails_with_a_sentence(

@@ -56,6 +56,17 @@ def test_wrong_golden_answer_refuses_the_model(artifact: Artifact, change: dict[
         Model(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
 
 
+def test_probability_that_is_no_number_refuses_the_model(artifact: Artifact) -> None:
+    with np.errstate(all="ignore"), pytest.raises(ArtifactError, match="nan"):
+        Model(replace(artifact, calibration=Calibration(0.0))).check_golden()
+
+
+def test_model_without_answers_that_this_cpu_can_be_held_to_is_refused(artifact: Artifact) -> None:
+    golden = tuple(replace(g, probabilities={"int8": 1.0}) for g in artifact.golden)
+    with pytest.raises(ArtifactError, match="no golden answer is known in f32"):
+        Model(replace(artifact, networks={"float": artifact.networks["float"]}, golden=golden))
+
+
 def test_damaged_network_is_refused(artifact: Artifact) -> None:
     with pytest.raises(ArtifactError, match="cannot load the network"):
         Model(replace(artifact, networks={"float": Network(b"<net>", b"")}))

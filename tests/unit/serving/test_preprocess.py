@@ -1,3 +1,6 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +101,26 @@ def test_empty_body_is_unreadable() -> None:
 def test_other_kinds_are_unsupported(body: bytes) -> None:
     with pytest.raises(UnsupportedPhotoError):
         pixels(body, SPEC)
+
+
+def test_large_photos_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = []
+    decoded, inside = preprocess._decoded, threading.Semaphore(0)
+
+    def watched(image: Image.Image, spec: Preprocess) -> Image.Image:
+        inside.release()
+        time.sleep(0.02)  # time enough for another to come
+        together.append(inside._value)
+        inside.acquire()
+        return decoded(image, spec)
+
+    monkeypatch.setattr(preprocess, "_decoded", watched)
+    small, large = (encoded(Image.new("RGB", size, RED)) for size in ((10, 10), (3000, 3000)))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda body: pixels(body, SPEC), [large] * 4))
+        assert together == [1] * 4
+        list(threads.map(lambda body: pixels(body, SPEC), [small] * 4))
+        assert max(together) > 1
 
 
 def test_scans_without_end_are_refused_before_they_are_decoded() -> None:

@@ -66,8 +66,9 @@ def test_golden_answers_hold_on_older_cpus(quantized: tuple[Path, dict[str, Any]
     assert done.returncode == 0, done.stderr
 
 
-def test_int8_that_loses_too_much_is_not_used(tmp_path: Path) -> None:
+def test_int8_that_loses_too_much_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served, report = run(tmp_path, BrittleNet)
+    assert capsys.readouterr().out.count("quantizing with 12 photos\n") == 2  # without zero points, and with
     assert set(load_artifact(served).networks) == {"float"}
     assert row(report, "f32")["valid_top1"] == 1.0
     assert row(report, "int8")["valid_top1"] == pytest.approx(1 / 3)  # rounded, all weights but the dark ones are 0

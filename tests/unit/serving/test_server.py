@@ -9,9 +9,11 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from serving import server
 from serving.artifact import Artifact
 from serving.model import Model, Prediction
-from serving.server import CORRELATION_HEADER, MAX_BYTES, make_app
+from serving.preprocess import MAX_BYTES
+from serving.server import CORRELATION_HEADER, make_app
 from serving.telemetry import JsonLines
 
 from .conftest import COLOURS, photo
@@ -139,31 +141,39 @@ def test_full_queue_is_refused_at_once_and_recovers(artifact: Artifact) -> None:
     assert Client(app).post(BODY).status_code == 200
 
 
+async def beside_slow_senders(app: Starlette, count: int) -> tuple[int, int]:
+    """The statuses of one photo sent at once while others have sent all but a byte, and of one of those in the end."""
+    hurry = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield BODY[:-1]
+        await hurry.wait()
+        yield BODY[-1:]
+
+    async with caller(app) as client:
+        kind = {"Content-Type": "image/jpeg"}
+        slow, *others = (
+            asyncio.create_task(client.post("/invocations", content=slowly(), headers=kind)) for _ in range(count)
+        )
+        await asyncio.sleep(0.05)
+        quick = await client.post("/invocations", content=BODY, headers=kind)
+        for task in others:
+            task.cancel()
+        hurry.set()
+        return quick.status_code, (await slow).status_code
+
+
 def test_slow_senders_keep_no_place_in_the_queue(artifact: Artifact) -> None:
-    app = make_app(Model(artifact), queue_per_thread=0)
+    model = Model(artifact)
+    app = make_app(model, queue_per_thread=0)
+    assert asyncio.run(beside_slow_senders(app, model.num_threads)) == (200, 200)
 
-    async def all_at_once() -> tuple[int, int]:
-        hurry = asyncio.Event()
 
-        async def slowly() -> AsyncIterator[bytes]:
-            yield BODY[:100]
-            await hurry.wait()
-            yield BODY[100:]
-
-        async with caller(app) as client:
-            kind = {"Content-Type": "image/jpeg"}
-            slow = asyncio.create_task(client.post("/invocations", content=slowly(), headers=kind))
-            others = [
-                asyncio.create_task(client.post("/invocations", content=slowly(), headers=kind)) for _ in range(9)
-            ]
-            await asyncio.sleep(0.05)
-            quick = await client.post("/invocations", content=BODY, headers=kind)
-            for task in others:
-                task.cancel()
-            hurry.set()
-            return quick.status_code, (await slow).status_code
-
-    assert asyncio.run(all_at_once()) == (200, 200)
+def test_bytes_on_their_way_in_are_limited_together(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(Model(artifact))
+    monkeypatch.setattr(server, "_MAX_ARRIVING_BYTES", 4 * len(BODY))
+    assert asyncio.run(beside_slow_senders(app, 4)) == (503, 200)
+    assert asyncio.run(beside_slow_senders(app, 3)) == (200, 200)  # what the former four sent is forgotten
 
 
 class BrokenModel(Model):

@@ -105,15 +105,22 @@ def test_classifier_that_ends_in_no_linear_layer_is_refused() -> None:
 
 
 def test_other_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
     torchvision_weights("resnet18", tmp_path / "dogs.pth", num_classes=133)
     torchvision_weights("resnet34", tmp_path / "other.pth")
     torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered.pth")
+    state = torchvision_models().get_model("resnet18").state_dict()
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "wrapped.safetensors")
     (tmp_path / "text.pth").write_text("no weights")
     (tmp_path / "text.safetensors").write_text("no weights")
     for file, sentence in {
         "dogs.pth": r"dogs.pth holds the weights of another network: fc.weight is \[133, 512\], not \[1000, 512\]",
         "other.pth": "other.pth holds the weights of another network: 182 tensors, not 102",
-        "checkpoint.pth": "checkpoint.pth holds no state dict, a dictionary of tensors",
+        "checkpoint.pth": "checkpoint.pth holds no state dict, a dictionary of tensors by name",
+        "numbered.pth": "numbered.pth holds no state dict, a dictionary of tensors by name",
+        "wrapped.safetensors": "wrapped.safetensors cannot be matched: its names are not torchvision's; give the .pth",
         "text.pth": "cannot read text.pth .UnpicklingError.; it must be a state dict that torch.save or ",
         "text.safetensors": "cannot read text.safetensors .JSONDecodeError.; it must be a state dict",
     }.items():

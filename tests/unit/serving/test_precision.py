@@ -1,0 +1,42 @@
+import pytest
+
+from serving import precision
+from serving.precision import choose, cpu_kind, precisions_for
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "kind", "preferred"),
+    [
+        ("x86_64", "avx2 avx512f avx512_vnni avx512_bf16 amx_bf16 amx_int8 amx_tile", "AMX", "bf16"),
+        ("x86_64", "avx2 avx512f avx512_vnni avx512_bf16", "VNNI and bf16", "int8"),
+        ("x86_64", "avx2 avx512f avx512_vnni", "VNNI", "int8"),
+        ("x86_64", "avx2 avx_vnni", "VNNI", "int8"),
+        ("AMD64", "avx2 fma", "neither AMX nor VNNI", "int8"),
+        ("aarch64", "asimd bf16 i8mm", "Arm", "f32"),
+        ("arm64", "", "Arm", "f32"),
+    ],
+)
+def test_cpu_is_known_by_its_flags(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, kind: str, preferred: str
+) -> None:
+    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(precision, "_flags", lambda: set(flags.split()))
+    assert cpu_kind() == kind
+    assert choose(precisions_for("VNNI and bf16")) == preferred
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered", "chosen"),
+    [
+        ("AMX", {"int8", "f32"}, "int8"),
+        ("VNNI and bf16", {"bf16", "f32"}, "bf16"),
+        ("VNNI", {"bf16", "f32"}, "f32"),  # it would only imitate bf16, six times slower than int8
+        ("Arm", {"int8", "f32"}, "f32"),
+        ("VNNI", {"bf16"}, "f32"),  # which the model then refuses
+    ],
+)
+def test_only_what_is_offered_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, kind: str, offered: set[str], chosen: str
+) -> None:
+    monkeypatch.setattr(precision, "cpu_kind", lambda: kind)
+    assert choose(offered) == chosen
