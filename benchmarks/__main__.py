@@ -3,13 +3,12 @@
 import argparse
 import importlib
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 
 from local.home import LocalError
 from serving.artifact import ArtifactError
-from serving.model import device_name
+from serving.model import device_name, num_cores
 
 NAMES = ("cost", "hostile", "image", "serving", "serving_start")
 
@@ -29,9 +28,9 @@ def main() -> int:
     except (LocalError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return 1
-    machine = {"cpu": device_name(), "cores": os.cpu_count()}
+    machine = {"cpu": device_name(), "cores": num_cores()}
     print(json.dumps({"name": chosen.name, "machine": machine, **figures}, indent=1))
-    return 0 if all(goal["met"] for goal in figures.get("goal", {}).values()) else 1
+    return 0 if all(goal["met"] for goal in figures["goal"].values()) else 1
 
 
 if __name__ == "__main__":

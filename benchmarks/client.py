@@ -50,9 +50,9 @@ def photo_request(path: str, photo: bytes, content_type: str = "image/jpeg") -> 
     return head.encode() + _END_OF_HEAD + photo
 
 
-def closed_loop(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Load:
+def closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int = 8) -> Load:
     """So many clients, each of which sends its next request when it has its answer."""
-    return asyncio.run(_closed_loop(port, requests, clients, seconds))
+    return asyncio.run(_closed_loop(port, requests, seconds, clients))
 
 
 def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> Load:
@@ -74,7 +74,7 @@ def answers(port: int, requests: Sequence[bytes]) -> list[tuple[int, bytes]]:
     return asyncio.run(ask())
 
 
-async def _closed_loop(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Load:
+async def _closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int) -> Load:
     connections = [await _connect(port) for _ in range(clients)]
     todo, latencies = cycle(requests), list[float]()
     began, cpu = time.perf_counter(), time.process_time()

@@ -14,25 +14,22 @@ Assumed: the function takes 10 ms beside that. Neither data transfer nor logs ar
 The usual solution is eager PyTorch behind FastAPI on ml.m5.large and behind the same Lambda and doors.
 """
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.client import closed_loop
-from benchmarks.figures import percentile, rounded, spread
-from benchmarks.inputs import Inputs, parser, prepared, rotated
-from benchmarks.servers import System, ours, peers, say, started
+from benchmarks.figures import percentile, rotated, rounded, spreads
+from benchmarks.inputs import Inputs, parser, prepared
+from benchmarks.servers import System, ours, peers, say, warmed_up
 from functions.plan.prices import PER_HOUR
 from local.home import LocalError
 from serving.artifact import Artifact, write_artifact
 from serving.model import num_cores
 from serving.precision import cpu_kind, precisions_for
 
-_CLIENTS = 8
-_WARM_UP_SECONDS = 1.0
 _UTILIZATION = 0.7
 _MILLION = 1_000_000
 # Lambda on x86, as the template has it: dollars per GB-second and per request. Read 2026-11-23.
@@ -41,6 +38,7 @@ _LAMBDA_PER_GB_SECOND = 0.0000166667
 _LAMBDA_PER_MILLION = 0.20
 _LAMBDA_OWN_MS = 10.0
 _DOORS_PER_MILLION = {"rest_api": 3.50, "function_url": 0.0}
+_USUAL = "FastAPI, eager PyTorch"
 _USUAL_INSTANCE = "ml.m5.large"
 
 
@@ -59,6 +57,7 @@ INSTANCES = {
     "ml.c7i.xlarge": Instance(4, "AVX512_CORE_AMX"),
     "ml.m5.large": Instance(2, "AVX512_CORE"),
 }
+# The kind of CPU with each. AMX can be allowed but not imitated: without it, all that this CPU has is measured instead.
 _KINDS = {"AVX512_CORE": "neither AMX nor VNNI", "AVX512_CORE_VNNI": "VNNI", "AVX512_CORE_AMX": cpu_kind()}
 
 
@@ -74,8 +73,10 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     """The figures: dollars per million predictions, requests/s, milliseconds.
 
     Raises:
-        LocalError: something is missing or does not answer.
+        LocalError: something is missing or does not answer, or this is an Arm CPU.
     """
+    if cpu_kind() == "Arm":
+        raise LocalError("the five instance types have x86 CPUs, which this Arm CPU cannot imitate; use an x86 machine")
     options = parser("cost", __doc__, rounds=5, seconds=4).parse_args(arguments)
     with prepared(options) as given, TemporaryDirectory() as folder:
         precisions = {isa: _precision(given.artifact, kind) for isa, kind in _KINDS.items()}
@@ -84,37 +85,42 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             for isa, precision in precisions.items()
         }
         limited = {"ONEDNN_MAX_CPU_ISA": INSTANCES[_USUAL_INSTANCE].isa}
-        eager = {each.variant: each for each in next(iter(peers(given.peer_model, limited).values()))}
-        rounds: dict[str, list[Speed]] = {name: [] for name in (*systems, *eager)}
+        systems |= {each.variant: each for each in peers(given.peer_model, limited)[_USUAL]}
+        rounds: dict[str, list[Speed]] = {name: [] for name in systems}
         for number in range(options.rounds):
             for name in rotated(list(rounds), number):
-                rounds[name].append(_speed({**systems, **eager}[name], given, options.seconds))
+                rounds[name].append(_speed(systems[name], given, options.seconds))
                 say(f"round {number + 1}/{options.rounds}  {name:20} {rounds[name][-1]}")
+    return _report(given.described, precisions, rounds)
+
+
+def _report(inputs: dict[str, Any], precisions: dict[str, str], rounds: dict[str, list[Speed]]) -> dict[str, Any]:
+    """What comes of the speeds, ours by the abilities of ``precisions``, the usual solution's by variant."""
+    measured = {name: spreads([asdict(each) for each in taken]) for name, taken in rounds.items()}
     medians = {
-        name: Speed(
-            statistics.median(each.requests_per_second for each in taken),
-            statistics.median(each.single_client_ms for each in taken),
-        )
-        for name, taken in rounds.items()
+        name: Speed(**{figure: each["median"] for figure, each in taken.items()}) for name, taken in measured.items()
     }
-    better = max(eager, key=lambda variant: medians[variant].requests_per_second)
-    derived = {name: dollars(name, medians[instance.isa]) for name, instance in INSTANCES.items()}
-    usual = dollars(_USUAL_INSTANCE, medians[better])
+    variants = [name for name in rounds if name not in precisions]
+    better = max(variants, key=lambda variant: medians[variant].requests_per_second)
+    cores = num_cores()
+    derived = {name: dollars(name, medians[instance.isa], cores) for name, instance in INSTANCES.items()}
+    usual = dollars(_USUAL_INSTANCE, medians[better], cores)
     cheapest = min(derived, key=lambda name: derived[name]["endpoint"])
     _say_table(derived, usual)
     return {
-        "inputs": given.described,
-        "rounds": options.rounds,
+        "inputs": inputs,
+        "rounds": len(rounds[better]),
         "ours": {
             "measured": {
-                isa: {"cpu": _KINDS[isa], "precision": precisions[isa], **_spreads(rounds[isa])} for isa in systems
+                isa: {"cpu": _KINDS[isa], "precision": precision, **measured[isa]}
+                for isa, precision in precisions.items()
             },
             "derived": derived,
             "cheapest": cheapest,
         },
         "peers": {
-            "FastAPI, eager PyTorch, on ml.m5.large": {
-                "measured": {"variant": better, **_spreads(rounds[better])},
+            f"{_USUAL}, on {_USUAL_INSTANCE}": {
+                "measured": {"variant": better, **measured[better]},
                 "derived": usual,
             }
         },
@@ -122,7 +128,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             "utilization": _UTILIZATION,
             "lambda_own_ms": _LAMBDA_OWN_MS,
             "lambda_megabytes": LAMBDA_MEGABYTES,
-            "cores_here": num_cores(),
+            "cores_here": cores,
         },
         "limit": {"dollars": _DOORS_PER_MILLION, "what": "an endpoint and a function that cost nothing"},
         "ratio": rounded(usual["total_rest_api"] / derived[cheapest]["total_rest_api"]),
@@ -132,13 +138,13 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def dollars(instance_type: str, speed: Speed, cores: int | None = None) -> dict[str, float]:
+def dollars(instance_type: str, speed: Speed, cores: int) -> dict[str, float]:
     """Dollars per million predictions of each part, and the requests/s that the instance is derived to answer.
 
     Args:
-        speed: measured with as many cores as ``cores`` says; by default all of this machine's.
+        speed: measured with so many cores.
     """
-    rate = speed.requests_per_second * INSTANCES[instance_type].vcpus / (cores or num_cores())
+    rate = speed.requests_per_second * INSTANCES[instance_type].vcpus / cores
     endpoint = PER_HOUR[instance_type] / 3600 / (rate * _UTILIZATION) * _MILLION
     seconds = (speed.single_client_ms + _LAMBDA_OWN_MS) / 1e3
     function = _LAMBDA_PER_MILLION + _MILLION * seconds * LAMBDA_MEGABYTES / 1024 * _LAMBDA_PER_GB_SECOND
@@ -172,22 +178,14 @@ def _only(artifact: Artifact, precision: str, folder: Path) -> Path:
 
 def _speed(system: System, given: Inputs, seconds: float) -> Speed:
     requests = given.requests(system.path)
-    with started(system, given.questions[0]) as server:
-        closed_loop(server.port, requests, _CLIENTS, _WARM_UP_SECONDS)
-        rate = closed_loop(server.port, requests, _CLIENTS, seconds).rate
-        alone = closed_loop(server.port, requests, 1, seconds / 2).latencies
+    with warmed_up(system, given.questions[0], requests) as server:
+        rate = closed_loop(server.port, requests, seconds).rate
+        alone = closed_loop(server.port, requests, seconds / 2, clients=1).latencies
     return Speed(rate, percentile(alone, 0.5))
-
-
-def _spreads(taken: Sequence[Speed]) -> dict[str, dict[str, float]]:
-    return {
-        "requests_per_second": spread([each.requests_per_second for each in taken]),
-        "single_client_ms": spread([each.single_client_ms for each in taken]),
-    }
 
 
 def _say_table(derived: dict[str, dict[str, float]], usual: dict[str, float]) -> None:
     columns = ("requests_per_second", "endpoint", "lambda", "total_rest_api", "total_function_url")
     say("\ndollars per million predictions (derived)\n" + "".join(f"{name:>20}" for name in ("", *columns)))
-    for name, row in {**derived, "usual, ml.m5.large": usual}.items():
+    for name, row in {**derived, f"usual, {_USUAL_INSTANCE}": usual}.items():
         say(f"{name:>20}" + "".join(f"{row[column]:>20.2f}" for column in columns))

@@ -2,13 +2,24 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, least and greatest of a figure's rounds."""
     return {"median": rounded(statistics.median(values)), "min": rounded(min(values)), "max": rounded(max(values))}
+
+
+def spreads(rounds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The spread of each figure that the rounds took."""
+    return {figure: spread([each[figure] for each in rounds]) for figure in rounds[0]}
+
+
+def rotated(items: Sequence[Any], by: int) -> list[Any]:
+    """The items from another start, so that no system always comes after the same other."""
+    by %= len(items)
+    return [*items[by:], *items[:by]]
 
 
 def rounded(value: float) -> float:

@@ -1,6 +1,6 @@
 """The server's image: its size, the seconds from its start to the first right answer, and its memory.
 
-    python -m benchmarks image [--model model.tar.gz] [--repeats N] [--clean-root]
+    python -m benchmarks image [--model model.tar.gz] [--rounds N] [--clean-root]
 
 With a container engine, of the images ``kennel:serve`` and ``kennel:evaluate`` (the head of serving/Dockerfile says how
 to build them). Without one, or with ``--clean-root``, of a folder with what the Dockerfile gives ``serve``: a fresh
@@ -9,7 +9,6 @@ environment of the hashed requirements, which pip has to reach, and the copied f
 
 import argparse
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import spread
 from benchmarks.inputs import questions, served_model
-from benchmarks.servers import Question, await_answer, launched, ours, run
+from benchmarks.servers import Question, await_answer, launched, ours, run, sizes
 from local.cloud.images import copy_into, stages_of
 from local.home import ROOT, LocalError
 from serving.artifact import load_artifact
@@ -33,7 +33,7 @@ _BUILD = "docker build -f serving/Dockerfile --target {0} -t kennel:{0} ."
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures; bytes and seconds, ``start_seconds`` of each repeat and their median.
+    """The figures: bytes and seconds.
 
     Raises:
         LocalError: nothing to measure, or it does not answer.
@@ -45,24 +45,26 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         if options.clean_root or not _engine_answers():
             how, root = "clean root", Path(folder, "root")
             python, workdir = _make_root(root)
-            sizes: dict[str, Any] = {"serve": {"bytes": _bytes_of(root)}}
+            images: dict[str, dict[str, int]] = {"serve": {"bytes": _bytes_of(root)}}
             start = partial(_process, python, workdir, model)
         else:
-            how, sizes, start = "container", _image_sizes(), partial(_container, model)
-        seconds, memory = zip(*(_first_answer(start, question) for _ in range(options.repeats)), strict=True)
+            how, images, start = "container", _image_sizes(), partial(_container, model)
+        seconds, memory = zip(*(_first_answer(start, question) for _ in range(options.rounds)), strict=True)
     return {
-        "how": how,
-        "sizes": sizes,
-        "start_seconds": [round(each, 3) for each in seconds],
-        "start_seconds_median": round(statistics.median(seconds), 3),
-        "resident_bytes_median": int(statistics.median(memory)),
+        "inputs": {"how": how},
+        "rounds": options.rounds,
+        "ours": {"images": images, "start_seconds": spread(seconds), "resident_bytes": spread(memory)},
+        "peers": {},
+        "limit": None,
+        "ratio": None,
+        "goal": {},
     }
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks image", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="a served artifact (default: what the laptop cloud serves)")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clean-root", action="store_true", help="without the engine even where there is one")
     return parser.parse_args(arguments)
 
@@ -82,15 +84,15 @@ def _engine_answers() -> bool:
     return shutil.which("docker") is not None and _docker("version", check=False).returncode == 0
 
 
-def _image_sizes() -> dict[str, Any]:
+def _image_sizes() -> dict[str, dict[str, int]]:
     """Bytes of each image, and of what travels to an instance: its layers, compressed."""
-    sizes = {}
+    images = {}
     for target in ("serve", "evaluate"):
         found = _docker("image", "inspect", "--format", "{{.Size}}", f"kennel:{target}", check=False)
         if found.returncode:
             raise LocalError(f"there is no image kennel:{target}; build it with: {_BUILD.format(target)}")
-        sizes[target] = {"bytes": int(found.stdout), "compressed_bytes": _compressed_bytes(f"kennel:{target}")}
-    return sizes
+        images[target] = {"bytes": int(found.stdout), "compressed_bytes": _compressed_bytes(f"kennel:{target}")}
+    return images
 
 
 def _compressed_bytes(image: str) -> int:
@@ -115,8 +117,7 @@ def _container(model: Path) -> Iterator[_Started]:
 
 
 def _resident_in(container: str) -> int:
-    status = _docker("exec", container, "cat", "/proc/1/status").stdout
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+    return sizes(_docker("exec", container, "cat", "/proc/1/status").stdout)["VmRSS"]
 
 
 def _docker(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":

@@ -3,7 +3,7 @@
 import argparse
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from local.home import LocalError
 from local.stack import STACK
 from serving.artifact import Artifact, golden_files, load_artifact, unpack
 from serving.precision import PRECISIONS, choose
+from serving.progress import evenly
 
 _NUM_PHOTOS = 300
 _JPEGS = (".jpg", ".jpeg")
@@ -48,21 +49,30 @@ class Inputs:
         return [photo_request(path, photo.read_bytes()) for photo in self.photos]
 
 
-def parser(name: str, description: str, rounds: int, seconds: float | None = None) -> argparse.ArgumentParser:
-    """The options that the benchmarks share; ``seconds`` are those of each measurement, where it has a length."""
+def parser(
+    name: str, description: str, rounds: int | None = None, seconds: float | None = None
+) -> argparse.ArgumentParser:
+    """The options that the benchmarks share.
+
+    Args:
+        rounds: of ours and the peers, which want the trained model too; none where there are no peers.
+        seconds: of each measurement, where it has a length.
+    """
     options = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description.splitlines()[0])
     options.add_argument("--model", type=Path, help="served artifact, a folder or model.tar.gz (default: the champion)")
-    options.add_argument("--trained", type=Path, help="training's artifact with the same weights (default: its own)")
     options.add_argument("--photos", type=Path, help="any folder of JPEGs (default: the sketchbook's drawings)")
-    options.add_argument("--rounds", type=int, default=rounds)
+    if rounds is not None:
+        trained = "training's artifact with the same weights (default: the champion's)"
+        options.add_argument("--trained", type=Path, help=trained)
+        options.add_argument("--rounds", type=int, default=rounds)
     if seconds is not None:
         options.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
     return options
 
 
 @contextmanager
-def prepared(options: argparse.Namespace, with_peers: bool = True) -> Iterator[Inputs]:
-    """Gather what the options name.
+def prepared(options: argparse.Namespace) -> Iterator[Inputs]:
+    """Gather what ``parser``'s options name.
 
     Raises:
         LocalError: something is not there.
@@ -71,7 +81,7 @@ def prepared(options: argparse.Namespace, with_peers: bool = True) -> Iterator[I
     with TemporaryDirectory() as folder:
         model, peer_model = served_model(options.model, Path(folder, "model")), Path(folder, "peer")
         artifact, photos = load_artifact(model), _photos(options.photos)
-        if with_peers:
+        if "trained" in options:
             trained = options.trained or _of_champion("training", Path(folder, "trained.tar.gz"))
             _write_peer_model(artifact, _unpacked(trained, Path(folder, "trained")), peer_model)
         described = {
@@ -136,8 +146,7 @@ def _photos(folder: Path | None) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _JPEGS)
     if not found:
         raise LocalError(f"{folder} holds no JPEG; give --photos another folder")
-    count = min(_NUM_PHOTOS, len(found))
-    return [found[i * len(found) // count] for i in range(count)]
+    return evenly(found, _NUM_PHOTOS)
 
 
 def _write_peer_model(artifact: Artifact, trained: Path, folder: Path) -> None:
@@ -156,9 +165,3 @@ def _write_peer_model(artifact: Artifact, trained: Path, folder: Path) -> None:
         **asdict(artifact.calibration),
     }
     (folder / "model.json").write_text(json.dumps(document))
-
-
-def rotated(items: Sequence[Any], by: int) -> list[Any]:
-    """The items from another start, so that no system always comes after the same other."""
-    by %= len(items)
-    return [*items[by:], *items[:by]]

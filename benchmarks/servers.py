@@ -9,17 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.client import closed_loop
 from local.cloud.processes import free_port
 from local.home import HOME, ROOT, LocalError
 
 _DEADLINE_SECONDS = 60
 _STOP_SECONDS = 25
 _POLL_SECONDS = 0.005
+_WARM_UP_SECONDS = 1.0
 _REQUIREMENTS = ROOT / "benchmarks/peers/requirements.txt"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,7 +70,7 @@ class Server:
         Args:
             field: ``VmHWM`` for the most that a server of one process ever held.
         """
-        statuses = [_status(pid) for pid, _ in self._processes()]
+        statuses = [sizes(Path(f"/proc/{pid}/status").read_text()) for pid, _ in self._processes()]
         if len(statuses) == 1:
             return statuses[0][field]
         return sum(each["RssAnon"] for each in statuses) + max(each["RssFile"] + each["RssShmem"] for each in statuses)
@@ -130,6 +132,14 @@ def started(system: System, question: Question) -> Iterator[Server]:
 
 
 @contextmanager
+def warmed_up(system: System, question: Question, requests: Sequence[bytes]) -> Iterator[Server]:
+    """A server that has been busy for a second, as it will be when it is measured."""
+    with started(system, question) as server:
+        closed_loop(server.port, requests, _WARM_UP_SECONDS)
+        yield server
+
+
+@contextmanager
 def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] = os.environ) -> Iterator[Server]:
     """A server from its start, when it does not listen yet, to its end.
 
@@ -184,6 +194,12 @@ def ask(port: int, question: Question, path: str = "/invocations") -> str:
         connection.close()
 
 
+def sizes(status: str) -> dict[str, int]:
+    """The sizes that /proc/ID/status tells, in bytes."""
+    fields = (line.partition(":") for line in status.splitlines())
+    return {name: 1024 * int(rest.split()[0]) for name, _, rest in fields if "kB" in rest}
+
+
 def run(*command: str) -> str:
     """A command's output.
 
@@ -209,14 +225,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             process.wait(_STOP_SECONDS)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _status(pid: int) -> dict[str, int]:
-    """The sizes in /proc/ID/status, in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {
-        name: 1024 * int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
-    }
 
 
 def _peer_python() -> Path:

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks.client import answers
-from benchmarks.figures import goal, rounded, spread
-from benchmarks.inputs import Inputs, parser, prepared, rotated
+from benchmarks.figures import goal, rotated, rounded, spreads
+from benchmarks.inputs import Inputs, parser, prepared
 from benchmarks.servers import System, await_answer, launched, ours, peers, say
 from local.home import ROOT
 
@@ -41,7 +41,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             for name in rotated(list(turns), number):
                 rounds[name].append(turns[name]())
                 say(f"round {number + 1}/{options.rounds}  {name:24} {rounds[name][-1]['seconds']:.2f} s")
-    taken = {name: {figure: spread([r[figure] for r in each]) for figure in each[0]} for name, each in rounds.items()}
+    taken = {name: spreads(each) for name, each in rounds.items()}
     eager = min(taken[system.name]["seconds"]["median"] for system in chosen if system.eager)
     own = taken["ours"]
     return {

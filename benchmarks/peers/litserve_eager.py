@@ -50,6 +50,6 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
-    api = Breeds(max(1, (os.cpu_count() or 1) // options.workers), options.batch)
+    api = Breeds(max(1, len(os.sched_getaffinity(0)) // options.workers), options.batch)
     server = ls.LitServer(api, accelerator="cpu", workers_per_device=options.workers)
     server.run(host="127.0.0.1", port=options.port, generate_client_file=False, access_log=False)

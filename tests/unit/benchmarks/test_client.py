@@ -1,4 +1,41 @@
+import asyncio
+
+from benchmarks import client
 from benchmarks.client import Load, photo_request
+
+
+class AnswersOnce(asyncio.Transport):
+    """Answers its first request and is closed by the server."""
+
+    def __init__(self, connection: asyncio.Protocol) -> None:
+        super().__init__()
+        self._connection, self._closing = connection, False
+        connection.connection_made(self)
+
+    def write(self, data: bytes) -> None:
+        assert data == b"photo"
+        assert not self._closing, "a request was lost"
+        self._closing = True
+        asyncio.get_running_loop().call_soon(self._connection.data_received, b"HTTP/1.1 200 OK\r\n\r\n")
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+
+
+def test_open_loop_asks_nothing_over_a_connection_that_the_server_closed(monkeypatch):
+    transports = []
+
+    async def connect(port: int) -> client._Connection:
+        connection = client._Connection()
+        transports.append(AnswersOnce(connection))
+        return connection
+
+    monkeypatch.setattr(client, "_connect", connect)
+    load = client.open_loop(0, [b"photo"], rate=1000, seconds=0.02)
+    assert load.answered == len(load.latencies) == len(transports) > 1
 
 
 def test_photo_request_is_http_with_the_photo_as_its_body():

@@ -15,6 +15,22 @@ def test_spread_of_rounds_is_median_least_and_greatest():
     assert figures.spread([3.0, 1.0, 10.0]) == {"median": 3.0, "min": 1.0, "max": 10.0}
 
 
+def test_spreads_are_one_per_figure():
+    assert figures.spreads([{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}]) == {
+        "a": {"median": 2.0, "min": 1.0, "max": 3.0},
+        "b": {"median": 1.0, "min": 1.0, "max": 1.0},
+    }
+
+
+def test_rotated_starts_each_round_with_another_system():
+    assert [figures.rotated(["a", "b", "c"], by) for by in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+
+
 def test_rounded_keeps_four_digits_of_any_size():
     assert figures.rounded(123456.0) == 123500.0
     assert figures.rounded(0.000123456) == 0.0001235

@@ -1,4 +1,5 @@
 import io
+from collections import Counter
 
 import pytest
 from PIL import Image
@@ -49,10 +50,16 @@ def test_chunked_body_holds_the_whole_photo(photo):
     assert joined == photo
 
 
-def test_flat_picture_has_nearly_fifty_megapixels_in_few_bytes(photo):
-    sent = body(of_kind("flat", photo))
-    assert Image.open(io.BytesIO(sent)).size == (7071, 7071)
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (4, "RGBA")])
+def test_flat_picture_has_nearly_fifty_megapixels_in_few_bytes(channels, mode):
+    sent = hostile._flat_png(7071, 7071, channels)
+    image = Image.open(io.BytesIO(sent))
+    assert (image.size, image.mode) == ((7071, 7071), mode)
     assert len(sent) < 200_000
+
+
+def test_flat_picture_decodes():
+    assert Image.open(io.BytesIO(hostile._flat_png(30, 20, 4))).tobytes() == bytes(30 * 20 * 4)
 
 
 def test_jpeg_of_another_size_promises_it(photo):
@@ -72,3 +79,19 @@ def test_whole_photo_is_sent_as_any_client_would(photo):
 @pytest.mark.parametrize(("outcome", "error"), [("200", False), ("503", False), ("503 without Retry-After", True)])
 def test_refusal_for_overload_is_no_error_when_it_says_when_to_come_again(outcome, error):
     assert hostile._is_error(outcome) is error
+
+
+def test_goals_tell_refused_whole_photos_from_overload():
+    outcomes = {kind: Counter[str]() for kind in (*hostile.KINDS, "crowd")}
+    outcomes["whole"] = Counter({"200": 5, "closed": 1})
+    outcomes["crowd"] = Counter({"200": 5, "503": 2})
+    outcomes["chunked"] = Counter({"200": 3, "400": 1, "no connection": 1})
+    outcomes["truncated"] = Counter({"400": 9, "500": 1, "unanswered": 1, "closed": 4})
+    measured = {name: (goal["measured"], goal["met"]) for name, goal in hostile._goals_of_answers(outcomes).items()}
+    assert measured == {
+        "server_errors": (1, False),
+        "overloads": (2, True),
+        "unanswered": (1, False),
+        "no_connection": (1, False),
+        "refused_whole_photos": (3, False),
+    }

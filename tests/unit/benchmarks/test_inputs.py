@@ -4,15 +4,6 @@ from benchmarks import inputs
 from local.home import LocalError
 
 
-def test_rotated_starts_each_round_with_another_system():
-    assert [inputs.rotated(["a", "b", "c"], by) for by in range(4)] == [
-        ["a", "b", "c"],
-        ["b", "c", "a"],
-        ["c", "a", "b"],
-        ["a", "b", "c"],
-    ]
-
-
 def test_photos_are_spread_over_the_whole_folder(tmp_path):
     for number in range(600):
         path = tmp_path / f"{number // 100}" / f"{number:03}.JPEG"
@@ -26,6 +17,12 @@ def test_photos_are_spread_over_the_whole_folder(tmp_path):
 def test_folder_without_a_jpeg_is_refused(tmp_path):
     with pytest.raises(LocalError, match="holds no JPEG"):
         inputs._photos(tmp_path)
+
+
+def test_benchmark_without_peers_takes_neither_rounds_nor_a_trained_model():
+    alone, beside_peers = inputs.parser("a", "A."), inputs.parser("b", "B.", rounds=5)
+    assert set(vars(alone.parse_args([]))) == {"model", "photos"}
+    assert set(vars(beside_peers.parse_args([]))) == {"model", "photos", "trained", "rounds"}
 
 
 def test_artifact_given_as_a_folder_is_taken_where_it_lies(tmp_path):
