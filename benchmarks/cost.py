@@ -90,7 +90,11 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         for number in range(options.rounds):
             for name in rotated(list(rounds), number):
                 rounds[name].append(_speed(systems[name], given, options.seconds))
-                say(f"round {number + 1}/{options.rounds}  {name:20} {rounds[name][-1]}")
+                found = rounds[name][-1]
+                say(
+                    f"round {number + 1}/{options.rounds}  {name:20} {found.requests_per_second:.1f} requests/s, "
+                    f"a single client waits {found.single_client_ms:.1f} ms"
+                )
     return _report(given.described, precisions, rounds)
 
 
