@@ -122,22 +122,23 @@ def _unpacked(given: Path, folder: Path) -> Path:
 
 
 def _of_champion(what: str, path: Path) -> Path:
-    """Download ``artifact`` or ``training`` of the run whose model the laptop cloud serves."""
+    """Download the ``artifact`` or the ``training`` of the model that the laptop cloud serves."""
     cloud = laptop.find()
     champion = "none"
     if cloud:
         champion = cloud.client("ssm").get_parameter(Name=f"/{STACK}/champion")["Parameter"]["Value"]
     if cloud is None or champion == "none":
         raise LocalError("there is no model to measure; give --model and --trained, or let `make run` promote one")
-    bucket, _, key = json.loads(champion)["artifact_uri"].removeprefix("s3://").partition("/")
-    place = f"{key.partition('/artifact/')[0]}/{what}/"
-    s3 = cloud.client("s3")
-    objects = s3.list_objects_v2(Bucket=bucket, Prefix=place).get("Contents", [])
-    archive = next((each["Key"] for each in objects if each["Key"].endswith("/model.tar.gz")), None)
-    if archive is None:
-        # A run whose training was another's, reused, keeps none of its own.
-        raise LocalError(f"s3://{bucket}/{place} holds no model.tar.gz; give --trained")
-    s3.download_file(bucket, archive, str(path))
+    serving = json.loads(champion)
+    if what == "artifact":
+        uri = serving["artifact_uri"]
+    else:  # of the job that the registered model names: the run itself may have trained nothing
+        sagemaker = cloud.client("sagemaker")
+        package = sagemaker.describe_model_package(ModelPackageName=serving["model_package_arn"])
+        job = package["CustomerMetadataProperties"]["training_job"]
+        uri = sagemaker.describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    cloud.client("s3").download_file(bucket, key, str(path))
     return path
 
 

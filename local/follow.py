@@ -15,6 +15,7 @@ _POLL_SECONDS = 0.3
 _SHORT_SECONDS = 0.1  # a state over sooner than this is told only when its document says something
 _QUIET_SECONDS = 5.0  # without a terminal, a line of progress at most this often
 _JOB_LOGS = {"Train": "/aws/sagemaker/TrainingJobs", "Evaluate": "/aws/sagemaker/ProcessingJobs"}
+_SAME = "it had the same code, photos, hyperparameters, weights, image and instances"
 _WORTH_TELLING = {
     "BuildImages": "the images of evaluation and server, of new content",
     "UpdateProduction": "the endpoint gets the new model while it serves",
@@ -147,6 +148,9 @@ def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
         which = visit.name.removeprefix("Describe")  # of the loop that waits for an endpoint, told at its end
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.line(f"  {which:<24}{waited:6.1f} s  in service")
+    elif visit.name == "ReuseTraining" and visit.output:
+        screen.line(f"  {'Train':<24}{'reused':>8}  {visit.output['job']}")
+        screen.line(f'      {_SAME}; {{"reuse": false}} trains anew')
     elif _is_told(visit) and ((summary := _summary(visit)) or visit.seconds >= _SHORT_SECONDS):
         screen.line(f"  {visit.name:<24}{visit.seconds:6.1f} s  {summary}".rstrip())
 
@@ -159,6 +163,8 @@ def _summary(visit: Visit) -> str:
         photos = " / ".join(f"{found['counts'][split]:,}" for split in SPLITS) + " photos"
         if num_other := found["counts"].get(OTHER):
             photos += f" and {num_other:,} without a dog"
+        if output["training"]["reused"]:
+            return f"{found['num_classes']} breeds, {photos}; trained before"
         price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
         return f"{found['num_classes']} breeds, {photos}; {output['training']['instance_count']} instances{price}"
     if visit.name == "Gate" and "reason" in output:

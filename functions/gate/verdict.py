@@ -58,9 +58,9 @@ def _prove_distribution(evaluation: Evaluation, instance_count: int) -> None:
         problems.append(f"{instance_count} instances ran but only {ddp.world_size} rank(s) trained together")
     if not ddp.in_sync or len(set(ddp.parameter_checksums)) != 1 or len(ddp.parameter_checksums) != ddp.world_size:
         problems.append("the ranks ended with different parameters")
-    if sum(ddp.samples_per_rank) != ddp.num_train:
+    if ddp.steps and sum(ddp.samples_per_rank) != ddp.num_train:  # without a step the model is as it started
         problems.append(
             f"the ranks saw {sum(ddp.samples_per_rank)} photos an epoch where the training split has {ddp.num_train}"
         )
     if problems:
-        raise DistributionError("; ".join(problems))
+        raise DistributionError(f"{'; '.join(problems)}; read the training job's log, then train anew (reuse: false)")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import code, images, lock, photos, request, weights
-from plan.run import PlanSettings, decide
+from plan import code, images, lock, photos, request, trained, weights
+from plan.run import PlanSettings, decide, reusing
 from shared.contracts import Champion, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 settings = PlanSettings.from_environment()
 s3 = boto3.client("s3")
+sagemaker = boto3.client("sagemaker")
 ssm = boto3.client("ssm")
 states = boto3.client("stepfunctions")
 
@@ -31,7 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
-    """Validate, lock, look at the data, upload code, weights and the images' context, decide.
+    """Validate, lock, look at the data, upload code, weights and the images' context, decide, look for the model.
 
     The lock is let go again when anything after it fails.
 
@@ -46,14 +47,17 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     try:
         champion = _champion()
         found = photos.look(s3, place)
-        weights_uri = weights.prepare(s3, settings.bucket, backbone, given)
+        backbone_weights = weights.prepare(s3, settings.bucket, backbone, given)
         code_uri = code.upload(s3, settings.bucket)
         image_plan = images.prepare(s3, settings)
-        run = decide(wanted, settings, execution_name, found, code_uri, weights_uri, image_plan, champion)
+        run = decide(wanted, settings, execution_name, found, code_uri, backbone_weights, image_plan, champion)
+        own = f"{settings.endpoint_name}-"
+        if wanted.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, own)):
+            run = reusing(run, model)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
-    logger.info("run planned", extra={"run": run.id, "dataset": found.model_dump(), "quote": run.quote.model_dump()})
+    logger.info("run planned", extra={"run": run.id, **run.model_dump(include={"dataset", "training", "quote"})})
     return run
 
 

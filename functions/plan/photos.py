@@ -1,9 +1,11 @@
 """Looking at the dataset in S3 without downloading its photos."""
 
+import hashlib
 import io
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
 
-from dataset import DatasetError, listing
+from dataset import DatasetError, Listing, listing
 from dataset.source import ARCHIVE_SUFFIXES, tar_files, zip_files
 from shared.contracts import Dataset
 from shared.s3 import Location
@@ -15,51 +17,56 @@ if TYPE_CHECKING:
 def look(s3: "S3Client", location: Location) -> Dataset:
     """List the dataset and check its layout.
 
-    A zip is judged by its central directory alone, a tar by streaming it once.
+    A zip is judged by its central directory alone, a tar by streaming it once. Bytes that changed under equal names
+    and sizes show in S3's ETags.
 
     Raises:
         DatasetError: nothing there, or a layout that cannot be trained on.
     """
     if location.key.lower().endswith(ARCHIVE_SUFFIXES):
-        files = _archive_files(s3, location)
-    else:
-        location = Location(location.bucket, location.key.rstrip("/") + "/")
-        files = _prefix_files(s3, location)
-        if len(files) == 1 and files[0][0].lower().endswith(ARCHIVE_SUFFIXES):  # a prefix around one archive
-            return look(s3, Location(location.bucket, location.key + files[0][0]))
-    if not files:
+        return _look_into(s3, location)
+    location = Location(location.bucket, location.key.rstrip("/") + "/")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
+    objects = {
+        item["Key"][len(location.key) :]: item
+        for page in pages
+        for item in page.get("Contents", [])
+        if not item["Key"].endswith("/")
+    }
+    if not objects:
         raise DatasetError(
             f"dataset {location.uri}: nothing there; upload train/, valid/ and test/ folders or one archive of them"
         )
-    found = listing(files, location.uri)
+    name, *others = objects
+    if not others and name.lower().endswith(ARCHIVE_SUFFIXES):  # a prefix around one archive
+        return _look_into(s3, Location(location.bucket, location.key + name))
+    found = listing([(path, item["Size"]) for path, item in objects.items()], location.uri)
+    return _document(location, found, [objects[found.prefix + photo.path]["ETag"] for photo in found.photos])
+
+
+def _look_into(s3: "S3Client", location: Location) -> Dataset:
+    try:
+        head = s3.head_object(Bucket=location.bucket, Key=location.key)
+    except s3.exceptions.ClientError as error:
+        raise DatasetError(f"dataset {location.uri}: no such archive ({error})") from error
+    if location.key.lower().endswith(".zip"):
+        file = io.BufferedReader(RangedObject(s3, location, head["ContentLength"]), 1 << 20)
+        files = zip_files(file, location.uri)
+    else:
+        body: IO[bytes] = s3.get_object(Bucket=location.bucket, Key=location.key)["Body"]  # type: ignore[assignment]
+        files = tar_files(body, location.uri)
+    return _document(location, listing(files, location.uri), [head["ETag"]])
+
+
+def _document(location: Location, found: Listing, etags: Iterable[str]) -> Dataset:
+    versions = "\n".join([found.fingerprint(), *etags])
     return Dataset(
         uri=location.uri,
-        fingerprint=found.fingerprint(),
+        fingerprint=hashlib.sha256(versions.encode()).hexdigest()[:16],
         num_classes=len(found.classes),
         counts=found.counts(),
         ignored=len(found.ignored),
     )
-
-
-def _prefix_files(s3: "S3Client", location: Location) -> list[tuple[str, int]]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
-    return [
-        (item["Key"][len(location.key) :], item["Size"])
-        for page in pages
-        for item in page.get("Contents", [])
-        if not item["Key"].endswith("/")
-    ]
-
-
-def _archive_files(s3: "S3Client", location: Location) -> list[tuple[str, int]]:
-    try:
-        size = s3.head_object(Bucket=location.bucket, Key=location.key)["ContentLength"]
-    except s3.exceptions.ClientError as error:
-        raise DatasetError(f"dataset {location.uri}: no such archive ({error})") from error
-    if location.key.lower().endswith(".zip"):
-        return zip_files(io.BufferedReader(RangedObject(s3, location, size), 1 << 20), location.uri)
-    body: IO[bytes] = s3.get_object(Bucket=location.bucket, Key=location.key)["Body"]  # type: ignore[assignment]
-    return tar_files(body, location.uri)
 
 
 class RangedObject(io.RawIOBase):

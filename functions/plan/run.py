@@ -1,10 +1,13 @@
 """One run, decided: names, places and prices."""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from plan.prices import per_hour
+from plan.weights import Weights
 from shared.contracts import (
     Champion,
     Dataset,
@@ -14,6 +17,7 @@ from shared.contracts import (
     Quote,
     Request,
     Run,
+    TrainedModel,
     TrainingPlan,
 )
 from shared.errors import RequestError
@@ -29,7 +33,7 @@ class PlanSettings(Settings):
     """The stack's choices, for what a request leaves open.
 
     image_repository: URI in ECR. base_image: what the stack's own images build on.
-    evaluation_image, serving_image: URIs, or ``build``.
+    training_image: URI. evaluation_image, serving_image: URIs, or ``build``.
     """
 
     bucket: str
@@ -39,6 +43,7 @@ class PlanSettings(Settings):
     training_instance_type: str
     training_instance_count: str
     training_spot: str
+    training_image: str
     serving_instance_type: str
     image_repository: str
     base_image: str
@@ -61,7 +66,7 @@ def decide(
     execution_name: str,
     found: Dataset,
     code_uri: str,
-    weights_uri: str,
+    weights: Weights,
     images: ImagePlan,
     champion: Champion | None,
 ) -> Run:
@@ -82,16 +87,23 @@ def decide(
             f"that to {serve_type} while the endpoint is scaled; keep {champion.instance_type}, or run teardown first"
         )
     spot = settings.training_spot == "true" if request.spot is None else request.spot
+    hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
+    # All that decides the model: not spot, but the instances, for they decide precision and the order of sums.
+    key = _hash(code_uri, weights, found.fingerprint, hyperparameters, settings.training_image, train_type, train_count)
     return Run(
         id=run,
         dataset=found,
         training=TrainingPlan(
+            key=key,
+            reused=None,
             job_name=name,
+            image=settings.training_image,
             code_uri=code_uri,
-            weights_uri=weights_uri,
-            output_uri=f"{place}/training",
-            checkpoint_uri=f"{place}/checkpoints",
-            hyperparameters={k: _as_text(v) for k, v in request.hyperparameters.items()},
+            weights_uri=weights.uri,
+            output_uri=f"s3://{settings.bucket}/training/{key}",
+            # Shared by all runs of a backbone: what they have in common, the features, is named by its content there.
+            checkpoint_uri=f"s3://{settings.bucket}/checkpoints/{PurePosixPath(weights.uri).stem}",
+            hyperparameters=hyperparameters,
             instance_type=train_type,
             instance_count=train_count,
             spot=spot,
@@ -121,6 +133,17 @@ def decide(
             endpoint_per_hour=per_hour(serve_type, request.min_instances),
         ),
     )
+
+
+def reusing(run: Run, model: TrainedModel) -> Run:
+    """The same run with the model of an earlier training, which costs nothing."""
+    training = run.training.model_copy(update={"reused": model})
+    quote = run.quote.model_copy(update={"training_per_hour": 0.0})
+    return run.model_copy(update={"training": training, "quote": quote})
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _as_text(value: str | int | float | bool) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from plan.code import LAYER
 from shared.errors import RequestError
@@ -29,11 +29,15 @@ vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wid
 TORCHVISION = frozenset(_NAMES.split())
 
 
-def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, layer: Path = LAYER) -> str:
-    """Check the request's file, or else upload the layer's unless these very bytes lie there.
+class Weights(NamedTuple):
+    """The weights file in S3, and S3's tag of its bytes."""
 
-    Returns:
-        The S3 URI of the weights file.
+    uri: str
+    etag: str
+
+
+def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, layer: Path = LAYER) -> Weights:
+    """Check the request's file, or else upload the layer's unless these very bytes lie there.
 
     Raises:
         RequestError: no such backbone, no weights for it, or no such file.
@@ -54,18 +58,18 @@ def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, 
     return _uploaded(s3, bucket, embedded[backbone])
 
 
-def _checked(s3: "S3Client", given: Location) -> str:
+def _checked(s3: "S3Client", given: Location) -> Weights:
     if not given.key.endswith(SUFFIXES):
         raise RequestError(f"weights: {given.uri} must be one file that ends in {' or '.join(SUFFIXES)}")
     found = s3.list_objects_v2(Bucket=given.bucket, Prefix=given.key, MaxKeys=2).get("Contents", [])
-    if given.key not in [each["Key"] for each in found]:
+    if not found or found[0]["Key"] != given.key:  # sorted, so that the prefix itself comes first
         raise RequestError(f"weights: {given.uri} does not exist; upload it first")
     if len(found) > 1:  # the job's channel is a prefix
         raise RequestError(f"weights: the job would get all that begins with {given.uri}; rename it or the others")
-    return given.uri
+    return Weights(given.uri, found[0]["ETag"])
 
 
-def _uploaded(s3: "S3Client", bucket: str, file: Path) -> str:
+def _uploaded(s3: "S3Client", bucket: str, file: Path) -> Weights:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
     place = Location(bucket, f"weights/{file.stem}-{digest}{file.suffix}")

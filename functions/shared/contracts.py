@@ -34,6 +34,7 @@ class Request(Document):
     hyperparameters: of the training program, see ``python -m training.train --help``.
     weights: the backbone's .pth or .safetensors file, as ``s3://bucket/key`` or a key of the stack's bucket;
         needed by backbones whose weights the stack does not bring, which are torchvision's.
+    reuse: whether to take up the model of an earlier training job that was like this one in all that decides it.
     training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
     serving_instance_type: what serves; the stack's choice unless given.
     min_instances, max_instances: the range within which the endpoint scales.
@@ -43,6 +44,7 @@ class Request(Document):
     dataset: str = "dataset/"
     hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
     weights: str = ""
+    reuse: bool = True
     training_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     training_instance_count: Count | None = None
     spot: bool | None = None
@@ -61,7 +63,8 @@ class Request(Document):
 class Dataset(Document):
     """What Plan found at the request's dataset.
 
-    counts: photos per split, and of ``other`` when there are any. ignored: files that are no photos.
+    fingerprint: 16 hex digits, other ones when a photo is another. ignored: files that are no photos.
+    counts: photos per split, and of ``other`` when there are any.
     """
 
     uri: str
@@ -71,10 +74,24 @@ class Dataset(Document):
     ignored: int
 
 
-class TrainingPlan(Document):
-    """Everything the Train state hands to SageMaker; URIs end in no slash."""
+class TrainedModel(Document):
+    """What a training job made, and where."""
 
+    job: str
+    model_uri: str
+
+
+class TrainingPlan(Document):
+    """Everything the Train state hands to SageMaker; URIs end in no slash.
+
+    key: 16 hex digits of all that decides the model; jobs of one key leave their models below one ``output_uri``.
+    reused: the model of an earlier job of this key, instead of which nothing is trained.
+    """
+
+    key: str
+    reused: TrainedModel | None
     job_name: str
+    image: str
     code_uri: str
     weights_uri: str
     output_uri: str
@@ -129,7 +146,8 @@ class EndpointPlan(Document):
 class Quote(Document):
     """What the run may cost, in US dollars (us-east-1 list prices; ``None`` where none is known).
 
-    training_per_hour: all training instances together. endpoint_per_hour: at ``min_instances``.
+    training_per_hour: all training instances together; 0 when an earlier training is reused.
+    endpoint_per_hour: at ``min_instances``.
     """
 
     training_per_hour: float | None
@@ -189,6 +207,7 @@ class Distribution(JobDocument):
 
     world_size: int
     num_train: int
+    steps: int
     samples_per_rank: list[int]
     parameter_checksums: list[str]
     in_sync: bool

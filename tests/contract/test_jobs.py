@@ -1,14 +1,18 @@
 """The training job's contract with SageMaker: what its code channel holds, and what its image must bring."""
 
 import ast
+import re
 import shutil
 import sys
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
+import pytest
+
 from dataset.source import ARCHIVE_SUFFIXES
 from plan import code, weights
 from tests.contract.conftest import states_of
+from training.head import epoch_line
 from training.hyperparameters import Hyperparameters
 from training.launch import CHANNELS
 from training.torchvision_import import torchvision_models
@@ -33,17 +37,31 @@ def uploaded(layer):
     return {key.removeprefix(f"{prefix}/") for key in keys}
 
 
+def train_task(machines):
+    training = "arn:aws:states:::sagemaker:createTrainingJob.sync"
+    (task,) = [state for _, state in states_of(machines["pipeline"]) if state.get("Resource") == training]
+    return task
+
+
 def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
     for folder in ("training", "dataset"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     keys = uploaded(tmp_path)
     assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
-    training = "arn:aws:states:::sagemaker:createTrainingJob.sync"
-    (task,) = [state for _, state in states_of(machines["pipeline"]) if state.get("Resource") == training]
+    task = train_task(machines)
     program = PurePosixPath(task["Arguments"]["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
     assert str(program.relative_to(CODE_CHANNEL)) in keys
     assert {"training/train.py", "dataset/source.py"} <= keys
     assert {channel["ChannelName"] for channel in task["Arguments"]["InputDataConfig"]} == set(CHANNELS)
+
+
+def test_metrics_find_their_figures_in_the_line_of_an_epoch(machines):
+    names = ("train_loss", "valid_loss", "valid_top1", "photos_per_s", "data_wait", "comm_wait", "peak_memory_mb")
+    figures = dict(zip(names, (0.5, 0.25, 0.875, 120.0, 0.125, 0.0625, 900.0), strict=True))
+    line = epoch_line({"epoch": 3, **figures}, epochs=20, eta=1.5)
+    metrics = train_task(machines)["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]
+    found = {each["Name"].replace(":", "_"): float(re.search(each["Regex"], line)[1]) for each in metrics}
+    assert found == pytest.approx(figures, abs=0.001)
 
 
 def test_plan_knows_the_backbones_that_training_can_take():

@@ -10,7 +10,9 @@ import pytest
 from local.cloud import permissions
 from local.cloud.permissions import Place
 from plan.run import PlanSettings, decide
+from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Request
+from shared.s3 import parse_uri
 from tests.contract.conftest import states_of
 
 PLACE = Place("us-east-1", "000000000000", lambda endpoint: f"{endpoint}-x")
@@ -107,11 +109,11 @@ class Resolver:
                 return not self.holds(inner)
 
 
-def statements(template, role):
-    """Of a role's own policies and of the stack's managed policies that it has."""
-    found = template["Resources"][role]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in found["Policies"]]
-    for managed in found["ManagedPolicyArns"]:
+def statements(template, name):
+    """Of a role's or function's own policies and of the stack's managed policies that it has."""
+    found = template["Resources"][name]["Properties"]
+    documents = [policy.get("PolicyDocument", policy) for policy in found["Policies"]]
+    for managed in found.get("ManagedPolicyArns", []):
         documents.append(template["Resources"][managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in Resolver(template).resolve(documents):
         for statement in document["Statement"]:
@@ -156,9 +158,8 @@ def sample_run(template):
         instance_type=settings.serving_instance_type,
         top1=0.9,
     )
-    return decide(
-        Request(), settings, "20261123-101500", found, f"{place}/code/x", f"{place}/weights/x.pth", images, champion
-    )
+    weights = Weights(f"{place}/weights/x.pth", "etag")
+    return decide(Request(), settings, "20261123-101500", found, f"{place}/code/x", weights, images, champion)
 
 
 def evaluate(node, variables):
@@ -180,7 +181,10 @@ def needed(machine, machines, template):
     run = sample_run(template).model_dump()
     variables = {
         "run": run,
-        "modelUri": run["training"]["output_uri"] + "/x/output/model.tar.gz",
+        "trained": {
+            "job": "kennel-x-0",
+            "model_uri": f"{run['training']['output_uri']}/kennel-x-0/output/model.tar.gz",
+        },
         "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
         "packageArn": PACKAGE,
         "previousConfig": "kennel-before",
@@ -226,6 +230,26 @@ def test_every_action_and_resource_is_needed_by_some_task(machine, needed, templ
             if not any(fnmatchcase(permission.resource, pattern) for permission in used)
         ]
     assert idle == []
+
+
+def test_training_is_looked_up_and_written_where_the_run_says(template):
+    """Plan by the names and places that it decides itself, the job at the places that it is given."""
+    training = sample_run(template).training
+    job, (bucket, prefix) = f"{training.job_name}-0", parse_uri(training.output_uri)
+    asked = {
+        "PlanFunction": [
+            *permissions.of_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, PLACE),
+            *permissions.of_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, PLACE),
+        ],
+        "TrainingRole": [
+            permissions.write(f"{training.output_uri}/{job}/output/model.tar.gz"),
+            permissions.write(f"{training.checkpoint_uri}/head.pt"),
+            permissions.delete(f"{training.checkpoint_uri}/head.pt"),
+        ],
+    }
+    for who, needed in asked.items():
+        granted = list(statements(template, who))
+        assert [each for each in needed if not any(allows(statement, each) for statement in granted)] == []
 
 
 def test_rights_that_aws_alone_exercises_are_in_the_template(template):

@@ -1,4 +1,7 @@
-"""The pipeline on a laptop cloud of its own: promoted, updated, refused, failed, stopped, torn down."""
+"""The pipeline on a laptop cloud of its own: promoted, updated, refused, failed, stopped, torn down.
+
+Runs that need no training of their own name the photos of the first one, whose model they then reuse.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +23,9 @@ import boto3
 import pytest
 import torch
 
+from benchmarks import inputs
 from dataset import breed_name
+from local import laptop
 from local.sketchbook import BREEDS, write
 from training.files import to_bytes
 from training.torchvision_import import torchvision_models
@@ -33,7 +39,11 @@ DEADLINE = 120
 
 @dataclass
 class Kennel:
-    """A laptop cloud with the stack deployed and one model promoted by ``python -m local run``."""
+    """A laptop cloud with the stack deployed and one model promoted by ``python -m local run``.
+
+    photos: the folder that it was trained on, two of whose test photos lie under each other's name, so that no model
+        names them all rightly. record: what the run wrote. said: what it printed.
+    """
 
     home: Path
     port: int
@@ -76,6 +86,16 @@ class Kennel:
         self.client("s3").upload_file(archive, self.outputs()["BucketName"], f"datasets/{key}.zip")
         return f"datasets/{key}.zip"
 
+    @property
+    def dataset(self) -> str:
+        """Where the first run put its photos."""
+        found = self.client("s3").list_objects_v2(Bucket=self.outputs()["BucketName"], Prefix="datasets/")["Contents"]
+        return str(min(found, key=lambda each: each["LastModified"])["Key"])
+
+    def training_jobs(self) -> set[str]:
+        found = self.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+        return {job["TrainingJobName"] for job in found}
+
     def champion(self) -> dict[str, Any]:
         value = self.client("ssm").get_parameter(Name="/kennel/champion")["Parameter"]["Value"]
         return {} if value == "none" else json.loads(value)
@@ -90,6 +110,12 @@ class Kennel:
         except ssm.exceptions.ParameterNotFound:
             return False
         return True
+
+
+def swap(one: Path, other: Path) -> None:
+    body = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(body)
 
 
 def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -108,6 +134,7 @@ def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 def kennel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kennel]:
     home = tmp_path_factory.mktemp("home")
     photos = write(tmp_path_factory.mktemp("data") / "sketches", seed=5, counts=COUNTS, breeds=BREEDS_USED, size=160)
+    swap(*(sorted((photos / "test" / name).iterdir())[0] for name in ("003.Dalmatian", "008.Samoyed")))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -145,6 +172,14 @@ def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
     assert ddp["world_size"] == 2
     assert sum(ddp["samples_per_rank"]) == len(BREEDS_USED) * COUNTS["train"]
     assert len(set(ddp["parameter_checksums"])) == 1
+
+
+def test_registered_model_leads_to_its_training(
+    kennel: Kennel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laptop, "find", lambda: laptop.Laptop(kennel.port, pid=0))
+    with tarfile.open(inputs._of_champion("training", tmp_path / "model.tar.gz")) as archive:
+        assert "model.pt2" in archive.getnames()
 
 
 def test_api_names_breeds(kennel: Kennel) -> None:
@@ -189,7 +224,7 @@ def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> No
     sagemaker = kennel.client("sagemaker")
     before, champion = sagemaker.describe_endpoint(EndpointName="kennel"), kennel.champion()
     wishes = {"hyperparameters": {"backbone": "efficientnet_lite2"}, "max_instances": 3}
-    ended = kennel.finish(kennel.start({"dataset": kennel.upload("again", kennel.photos), **wishes}))
+    ended = kennel.finish(kennel.start({"dataset": kennel.dataset, **wishes}))
     assert ended["status"] == "SUCCEEDED"
     output = json.loads(ended["output"])
     assert "/weights/efficientnet_lite2-" in output["run"]["training"]["weights_uri"]
@@ -202,6 +237,24 @@ def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> No
     assert kennel.endpoints() == ["kennel"]
     target = kennel.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     assert [(t["MinCapacity"], t["MaxCapacity"]) for t in target["ScalableTargets"]] == [(1, 3)]
+
+
+def test_training_of_a_run_that_failed_later_is_taken_up_by_the_next(kennel: Kennel) -> None:
+    """Of a run with other hyperparameters than were trained with before; both fail where evaluation begins."""
+    request, jobs = {"dataset": kennel.dataset, "hyperparameters": {"epochs": 2}}, kennel.training_jobs()
+    with without(kennel, "EvaluationRole", "s3:GetObject"):
+        first, second = run_to_failure(kennel, request), run_to_failure(kennel, request)
+    assert {"Train", "Evaluate"} <= first
+    assert {"ReuseTraining", "Evaluate"} <= second
+    assert "Train" not in second
+    assert len(kennel.training_jobs() - jobs) == 1
+
+
+def run_to_failure(kennel: Kennel, request: dict[str, Any]) -> set[str]:
+    """The states that a run enters on its way to failure."""
+    arn = kennel.start(request)
+    assert kennel.finish(arn)["status"] == "FAILED"
+    return states_entered(kennel, arn)
 
 
 def test_photo_in_two_splits_is_refused_and_the_champion_stays(kennel: Kennel, tmp_path: Path) -> None:
@@ -218,25 +271,45 @@ def test_photo_in_two_splits_is_refused_and_the_champion_stays(kennel: Kennel, t
     assert not kennel.is_locked()
 
 
-def test_refused_run_exits_with_3(kennel: Kennel, tmp_path: Path) -> None:
-    """A floor of 1.0 and a test photo under a wrong name: no model can reach it."""
-    mixed = shutil.copytree(kennel.photos, tmp_path / "mixed")
-    one, other = (sorted((mixed / "test" / name).iterdir())[0] for name in ("003.Dalmatian", "008.Samoyed"))
-    body = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(body)
-    (tmp_path / "event.json").write_text('{"min_top1": 1.0}')
-    done = kennel.local("run", "--data", str(mixed), "--event", str(tmp_path / "event.json"))
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "REFUSED" in done.stdout
-    assert "below the floor of 100.0%" in done.stdout
-    assert json.loads((kennel.home / "last-run.json").read_text())["status"] == "refused"
+@dataclass
+class Again:
+    """The first run once more."""
+
+    code: int
+    said: str
+    record: dict[str, Any]
+    num_jobs: int
+
+
+@pytest.fixture(scope="module")
+def again(kennel: Kennel, tmp_path_factory: pytest.TempPathFactory) -> Again:
+    """The same photos against a floor of 1.0, which the two swapped ones keep out of reach."""
+    event, jobs = tmp_path_factory.mktemp("event") / "event.json", kennel.training_jobs()
+    event.write_text('{"min_top1": 1.0}')
+    done = kennel.local("run", "--data", str(kennel.photos), "--event", str(event))
+    record = json.loads((kennel.home / "last-run.json").read_text())
+    return Again(done.returncode, done.stdout + done.stderr, record, len(kennel.training_jobs() - jobs))
+
+
+def test_refused_run_exits_with_3(again: Again) -> None:
+    assert again.code == 3, again.said
+    assert "REFUSED" in again.said
+    assert "below the floor of 100.0%" in again.said
+    assert again.record["status"] == "refused"
+
+
+def test_same_run_once_more_reuses_the_training_and_says_so(kennel: Kennel, again: Again) -> None:
+    assert f"reused  {kennel.record['trained']['job']}\n" in again.said
+    assert again.num_jobs == 0
+    assert again.record["trained"] == kennel.record["trained"]
+    assert again.record["evaluation"]["challenger"]["top1"] == kennel.record["evaluation"]["challenger"]["top1"]
+    assert {"Train", "ReuseTraining"} & {state["name"] for state in again.record["states"]} == {"ReuseTraining"}
 
 
 def test_failed_training_is_compensated(kennel: Kennel) -> None:
     champion = kennel.champion()
     kennel.client("s3").put_object(Bucket=kennel.outputs()["BucketName"], Key="mine/w.pth", Body=b"no weights")
-    request = {"dataset": kennel.upload("fails", kennel.photos), "weights": "mine/w.pth"}
+    request = {"dataset": kennel.dataset, "weights": "mine/w.pth"}
     ended = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
     assert ended["status"] == "FAILED"
     assert ended["error"] == "States.TaskFailed"
@@ -279,7 +352,7 @@ def test_run_fails_at_the_step_whose_right_is_missing(
 ) -> None:
     champion = kennel.champion()
     with without(kennel, role, action):
-        arn = kennel.start({"dataset": kennel.upload("poorer", kennel.photos)})
+        arn = kennel.start({"dataset": kennel.dataset, "reuse": last != "Train"})
         ended = kennel.finish(arn)
     assert ended["status"] == "FAILED"
     assert f"is not authorized to perform: {action} on resource: " in ended["cause"]
@@ -309,7 +382,7 @@ def test_update_is_taken_back_when_a_later_step_fails(kennel: Kennel) -> None:
     sagemaker = kennel.client("sagemaker")
     champion, before = kennel.champion(), sagemaker.describe_endpoint(EndpointName="kennel")["EndpointConfigName"]
     known = packages(kennel)
-    arn = kennel.start({"dataset": kennel.upload("taken-back", kennel.photos)})
+    arn = kennel.start({"dataset": kennel.dataset})
     wait_for(lambda: packages(kennel) - known)
     for package in packages(kennel) - known:
         sagemaker.delete_model_package(ModelPackageName=package)
@@ -346,7 +419,7 @@ def test_archive_that_reaches_outside_itself_is_refused(kennel: Kennel, tmp_path
 
 
 def test_second_run_at_once_is_refused_and_a_stopped_run_leaves_nothing(kennel: Kennel) -> None:
-    request = {"dataset": kennel.upload("twice", kennel.photos)}
+    request = {"dataset": kennel.dataset, "reuse": False}
     first = kennel.start(request)
     wait_for(lambda: any_job(kennel, "InProgress"))
     second = kennel.finish(kennel.start(request))
@@ -370,7 +443,7 @@ def test_lock_of_a_run_that_is_gone_is_taken_over(kennel: Kennel) -> None:
 def test_ctrl_c_stops_the_run_and_the_champion_serves_on(kennel: Kennel) -> None:
     champion = kennel.champion()
     process = subprocess.Popen(
-        [sys.executable, "-m", "local", "run", "--data", str(kennel.photos)],
+        [sys.executable, "-m", "local", "run", "--data", str(kennel.photos), "--event", "events/pipeline-anew.json"],
         cwd=ROOT,
         env=os.environ | {"KENNEL_HOME": str(kennel.home)},
         stdout=subprocess.PIPE,
@@ -410,7 +483,7 @@ def test_port_in_use_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_teardown_deletes_everything_and_may_be_repeated(kennel: Kennel) -> None:
-    request = {"dataset": kennel.upload("restore", kennel.photos)}
+    request = {"dataset": kennel.dataset}
     try:
         for expected in ({"kennel"}, set()):
             ended = kennel.finish(kennel.start({}, "TeardownArn"))

@@ -11,7 +11,13 @@ def evaluation(top1=0.9, champion=None, leaked=(), **ddp):
     def scores(value):
         return {"top1": value, "top5": 1.0, "num_photos": 200, "latency_ms": 4.0, "per_breed": []}
 
-    proof = {"world_size": 2, "num_train": 100, "samples_per_rank": [50, 50], "parameter_checksums": ["a", "a"]}
+    proof = {
+        "world_size": 2,
+        "num_train": 100,
+        "steps": 9,
+        "samples_per_rank": [50, 50],
+        "parameter_checksums": ["a", "a"],
+    }
     return Evaluation.model_validate(
         {
             "challenger": scores(top1),
@@ -63,3 +69,7 @@ def test_challenger_within_the_tolerance_of_the_champion_is_promoted():
 def test_ranks_that_trained_apart_fail_the_run(ddp, words):
     with pytest.raises(DistributionError, match=words):
         decide(evaluation(**ddp), 0.5, 2)
+
+
+def test_a_model_without_a_step_may_have_seen_no_photo():
+    assert decide(evaluation(steps=0, samples_per_rank=[]), 0.5, 2).decision == "promote"

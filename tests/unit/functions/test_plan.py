@@ -3,15 +3,18 @@
 import io
 import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from plan import code, images, lock, photos, request, weights
-from plan.run import PlanSettings, decide, run_id
-from shared.contracts import Champion, Dataset, ImagePlan, Request
+from plan import code, images, lock, photos, request, trained, weights
+from plan.run import PlanSettings, decide, reusing, run_id
+from plan.weights import Weights
+from shared.contracts import Champion, Dataset, ImagePlan, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
@@ -27,12 +30,14 @@ SETTINGS = PlanSettings(
     training_instance_type="ml.c7i.xlarge",
     training_instance_count="2",
     training_spot="true",
+    training_image="pytorch:2.13",
     serving_instance_type="ml.c7i.large",
     image_repository="1.dkr.ecr.r.amazonaws.com/k",
     base_image="python:3.11",
     evaluation_image="build",
     serving_image="build",
 )
+WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(evaluate="e", serve="s", repository="k", targets=[], content_hash="", context="")
 
 
@@ -61,7 +66,7 @@ def test_request_refuses_a_range_upside_down():
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", "w", IMAGES, None)
+    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
     for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
         assert len(made.replace("dogs", longest)) <= 63
@@ -75,26 +80,136 @@ def test_run_names_differ_between_executions_that_look_alike():
 
 def test_request_overrides_the_stacks_choices():
     wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", "w", IMAGES, CHAMPION)
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert run.endpoint.max_instances == 5
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(Request(), SETTINGS, "x", FOUND, "c", "w", IMAGES, None).quote.training_per_hour == pytest.approx(
+    assert decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).quote.training_per_hour == pytest.approx(
         2 * 0.21
     )
 
 
 def test_hyperparameters_travel_as_text():
     wanted = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
-    run = decide(wanted, SETTINGS, "x", FOUND, "c", "w", IMAGES, None)
+    run = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
 def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
     with pytest.raises(RequestError, match=r"runs on ml.c7i.large, .* to ml.c7i.xlarge .* teardown first"):
-        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", "w", IMAGES, CHAMPION)
-    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", "w", IMAGES, CHAMPION)
+        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, CHAMPION)
+    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, CHAMPION)
+
+
+def training_of(given=None, /, **changed):
+    """The training of a run in which this is otherwise; ``given`` is the request."""
+    wanted = {"settings": SETTINGS, "execution": "x", "found": FOUND, "code": "s3://b/code/x", "weights": WEIGHTS}
+    decided = wanted | changed
+    return decide(Request.model_validate(given or {}), *decided.values(), IMAGES, None).training
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"code": "s3://b/code/y"},
+        {"found": FOUND.model_copy(update={"fingerprint": "g"})},
+        {"weights": WEIGHTS._replace(uri="s3://b/mine.pth")},
+        {"weights": WEIGHTS._replace(etag='"f"')},
+        {"settings": replace(SETTINGS, training_image="pytorch:2.14")},
+        {"settings": replace(SETTINGS, training_instance_type="ml.g5.xlarge")},
+        {"settings": replace(SETTINGS, training_instance_count="1")},
+    ],
+    ids=str,
+)
+def test_key_of_a_training_changes_with_all_that_decides_its_model(changed):
+    assert training_of(**changed).key != training_of().key
+
+
+@pytest.mark.parametrize("given", [{"hyperparameters": {"epochs": 3}}, {"training_instance_count": 3}])
+def test_key_of_a_training_changes_with_the_requests_own_wishes(given):
+    assert training_of(given).key != training_of().key
+
+
+def test_key_of_a_training_does_not_change_with_what_leaves_the_model_as_it_is():
+    given = {"hyperparameters": {"epochs": 3, "pull": 0.5}}
+    training = training_of(given)
+    wishes = {"spot": False, "min_top1": 0.9, "max_instances": 7, "reuse": False, "training_instance_count": 2}
+    assert training_of(given | wishes, execution="another").key == training.key
+    moved = FOUND.model_copy(update={"uri": "s3://b/elsewhere.zip"})
+    assert training_of({"hyperparameters": {"pull": "0.5", "epochs": "3"}}, found=moved).key == training.key
+
+
+def test_models_of_one_key_and_checkpoints_of_one_backbone_lie_together():
+    training = training_of()
+    assert training.output_uri == f"s3://b/training/{training.key}"
+    assert training.checkpoint_uri == "s3://b/checkpoints/efficientnet_lite0-0123"
+    assert training_of({"hyperparameters": {"epochs": 3}}).checkpoint_uri == training.checkpoint_uri
+
+
+def test_reused_training_costs_nothing():
+    run = decide(Request(), SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    model = TrainedModel(job="dogs-earlier-0", model_uri="s3://b/training/k/dogs-earlier-0/output/model.tar.gz")
+    again = reusing(run, model)
+    assert (again.training.reused, again.quote.training_per_hour) == (model, 0)
+    assert again.quote.endpoint_per_hour == run.quote.endpoint_per_hour == 0.11
+    assert again.training.key == run.training.key
+
+
+def uri_of(job):
+    return f"s3://b/training/k/{job}/output/model.tar.gz"
+
+
+def look_for(jobs, *, objects=()):
+    """``trained.find`` where these jobs left models, the newest last.
+
+    Args:
+        jobs: by name, what SageMaker says of each: a status, the model it made instead, or an error's code.
+        objects: further keys.
+    """
+    s3, sagemaker = client("s3"), client("sagemaker")
+    keys = [*objects, *(uri_of(job).removeprefix("s3://b/") for job in jobs)]
+    listed = [{"Key": key, "LastModified": datetime(2026, 11, day, tzinfo=UTC)} for day, key in enumerate(keys, 1)]
+    with Stubber(s3) as stub, Stubber(sagemaker) as stub_sagemaker:
+        stub.add_response("list_objects_v2", {"Contents": listed}, {"Bucket": "b", "Prefix": "training/k/dogs-"})
+        for job, said in reversed(jobs.items()):
+            if said.endswith(("Exception", "NotFound")):
+                stub_sagemaker.add_client_error("describe_training_job", said)
+            else:
+                stub_sagemaker.add_response("describe_training_job", described(job, said), {"TrainingJobName": job})
+        return trained.find(s3, sagemaker, "s3://b/training/k", "dogs-")
+
+
+def described(job, said):
+    return {
+        "TrainingJobName": job,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:training-job/{job}",
+        "ModelArtifacts": {"S3ModelArtifacts": said if said.startswith("s3:") else uri_of(job)},
+        "TrainingJobStatus": "Completed" if said.startswith("s3:") else said,
+        "SecondaryStatus": "Completed",
+        "StoppingCondition": {},
+        "CreationTime": datetime(2026, 11, 1, tzinfo=UTC),
+    }
+
+
+def test_newest_model_of_a_completed_job_is_found():
+    found = look_for({"dogs-1-0": "Completed", "dogs-2-0": "Completed"})
+    assert found == TrainedModel(job="dogs-2-0", model_uri=uri_of("dogs-2-0"))
+
+
+@pytest.mark.parametrize("said", ["Stopped", "InProgress", "ValidationException", "ResourceNotFound", "s3://b/other"])
+def test_model_of_a_job_that_did_not_complete_or_is_unknown_is_passed_over(said):
+    assert look_for({"dogs-1-0": "Completed", "dogs-2-0": said}).job == "dogs-1-0"
+    assert look_for({"dogs-2-0": said}) is None
+
+
+def test_what_jobs_leave_beside_models_is_none():
+    assert look_for({}, objects=["training/k/dogs-1-0/output/output.tar.gz"]) is None
+
+
+def test_refused_look_at_a_job_is_no_reason_to_train_again():
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        look_for({"dogs-1-0": "Completed", "dogs-2-0": "AccessDeniedException"})
 
 
 def held_lock(ssm, holder):
@@ -159,7 +274,7 @@ def test_zip_is_judged_by_its_end_alone():
         fetched.append(last - first + 1)
         return {"Body": io.BytesIO(data[first : last + 1])}
 
-    s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data)})
+    s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"})
     found = photos.look(s3, Location("b", "datasets/x.zip"))
     assert found.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
     assert sum(fetched) < len(data) / 2
@@ -192,7 +307,8 @@ class Objects:
 
     def list_objects_v2(self, Prefix, MaxKeys, **_):
         found = sorted(key for key in self.keys if key.startswith(Prefix))[:MaxKeys]
-        return {"KeyCount": len(found)} | ({"Contents": [{"Key": key} for key in found]} if found else {})
+        contents = [{"Key": key, "ETag": f"of {key}"} for key in found]
+        return {"KeyCount": len(found)} | ({"Contents": contents} if found else {})
 
     def upload_file(self, _file, _bucket, key):
         self.keys.add(key)
@@ -211,11 +327,11 @@ def test_embedded_weights_are_uploaded_once_per_content(layer):
     s3 = Objects()
     # printf efficientnet_lite2 | sha256sum
     uri = "s3://b/weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) == uri
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) == uri
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri == uri
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri == uri
     assert s3.uploads == 1
     (layer / "weights/efficientnet_lite2.pth").write_text("changed")
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer) != uri
+    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri != uri
 
 
 def test_embedded_weights_with_a_sibling_are_refused(layer):
@@ -227,13 +343,14 @@ def test_embedded_weights_with_a_sibling_are_refused(layer):
 
 def test_backbone_is_taken_in_quotes_as_training_takes_it(layer):
     s3 = Objects("w.pth")
-    assert weights.prepare(s3, "b", '"resnet50"', Location("b", "w.pth"), layer) == "s3://b/w.pth"
+    assert weights.prepare(s3, "b", '"resnet50"', Location("b", "w.pth"), layer).uri == "s3://b/w.pth"
 
 
 def test_weights_of_the_request_are_taken_where_they_lie(layer):
     s3 = Objects("mine/resnet50.safetensors")
     given = Location("b", "mine/resnet50.safetensors")
-    assert weights.prepare(s3, "b", "resnet50", given, layer) == "s3://b/mine/resnet50.safetensors"
+    expected = Weights("s3://b/mine/resnet50.safetensors", "of mine/resnet50.safetensors")
+    assert weights.prepare(s3, "b", "resnet50", given, layer) == expected
     assert s3.uploads == 0
 
 
@@ -307,10 +424,23 @@ def test_prefix_around_one_archive_is_that_archive():
         first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
         return {"Body": io.BytesIO(data[first : last + 1])}
 
-    page = {"Contents": [{"Key": "dataset/dogs.zip", "Size": len(data)}]}
+    page = {"Contents": [{"Key": "dataset/dogs.zip", "Size": len(data), "ETag": "e"}]}
     s3 = SimpleNamespace(
         get_object=get_object,
-        head_object=lambda **_: {"ContentLength": len(data)},
+        head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"},
         get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]),
     )
     assert photos.look(s3, Location("b", "dataset/")).uri == "s3://b/dataset/dogs.zip"
+
+
+def test_bytes_that_changed_under_equal_names_and_sizes_change_the_fingerprint():
+    def fingerprint(**etags):
+        paths = [f"{split}/{breed}/1.jpg" for split in ("train", "valid", "test") for breed in ("001.A", "002.B")]
+        listed = [{"Key": f"dogs/{path}", "Size": 9, "ETag": etags.get(path[:5], "e")} for path in paths]
+        notes = {"Key": "dogs/notes.txt", "Size": 9, "ETag": etags.get("notes", "e")}
+        pages = [{"Contents": [*listed, notes]}]
+        s3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: pages))
+        return photos.look(s3, Location("b", "dogs")).fingerprint
+
+    assert fingerprint(train="f") != fingerprint()
+    assert fingerprint(notes="f") == fingerprint()

@@ -11,7 +11,7 @@ import pytest
 from dataset import DatasetError
 from local import data, report, run
 from local.api import Answer, Api
-from local.follow import Visit, _in_columns, _summary, _visits
+from local.follow import Screen, Visit, _in_columns, _summary, _tell_visit, _visits
 from local.home import LocalError
 
 
@@ -94,10 +94,23 @@ def test_the_plan_is_told_in_numbers(other, photos):
     plan = {
         "dataset": {"num_classes": 3, "counts": {"train": 1200, "valid": 30, "test": 40, **other}},
         "quote": {"training_per_hour": 0.42},
-        "training": {"instance_count": 2},
+        "training": {"instance_count": 2, "reused": None},
     }
     expected = f"3 breeds, 1,200 / 30 / 40 {photos}; 2 instances, $0.42 an hour on AWS"
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
+
+
+def test_a_run_that_reuses_a_training_says_whose(capsys):
+    plan = {
+        "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
+        "quote": {"training_per_hour": 0.0},
+        "training": {"instance_count": 2, "reused": {"job": "kennel-1-0"}},
+    }
+    assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == "3 breeds, 12 / 3 / 4 photos; trained before"
+    _tell_visit(Screen(), [Visit("ReuseTraining", "Pass", 0.0, 0.0, {"job": "kennel-1-0"})], 0)
+    said, why = capsys.readouterr().out.splitlines()
+    assert said.split() == ["Train", "reused", "kennel-1-0"]
+    assert why.endswith('{"reuse": false} trains anew')
 
 
 def test_the_gates_words_are_told():
