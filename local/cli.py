@@ -8,7 +8,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import invoke, laptop, run, stack
+from local import interrupt, invoke, laptop, run, stack
 from local.api import Answer, Api
 from local.home import LocalError
 
@@ -64,6 +64,11 @@ def _invoke(arguments: argparse.Namespace) -> int:
     return invoke.invoke(_running(), arguments.function, arguments.options)
 
 
+def _interrupt(arguments: argparse.Namespace) -> int:
+    interrupt.interrupt(_running(), arguments.job, arguments.host)
+    return 0
+
+
 def _running() -> laptop.Laptop:
     cloud = laptop.find()
     if cloud is None:
@@ -92,7 +97,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("run", help="photos to endpoint: deploy, train, evaluate, promote, ask")
     command.add_argument("--data", metavar="PATH", help="folder or archive of photos (default: the sketchbook)")
-    command.add_argument("--event", metavar="FILE", help="the execution's input, see events/ (default: {})")
+    command.add_argument(
+        "--event",
+        metavar="FILE",
+        help="the execution's input, see events/; pipeline-anew.json trains anew (default: {})",
+    )
     _add_port(command)
     command.set_defaults(do=_run)
 
@@ -112,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("function", choices=invoke.FUNCTIONS)
     command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
     command.set_defaults(do=_invoke)
+
+    command = commands.add_parser("interrupt", help="take a spot training job's instances away, as AWS may")
+    command.add_argument("job", nargs="?", metavar="JOB", help="its name (default: the one that is running)")
+    command.add_argument("--host", help="the instance that is lost first (default: the last one, such as algo-2)")
+    command.set_defaults(do=_interrupt)
     return parser
 
 

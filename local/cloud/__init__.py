@@ -11,7 +11,7 @@ loopback. Where to look:
 - ``store``: resources by ARN, with their tags; lists and pages.
 - ``processes``: child processes, and how none of them outlives the cloud.
 - ``s3uri``, ``storage``: S3 objects to files and back; ``metrics``, ``telemetry``: what jobs write.
-- ``optml``, ``jobs``, ``training``, ``processing``: jobs as trees of processes.
+- ``optml``, ``jobs``, ``training``, ``processing``: jobs as trees of processes; ``spot``: how one loses its instances.
 - ``registry``: models and model packages.
 - ``hosting``, ``endpoints``, ``router``: one model server, the endpoint's life, InvokeEndpoint.
 - ``autoscaling``: scalable targets and scaling policies.

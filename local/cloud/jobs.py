@@ -1,6 +1,7 @@
 """What training and processing jobs share: hosts as process groups, a life, and its operations."""
 
 import logging
+import shutil
 import signal
 import subprocess
 import threading
@@ -49,9 +50,10 @@ class Host:
 
     def __init__(self, name: str, folder: Path, log_group: str, job: str, caller: str) -> None:
         self.name = name
-        self.tree = Tree(folder / name / "opt" / "ml")
+        self._folder = folder / name
+        self.tree = Tree(self._folder / "opt" / "ml")
         self.tree.root.mkdir(parents=True)
-        self._scratch = folder / name / "tmp"
+        self._scratch = self._folder / "tmp"
         self._mark = processes.mark_of(folder.parent.name, job, name)
         self._log = telemetry.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log", caller)
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,6 +94,14 @@ class Host:
         if self._pump is not None:
             self._pump.join(timeout=5)
         self._log.close()
+
+    def vanish(self) -> None:
+        """Lose the instance without notice: its processes by SIGKILL, and its disk with them."""
+        while processes.marked(self._mark):  # again and again, for one may have started another meanwhile
+            processes.kill_marked(self._mark)
+            time.sleep(0.01)
+        self.close()
+        shutil.rmtree(self._folder)
 
 
 def start_together(

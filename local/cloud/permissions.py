@@ -148,6 +148,11 @@ def write(uri: str, key: str = "") -> Permission:
     return Permission("s3:PutObject", _object_arn(uri), {NAMED_KEY: key} if key else {})
 
 
+def delete(uri: str) -> Permission:
+    """Deleting an object of S3."""
+    return Permission("s3:DeleteObject", _object_arn(uri))
+
+
 def listing(bucket: str, prefix: str) -> Permission:
     """Listing the objects of a bucket under a prefix."""
     return Permission("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix})

@@ -107,6 +107,16 @@ def upload(file: Path, uri: S3Uri, caller: str, key: str = "") -> None:
         raise StorageError(f"cannot write {uri} (HTTP {error.status})") from error
 
 
+def delete(uri: S3Uri, caller: str) -> None:
+    """Delete one object, which need not be there.
+
+    Raises:
+        AccessError: the caller may not delete it.
+    """
+    _authorize(caller, f"delete object {uri}", permissions.delete(str(uri)))
+    ministack.call("s3", "DELETE", f"/{uri.bucket}/{uri.key}")
+
+
 def upload_tree(folder: Path, uri: S3Uri, caller: str, key: str = "") -> None:
     """Put every file below a folder under a prefix; raises as ``upload`` does."""
     for file in files_below(folder):

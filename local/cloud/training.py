@@ -1,14 +1,16 @@
-"""Training jobs: several hosts, S3 channels, live metrics, checkpoints, the model's archive."""
+"""Training jobs: several hosts, S3 channels, live metrics, checkpoints, spot interruptions, the model's archive."""
 
+import math
 import os
 import re
 import tarfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from local.cloud import processes, rules, storage, telemetry
+from local.cloud import processes, rules, spot, storage, telemetry
 from local.cloud.api import invalid
 from local.cloud.jobs import Host, Job, JobError, deliver, start_together, wait_together
 from local.cloud.metrics import MetricScanner
@@ -22,13 +24,19 @@ _MESSAGES = {
     "Starting": "Starting the training job",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
+    "Interrupted": "Training job interrupted: the managed spot instances were taken away",
     "Uploading": "Uploading generated training model",
     "Stopping": "Stopping the training job",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
+
+
+class _Interruption(Exception):
+    """The spot instances are gone, and what was on their disks."""
 
 
 class TrainingJob(Job):
@@ -55,7 +63,7 @@ class TrainingJob(Job):
         self._transitions: list[dict[str, Any]] = []
         self._uploaded: dict[Path, tuple[int, int]] = {}
         self._num_instances: int = self.request["ResourceConfig"]["InstanceCount"]
-        self._training_seconds: float | None = None
+        self._seconds = 0.0  # that instances ran, over all interruptions
         self._last_secondary = "Stopped"
         self._synced = 0.0
         self._enter("Starting")
@@ -75,18 +83,38 @@ class TrainingJob(Job):
             )
 
     def work(self) -> None:
-        hosts = self.hosts(self._num_instances)
+        while True:
+            begin = now()
+            self.started = self.started or begin
+            try:
+                self._work_on(self.hosts(self._num_instances))
+                break
+            except _Interruption:
+                self._enter("Interrupted")
+                self._enter("Starting")
+            finally:
+                self._seconds += now() - begin
+
+    def _work_on(self, hosts: Sequence[Host]) -> None:
+        """From the download to the upload on these hosts.
+
+        Raises:
+            JobError: a host failed, or the role lacks a right.
+            _Interruption: the hosts were taken away.
+        """
         self._enter("Downloading")
         self._lay_out(hosts)
         self._enter("Training")
-        self.started = now()
+        times = self.request.get("StoppingCondition", {})
+        runtime = times.get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME) - self._seconds
+        wait = times.get("MaxWaitTimeInSeconds", math.inf) - (now() - self.created)
         try:
-            failed = self._train(hosts)
+            failed = self._train(hosts, min(runtime, wait))
         except TimeoutError:
             failed = None
-            self._last_secondary = "MaxRuntimeExceeded"
+            self._last_secondary = "MaxRuntimeExceeded" if runtime < wait else "MaxWaitTimeExceeded"
+            self._enter("Stopping")
             self.stop.set()
-        self._training_seconds = now() - self.started
         if failed:
             self._sync_checkpoints(hosts)
             raise JobError(_failure_of(failed))
@@ -94,7 +122,7 @@ class TrainingJob(Job):
         self._upload(hosts)
 
     def _lay_out(self, hosts: Sequence[Host]) -> None:
-        """Fill every host's tree: configuration, channels, checkpoints of an earlier run."""
+        """Fill every host's tree: configuration, channels, the checkpoints that lie in S3."""
         first, *others = hosts
         for channel in self._channels:
             folder = f"input/data/{channel['ChannelName']}"
@@ -115,6 +143,8 @@ class TrainingJob(Job):
                 checkpoints.mkdir(parents=True, exist_ok=True)
                 kept = S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/")
                 storage.download_prefix(kept, checkpoints, self.caller)
+                # Else an old copy on one host would replace what another has just written.
+                self._uploaded |= {file: _version(file) for file in storage.files_below(checkpoints)}
 
     def _input_data_config(self) -> dict[str, Any]:
         mode = self.request["AlgorithmSpecification"]["TrainingInputMode"]
@@ -128,7 +158,8 @@ class TrainingJob(Job):
             for channel in self._channels
         }
 
-    def _train(self, hosts: Sequence[Host]) -> Host | None:
+    def _train(self, hosts: Sequence[Host], seconds: float) -> Host | None:
+        """Run the program on every host; returns as ``wait_together`` does."""
         shared = {
             # Host names such as algo-1 resolve on SageMaker only.
             "MASTER_ADDR": "127.0.0.1",
@@ -139,10 +170,14 @@ class TrainingJob(Job):
             **self.request.get("Environment", {}),
         }
         start_together(hosts, self.request["AlgorithmSpecification"], shared, self._metrics.scan)
-        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         return wait_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
 
     def _tick(self, hosts: Sequence[Host]) -> None:
+        if self.request.get("EnableManagedSpotTraining") and (lost := spot.taken(self.folder)):
+            for host in sorted(hosts, key=lambda host: host.name != lost):  # the others do not outlive it
+                host.vanish()
+            self._uploaded.clear()  # the job deleted nothing
+            raise _Interruption
         clock = time.monotonic()
         if self.stop.is_set() and self._secondary == "Training":
             self._enter("Stopping")
@@ -156,7 +191,7 @@ class TrainingJob(Job):
         telemetry.put_metrics(_METRIC_NAMESPACE, dimensions, self._metrics.take(), self.caller)
 
     def _sync_checkpoints(self, hosts: Sequence[Host]) -> None:
-        """Upload every checkpoint file that is new or changed since the last time."""
+        """Upload every checkpoint file that is new or changed since the last time; delete what was deleted."""
         if not self._checkpoints:
             return
         target = S3Uri.parse(self._checkpoints["S3Uri"])
@@ -164,13 +199,17 @@ class TrainingJob(Job):
             folder = host.tree.path(self._checkpoint_path)
             for file in storage.files_below(folder):
                 try:
-                    facts = file.stat()
-                    version = (facts.st_mtime_ns, facts.st_size)
+                    version = _version(file)
                     if self._uploaded.get(file) != version:
                         self._put(file, target.child(file.relative_to(folder).as_posix()))
                         self._uploaded[file] = version
                 except FileNotFoundError:
                     continue  # the job renamed or removed it meanwhile
+            gone = [file for file in self._uploaded if file.is_relative_to(folder) and not file.is_file()]
+            for file in gone:
+                del self._uploaded[file]
+                with suppress(AccessError):  # nobody has written down what SageMaker does without the right
+                    storage.delete(target.child(file.relative_to(folder).as_posix()), self.caller)
 
     def _upload(self, hosts: Sequence[Host]) -> None:
         self._sync_checkpoints(hosts)
@@ -194,7 +233,7 @@ class TrainingJob(Job):
         super().finish(status, reason)
 
     def describe(self) -> dict[str, Any]:
-        seconds = None if self._training_seconds is None else max(1, round(self._training_seconds))
+        seconds = max(1, round(self._seconds)) if self._seconds else None
         artifacts = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(
             f"{self.name}/output/model.tar.gz"
         )
@@ -237,6 +276,11 @@ def _failure_of(host: Host) -> str:
     code = host.exit_code or 0
     code = 128 - code if code < 0 else code  # as a shell and a container report a signal
     return f"AlgorithmError: {host.tree.read_text('output/failure')[:990]}, exit code: {code}"
+
+
+def _version(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_mtime_ns, facts.st_size
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import tarfile
 import uuid
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local.cloud import spot
 from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
 
 PROGRAM = """
@@ -19,15 +21,18 @@ root = Path(__file__).resolve().parents[4]  # <root>/input/data/code/training/la
 config = json.loads((root / "input/config/resourceconfig.json").read_text())
 parameters = json.loads((root / "input/config/hyperparameters.json").read_text())
 rank = config["hosts"].index(config["current_host"])
+(root / "pid").write_text(str(os.getpid()))
 (root / "checkpoints").mkdir(exist_ok=True)
 before = sorted(path.name for path in (root / "checkpoints").iterdir())
 if parameters.get("fail_on_rank") == str(rank):
     (root / "output/failure").write_text("the photos are upside down")
     sys.exit(3)
-if parameters.get("sleep"):
+if parameters.get("sleep") and not before:  # a job that starts again has something before it
+    (root / "model/unfinished.txt").write_text("half a model")
     (root / f"checkpoints/rank{rank}.pt").write_text("half way")
     print("sleeping", flush=True)
     time.sleep(float(parameters["sleep"]))
+(root / "checkpoints/first.pt").unlink(missing_ok=True)
 for epoch in (1, 2):
     print(f"epoch={epoch}/2 train_loss={1 / epoch:.4f}", flush=True)
 (root / f"checkpoints/rank{rank}.pt").write_text("done")
@@ -79,7 +84,8 @@ def ended(sagemaker: Any, name: str) -> dict[str, Any]:
 
 
 def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
-    s3.put_object(Bucket="kennel", Key="checkpoints/a/earlier.pt", Body=b"from before")
+    for checkpoint in ("earlier.pt", "first.pt"):
+        s3.put_object(Bucket="kennel", Key=f"checkpoints/a/{checkpoint}", Body=b"from before")
     request = job(
         "two-hosts",
         CheckpointConfig={"S3Uri": "s3://kennel/checkpoints/a"},
@@ -111,7 +117,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     seen = json.loads(outputs["rank0.json"])
     root = f"{cloud.home}/training-jobs/{name}/algo-1/opt/ml"
     assert seen["arguments"] == ["--model", f"{root}/model", f"--out={root}/output/data", "/opt/mlx"]
-    assert seen["before"] == ["earlier.pt"]
+    assert seen["before"] == ["earlier.pt", "first.pt"]
     assert seen["data"] == "a photo"
     assert seen["config"]["hosts"] == ["algo-1", "algo-2"]
     assert seen["channels"]["dataset"]["TrainingInputMode"] == "File"
@@ -128,6 +134,10 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
 
     found = s3.list_objects_v2(Bucket="kennel", Prefix="checkpoints/a/")["Contents"]
     assert sorted(each["Key"].rpartition("/")[2] for each in found) == ["earlier.pt", "rank0.pt", "rank1.pt"]
+    # No host writes what it got from there: an old copy would replace what another has written since.
+    decisions = [json.loads(line) for line in (cloud.home / "authorizations.jsonl").read_text().splitlines()]
+    earlier = [each for each in decisions if each["resource"] == "arn:aws:s3:::kennel/checkpoints/a/earlier.pt"]
+    assert "s3:PutObject" not in [each["action"] for each in earlier if "assumed-role" in each["principal"]]
 
     logs = cloud.client("logs")
     group = "/aws/sagemaker/TrainingJobs"
@@ -185,7 +195,78 @@ def test_a_job_past_its_time_is_stopped_and_its_model_kept(sagemaker: Any, s3: A
     sagemaker.create_training_job(**request)
     done = ended(sagemaker, request["TrainingJobName"])
     assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-    assert archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/")) == {}
+    assert archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/")) == {
+        "unfinished.txt": b"half a model"
+    }
+
+
+SPOT = {"EnableManagedSpotTraining": True, "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}}
+
+
+def sleeping(cloud: Cloud, job: dict[str, Any]) -> None:
+    """Start a job that sleeps, and wait until its checkpoints are safe, if it has any, or else until it trains."""
+    cloud.client("sagemaker").create_training_job(**job)
+    log = cloud.home / f"training-jobs/{job['TrainingJobName']}/algo-2.log"
+    eventually(lambda: log.is_file() and "sleeping" in log.read_text(), bool)
+    if "CheckpointConfig" in job:
+        prefix = job["CheckpointConfig"]["S3Uri"].removeprefix("s3://kennel/")
+        listed = {"Bucket": "kennel", "Prefix": prefix}
+        eventually(lambda: cloud.client("s3").list_objects_v2(**listed)["KeyCount"], lambda count: count == 2)
+
+
+def statuses(described: dict[str, Any]) -> list[str]:
+    return [each["Status"] for each in described["SecondaryStatusTransitions"]]
+
+
+def test_an_interrupted_spot_job_starts_again_with_its_checkpoints_alone(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
+    config = {"CheckpointConfig": {"S3Uri": "s3://kennel/checkpoints/spot"}}
+    request = job("spot", HyperParameters={"sleep": "60"}, **config, **SPOT)
+    name = request["TrainingJobName"]
+    sleeping(cloud, request)
+    spot.request(cloud.home, name, "algo-2")
+    done = ended(sagemaker, name)
+    assert statuses(done) == [
+        *("Starting", "Downloading", "Training", "Interrupted"),
+        *("Starting", "Downloading", "Training", "Uploading", "Completed"),
+    ]
+    assert done["TrainingStartTime"] <= done["SecondaryStatusTransitions"][1]["StartTime"]
+    assert done["BillableTimeInSeconds"] == done["TrainingTimeInSeconds"] >= 1
+    model = archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/"))
+    assert list(model) == ["model.txt"]
+    seen = json.loads(archive(s3, f"runs/{name}/output/output.tar.gz")["rank0.json"])
+    assert seen["before"] == ["rank0.pt", "rank1.pt"]
+    assert seen["data"] == "a photo"
+    log = (cloud.home / f"training-jobs/{name}/algo-1.log").read_text().splitlines()
+    assert log == ["sleeping", "epoch=1/2 train_loss=1.0000", "epoch=2/2 train_loss=0.5000"]
+
+
+def test_a_host_that_dies_by_itself_is_no_interruption(cloud: Cloud, sagemaker: Any) -> None:
+    request = job("crashes", HyperParameters={"sleep": "60"}, **SPOT)
+    name = request["TrainingJobName"]
+    sleeping(cloud, request)
+    pid = (cloud.home / f"training-jobs/{name}/algo-2/opt/ml/pid").read_text()
+    os.kill(int(pid), signal.SIGKILL)
+    done = ended(sagemaker, name)
+    assert statuses(done)[-1] == "Failed"
+    assert "Interrupted" not in statuses(done)
+    assert done["FailureReason"] == "AlgorithmError: , exit code: 137"
+
+
+def test_a_job_that_is_no_spot_job_keeps_its_instances(cloud: Cloud, sagemaker: Any) -> None:
+    request = job("on-demand", HyperParameters={"sleep": "2"})
+    sleeping(cloud, request)
+    spot.request(cloud.home, request["TrainingJobName"], "algo-2")
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert statuses(done) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+
+
+def test_a_spot_job_past_its_waiting_time_is_stopped(sagemaker: Any) -> None:
+    times = {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2}  # it waits before it runs
+    request = job("waits", HyperParameters={"sleep": "60"}, **SPOT | {"StoppingCondition": times})
+    sagemaker.create_training_job(**request)
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert done["TrainingJobStatus"] == "Stopped"
+    assert statuses(done)[2:] == ["Training", "Stopping", "Uploading", "MaxWaitTimeExceeded"]
 
 
 @pytest.mark.parametrize("uri", ["s3://kennel/nothing-here/", "s3://kennel-nobody/code/", "s3://kennel-west/code/"])

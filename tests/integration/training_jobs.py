@@ -1,8 +1,13 @@
-"""Training jobs of a few lines, for the tests of what waits for them."""
+"""Training jobs: of a few lines, for the tests of what waits for them, and of the real program."""
 
+import shutil
+import uuid
+from pathlib import Path
 from typing import Any
 
-from tests.integration.laptop import ROLE
+from local.sketchbook import BREEDS, write
+from tests.integration.laptop import ROLE, ROOT
+from training.weights import packaged
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.13-cpu-amzn2023-sagemaker"
 _PROGRAM = """
@@ -15,6 +20,10 @@ if parameters["fail"] == "yes":
     (root / "output/failure").write_text("no dogs")
     sys.exit(1)
 """
+
+
+_BREEDS = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
+_COUNTS = {"train": 12, "valid": 6, "test": 1}
 
 
 def training(s3: Any, name: str, fail: str = "no", sleep: str = "0") -> dict[str, Any]:
@@ -35,3 +44,46 @@ def training(s3: Any, name: str, fail: str = "no", sleep: str = "0") -> dict[str
         "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
         "StoppingCondition": {"MaxRuntimeInSeconds": 60},
     }
+
+
+def put_program(s3: Any, folder: Path) -> None:
+    """Put the training program, drawings of three breeds and a backbone into S3, as Plan leaves them."""
+    photos = write(folder / "drawings", seed=5, counts=_COUNTS, breeds=_BREEDS, size=160)
+    archive = shutil.make_archive(str(folder / "drawings"), "zip", photos)
+    weights = packaged("efficientnet_lite0")
+    assert weights
+    code = [file for package in ("training", "dataset") for file in (ROOT / package).glob("*.py")]
+    for key, file in {
+        "dataset/drawings.zip": Path(archive),
+        f"weights/{weights.name}": weights,
+        **{f"code/{file.relative_to(ROOT)}": file for file in code},
+    }.items():
+        s3.upload_file(str(file), "kennel", f"program/{key}")
+
+
+def program(name: str, **hyperparameters: str) -> dict[str, Any]:
+    """A request for a job of the real program on two hosts, which keeps its checkpoints by its unique name."""
+    name = f"{name}-{uuid.uuid4().hex[:6]}"
+    channels = [
+        {"ChannelName": channel, "DataSource": {"S3DataSource": _prefix(f"program/{channel}/")}}
+        for channel in ("code", "dataset", "weights")
+    ]
+    return {
+        "TrainingJobName": name,
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {
+            "TrainingImage": IMAGE,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/training/launch.py"],
+        },
+        "HyperParameters": hyperparameters,
+        "InputDataConfig": channels,
+        "OutputDataConfig": {"S3OutputPath": "s3://kennel/runs"},
+        "CheckpointConfig": {"S3Uri": f"s3://kennel/kept/{name}"},
+        "ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+    }
+
+
+def _prefix(key: str) -> dict[str, str]:
+    return {"S3DataType": "S3Prefix", "S3Uri": f"s3://kennel/{key}", "S3DataDistributionType": "FullyReplicated"}
