@@ -6,11 +6,12 @@ import json
 import sys
 from contextlib import redirect_stdout
 
+from dataset import DatasetError
 from local.home import LocalError
 from serving.artifact import ArtifactError
 from serving.model import device_name, num_cores
 
-NAMES = ("cost", "hostile", "image", "serving", "serving_start")
+NAMES = ("accuracy", "cost", "ddp", "feature_pass", "hostile", "image", "loader", "serving", "serving_start", "train_step")
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     try:
         with redirect_stdout(sys.stderr):  # what is said while measuring is no figure
             figures = importlib.import_module(f"benchmarks.{chosen.name}").measure(options)
-    except (LocalError, ArtifactError) as error:
+    except (LocalError, DatasetError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return 1
     machine = {"cpu": device_name(), "cores": num_cores()}

@@ -20,13 +20,14 @@ _EXAMPLE = Preprocess(_SIDE, "shortest_side", _SIDE, "bilinear", 1, (0, 0, 0), (
 _NUM_WORST = 3
 
 
-def render_card(report: dict[str, Any], card: Card, source: Source) -> str:
+def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes) -> str:
     """Render the page.
 
     Args:
         report: ``evaluation.json``.
         card: the artifact's own.
         source: the dataset, for an example of each confusion.
+        curve: the training's learning curve, SVG.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -50,6 +51,7 @@ def render_card(report: dict[str, Any], card: Card, source: Source) -> str:
         worst=[b for b in breeds[:_NUM_WORST] if b["recall"] < 1],
         usual=usual,
         usual_interval=wilson(round(challenger["top1"] * usual), usual),
+        curve=_embedded("image/svg+xml", curve),
         examples={p["photo"]: _example(source.read(photos[p["photo"]])) for p in challenger["most_confused"]},
     )
     return page
@@ -59,7 +61,11 @@ def _example(photo: bytes) -> str:
     """A photo's middle as a small JPEG within the page; it takes none of the photo's metadata along."""
     buffer = io.BytesIO()
     Image.fromarray(pixels(photo, _EXAMPLE)).save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _embedded("image/jpeg", buffer.getvalue())
+
+
+def _embedded(kind: str, picture: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -40,6 +40,7 @@ class Trained:
     ddp: ``ddp.json``: the proof of the distribution.
     hashes: 16 hex digits of a photo's SHA-256 to its path, for the train and valid splits.
     leaked: photos that training itself found in two splits.
+    curve: its learning curve, SVG.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Trained:
     ddp: dict[str, Any]
     hashes: dict[str, str]
     leaked: list[dict[str, str]]
+    curve: bytes
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def read_trained(archive: Path, folder: Path) -> Trained:
             ddp,
             {h: path for split in ("valid", "train") for h, path in data["hashes"][split].items()},
             data["leaked"],
+            (folder / "history.svg").read_bytes(),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"{archive}: not what the training job writes ({error})") from error

@@ -105,7 +105,7 @@ def evaluate(root: Path, version: str) -> None:
         }
     files = {
         **golden_files(served.artifact.golden),
-        "card.html": render_card(report, served.artifact.card, source).encode(),
+        "card.html": render_card(report, served.artifact.card, source, trained.curve).encode(),
         "evaluation.json": (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode(),
     }
     write_files(files, root / "output" / "report")

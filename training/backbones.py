@@ -136,8 +136,22 @@ def pretrained(name: str, weights: Path | None) -> Pretrained:
 
 def fold_norms(backbone: Backbone) -> Backbone:
     """Fold batch norms into their convolutions, in place: the same function, one pass less per layer."""
-    backbone.layers = fuse(backbone.layers)
+    backbone.layers = fuse(backbone.layers, inplace=True)
     return backbone
+
+
+def turn(backbone: Backbone) -> bool:
+    """Make it the same function of photos turned by 180 degrees, in place, where that is faster; whether it is.
+
+    Turned, the odd pixel of SAME padding lies left and top, where a convolution's own padding has it too; what that
+    adds at the right and bottom is never reached by a stride of 2. So nothing is copied into a larger frame any more,
+    which took a tenth of the time.
+    """
+    layers = [layer for layer in backbone.modules() if isinstance(layer, ConvNorm)]
+    for layer in layers:
+        layer.pad, layer.conv.padding = nn.Identity(), ((layer.conv.kernel_size[0] - 1) // 2,) * 2
+        layer.conv.weight.data = layer.conv.weight.data.flip(2, 3)
+    return bool(layers)
 
 
 class ConvNorm(nn.Module):

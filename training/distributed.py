@@ -3,25 +3,31 @@
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
-# Longest that a rank waits for the others in one call. The waits are for a peer's share of the
-# photos, which may take long; a peer that died is noticed at once, by its closed connection.
+# Longest that a rank waits for the others: to come, in one call of any kind, and in one of training's own. Most calls
+# end a phase whose shares take as long as they take; a peer that died is noticed at once, by its closed connection.
+_MEETING = timedelta(minutes=30)
 _PATIENCE = timedelta(hours=6)
-# What gloo, NCCL and the store say when a peer's connection closes; torch has no type for it.
+_STEP_PATIENCE = timedelta(minutes=10)
+_ANSWER_SECONDS = 5.0  # to a roll call, once a patience is at its end
+# What gloo, NCCL and the store say when a peer's connection closes, where torch has no type for it.
 _LOST = re.compile(r"gloo|NCCL|Connection|Broken pipe|recvValue|socket", re.IGNORECASE)
 
 
 class PeerLostError(RuntimeError):
-    """Another rank ended before its time; its own log says why."""
+    """Another rank ended before its time, or hangs; its own log says why."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,28 @@ def joined() -> Iterator[World]:
     """Join the process group that torchrun or our launcher describes; alone without one.
 
     Raises:
-        PeerLostError: another rank ended inside the block.
+        PeerLostError: another rank did not come, or was lost inside the block. Under NCCL a rank may end by SIGABRT
+            instead: torch's watchdog sees the loss and ends the process, for what its GPU holds is no longer sound.
     """
+    world = _described()
+    if world.world_size == 1:
+        yield world
+        return
+    hosts: list[str] = []
+    try:
+        dist.init_process_group(world.backend, timeout=_MEETING)
+        distributed_c10d._set_pg_timeout(_PATIENCE)  # as torchtitan does; there is no public name for it
+        hosts += gathered(world, world.host)
+        yield world
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or (type(error) is RuntimeError and _LOST.search(str(error))):
+            loss = _loss(world, hosts, is_timeout="Timed out" in str(error))
+            raise PeerLostError(f"training: rank {world.rank} on {world.host} {loss}") from error
+        raise
+    dist.destroy_process_group()
+
+
+def _described() -> World:
     rank, world_size, local_rank, local_world_size = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
@@ -67,19 +93,55 @@ def joined() -> Iterator[World]:
         torch.cuda.set_device(device)
     backend = "none" if world_size == 1 else "nccl" if cuda else "gloo"
     host = os.environ.get("HOST_NAME", socket.gethostname())
-    world = World(rank, world_size, local_rank, local_world_size, device, backend, host)
-    if world_size > 1:
-        dist.init_process_group(backend, timeout=_PATIENCE)
-    try:
-        yield world
-    except RuntimeError as error:
-        if world_size > 1 and _LOST.search(str(error)):
-            raise PeerLostError(
-                f"training: rank {rank} lost the others; the log of the rank that ended first says why"
-            ) from error
-        raise
-    if world_size > 1:
-        dist.destroy_process_group()
+    return World(rank, world_size, local_rank, local_world_size, device, backend, host)
+
+
+@contextmanager
+def in_step(world: World) -> Iterator[None]:
+    """A block in which every rank speaks every few seconds, so that one that is stuck is noticed within minutes."""
+    if world.world_size == 1:
+        yield
+        return
+    distributed_c10d._set_pg_timeout(_STEP_PATIENCE)
+    yield
+    distributed_c10d._set_pg_timeout(_PATIENCE)
+
+
+def _loss(world: World, hosts: list[str], is_timeout: bool) -> str:
+    if not hosts:
+        return f"did not meet all {world.world_size} ranks"
+    if not is_timeout:
+        return "lost another rank; the log of the rank that ended first says why"
+    silent = " and ".join(f"rank {rank} on {hosts[rank]}" for rank in _silent(world))
+    return f"waited too long for {silent or 'an answer'}, stuck or cut off from here"
+
+
+def _silent(world: World) -> list[int]:
+    """Ranks that do not answer a roll call in the store that all joined by; all others must call it, too."""
+    silent = [0]  # which keeps the store: where that does not answer, neither does the rank
+
+    def call_the_roll() -> None:
+        store = distributed_c10d._get_default_store()
+        with suppress(dist.DistError):
+            store.set(f"here/{world.rank}", "")
+            time.sleep(_ANSWER_SECONDS + 2 * world.is_main)  # so that the store outlives the others' questions
+            silent[:] = [rank for rank in range(world.world_size) if not store.check([f"here/{rank}"])]
+
+    asking = Thread(target=call_the_roll, daemon=True)  # the store knows no time limit for a question
+    asking.start()
+    asking.join(_ANSWER_SECONDS + 5)
+    return silent
+
+
+def num_threads(world: World) -> int:
+    """Cores for this rank: its share of the machine's. "Hosts" may be processes of one machine."""
+    machine = socket.gethostname()
+    return max(1, num_cores() // gathered(world, machine).count(machine))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def summed(world: World, *numbers: float | Tensor) -> list[float]:

@@ -1,16 +1,17 @@
-"""Backbone features of this rank's photos: computed once, kept in a file named by their content."""
+"""Backbone features of photos: computed once, kept in files that any later run may read."""
 
-import ctypes
 import hashlib
+import io
 import itertools
-import os
-import sys
+import json
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,112 +20,247 @@ import torch
 from torch import Tensor
 
 from dataset import Photo, ReadError, Source
-from training.backbones import Backbone, Pretrained, fold_norms
-from training.files import replace_file, to_bytes
-from training.preprocess import Preprocess, UnreadablePhotoError, pixels
+from training.backbones import Pretrained
+from training.distributed import World, same_as_main, summed
+from training.files import replace_file, replace_json, to_bytes
+from training.hyperparameters import Hyperparameters
+from training.inference import FeatureNetwork, supported_precisions
+from training.preprocess import UnreadablePhotoError, pixels
 
-_BATCH = 16  # photos; larger ones are slower on CPU: their activations leave the cache
-_FORMAT = 2  # of the cache file
+_FORMAT = 3  # of the cache's files
+_BATCH_SIZES = (8, 32)  # photos; what lies between them, or above, differs from one of them by less than is measured
+_CUDA_BATCH_SIZE = 256  # photos
+_GAIN = 1.03  # what a larger batch must be better by: smaller ones leave fewer cores idle at the end
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The readable photos of one split that belong to this rank.
+class Features:
+    """Features of photos, in the photos' order.
 
-    photos: in the order of ``features``.
-    features: float16 ``[N, num_features]``.
-    hashes: 16 hex digits of each photo's bytes, in the same order.
-    unreadable: paths of photos that could not be read or decoded.
+    features: float16 ``[N, num_features]``; zeros where a photo cannot be read.
+    readable: which photos can be read and decoded.
+    num_computed: how many were not known from before.
     """
 
-    photos: tuple[Photo, ...]
     features: Tensor
-    hashes: tuple[str, ...]
-    unreadable: tuple[str, ...]
+    readable: list[bool]
+    num_computed: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the backbone computes.
+
+    precision: ``fp32`` or ``bf16``.
+    batch_size: photos per call, always as many.
+    """
+
+    precision: str
+    batch_size: int
 
 
 class FeaturePass:
-    """Turns photos into features on this rank's device and cores.
+    """Turns photos into features on this rank's device and cores; all ranks must make one.
+
+    Each of ``num_threads`` workers does all of it alone: it reads and decodes a batch of photos and computes the
+    network on one core. So nothing is handed over, no core waits for another, and a photo's features do not depend on
+    how many cores there are. On CUDA the workers take turns at the device.
+
+    Precision and batch size are chosen by a measurement of about a second, in the CPU time of all workers of all ranks
+    at once, which other programs on the machine disturb least. The choice is kept beside the features and goes for the
+    kind of CPU, whatever the number of ranks and cores: a restarted job must choose as it did before, or its features
+    do not fit. On CUDA nothing is measured: a device that computes in bf16 is faster in it.
 
     Args:
-        pretrained: the backbone.
-        device: what the backbone runs on.
+        chosen: the backbone.
+        world: this rank among its peers.
         num_threads: cores that this rank may use.
-        cache_dir: where features are kept for the next start.
-        talks: whether to print progress.
+        cache_dir: where features and the choice are kept; may be shared with other runs at the same time.
+        settings: the hyperparameters.
+
+    Attributes:
+        choice: the same on every rank.
+
+    Raises:
+        HyperparameterError, WeightsError: the backbone cannot be loaded.
+        StorageError: the choice cannot be written.
     """
 
     def __init__(
-        self, pretrained: Pretrained, device: torch.device, num_threads: int, cache_dir: Path, talks: bool
+        self, chosen: Pretrained, world: World, num_threads: int, cache_dir: Path, settings: Hyperparameters
     ) -> None:
-        self.precision = best_precision(device)
-        self._pretrained, self._spec, self._device = pretrained, pretrained.preprocess, device
-        self._num_threads, self._cache_dir, self._talks = num_threads, cache_dir, talks
-        torch.set_num_threads(num_threads)
+        self._spec, self._world, self._num_threads = chosen.preprocess, world, num_threads
+        self._seconds = settings.checkpoint_seconds
+        self._network = cache(partial(FeatureNetwork, chosen, world.device))
+        self._device_lock = threading.Lock() if world.device.type == "cuda" else nullcontext()
+        backbone = (_FORMAT, chosen.name, chosen.digest, asdict(chosen.preprocess))
+        self.choice = self._choose(settings.precision, cache_dir, backbone)
+        self._cache = FeatureCache(cache_dir, _digest(*backbone, world.device.type, asdict(self.choice)))
 
-    def shard(self, source: Source, photos: Sequence[Photo]) -> Shard:
-        """Features of these photos, from the cache when the same photos were seen before.
+    def features(self, source: Source, photos: Sequence[Photo], hashes: Sequence[str], what: str) -> Features:
+        """Features of these photos; all ranks must call it, each with photos of its own.
 
-        The cache is named by the photos' bytes, the backbone, its weights and preprocessing, and the precision.
+        Args:
+            source: where the photos are.
+            photos: this rank's.
+            hashes: of each photo's bytes; empty where they cannot be read.
+            what: names the photos in what is printed.
 
         Raises:
             HyperparameterError, WeightsError: the backbone cannot be loaded.
             StorageError: the cache cannot be written.
         """
-        hashes = _hash_photos(source, photos, self._num_threads)
-        file = self._cache_dir / f"features-{self._key(hashes)}.pt"
-        if file.is_file():
-            kept = torch.load(file, weights_only=True)
-            features, readable = kept["features"], kept["readable"]
-        else:
-            features, readable = self._compute(source, photos)
-            replace_file(file, to_bytes({"features": features, "readable": readable}))
-        good = [(photo, digest) for photo, digest, fine in zip(photos, hashes, readable, strict=True) if fine]
-        return Shard(
-            photos=tuple(photo for photo, _ in good),
-            features=features,
-            hashes=tuple(digest for _, digest in good),
-            unreadable=tuple(photo.path for photo, fine in zip(photos, readable, strict=True) if not fine),
-        )
+        missing = {
+            digest: photo
+            for digest, photo in zip(hashes, photos, strict=True)
+            if digest and digest not in self._cache.rows
+        }
+        num_kept, num_all = summed(self._world, sum(digest in self._cache.rows for digest in hashes), len(hashes))
+        if num_kept and self._world.is_main:
+            print(f"{num_kept:,.0f} of {num_all:,.0f} {what} photos' features were kept from before", flush=True)
+        if missing:
+            self._compute(source, list(missing.items()), what)
+        rows = [self._cache.rows.get(digest) for digest in hashes]
+        width = next((len(row) for row in rows if row is not None), 0)
+        features = torch.zeros(len(rows), width or self._network(self.choice.precision).num_features).half()
+        for place, row in zip(features, rows, strict=True):
+            if row is not None:
+                place.copy_(row)
+        return Features(features, [row is not None for row in rows], len(missing))
 
-    def _key(self, hashes: Sequence[str]) -> str:
-        backbone = (self._pretrained.name, self._pretrained.digest)
-        parts = (_FORMAT, *backbone, asdict(self._spec), str(self.precision), *hashes)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    def _compute(self, source: Source, photos: Sequence[tuple[str, Photo]], what: str) -> None:
+        """Compute photos by their hashes, and keep what is done every so many seconds."""
+        progress = Progress(f"features {what}", len(photos), self._world.is_main)
+        size = self.choice.batch_size
+        batches = [photos[first : first + size] for first in range(0, len(photos), size)]
+        found: dict[str, Tensor | None] = {}
+        saved = time.monotonic()
+        with workers(self._num_threads) as pool:
+            work = partial(self._batch, self._network(self.choice.precision), source)
+            for done in ahead(pool, work, batches, 2 * self._num_threads):
+                found |= done
+                progress.add(len(done))
+                if time.monotonic() - saved >= self._seconds:
+                    self._cache.add(found)
+                    found, saved = {}, time.monotonic()
+        self._cache.add(found)
 
-    def _compute(self, source: Source, photos: Sequence[Photo]) -> tuple[Tensor, list[bool]]:
-        _keep_freed_memory()
-        features, readable = [], []
-        progress = Progress("features", len(photos), self._talks)
+    def _batch(
+        self, network: FeatureNetwork, source: Source, photos: Sequence[tuple[str, Photo]]
+    ) -> dict[str, Tensor | None]:
+        """One call of the network; black photos stand for what is missing, so that every call has the same size."""
+        side = self._spec.image_size
+        images = np.zeros((self.choice.batch_size, side, side, 3), np.uint8)
+        is_readable = []
+        for place, (_, photo) in zip(images, photos, strict=False):
+            image = self._pixels(source, photo)
+            is_readable.append(image is not None)
+            if image is not None:
+                place[:] = image
+        with self._device_lock:
+            features = network(images)
+        rows = zip(photos, is_readable, features, strict=False)
+        return {digest: row if fine else None for (digest, _), fine, row in rows}
 
-        def load(photo: Photo) -> np.ndarray | None:
-            try:
-                return pixels(source.read(photo), self._spec)
-            except (ReadError, UnreadablePhotoError):
-                return None
+    def _pixels(self, source: Source, photo: Photo) -> np.ndarray | None:
+        try:
+            return pixels(source.read(photo), self._spec)
+        except (ReadError, UnreadablePhotoError):
+            return None
 
-        with ThreadPoolExecutor(self._num_threads) as pool:
-            for loaded in batches(ahead(pool, load, photos, 4 * _BATCH), _BATCH):
-                readable += [image is not None for image in loaded]
-                images = [image for image in loaded if image is not None]
-                if images:
-                    features.append(self._features(np.stack(images)))
-                progress.add(len(loaded))
-        empty = torch.empty(0, self._backbone.num_features, dtype=torch.float16)
-        return torch.cat([empty, *features]), readable
+    def _choose(self, precision: str, cache_dir: Path, backbone: tuple[object, ...]) -> Choice:
+        precisions = supported_precisions(self._world.device) if precision == "auto" else (precision,)
+        if self._world.device.type == "cuda":
+            return Choice(precisions[-1], _CUDA_BATCH_SIZE)
+        cpu = sorted(torch.cpu.get_capabilities().items())
+        file = cache_dir / f"inference-{_digest(*backbone, precision, cpu)}.json"
+        kept = same_as_main(self._world, _read_json(file) if self._world.is_main else None)
+        if kept:
+            return Choice(**kept)
+        choice = self._measured(precisions)
+        if self._world.is_main:
+            replace_json(file, asdict(choice))
+        return choice
 
-    @torch.inference_mode()
-    def _features(self, images: np.ndarray) -> Tensor:
-        """uint8 ``[B, H, W, 3]`` to features ``[B, num_features]``."""
-        inputs = normalized(torch.from_numpy(images).to(self._device), self._spec)
-        return self._backbone.features(inputs.to(self.precision)).half().cpu()
+    def _measured(self, precisions: Sequence[str]) -> Choice:
+        side = self._spec.image_size
+        photos = np.random.default_rng(0).integers(0, 256, (max(_BATCH_SIZES), side, side, 3), dtype=np.uint8)
 
-    @cached_property
-    def _backbone(self) -> Backbone:
-        network = fold_norms(self._pretrained.load()).to(self._device, self.precision)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        def seconds(precision: str, batch_size: int) -> float:
+            """CPU time of a photo."""
+            network = self._network(precision)
+
+            def work(_: int) -> float:
+                begin = time.thread_time()
+                network(photos[:batch_size])
+                return time.thread_time() - begin
+
+            for _ in range(2):  # the first maps memory and makes oneDNN write its kernels
+                total = sum(pool.map(work, range(self._num_threads)))
+            return summed(self._world, total)[0] / batch_size
+
+        small, large = _BATCH_SIZES
+        with workers(self._num_threads) as pool:
+            times = {precision: seconds(precision, small) for precision in precisions}
+            best = min(times, key=times.__getitem__)
+            return Choice(best, large if times[best] > _GAIN * seconds(best, large) else small)
+
+
+class FeatureCache:
+    """Features by the hash of the photo's bytes, in files that are written once and named by their content.
+
+    Args:
+        folder: where the files are; those of all hosts, runs and world sizes are read.
+        key: of all that the features depend on beside the photo.
+
+    Attributes:
+        rows: float16 ``[num_features]`` by hash; None where the bytes are no photo.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key = folder, key
+        self.rows: dict[str, Tensor | None] = {}
+        for file in sorted(folder.glob(f"features-{key}-*.pt")):
+            data = file.read_bytes()
+            if file.name != self._name(data):
+                print(f"{file} is damaged and is left alone; the features of its photos are computed anew", flush=True)
+                continue
+            kept = torch.load(io.BytesIO(data), weights_only=True)
+            self.rows |= dict.fromkeys(kept["unreadable"]) | dict(zip(kept["hashes"], kept["features"], strict=True))
+
+    def add(self, rows: Mapping[str, Tensor | None]) -> None:
+        """Keep these too.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        if not rows:
+            return
+        readable = {digest: row for digest, row in rows.items() if row is not None}
+        kept = {
+            "hashes": list(readable),
+            "features": torch.stack(list(readable.values())) if readable else [],
+            "unreadable": [digest for digest, row in rows.items() if row is None],
+        }
+        data = to_bytes(kept)
+        replace_file(self._folder / self._name(data), data)
+        self.rows |= rows
+
+    def _name(self, data: bytes) -> str:
+        return f"features-{self._key}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
+
+
+@contextmanager
+def workers(num_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose calls of torch compute on one core each, as do this one's meanwhile."""
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 class Progress:
@@ -145,34 +281,6 @@ class Progress:
             print(f"{self._what} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
 
 
-def normalized(images: Tensor, spec: Preprocess) -> Tensor:
-    """uint8 ``[B, H, W, 3]`` to float32 ``[B, 3, H, W]`` (channels last in memory) as the spec says."""
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) * 255 for v in (spec.mean, spec.std))
-    return (images.permute(0, 3, 1, 2).float() - mean) / std
-
-
-def best_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor computes in it, else float32.
-
-    By capability, not by a stopwatch: a restarted job must choose as it did before, or its cached
-    features do not fit.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of ``size`` items, the last one shorter."""
-    while batch := list(itertools.islice(items, size)):
-        yield batch
-
-
 def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S], depth: int) -> Iterator[_T]:
     """``map`` over a pool that keeps at most ``depth`` results waiting, so that memory stays bounded."""
     waiting = iter(items)
@@ -182,28 +290,13 @@ def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S
         futures.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
 
 
-def _hash_photos(source: Source, photos: Sequence[Photo], num_threads: int) -> list[str]:
-    """16 hex digits per photo; empty for one whose bytes cannot be read."""
-
-    def digest(photo: Photo) -> str:
-        try:
-            return hashlib.sha256(source.read(photo)).hexdigest()[:16]
-        except ReadError:
-            return ""
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        return list(pool.map(digest, photos))
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks: each batch's activations would else be mapped anew, page by page.
-
-    Worth 1.3 to 1.6 times the photos per second. Elsewhere than on glibc this does nothing.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        m_trim_threshold, m_mmap_max = -1, -4  # from glibc's malloc.h
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+def _read_json(file: Path) -> dict[str, object] | None:
+    try:
+        kept: dict[str, object] = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return kept

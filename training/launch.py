@@ -26,9 +26,19 @@ from typing import Any
 DEFAULT_PORT = "29500"
 CHANNELS = ("code", "dataset", "weights")
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for ranks that must end; SageMaker itself gives 120
+PEER_LOST = 75  # exit code of a rank that lost another
+# After which a host says so: the job's reason is that of the host that fails first, and should be the lost one's. Nor
+# is a spot instance that is taken away a failure, if SageMaker notices that before the others' failures.
+YIELD_SECONDS = 30
 RESOLVE_SECONDS = 600  # for the first host's name: hosts start minutes apart, and SageMaker names them late
 # Of the SageMaker toolkit and of a torchrun around us; the latter's store would be taken for ours.
 _FOREIGN = ("SM_", "TORCHELASTIC_")
+_LOSSES = (PEER_LOST, -signal.SIGABRT)  # by the latter NCCL's watchdog ends a rank that lost another
+_HINTS = {
+    signal.SIGABRT: "; on GPUs a rank ends so that lost another, whose log then says why",
+    signal.SIGBUS: "; the disk or the shared memory may be full",
+    signal.SIGKILL: "; the host may be out of memory",
+}
 _FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 
 
@@ -113,7 +123,7 @@ class Ranks:
     """The processes of this host: when one fails, or we are told to stop, none stays."""
 
     def __init__(self, host: Host, num_local: int) -> None:
-        self._stopped_by = ""
+        self._host, self._stopped_by, self._stopping = host, "", threading.Event()
         self._processes = [
             subprocess.Popen(
                 host.command(),
@@ -136,6 +146,7 @@ class Ranks:
     def stop(self, signum: int, _frame: FrameType | None) -> None:
         """Hand the signal's wish on; the ranks end at once, and their last checkpoint is whole at any time."""
         self._stopped_by = signal.Signals(signum).name
+        self._stopping.set()
         self._terminate()
 
     def _terminate(self) -> None:
@@ -147,10 +158,13 @@ class Ranks:
         """Until all ranks ended well (0, ""), or the first failed: its exit code and the reason."""
         while True:
             codes = [process.poll() for process in self._processes]
-            failed = next((rank for rank, code in enumerate(codes) if code), None)
-            if failed is not None:
+            failed = [rank for rank, code in enumerate(codes) if code]
+            if failed:
+                first = min(failed, key=lambda rank: codes[rank] in _LOSSES)
                 self._end_the_rest()
-                return self._reason(failed)
+                if codes[first] in _LOSSES:
+                    self._stopping.wait(YIELD_SECONDS)
+                return self._reason(first)
             if all(code == 0 for code in codes):
                 return 0, ""
             time.sleep(0.1)
@@ -169,10 +183,11 @@ class Ranks:
         code = self._processes[rank].returncode
         if self._stopped_by:
             return 128 + signal.Signals[self._stopped_by], f"training: stopped by {self._stopped_by} before its end"
+        name = f"rank {self._host.rank * len(self._processes) + rank} on {self._host.name}"
         if code < 0:
-            hint = "; the host may be out of memory" if code == -signal.SIGKILL else ""
-            return 128 - code, f"training: rank {rank} of this host was killed by {signal.Signals(-code).name}{hint}"
-        return code, (self._last_words[rank] or [f"training: rank {rank} ended with exit code {code}"])[0]
+            killer = signal.Signals(-code)
+            return 128 - code, f"training: {name} was killed by {killer.name}{_HINTS.get(killer, '')}"
+        return code, (self._last_words[rank] or [f"training: {name} ended with exit code {code}"])[0]
 
     @staticmethod
     def _relay(process: "subprocess.Popen[str]", last_words: "deque[str]") -> None:

@@ -12,58 +12,87 @@ On SageMaker the container's entrypoint starts it on every host through the laun
 
     python3 /opt/ml/input/data/code/training/launch.py
 
-It goes: features of this rank's share of the photos (kept, so that a restart has them), a linear head
-on them over all ranks, and on rank 0 the model artifact. A run that was interrupted goes on from its
-checkpoint when the same command is given again.
+It goes: features of this rank's share of the photos (kept, so that a restart and other runs have them), a linear
+head on them over all ranks, in mode full then the whole network, and on rank 0 the model artifact. A run that was
+interrupted goes on from its checkpoint when the same command is given again.
 """
 
 import argparse
 import hashlib
 import json
 import os
-import socket
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-from dataset import DatasetError, Listing, Photo, Source, open_source
-from dataset.layout import check_classes, named
+from dataset import DatasetError, Photo, Source, open_source
+from dataset.layout import named
 from training import hyperparameters
 from training.artifact import Classifier, ddp_document, labels_document, write_model
-from training.backbones import Pretrained, pretrained
-from training.distributed import PeerLostError, World, gathered, joined
-from training.features import FeaturePass, Shard, num_cores
-from training.files import StorageError, replace_json
-from training.head import HeadTraining, NonFiniteLossError, Samples, starting_head
+from training.backbones import Backbone, Pretrained, pretrained
+from training.checkpoint import Checkpoint
+from training.curves import learning_curve
+from training.distributed import PeerLostError, World, gathered, in_step, joined, num_threads
+from training.features import FeaturePass
+from training.files import StorageError, replace_file, replace_json
+from training.full import FullTraining
+from training.head import HeadTraining, NonFiniteLossError, Samples, Start, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
+from training.launch import PEER_LOST
+from training.loader import TrainLoader
+from training.memory import keep_freed_memory
+from training.photos import Hashed, decoded, hashed
+from training.report import DataReport
 from training.weights import WeightsError
 
+T = TypeVar("T")
 SPLITS = ("train", "valid")  # the test photos are the evaluation's alone
 USER_ERRORS = (
     DatasetError,
     HyperparameterError,
     NonFiniteLossError,
-    PeerLostError,
     StorageError,
     WeightsError,
 )
+_MIN_PHOTOS = 20  # a class, from which on the whole network learns more than its head
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a run reads and writes.
+
+    data: folder or archive of photos. model: what rank 0 leaves. checkpoints: what a restart finds, and other runs of
+    the backbone may share. scratch: decoded photos while mode full trains.
+    """
+
+    data: Path
+    model: Path
+    checkpoints: Path
+    scratch: Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; 0, or 1 with one sentence as the last line on stderr."""
+    """Train; 0, or another code with one sentence as the last line on stderr."""
+    keep_freed_memory()
     options = _parser().parse_args(arguments)
     try:
         given = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
         settings = hyperparameters.from_strings({**options.hyperparameters, **given})
         chosen = pretrained(settings.backbone, options.weights)
-        checkpoint_dir = options.checkpoint_dir or options.model_dir / "checkpoints"
+        checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
         with joined() as world:
-            train(world, settings, chosen, options.data, options.model_dir, checkpoint_dir)
+            train(world, settings, chosen, Folders(options.data, options.model_dir, checkpoints, options.scratch_dir))
+    except PeerLostError as error:
+        print(error, file=sys.stderr)
+        return PEER_LOST
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -73,172 +102,203 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(
-    world: World, settings: Hyperparameters, chosen: Pretrained, data: Path, model_dir: Path, checkpoint_dir: Path
-) -> None:
+def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: Folders) -> None:
     """The whole run of one rank."""
     begin = time.monotonic()
-    source = open_source(data)
+    source = open_source(folders.data)
     classes = source.listing.classes
-    shards, photos_per_second = _features(world, settings, chosen, source, checkpoint_dir)
-    report = DataReport(world, source.listing, shards)
-    _say(world, *report.sentences())
-    report.refuse_empty_classes(str(data))
+    mode, why = chosen_mode(settings, world.device, len(source.listing.of("train")), len(classes))
+    _say(world, f"mode {mode}: {why}")
 
-    backbone = chosen.load()
-    rows = imagenet_rows(classes)
-    num_matched = sum(row is not None for row in rows)
-    _say(world, f"{num_matched} of {len(classes)} classes start from their ImageNet rows")
-    training = HeadTraining(
+    photos = {split: hashed(world, source, split, num_threads(world)) for split in SPLITS}
+    samples, unreadable, photos_per_second = _features(world, settings, chosen, source, photos, folders.checkpoints)
+    report = DataReport(source.listing, photos, unreadable)
+    _say(world, *report.sentences())
+    report.refuse_empty_classes(str(folders.data))
+
+    backbone, rows = chosen.load(), imagenet_rows(classes)
+    _say(world, matches(classes, rows))
+    start = starting_head(backbone.fc, rows)
+    run_key = _run_key(settings, world, chosen, report, mode)
+    checkpoints = {
+        phase: Checkpoint(world, folders.checkpoints / f"{phase}-{run_key}.pt", run_key, settings.checkpoint_seconds)
+        for phase in (("head", "full") if mode == "full" else ("head",))
+    }
+    head_training = HeadTraining(
         world,
         settings,
-        starting_head(backbone.fc, rows),
-        _samples(shards["train"], classes, world.device),
-        _samples(shards["valid"], classes, world.device),
-        num_train=report.num_photos("train"),
-        checkpoint=checkpoint_dir / "head.pt",
-        run_key=_run_key(settings, world, chosen, report),
+        start,
+        samples["train"],
+        samples["valid"],
+        len(report.readable("train")),
+        checkpoints["head"],
     )
-    training.run()
+    with in_step(world):
+        head_training.run()
+    phases = [{"name": "head", "epochs": head_training.progress.epochs}]
+    last: HeadTraining | FullTraining = head_training
+    head = head_training.head.cpu()
+    if mode == "full":
+        last = _full_training(
+            world,
+            settings,
+            chosen,
+            source,
+            report,
+            folders.scratch,
+            backbone,
+            start,
+            head_training,
+            checkpoints["full"],
+        )
+        with in_step(world):
+            last.run()
+        phases.append({"name": "full", "epochs": last.progress.epochs})
+        backbone, head = last.result()
 
-    checksums, hosts = gathered(world, training.checksum()), gathered(world, world.host)
-    if not world.is_main:
-        return
-    progress = training.progress
-    ddp = ddp_document(
-        hosts, world.backend, report.num_photos("train"), progress.samples_per_rank, progress.steps, checksums
-    )
-    _say(
-        world, f"{world.world_size} ranks, parameters {'equal' if ddp['in_sync'] else 'NOT equal: they trained apart'}"
-    )
-    replace_json(model_dir / "labels.json", labels_document(classes, rows))
-    replace_json(model_dir / "preprocess.json", asdict(chosen.preprocess))
-    replace_json(model_dir / "ddp.json", ddp)
-    replace_json(model_dir / "data.json", report.document())
-    replace_json(model_dir / "history.json", {"epochs": progress.epochs})
-    exporting = time.monotonic()
-    write_model(model_dir / "model.pt2", Classifier(backbone, training.head.cpu()), chosen.preprocess.image_size)
-    _say(world, f"exported in {time.monotonic() - exporting:.1f} s")
-    summary = {
-        "hyperparameters": asdict(settings),
-        "backbone": settings.backbone,
-        "mode": settings.mode,
-        "torch": torch.__version__,
-        "seconds": round(time.monotonic() - begin, 1),
-        "photos_per_second": round(photos_per_second, 1),
-        "start_top1": progress.start_top1,
-        "valid_top1": progress.epochs[-1]["valid_top1"],
-    }
-    replace_json(model_dir / "training.json", summary)
-    _say(world, f"trained in {summary['seconds']} s: valid_top1={summary['valid_top1']:.4f}, model in {model_dir}")
-
-
-class DataReport:
-    """What the ranks found in the photos together: unreadable ones, and photos that are in two splits."""
-
-    def __init__(self, world: World, listing: Listing, shards: dict[str, Shard]) -> None:
-        self._listing = listing
-        self._unreadable: dict[str, list[str]] = {}
-        self._hashes: dict[str, dict[str, str]] = {}
-        self._num_photos: dict[str, int] = {}
-        for split, shard in shards.items():
-            hashed = list(zip(shard.hashes, (photo.path for photo in shard.photos), strict=True))
-            parts = gathered(world, (shard.unreadable, hashed))
-            self._unreadable[split] = sorted(path for unreadable, _ in parts for path in unreadable)
-            # Sorted by path, so that of equal photos within a split the first is named, on any world size.
-            pairs = sorted((path, digest) for _, part in parts for digest, path in part)
-            self._num_photos[split] = len(pairs)
-            self._hashes[split] = {digest: path for path, digest in reversed(pairs)}
-
-    def num_photos(self, split: str) -> int:
-        """Readable photos of a split over all ranks."""
-        return self._num_photos[split]
-
-    def digest(self) -> str:
-        """16 hex digits over every photo's bytes and place."""
-        return hashlib.sha256(repr(self._hashes).encode()).hexdigest()[:16]
-
-    def leaked(self) -> list[dict[str, str]]:
-        """Validation photos that are training photos too, byte for byte."""
-        train, valid = self._hashes["train"], self._hashes["valid"]
-        return [
-            {"photo": valid[d], "also": train[d]} for d in sorted(valid.keys() & train.keys(), key=valid.__getitem__)
-        ]
-
-    def refuse_empty_classes(self, where: str) -> None:
-        """Refuse a class that has no readable photo left in a split.
-
-        Raises:
-            DatasetError: naming the classes and the unreadable photos.
-        """
-        bad = {path for paths in self._unreadable.values() for path in paths}
-        readable: list[Photo] = [photo for photo in self._listing.photos if photo.path not in bad]
-        try:
-            check_classes(self._listing.classes, readable, where)
-        except DatasetError as error:
-            raise DatasetError(f"{error}; {len(bad)} photos could not be read: {named(sorted(bad))}") from error
-
-    def sentences(self) -> list[str]:
-        """What a person should know, empty when all is well."""
-        lines = []
-        for split, paths in self._unreadable.items():
-            if paths:
-                lines.append(f"{len(paths)} unreadable photos in {split}/ left out: {named(paths)}")
-        if leaked := self.leaked():
-            pairs = (f"{leak['photo']} is {leak['also']}" for leak in leaked)
-            lines.append(f"{len(leaked)} photos are in two splits: {named(pairs)}")
-        return lines
-
-    def document(self) -> dict[str, object]:
-        """``data.json``."""
-        return {
-            "splits": {
-                split: {"photos": self._num_photos[split], "unreadable": self._unreadable[split]}
-                for split in self._hashes
-            },
-            "hashes": self._hashes,
-            "leaked": self.leaked(),
-            "ignored": len(self._listing.ignored),
+    checksums, hosts = gathered(world, last.checksum()), gathered(world, world.host)
+    if world.is_main:
+        ddp = ddp_document(
+            hosts,
+            world.backend,
+            len(report.readable("train")),
+            last.progress.samples_per_rank,
+            last.progress.steps,
+            checksums,
+        )
+        in_sync = "equal" if ddp["in_sync"] else "NOT equal: they trained apart"
+        _say(world, f"{world.world_size} rank(s), parameters {in_sync}")
+        history = {"start_top1": head_training.progress.start_top1, "phases": phases}
+        replace_json(folders.model / "labels.json", labels_document(classes, rows))
+        replace_json(folders.model / "preprocess.json", asdict(chosen.preprocess))
+        replace_json(folders.model / "ddp.json", ddp)
+        replace_json(folders.model / "data.json", report.document())
+        replace_json(folders.model / "history.json", history)
+        replace_file(folders.model / "history.svg", learning_curve(history).encode())
+        exporting = time.monotonic()
+        write_model(folders.model / "model.pt2", Classifier(backbone, head), chosen.preprocess.image_size)
+        _say(world, f"exported in {time.monotonic() - exporting:.1f} s")
+        summary = {
+            "hyperparameters": settings.of_mode(mode) | {"mode": mode},
+            "backbone": settings.backbone,
+            "mode": mode,
+            "torch": torch.__version__,
+            "seconds": round(time.monotonic() - begin, 1),
+            "photos_per_second": round(photos_per_second, 1),
+            "start_top1": head_training.progress.start_top1,
+            "valid_top1": last.valid_top1,
         }
+        replace_json(folders.model / "training.json", summary)
+        _say(
+            world,
+            f"trained in {summary['seconds']} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}",
+        )
+    for checkpoint in checkpoints.values():
+        checkpoint.finish()
+
+
+def chosen_mode(settings: Hyperparameters, device: torch.device, num_photos: int, num_classes: int) -> tuple[str, str]:
+    """The mode, ``head`` or ``full``, and why."""
+    if settings.mode != "auto":
+        return settings.mode, "as asked for"
+    if device.type != "cuda":
+        return (
+            "head",
+            "there is no GPU, and without one the whole network takes hours; --mode full trains it all the same",
+        )
+    if num_photos < _MIN_PHOTOS * num_classes:
+        return "head", f"{num_photos:,} photos of {num_classes} classes are too few for the whole network"
+    return "full", f"there is a GPU, and {num_photos:,} photos of {num_classes} classes are enough"
+
+
+def matches(classes: Sequence[str], rows: Sequence[int | None]) -> str:
+    """Which classes ImageNet knows, in a sentence."""
+    unknown = [label for label, row in zip(classes, rows, strict=True) if row is None]
+    found = f"{len(classes) - len(unknown)} of {len(classes)} classes start from their ImageNet rows"
+    return f"{found}; ImageNet does not know {named(unknown)}" if unknown else found
+
+
+def share(items: Sequence[T], world: World, seed: int) -> list[T]:
+    """This rank's items: every ``world_size``-th of a seeded shuffle; each falls to one rank."""
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [items[index] for index in order[world.rank :: world.world_size]]
 
 
 def _features(
-    world: World, settings: Hyperparameters, chosen: Pretrained, source: Source, cache_dir: Path
-) -> tuple[dict[str, Shard], float]:
-    """This rank's share of both splits, and photos per second over all ranks."""
-    # "Hosts" may be processes of one machine, which then share its cores.
-    ranks_here = gathered(world, socket.gethostname()).count(socket.gethostname())
-    num_threads = max(1, num_cores() // ranks_here)
-    work = FeaturePass(chosen, world.device, num_threads, cache_dir, world.is_main)
-    num_photos = sum(len(source.listing.of(split)) for split in SPLITS)
+    world: World,
+    settings: Hyperparameters,
+    chosen: Pretrained,
+    source: Source,
+    photos: dict[str, Hashed],
+    cache_dir: Path,
+) -> tuple[dict[str, Samples], list[str], float]:
+    """This rank's samples of each split; the unreadable photos and the photos per second of all ranks."""
+    classes, threads = source.listing.classes, num_threads(world)
+    num_photos = sum(len(found.photos) for found in photos.values())
+    work = FeaturePass(chosen, world, threads, cache_dir, settings)
     _say(
         world,
-        f"{num_photos} photos of {len(source.listing.classes)} classes over {world.world_size} ranks, "
-        f"{chosen.name} in {str(work.precision).removeprefix('torch.')} with {num_threads} threads per rank",
+        f"{num_photos} photos of {len(classes)} classes over {world.world_size} ranks, "
+        f"{chosen.name} in {work.choice.precision} with {threads} threads per rank",
     )
     begin = time.monotonic()
-    shards = {split: work.shard(source, share(source.listing.of(split), world, settings.seed)) for split in SPLITS}
-    gathered(world, None)  # until the slowest rank is done
+    samples, unreadable = {}, []
+    for split, found in photos.items():
+        mine = share(found.photos, world, settings.seed)
+        hashes = share(found.hashes, world, settings.seed)
+        got = work.features(source, mine, hashes, split)
+        readable = [photo for photo, fine in zip(mine, got.readable, strict=True) if fine]
+        features = got.features[torch.tensor(got.readable, dtype=torch.bool)].float()
+        samples[split] = Samples(features.to(world.device), _labels(readable, classes).to(world.device), readable)
+        unreadable += [photo.path for photo, fine in zip(mine, got.readable, strict=True) if not fine]
+    everywhere = gathered(world, unreadable)  # so until the slowest rank is done
     seconds = time.monotonic() - begin
     _say(world, f"features of {num_photos} photos in {seconds:.1f} s, photos_per_s={num_photos / seconds:.1f}")
-    return shards, num_photos / seconds
+    return samples, [path for part in everywhere for path in part], num_photos / seconds
 
 
-def share(photos: Sequence[Photo], world: World, seed: int) -> list[Photo]:
-    """This rank's photos: every ``world_size``-th of a seeded shuffle; each photo falls to one rank."""
-    order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [photos[index] for index in order[world.rank :: world.world_size]]
+def _full_training(
+    world: World,
+    settings: Hyperparameters,
+    chosen: Pretrained,
+    source: Source,
+    report: DataReport,
+    scratch: Path,
+    backbone: Backbone,
+    start: Start,
+    head_training: HeadTraining,
+    checkpoint: Checkpoint,
+) -> FullTraining:
+    """The training of the whole network, its photos decoded."""
+    classes, threads, spec = source.listing.classes, num_threads(world), chosen.preprocess
+    train, valid = report.readable("train"), report.readable("valid")
+    train_photos = decoded(world, source, train, spec, True, scratch, threads)
+    valid_photos = decoded(world, source, valid, spec, False, scratch, threads)
+    loader = TrainLoader(world, train_photos, _labels(train, classes), spec, settings, threads)
+    return FullTraining(
+        world,
+        settings,
+        backbone,
+        head_training.head,
+        start,
+        loader,
+        train,
+        valid_photos,
+        _labels(valid, classes),
+        spec,
+        checkpoint,
+        threads,
+    )
 
 
-def _samples(shard: Shard, classes: Sequence[str], device: torch.device) -> Samples:
+def _labels(photos: Sequence[Photo], classes: Sequence[str]) -> Tensor:
     index = {label: number for number, label in enumerate(classes)}
-    labels = torch.tensor([index[photo.label] for photo in shard.photos], dtype=torch.int64)
-    return Samples(shard.features.float().to(device), labels.to(device))
+    return torch.tensor([index[photo.label] for photo in photos], dtype=torch.int64)
 
 
-def _run_key(settings: Hyperparameters, world: World, chosen: Pretrained, report: DataReport) -> str:
-    parts = (asdict(settings), world.world_size, asdict(chosen.preprocess), chosen.digest, report.digest())
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+def _run_key(settings: Hyperparameters, world: World, chosen: Pretrained, report: DataReport, mode: str) -> str:
+    parts = (settings.of_mode(mode), mode, world.world_size, asdict(chosen.preprocess), chosen.digest, report.digest())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _say(world: World, *lines: str) -> None:
@@ -271,6 +331,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--hyperparameters", type=_json_object, default={}, metavar="JSON", help="all of the below as one JSON object"
+    )
+    parser.add_argument(
+        "--scratch-dir",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        help="decoded photos, 0.2 MB each, while mode full trains (default: %(default)s)",
     )
     hyperparameters.add_arguments(parser)
     return parser

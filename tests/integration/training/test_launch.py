@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+REPOSITORY = Path(__file__).parents[3]
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
 NUM_TRAIN = 15
 HOSTS = ("algo-1", "algo-2")
@@ -44,6 +45,19 @@ def start(root: Path, port: int, environment: dict[str, str] | None = None) -> s
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def await_line(process: subprocess.Popen[str], begin: str) -> None:
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith(begin):
+        assert process.poll() is None
+
+
+def ranks_below(pid: int) -> list[int]:
+    """Ids of the ranks that a launcher, or torchrun, has started."""
+    listed = subprocess.run(["ps", "-ax", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, check=True)
+    pairs = [line.split() for line in listed.stdout.splitlines()]
+    return sorted(int(child) for child, parent in pairs if int(parent) == pid)
 
 
 def document(root: Path, name: str) -> Any:
@@ -90,7 +104,7 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
         "epoch=2/3",
         "epoch=3/3",
     ]
-    assert len(document(roots[0], "history.json")["epochs"]) == 3
+    assert [len(phase["epochs"]) for phase in document(roots[0], "history.json")["phases"]] == [3]
     assert document(roots[0], "training.json")["hyperparameters"]["epochs"] == 3
 
     model = torch.export.load(roots[0] / "model/model.pt2").module()
@@ -115,38 +129,52 @@ def test_hosts_meet_by_name_whatever_else_the_environment_says(
     assert sum(ddp["samples_per_rank"]) == NUM_TRAIN
 
 
-def test_a_host_that_dies_ends_the_job_in_seconds(opt_ml: Callable[..., Path], free_port: int) -> None:
+def test_a_rank_that_dies_ends_its_host_first(opt_ml: Callable[..., Path], free_port: int) -> None:
     roots = [opt_ml(host, HOSTS, epochs="10000") for host in HOSTS]
-    processes = [start(root, free_port) for root in roots]
-    assert processes[0].stdout is not None
-    while not processes[0].stdout.readline().startswith("epoch=2/"):
-        assert processes[0].poll() is None
-    children = Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children")
-    if not children.is_file():
-        pytest.skip("needs Linux's /proc to find the rank's process")
-    begin = time.monotonic()
-    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-    for process in processes:
-        process.communicate(timeout=30)
-    assert time.monotonic() - begin < 10
-    assert all(process.returncode != 0 for process in processes)
-    assert "rank 0 of this host was killed by SIGKILL" in (roots[1] / "output/failure").read_text()
-    assert "rank 0 lost the others" in (roots[0] / "output/failure").read_text()
+    other, host = processes = [start(root, free_port) for root in roots]
+    await_line(other, "epoch=2/")
+    (rank,) = ranks_below(host.pid)
+    os.kill(rank, signal.SIGKILL)
+    host.communicate(timeout=30)
+    assert host.returncode == 128 + signal.SIGKILL
+    assert (roots[1] / "output/failure").read_text().startswith("training: rank 1 on algo-2 was killed by SIGKILL")
+    await_line(other, "training: rank 0 on algo-1 lost another rank")
+    other.terminate()  # as the platform does with the other hosts of a job that has failed
+    other.communicate(timeout=30)
+    assert [process.returncode for process in processes] == [128 + signal.SIGTERM, 128 + signal.SIGKILL]
+
+
+def test_a_rank_that_dies_ends_torchrun(dataset: Path, tmp_path: Path) -> None:
+    folders = ["--data", str(dataset), "--model-dir", str(tmp_path / "model")]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+            *("-m", "training.train", *folders, "--mode", "head", "--epochs", "10000"),
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    await_line(process, "epoch=2/")
+    os.kill(ranks_below(process.pid)[1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "training.train FAILED" in said
+    assert "Signal 9 (SIGKILL) received by PID" in said
 
 
 def test_sigterm_ends_promptly_and_leaves_a_checkpoint(opt_ml: Callable[..., Path], free_port: int) -> None:
-    root = opt_ml(epochs="10000")
+    root = opt_ml(epochs="10000", checkpoint_seconds="0")
     process = start(root, free_port)
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch=2/"):
-        assert process.poll() is None
+    await_line(process, "epoch=2/")
     begin = time.monotonic()
     process.terminate()
     process.communicate(timeout=30)
     assert time.monotonic() - begin < 5
     assert process.returncode != 0
-    state = torch.load(root / "checkpoints/head.pt", weights_only=True)
-    assert len(state["progress"]["epochs"]) >= 2
+    (checkpoint,) = (root / "checkpoints").glob("head-*.pt")
+    assert len(torch.load(checkpoint, weights_only=True)["state"]["progress"]["epochs"]) >= 2
     assert "stopped by SIGTERM" in (root / "output/failure").read_text()
 
 

@@ -16,14 +16,15 @@ import torch
 from dataset import Photo
 from training import head, train
 from training.artifact import ddp_document
+from training.checkpoint import Checkpoint
 from training.distributed import World, gathered, joined
 from training.files import StorageError, replace_file
-from training.head import HeadTraining, NonFiniteLossError, Samples, Start
+from training.head import HeadTraining, NonFiniteLossError, Samples, Start, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
 REPOSITORY = Path(__file__).parents[3]
-SETTINGS = Hyperparameters(epochs=4, global_batch_size=8, learning_rate=0.01)
+SETTINGS = Hyperparameters(epochs=4, global_batch_size=8, learning_rate=0.01, checkpoint_seconds=0)
 FULL_BATCH = Hyperparameters(epochs=4, global_batch_size=21, learning_rate=0.01)
 
 
@@ -34,20 +35,24 @@ def samples(rank: int = 0, world_size: int = 1) -> tuple[Samples, Samples]:
     for count in (21, 6):
         labels = torch.arange(count) % 3
         features = torch.randn(count, 5, generator=random) + 2 * torch.eye(3, 5)[labels]
-        shares.append(Samples(features[rank::world_size], labels[rank::world_size]))
+        photos = [Photo(f"train/{number}.jpg", "train", "a", 1) for number in range(count)]
+        shares.append(Samples(*(each[rank::world_size] for each in (features, labels, photos))))
     return shares[0], shares[1]
 
 
 def start() -> Start:
-    return Start(torch.zeros(3, 5), torch.zeros(3), torch.tensor([True, True, False]))
+    return Start(torch.zeros(3, 5), torch.zeros(3), torch.tensor([1.0, 1.0, 0.0]))
 
 
 def alone() -> World:
     return World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 
 
-def head_training(world: World, checkpoint: Path, settings: Hyperparameters = SETTINGS) -> HeadTraining:
-    return HeadTraining(world, settings, start(), *samples(world.rank, world.world_size), 21, checkpoint, "key")
+def head_training(
+    world: World, file: Path, settings: Hyperparameters = SETTINGS, run_key: str = "key", starts: Start | None = None
+) -> HeadTraining:
+    checkpoint = Checkpoint(world, file, run_key, settings.checkpoint_seconds)
+    return HeadTraining(world, settings, starts or start(), *samples(world.rank, world.world_size), 21, checkpoint)
 
 
 class Killed(Exception):
@@ -162,7 +167,7 @@ def test_a_killed_run_resumes_bit_identically(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head_training(alone(), tmp_path / "head.pt").run()
-    other = HeadTraining(alone(), SETTINGS, start(), *samples(), 21, tmp_path / "head.pt", "other key")
+    other = head_training(alone(), tmp_path / "head.pt", run_key="other key")
     other.run()
     assert "is of another run" in capsys.readouterr().out
     assert other.progress.steps == 4 * 3
@@ -180,7 +185,7 @@ def test_the_pull_holds_matched_classes_and_no_others(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
     training = head_training(alone(), tmp_path / "head.pt")
     training._train.features[3] = float("nan")
-    with pytest.raises(NonFiniteLossError, match="the loss became nan in epoch 1"):
+    with pytest.raises(NonFiniteLossError, match=r"nan in epoch 1, step \d, on rank 0 with train/3.jpg; look at these"):
         training.run()
     assert training.head.weight.isfinite().all()
     assert not (tmp_path / "head.pt").exists()
@@ -190,6 +195,63 @@ def test_a_batch_smaller_than_the_ranks_is_refused_with_a_sentence(tmp_path: Pat
     world = World(0, 2, 0, 1, torch.device("cpu"), "gloo", "algo-1")
     with pytest.raises(HyperparameterError, match=r"global_batch_size is 1; .* number of processes, 2"):
         head_training(world, tmp_path / "head.pt", replace(SETTINGS, global_batch_size=1))
+
+
+def test_classes_that_imagenet_does_not_know_start_at_the_mean_of_the_others() -> None:
+    classifier = torch.nn.Linear(2, 3)
+    with torch.no_grad():
+        classifier.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]))
+        classifier.bias.copy_(torch.tensor([0.5, 1.5, 9.0]))
+    started = starting_head(classifier, [1, None, 0])
+    assert started.weight.tolist() == [[3, 6], [2, 4], [1, 2]]
+    assert started.bias.tolist() == [1.5, 1.0, 0.5]
+    assert started.strength.tolist() == pytest.approx([1, 0.03, 1])
+    assert starting_head(classifier, [None, None, None]).weight.tolist() == [[0, 0]] * 3
+
+
+def test_no_epochs_leave_the_head_as_it_starts(tmp_path: Path) -> None:
+    training = head_training(alone(), tmp_path / "head.pt", replace(SETTINGS, epochs=0))
+    training.run()
+    assert (training.progress.epochs, training.progress.steps) == ([], 0)
+    assert not training.head.weight.any()
+    assert training.valid_top1 == training.progress.start_top1 == 2 / 6  # all zero: always the first class
+
+
+def test_balanced_sampling_lets_every_class_weigh_the_same(tmp_path: Path) -> None:
+    """Of 3 classes with 2, 1 and 1 photos; at the start each photo's loss is log 3."""
+    photos = [Photo(f"train/{number}.jpg", "train", "a", 1) for number in range(4)]
+    shares = Samples(torch.eye(4, 5), torch.tensor([0, 0, 1, 2]), photos)
+    settings = replace(SETTINGS, epochs=1, global_batch_size=4, sampling="balanced", pull=0.0)
+    training = HeadTraining(
+        alone(), settings, start(), shares, shares, 4, Checkpoint(alone(), tmp_path / "head.pt", "key", 0)
+    )
+    assert training._weights is not None
+    assert training._weights.tolist() == pytest.approx([4 / 6, 4 / 3, 4 / 3])
+    training.run()
+    gradient = training._parallel.bias.grad
+    assert isinstance(gradient, torch.Tensor)
+    assert gradient.tolist() == pytest.approx([0, 0, 0], abs=1e-6)  # as it is where all classes are equally common
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "num_photos", "chosen", "why"),
+    [
+        ("full", "cpu", 10, "full", "as asked for"),
+        ("auto", "cpu", 10_000, "head", "there is no GPU"),
+        ("auto", "cuda", 199, "head", "199 photos of 10 classes are too few"),
+        ("auto", "cuda", 200, "full", "there is a GPU"),
+    ],
+)
+def test_mode_is_chosen_by_device_and_photos(mode: str, device: str, num_photos: int, chosen: str, why: str) -> None:
+    found, reason = train.chosen_mode(Hyperparameters(mode=mode), torch.device(device), num_photos, 10)
+    assert found == chosen
+    assert reason.startswith(why)
+
+
+def test_classes_that_imagenet_does_not_know_are_named() -> None:
+    assert train.matches(CLASSES, [162, 254, None]) == (
+        "2 of 3 classes start from their ImageNet rows; ImageNet does not know 003.Unicorn_hound"
+    )
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -202,16 +264,18 @@ def test_every_photo_falls_to_exactly_one_rank(world_size: int) -> None:
     assert shares[0] != photos[::world_size]  # shuffled
 
 
-def test_the_same_command_again_takes_features_and_epochs_from_the_checkpoints(
+def test_the_same_command_again_takes_features_from_the_checkpoints_and_makes_the_same_model(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--data", str(dataset), "--model-dir", str(tmp_path / "model"), "--epochs", "2"]
     assert train.main(command) == 0
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "model/checkpoints").iterdir()}
+    features = list((tmp_path / "model/checkpoints").glob("features-*.pt"))
+    kept = {path: path.stat().st_mtime_ns for path in features}
+    assert kept
     model = (tmp_path / "model/ddp.json").read_text()
     capsys.readouterr()
     assert train.main(command) == 0
-    assert "resumed from epoch 2 of 2" in capsys.readouterr().out
+    assert "15 of 15 train photos' features were kept from before" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (tmp_path / "model/ddp.json").read_text() == model
     assert json.loads(model)["world_size"] == 1

@@ -20,8 +20,8 @@ def test_every_mistake_is_named_at_once() -> None:
     assert "'seed' must be a whole number, not '1.5'" in message
     assert "'learning_rate' must be a number, not 'fast'" in message
     assert "'pull' must be between 0 and 1000, not -1" in message
-    assert "'mode' must be head, not 'fool'" in message
-    assert "valid are mode, backbone, epochs, global_batch_size" in message
+    assert "'mode' must be auto or head or full, not 'fool'" in message
+    assert "valid are mode, backbone, epochs, full_epochs" in message
     assert "\n" not in message
 
 

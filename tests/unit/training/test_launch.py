@@ -1,14 +1,16 @@
 """The launcher's view of one host: SageMaker's configuration files, the ranks' variables, the first host's name."""
 
 import json
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training import launch
-from training.launch import Host, LaunchError, await_name, write_failure
+from training.launch import PEER_LOST, Host, LaunchError, Ranks, await_name, write_failure
 
 RESOURCES = {"current_host": "algo-2", "hosts": ["algo-1", "algo-10", "algo-2"], "network_interface_name": "eth0"}
 
@@ -83,6 +85,34 @@ def test_backbone_is_read_from_the_one_file_of_its_channel(tmp_path: Path) -> No
     (weights / "resnet50.pth.bak").touch()
     with pytest.raises(LaunchError, match="channel 'weights' holds 2 files; it must hold one"):
         Host(tmp_path)
+
+
+def ranks(root: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Ranks:
+    """Two ranks of the second of three hosts that do something else than train."""
+    command = f"import os, signal, sys, time\n[{', '.join(programs)}][int(os.environ['LOCAL_RANK'])]()"
+    monkeypatch.setattr(Host, "command", lambda _: [sys.executable, "-c", command])
+    return Ranks(Host(opt_ml(root)), len(programs))
+
+
+LOSES = f"lambda: (print('lost another', file=sys.stderr), sys.exit({PEER_LOST}))"
+DIES = "lambda: os.kill(os.getpid(), signal.SIGKILL)"
+SLEEPS = "lambda: time.sleep(60)"
+
+
+def test_reason_is_that_of_the_rank_that_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = ranks(tmp_path, monkeypatch, LOSES, DIES)
+    for process in running._processes:
+        process.wait()
+    reason = "training: rank 3 on algo-2 was killed by SIGKILL; the host may be out of memory"
+    assert running.wait() == (128 + signal.SIGKILL, reason)
+
+
+def test_host_that_lost_another_lets_that_one_speak_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    running = ranks(tmp_path, monkeypatch, SLEEPS, LOSES)
+    monkeypatch.setattr(running._stopping, "wait", waited.append)
+    assert running.wait() == (PEER_LOST, "lost another")
+    assert waited == [launch.YIELD_SECONDS]
 
 
 def test_failure_is_cut_to_what_sagemaker_shows(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.features import normalized
+from training.inference import normalized
 from training.preprocess import Preprocess, UnreadablePhotoError, decode, pixels
 
 SPEC = Preprocess()

@@ -1,0 +1,140 @@
+"""Photos per second and core: batches from the decoded photos, and decoding them, beside torchvision v2 from JPEG.
+
+    python -m benchmarks loader [--data FOLDER] [--side N] [--rounds N]
+
+Each system makes random crops and flips of the same training photos, as normalized float32, with TrivialAugment and
+without. The peer is torchvision v2's training pipeline as its documentation has it, on Pillow's images and on tensors,
+of which the faster counts; it starts from the files and makes no batches. Rates are over the processor's time, that of
+all threads, of which each system has one that works.
+"""
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmarks.figures import goal, rotated, rounded, spread
+from benchmarks.servers import say
+from dataset import Photo, Source, open_source
+from local.data import sketches
+from serving.progress import evenly
+from training.backbones import pretrained
+from training.distributed import World
+from training.hyperparameters import Hyperparameters
+from training.loader import TrainLoader
+from training.photos import Decoded, decoded
+from training.preprocess import Preprocess
+from training.torchvision_import import torchvision_models
+
+_NUM_PHOTOS = 600
+_ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
+_AUGMENTS = ("crop", "trivial")
+_PEERS = ("torchvision v2 on Pillow's images", "torchvision v2 on tensors")
+
+
+def measure(arguments: Sequence[str]) -> dict[str, Any]:
+    """The figures: photos per second of processor time.
+
+    Raises:
+        DatasetError: the data cannot be read.
+    """
+    options = _options(arguments)
+    source = open_source(options.data or sketches())
+    photos = evenly(source.listing.of("train"), _NUM_PHOTOS)
+    spec = pretrained("efficientnet_lite0", None).preprocess
+    spec = replace(spec, image_size=options.side or spec.image_size)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:
+
+        def decode() -> Decoded:
+            return decoded(_ALONE, source, photos, spec, True, Path(folder), num_threads=1)
+
+        ours = {("ours", augment): _batches(decode(), spec, augment) for augment in _AUGMENTS}
+        systems = {**ours, ("ours", "decoding"): decode, **_peers(source, photos, spec)}
+        rounds: dict[tuple[str, str], list[float]] = {system: [] for system in systems}
+        for work in systems.values():
+            work()  # what is made once, and the files into memory
+        for number in range(options.rounds):
+            for system in rotated(list(systems), number):
+                began = time.process_time()
+                systems[system]()
+                rounds[system].append(len(photos) / (time.process_time() - began))
+                say(f"round {number + 1}/{options.rounds}  {', '.join(system):42} {rounds[system][-1]:.0f} photos/s")
+    return {
+        "inputs": {"data": "given" if options.data else "the sketchbook", "num_photos": len(photos)}
+        | {"side": spec.image_size, "mean_photo_bytes": sum(photo.size for photo in photos) // len(photos)},
+        **_report(rounds),
+    }
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks loader", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder or archive of photos (default: the sketchbook)")
+    parser.add_argument("--side", type=int, help="of the crops, pixels (default: the default backbone's)")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args(arguments)
+
+
+def _report(rounds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
+    def ratio(what: str, augment: str) -> float:
+        """Ours over the better peer of the same round; the median of all."""
+        peers = zip(*(rounds[peer, augment] for peer in _PEERS), strict=True)
+        return float(statistics.median(own / max(both) for own, both in zip(rounds["ours", what], peers, strict=True)))
+
+    def figures(system: str) -> dict[str, dict[str, float]]:
+        return {what: spread(rates) for (name, what), rates in rounds.items() if name == system}
+
+    return {
+        "rounds": len(rounds["ours", "crop"]),
+        "ours": {**figures("ours"), "trivial_over_best_peer": rounded(ratio("trivial", "trivial"))},
+        "peers": {peer: figures(peer) for peer in _PEERS},
+        "limit": None,
+        "ratio": rounded(ratio("crop", "crop")),
+        "goal": {
+            "crop_over_best_peer": goal(ratio("crop", "crop"), at_least=6),
+            "decoding_over_best_peer": goal(ratio("decoding", "crop"), at_least=1.5),
+        },
+    }
+
+
+def _batches(photos: Decoded, spec: Preprocess, augment: str) -> Callable[[], None]:
+    """An epoch of our loader."""
+    labels = torch.zeros(len(photos.pixels), dtype=torch.int64)
+    loader = TrainLoader(_ALONE, photos, labels, spec, Hyperparameters(augment=augment), num_threads=1)
+
+    def epoch() -> None:
+        for _ in loader.epoch(0, 0, spec.image_size):
+            pass
+
+    return epoch
+
+
+def _peers(source: Source, photos: Sequence[Photo], spec: Preprocess) -> dict[tuple[str, str], Callable[[], None]]:
+    """torchvision's pipelines over all photos, by peer and augmentation."""
+    torchvision_models()
+    from torchvision.transforms import v2  # works since the line above
+
+    crops = [v2.RandomResizedCrop(spec.image_size, antialias=True), v2.RandomHorizontalFlip()]
+    numbers = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
+    more: dict[str, list[Any]] = {"crop": [], "trivial": [v2.TrivialAugmentWide()]}
+
+    def over_all(pipeline: Callable[[Image.Image], Any]) -> Callable[[], None]:
+        def run() -> None:
+            for photo in photos:
+                pipeline(Image.open(io.BytesIO(source.read(photo))).convert("RGB"))
+
+        return run
+
+    pillow, tensors = _PEERS
+    pipelines = {(pillow, augment): [*crops, *more[augment], v2.ToImage(), *numbers] for augment in _AUGMENTS}
+    pipelines |= {(tensors, augment): [v2.ToImage(), *crops, *more[augment], *numbers] for augment in _AUGMENTS}
+    return {system: over_all(v2.Compose(pipeline)) for system, pipeline in pipelines.items()}

@@ -1,0 +1,161 @@
+"""Training loops as processes: ours, and torchvision's reference written plainly.
+
+    python -m benchmarks.training_loops ours|peer --data FOLDER --backbone NAME --batch N --side N --cores N …
+
+says ``ready``, then answers each line ``SOURCE STEPS`` with the seconds that so many optimizer steps took. SOURCE is
+``photos`` (through the loop's own loader) or ``synthetic`` (one batch in memory). With RANK and WORLD_SIZE in the
+environment it is one rank of several, with a batch of N each.
+
+The peer does what torchvision's references/classification/train.py does by default: fp32, channels first, batch norms
+with the batch's statistics, SGD with momentum, loss and accuracy read after each step, the pipeline of
+``transforms.v2`` in a DataLoader of 16 workers, and DistributedDataParallel as it comes. Both train the same network.
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count, repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dataset import open_source
+from serving.progress import evenly
+from training.backbones import Backbone, pretrained
+from training.checkpoint import Checkpoint
+from training.distributed import World, joined
+from training.full import FullTraining, Network
+from training.head import Start
+from training.hyperparameters import Hyperparameters
+from training.loader import Batch, TrainLoader
+from training.memory import keep_freed_memory
+from training.photos import decoded
+from training.preprocess import Preprocess
+from training.torchvision_import import torchvision_models
+from training.weights import packaged
+
+_BATCHES = 8  # of different photos
+_WORKERS = 16
+
+Step = Callable[[], Any]
+
+
+def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
+    """Full training's step with its defaults, by source."""
+    backbone, spec = _backbone(options.backbone)
+    spec = replace(spec, image_size=options.side, resize_to=max(options.side, spec.resize_to))
+    settings = Hyperparameters(full_epochs=10_000, global_batch_size=options.batch * world.world_size)
+    source = open_source(options.data)
+    classes = source.listing.classes
+    photos = evenly(source.listing.of("train"), _BATCHES * settings.global_batch_size)
+    labels = torch.tensor([classes.index(photo.label) for photo in photos])
+    head = nn.Linear(backbone.num_features, len(classes))
+    start = Start(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(len(classes)))
+    with TemporaryDirectory() as folder:
+        pixels = decoded(world, source, photos, spec, True, Path(folder), len(options.cores))
+        loader = TrainLoader(world, pixels, labels, spec, settings, len(options.cores))
+        never = Checkpoint(world, Path(folder, "none"), "", math.inf)
+        training = FullTraining(
+            world, settings, backbone, head, start, loader, photos, pixels, labels, spec, never, len(options.cores)
+        )
+    batches = (batch for epoch in count(1) for batch in loader.epoch(epoch, 0, options.side))
+    images, targets = _synthetic(world, options)
+    synthetic = Batch(images.contiguous(memory_format=torch.channels_last), targets, torch.arange(options.batch))
+    return {"photos": lambda: training.step(next(batches)), "synthetic": lambda: training.step(synthetic)}
+
+
+def peer(world: World, options: argparse.Namespace) -> dict[str, Step]:
+    """torchvision's step, by source."""
+    backbone, spec = _backbone(options.backbone)
+    backbone.fc.requires_grad_(False)  # no part of the network that is trained
+    network = Network(backbone, nn.Linear(backbone.num_features, 1000)).to(world.device)
+    parallel = DistributedDataParallel(network) if world.world_size > 1 else network
+    parallel.train()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+
+    def step(batches: Iterator[Sequence[Tensor]]) -> None:
+        image, target = (each.to(world.device, non_blocking=True) for each in next(batches))
+        output = parallel(image)
+        loss = criterion(output, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        top5 = output.topk(5).indices == target[:, None]
+        _ = loss.item(), top5[:, :1].sum().item(), top5.sum().item()
+
+    batches, synthetic = _dataloader(spec, options), repeat(_synthetic(world, options))
+    return {"photos": lambda: step(batches), "synthetic": lambda: step(synthetic)}
+
+
+def _dataloader(spec: Preprocess, options: argparse.Namespace) -> Iterator[Sequence[Tensor]]:
+    from torchvision import datasets  # works once torchvision_models() was called
+    from torchvision.transforms import v2
+
+    pipeline = v2.Compose(
+        [
+            v2.RandomResizedCrop(options.side, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float, scale=True),
+            v2.Normalize(spec.mean, spec.std),
+            v2.ToPureTensor(),
+        ]
+    )
+    photos = datasets.ImageFolder(options.data / "train", pipeline)
+    workers: dict[str, Any] = {"num_workers": _WORKERS, "persistent_workers": True}
+    loader = torch.utils.data.DataLoader(photos, options.batch, shuffle=True, drop_last=True, **workers)
+    return (batch for _ in count() for batch in loader)
+
+
+def _backbone(name: str) -> tuple[Backbone, Preprocess]:
+    """With its weights where a pip package brings them, else with random ones, which are as fast."""
+    models = torchvision_models()
+    if packaged(name):
+        chosen = pretrained(name, None)
+        return chosen.load(), chosen.preprocess
+    return Backbone(name, models.get_model(name, weights=None).eval()), Preprocess()
+
+
+def _synthetic(world: World, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    images = torch.randn(options.batch, 3, options.side, options.side, device=world.device)
+    return images, torch.arange(options.batch, device=world.device) % 2
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("loop", choices=("ours", "peer"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--backbone")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--side", type=int)
+    parser.add_argument("--cores", type=int, nargs="+")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, options.cores)
+    torch.set_num_threads(len(options.cores))
+    if options.loop == "ours":
+        keep_freed_memory()  # as training.train does
+    with joined() as world:
+        steps = (ours if options.loop == "ours" else peer)(world, options)
+        print("ready", flush=True)
+        for line in sys.stdin:
+            source, number = line.split()
+            begin = time.perf_counter()
+            for _ in range(int(number)):
+                steps[source]()
+            if world.device.type == "cuda":
+                torch.cuda.synchronize()
+            print(time.perf_counter() - begin, flush=True)
+        os._exit(0)  # as training.train leaves, see there
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,101 @@
+"""What the ranks notice of each other's end: real processes over gloo, killed, stopped and never started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from training import distributed
+from training.distributed import PeerLostError, gathered, in_step, joined, summed
+
+REPOSITORY = Path(__file__).parents[3]
+PATIENCE = 3  # seconds, of the ranks below
+
+
+def main(mode: str) -> None:
+    """One rank: it makes steps on and on, one step and then a long phase, or waits for others that do not come."""
+    distributed._STEP_PATIENCE = timedelta(seconds=PATIENCE)
+    distributed._ANSWER_SECONDS = 1.0
+    if mode == "alone":
+        distributed._MEETING = timedelta(seconds=PATIENCE)
+    try:
+        with joined() as world:
+            with in_step(world):
+                summed(world, 1.0)
+                print("stepping", flush=True)
+                while mode == "steps":
+                    summed(world, 1.0)
+                    time.sleep(0.01)
+            if world.rank == 1:
+                time.sleep(PATIENCE + 1)
+            print(sum(gathered(world, world.rank)), flush=True)
+    except PeerLostError as error:
+        print(error, flush=True)
+
+
+def start(port: int, world_size: int, mode: str, missing: int = 0) -> "list[subprocess.Popen[str]]":
+    common = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, __file__, mode],
+            env={**os.environ, **common, "RANK": str(rank), "HOST_NAME": f"algo-{rank + 1}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world_size - missing)
+    ]
+
+
+def stepping(port: int, world_size: int) -> "list[subprocess.Popen[str]]":
+    """Ranks that have all made a step."""
+    ranks = start(port, world_size, "steps")
+    for process in ranks:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stepping\n"
+    return ranks
+
+
+def last_line(process: "subprocess.Popen[str]") -> str:
+    return process.communicate(timeout=60)[0].splitlines()[-1]
+
+
+@pytest.mark.parametrize("stuck", [1, 0], ids=["stuck", "stuck-with-the-store"])
+def test_a_rank_that_is_stuck_in_a_step_is_named_by_the_others(free_port: int, stuck: int) -> None:
+    ranks = stepping(free_port, 3)
+    try:
+        ranks[stuck].send_signal(signal.SIGSTOP)
+        for rank in {0, 1, 2} - {stuck}:
+            words = f"waited too long for rank {stuck} on algo-{stuck + 1}, stuck or cut off from here"
+            assert last_line(ranks[rank]) == f"training: rank {rank} on algo-{rank + 1} {words}"
+    finally:
+        ranks[stuck].kill()
+        ranks[stuck].communicate()
+
+
+def test_a_rank_that_dies_is_missed_by_all_others(free_port: int) -> None:
+    *others, last = stepping(free_port, 4)
+    last.kill()
+    last.communicate()
+    for rank, process in enumerate(others):  # also by those that have no word with it in a step
+        words = "lost another rank; the log of the rank that ended first says why"
+        assert last_line(process) == f"training: rank {rank} on algo-{rank + 1} {words}"
+
+
+def test_ranks_that_do_not_all_come_say_so(free_port: int) -> None:
+    (process,) = start(free_port, 2, "alone", missing=1)
+    assert last_line(process) == "training: rank 0 on algo-1 did not meet all 2 ranks"
+
+
+def test_a_phase_without_steps_may_take_longer_than_a_step(free_port: int) -> None:
+    assert [last_line(process) for process in start(free_port, 2, "phases")] == ["1", "1"]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    os._exit(0)
