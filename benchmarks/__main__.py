@@ -11,7 +11,18 @@ from local.home import LocalError
 from serving.artifact import ArtifactError
 from serving.model import device_name, num_cores
 
-NAMES = ("accuracy", "cost", "ddp", "feature_pass", "hostile", "image", "loader", "serving", "serving_start", "train_step")
+NAMES = (
+    "accuracy",
+    "cost",
+    "ddp",
+    "feature_pass",
+    "hostile",
+    "image",
+    "loader",
+    "serving",
+    "serving_start",
+    "train_step",
+)
 
 
 def main() -> int:

@@ -32,11 +32,12 @@ from serving.progress import evenly
 from training.backbones import Backbone, pretrained
 from training.checkpoint import Checkpoint
 from training.distributed import World, joined
-from training.full import FullTraining, Network
+from training.full import FullTraining
 from training.head import Start
 from training.hyperparameters import Hyperparameters
 from training.loader import Batch, TrainLoader
 from training.memory import keep_freed_memory
+from training.network import Network
 from training.photos import decoded
 from training.preprocess import Preprocess
 from training.torchvision_import import torchvision_models

@@ -53,12 +53,11 @@ class Checkpoint:
         return state
 
     def finish(self) -> None:
-        """Leave an empty file: the folder may be shared by runs, which would all download what none needs."""
-        if self._world.is_main:
-            replace_file(self._path, b"")
+        """Delete the file, on this host; in S3 SageMaker follows. Runs that share the folder would all download it."""
+        self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any] | None:
-        if not self._path.is_file() or not self._path.stat().st_size:
+        if not self._path.is_file():
             return None
         kept: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         if kept["run_key"] == self._run_key:

@@ -30,7 +30,7 @@ class Parallel:
         self._summing: dist.Work | None = None
         if world.world_size > 1:
             self._ddp = DistributedDataParallel(
-                network, bucket_cap_mb=_BUCKET_MB, broadcast_buffers=False, gradient_as_bucket_view=True
+                network, bucket_cap_mb=_BUCKET_MB, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
             self._ddp.register_comm_hook(self, _timed)
 

@@ -26,6 +26,7 @@ from training.distributed import World, gathered, summed
 from training.head import NonFiniteLossError, Progress, Start, epoch_line, peak_memory_mb
 from training.hyperparameters import Hyperparameters
 from training.loader import Batch, TrainLoader, valid_batches
+from training.network import Network
 from training.optimizer import adamw, averaging_rate, set_rates
 from training.photos import Decoded
 from training.precision import autocast, depthwise_in_float32, faster
@@ -34,18 +35,6 @@ from training.preprocess import Preprocess
 _PART = 16  # photos that go through the network at once on CPU: as fast as more, and 100 MB each at 256 pixels
 _STRIDE, _LEAST_SIDE = 32, 64  # pixels: sides are multiples of the one and no less than the other
 _SAY_SECONDS = 5.0
-
-
-class Network(nn.Module):
-    """Normalized photos ``[B, 3, H, W]`` to logits ``[B, C]``."""
-
-    def __init__(self, backbone: Backbone, head: nn.Linear) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, photos: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone.features(photos))
-        return logits
 
 
 @dataclass
@@ -119,10 +108,10 @@ class FullTraining:
         self._average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._before = [parameter.detach().clone() for parameter in self._average.parameters()]
         self._network = copy.deepcopy(self._average)
-        _drop_at_random(self._network)
+        self._network.drop_at_random()
         if world.device.type == "cpu":
             depthwise_in_float32(self._network)
-        self._sides = self._possible(sides(settings, spec.image_size))
+        self._sides = self._possible_sides()
 
         torch.manual_seed(settings.seed + world.rank)  # of what drops at random
         kept = checkpoint.load()
@@ -191,7 +180,7 @@ class FullTraining:
         loss, correct, count = 0.0, 0, 0
         for photos, labels in valid_batches(self._world, self._valid, self._valid_labels, self._spec, self._part):
             with autocast(self._world, self.precision):
-                logits = self._average(photos).float()
+                logits = self._average(photos)
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             correct += int((logits.argmax(1) == labels).sum())
             count += len(labels)
@@ -232,11 +221,11 @@ class FullTraining:
             "comm_wait": comm_wait / seconds,
             "peak_memory_mb": max(gathered(self._world, peak_memory_mb(self._world))),
         }
+        eta = self._eta()
         self.progress.epochs.append(figures)
         self.progress.samples_per_rank = seen.photos
         self._epoch = _Epoch(photos=[0] * num_ranks)
         self._save()
-        eta = seconds / num_ranks * sum(later**2 for later in self._sides[epoch:]) / side**2
         self._say(epoch_line(figures, len(self._sides), eta))
 
     def _train_epoch(self, epoch: int, side: int) -> None:
@@ -255,11 +244,17 @@ class FullTraining:
 
     def _say_progress(self, epoch: int) -> None:
         seen, steps = self._epoch, self._train.steps_per_epoch
-        num_photos, seconds = sum(seen.photos), seen.clocks[0]
+        num_photos = sum(seen.photos)
         self._say(
-            f"training epoch {epoch}/{len(self._sides)} step {seen.steps}/{steps} loss={seen.loss / num_photos:.4f} "
-            f"photos_per_s={num_photos / seconds:.1f} eta_s={(steps / seen.steps - 1) * seconds:.1f}"
+            f"epoch {epoch}/{len(self._sides)} step {seen.steps}/{steps} loss={seen.loss / num_photos:.4f} "
+            f"photos_per_s={num_photos / seen.clocks[0]:.1f} eta_s={self._eta():.1f}"
         )
+
+    def _eta(self) -> float:
+        """Seconds to the end of the last epoch, for a step takes as long as its photos are large."""
+        now, *later = (side**2 for side in self._sides[len(self.progress.epochs) :])
+        steps = self._train.steps_per_epoch * (1 + sum(later) / now) - self._epoch.steps
+        return self._epoch.clocks[0] / self._epoch.steps * steps
 
     def _passes(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Forward and backward, part by part.
@@ -276,7 +271,7 @@ class FullTraining:
 
         def objective(photos: Tensor, labels: Tensor) -> Tensor:
             with autocast(world, self.precision):
-                logits = self._parallel(photos).float()
+                logits = self._parallel(photos)
             loss = F.cross_entropy(logits, labels, reduction="none", label_smoothing=settings.label_smoothing)
             losses.append(loss.detach())
             figures[0] += losses[-1].sum()
@@ -310,16 +305,13 @@ class FullTraining:
             f"(it is {self._settings.full_learning_rate:g})"
         )
 
-    def _possible(self, sides: list[int]) -> list[int]:
-        """The photos' sides, or the last one always where the network takes no other."""
-        smallest = torch.zeros(1, 3, sides[0], sides[0], device=self._world.device)
-        try:
-            with torch.no_grad():
-                self._average(smallest)
-        except (AssertionError, RuntimeError):  # of vision transformers, and of networks that shrink photos too far
-            self._say(f"the backbone takes no photos of {sides[0]} pixels: all epochs have {sides[-1]}")
-            return sides[-1:] * len(sides)
-        return sides
+    def _possible_sides(self) -> list[int]:
+        """The photos' side in each epoch: small ones first where the network takes them."""
+        rising = sides(self._settings, self._spec.image_size)
+        if self._average.takes(rising[0]):
+            return rising
+        self._say(f"the backbone takes no photos of {rising[0]} pixels: all epochs have {rising[-1]}")
+        return rising[-1:] * len(rising)
 
     def _chosen_precision(self) -> str:
         if self._settings.precision != "auto":
@@ -327,19 +319,12 @@ class FullTraining:
         return faster(self._world, lambda precision: self._rehearse(self._network, precision, self._sides[-1]))
 
     def _rehearsed(self) -> Parallel:
-        """The network over all ranks, after two rehearsals.
-
-        The first one finds what takes no part and must not be waited for: ``fc``, and googlenet's side branches.
-        After the second one DDP sorts its buckets; a run that is resumed must add up as it did before.
-        """
-        side = self._sides[0]
-        self._network.zero_grad()
-        self._rehearse(self._network, self.precision, side)
-        for parameter in self._network.parameters():
-            parameter.requires_grad_(parameter.grad is not None)
+        """The network over all ranks, as a first pass leaves it: DDP orders its buckets by it, and so its sums."""
+        self._rehearse(self._network, self.precision, self._sides[0])
+        self._network.freeze_unused()
         self._network.zero_grad()
         parallel = Parallel(self._world, self._network)
-        self._rehearse(parallel, self.precision, side)
+        self._rehearse(parallel, self.precision, self._sides[0])
         return parallel
 
     def _rehearse(self, network: Callable[[Tensor], Tensor], precision: str, side: int) -> None:
@@ -347,7 +332,7 @@ class FullTraining:
         photos = torch.zeros(self._part, 3, side, side, device=self._world.device)
         with autocast(self._world, precision):
             logits = network(photos.contiguous(memory_format=torch.channels_last))
-        logits.float().sum().backward()  # type: ignore[no-untyped-call]
+        logits.sum().backward()  # type: ignore[no-untyped-call]
 
     def _save(self) -> None:
         state = {
@@ -384,10 +369,3 @@ def sides(settings: Hyperparameters, last: int) -> list[int]:
     first, steps = settings.start_resolution * last, max(1, settings.full_epochs - 1)
     rising = [first + (last - first) * epoch / steps for epoch in range(settings.full_epochs - 1)]
     return [*(min(last, max(_LEAST_SIDE, round(side / _STRIDE) * _STRIDE)) for side in rising), last]
-
-
-def _drop_at_random(network: nn.Module) -> None:
-    """Let what drops units or layers at random do so, in a network that is in eval mode else."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
-            module.train()

@@ -137,7 +137,7 @@ class TrainLoader:
         draws = augment.draws(self._settings.seed, epoch, int(positions[0]), len(positions))
         sizes = self._sizes[indices.numpy()]
         boxes = augment.on_square(augment.boxes(draws, sizes), sizes, self._pixels.shape[3])
-        scale, shift = _rows(self._spec, side)
+        scale, shift = _rows(self._spec, side, images.device)
         for place, index, box, flip, drawn in zip(
             torch.split(images, 1), indices.tolist(), boxes.tolist(), augment.flips(draws).tolist(), draws, strict=True
         ):
@@ -157,7 +157,9 @@ class TrainLoader:
             return Batch(images, self._labels[indices], indices)
         device = self._world.device
         labels = self._labels[indices].pin_memory().to(device, non_blocking=True)
-        return Batch(normalized(images.to(device, non_blocking=True).permute(0, 2, 3, 1), self._spec), labels, indices)
+        scale, shift = _rows(self._spec, images.shape[3], device)
+        numbers = torch.addcmul(shift, images.to(device, non_blocking=True).float(), scale)
+        return Batch(numbers, labels, indices)
 
 
 def valid_batches(
@@ -204,12 +206,12 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 @cache
-def _rows(spec: Preprocess, side: int) -> tuple[Tensor, Tensor]:
+def _rows(spec: Preprocess, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """What a row of bytes is multiplied with, and what is added then: ``[1, 3, 1, side]`` each.
 
     Laid out like the row, channels last, which torch walks through several times faster than three numbers.
     """
-    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    mean, std = torch.tensor(spec.mean, device=device), torch.tensor(spec.std, device=device)
     scale, shift = (
         each.view(1, 3, 1, 1).expand(1, 3, 1, side).contiguous(memory_format=torch.channels_last)
         for each in (1 / (255 * std), -mean / std)
