@@ -21,6 +21,7 @@ NAMES = (
     "loader",
     "serving",
     "serving_start",
+    "time_to_accuracy",
     "train_step",
 )
 

@@ -36,10 +36,8 @@ photos = {
     "train": v2.Compose([v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), *to_tensor]),
     "valid": v2.Compose([v2.Resize(256), v2.CenterCrop(224), *to_tensor]),
 }
-loaders = {
-    split: DataLoader(ImageFolder(given.data / split, transform), 64, shuffle=split == "train", num_workers=2)
-    for split, transform in photos.items()
-}
+folders = {split: ImageFolder(given.data / split, transform) for split, transform in photos.items()}
+loaders = {split: DataLoader(folder, 64, shuffle=split == "train", num_workers=2) for split, folder in folders.items()}
 
 
 class Classifier(nn.Module):
@@ -53,7 +51,7 @@ class Classifier(nn.Module):
         return logits
 
 
-model = Classifier(len(loaders["train"].dataset.classes))
+model = Classifier(len(folders["train"].classes))
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.Adam(model.head.parameters(), lr=1e-3)
 
@@ -69,4 +67,4 @@ for epoch in range(1, given.epochs + 1):
     with torch.no_grad():
         for images, labels in loaders["valid"]:
             correct += int((model(images).argmax(1) == labels).sum())
-    print(f"epoch={epoch}/{given.epochs} valid_top1={correct / len(loaders['valid'].dataset):.4f}", flush=True)
+    print(f"epoch={epoch}/{given.epochs} valid_top1={correct / len(folders['valid']):.4f}", flush=True)
