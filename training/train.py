@@ -124,14 +124,9 @@ def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: 
         phase: Checkpoint(world, folders.checkpoints / f"{phase}-{run_key}.pt", run_key, settings.checkpoint_seconds)
         for phase in (("head", "full") if mode == "full" else ("head",))
     }
+    num_train = len(report.readable("train"))
     head_training = HeadTraining(
-        world,
-        settings,
-        start,
-        samples["train"],
-        samples["valid"],
-        len(report.readable("train")),
-        checkpoints["head"],
+        world, settings, start, samples["train"], samples["valid"], num_train, checkpoints["head"]
     )
     with in_step(world):
         head_training.run()
@@ -158,41 +153,38 @@ def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: 
 
     checksums, hosts = gathered(world, last.checksum()), gathered(world, world.host)
     if world.is_main:
-        ddp = ddp_document(
-            hosts,
-            world.backend,
-            len(report.readable("train")),
-            last.progress.samples_per_rank,
-            last.progress.steps,
-            checksums,
+        progress = last.progress
+        ddp = ddp_document(hosts, world.backend, num_train, progress.samples_per_rank, progress.steps, checksums)
+        _say(
+            world, f"{world.world_size} rank(s), parameters {'equal' if ddp['in_sync'] else 'NOT equal: trained apart'}"
         )
-        in_sync = "equal" if ddp["in_sync"] else "NOT equal: they trained apart"
-        _say(world, f"{world.world_size} rank(s), parameters {in_sync}")
         history = {"start_top1": head_training.progress.start_top1, "phases": phases}
-        replace_json(folders.model / "labels.json", labels_document(classes, rows))
-        replace_json(folders.model / "preprocess.json", asdict(chosen.preprocess))
-        replace_json(folders.model / "ddp.json", ddp)
-        replace_json(folders.model / "data.json", report.document())
-        replace_json(folders.model / "history.json", history)
+        documents = {
+            "labels": labels_document(classes, rows),
+            "preprocess": asdict(chosen.preprocess),
+            "ddp": ddp,
+            "data": report.document(),
+            "history": history,
+            "training": {
+                "hyperparameters": settings.of_mode(mode) | {"mode": mode},
+                "backbone": settings.backbone,
+                "mode": mode,
+                "torch": torch.__version__,
+                "seconds": round(time.monotonic() - begin, 1),
+                "photos_per_second": round(photos_per_second, 1),
+                "start_top1": history["start_top1"],
+                "valid_top1": last.valid_top1,
+            },
+        }
+        for name, document in documents.items():
+            replace_json(folders.model / f"{name}.json", document)
         replace_file(folders.model / "history.svg", learning_curve(history).encode())
         exporting = time.monotonic()
         write_model(folders.model / "model.pt2", Classifier(backbone, head), chosen.preprocess.image_size)
         _say(world, f"exported in {time.monotonic() - exporting:.1f} s")
-        summary = {
-            "hyperparameters": settings.of_mode(mode) | {"mode": mode},
-            "backbone": settings.backbone,
-            "mode": mode,
-            "torch": torch.__version__,
-            "seconds": round(time.monotonic() - begin, 1),
-            "photos_per_second": round(photos_per_second, 1),
-            "start_top1": head_training.progress.start_top1,
-            "valid_top1": last.valid_top1,
-        }
-        replace_json(folders.model / "training.json", summary)
-        _say(
-            world,
-            f"trained in {summary['seconds']} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}",
-        )
+        seconds = time.monotonic() - begin
+        _say(world, f"trained in {seconds:.1f} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}")
+    gathered(world, None)  # until rank 0 has written the model
     for checkpoint in checkpoints.values():
         checkpoint.finish()
 
