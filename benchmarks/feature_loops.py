@@ -24,7 +24,7 @@ from dataset import Photo, Source, open_source
 from serving.progress import evenly
 from training.backbones import pretrained
 from training.distributed import joined, num_cores
-from training.features import FeaturePass, workers
+from training.features import FeaturePass, Progress, workers
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork
 from training.memory import keep_freed_memory
@@ -60,7 +60,8 @@ def ours(data: Path, backbone: str, folder: Path) -> dict[str, Work]:
 
     def through(work: FeaturePass, num_photos: int) -> None:
         some = list(itertools.islice(itertools.cycle(photos), num_photos))
-        work.features(source, some, list(itertools.islice(never_seen, num_photos)), "train")
+        hashes = list(itertools.islice(never_seen, num_photos))
+        work.features(source, some, hashes, Progress("features", num_photos, talks=True))
 
     @torch.inference_mode()
     def bare(_: int) -> None:

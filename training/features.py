@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dataset import Photo, ReadError, Source
 from training.backbones import Pretrained
-from training.distributed import World, same_as_main, summed
+from training.distributed import World, gathered, same_as_main, summed
 from training.files import replace_file, replace_json, to_bytes
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork, supported_precisions
@@ -59,6 +59,28 @@ class Choice:
 
     precision: str
     batch_size: int
+
+
+class Progress:
+    """``features 1234/9000 photos_per_s=210.3 eta_s=36.9`` at most once a second."""
+
+    def __init__(self, what: str, total: int, talks: bool) -> None:
+        self._what, self._total, self._talks, self._done = what, total, talks, 0
+        self._start = self._last = time.monotonic()
+
+    def skip(self, count: int) -> None:
+        """So many need not be done."""
+        self._total -= count
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        now = time.monotonic()
+        if self._talks and now - self._last >= 1:
+            self._last = now
+            rate = self._done / (now - self._start)
+            eta = (self._total - self._done) / rate
+            print(f"{self._what} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
 
 
 class FeaturePass:
@@ -99,14 +121,18 @@ class FeaturePass:
         self.choice = self._choose(settings.precision, cache_dir, backbone)
         self._cache = FeatureCache(cache_dir, _digest(*backbone, world.device.type, asdict(self.choice)))
 
-    def features(self, source: Source, photos: Sequence[Photo], hashes: Sequence[str], what: str) -> Features:
-        """Features of these photos; all ranks must call it, each with photos of its own.
+    def num_kept(self, hashes: Sequence[str]) -> int:
+        """How many of these photos' features are known."""
+        return sum(digest in self._cache.rows for digest in hashes)
+
+    def features(self, source: Source, photos: Sequence[Photo], hashes: Sequence[str], progress: Progress) -> Features:
+        """Features of these photos.
 
         Args:
             source: where the photos are.
-            photos: this rank's.
+            photos: some of this rank's.
             hashes: of each photo's bytes; empty where they cannot be read.
-            what: names the photos in what is printed.
+            progress: of these photos, and maybe others.
 
         Raises:
             HyperparameterError, WeightsError: the backbone cannot be loaded.
@@ -117,11 +143,9 @@ class FeaturePass:
             for digest, photo in zip(hashes, photos, strict=True)
             if digest and digest not in self._cache.rows
         }
-        num_kept, num_all = summed(self._world, sum(digest in self._cache.rows for digest in hashes), len(hashes))
-        if num_kept and self._world.is_main:
-            print(f"{num_kept:,.0f} of {num_all:,.0f} {what} photos' features were kept from before", flush=True)
+        progress.skip(len(photos) - len(missing))
         if missing:
-            self._compute(source, list(missing.items()), what)
+            self._compute(source, list(missing.items()), progress)
         rows = [self._cache.rows.get(digest) for digest in hashes]
         width = next((len(row) for row in rows if row is not None), 0)
         features = torch.zeros(len(rows), width or self._network(self.choice.precision).num_features).half()
@@ -130,9 +154,8 @@ class FeaturePass:
                 place.copy_(row)
         return Features(features, [row is not None for row in rows], len(missing))
 
-    def _compute(self, source: Source, photos: Sequence[tuple[str, Photo]], what: str) -> None:
+    def _compute(self, source: Source, photos: Sequence[tuple[str, Photo]], progress: Progress) -> None:
         """Compute photos by their hashes, and keep what is done every so many seconds."""
-        progress = Progress(f"features {what}", len(photos), self._world.is_main)
         size = self.choice.batch_size
         batches = [photos[first : first + size] for first in range(0, len(photos), size)]
         found: dict[str, Tensor | None] = {}
@@ -171,7 +194,9 @@ class FeaturePass:
             return None
 
     def _choose(self, precision: str, cache_dir: Path, backbone: tuple[object, ...]) -> Choice:
-        precisions = supported_precisions(self._world.device) if precision == "auto" else (precision,)
+        precisions: tuple[str, ...] = (precision,)
+        if precision == "auto":  # what all ranks have
+            precisions = min(gathered(self._world, supported_precisions(self._world.device)), key=len)
         if self._world.device.type == "cuda":
             return Choice(precisions[-1], _CUDA_BATCH_SIZE)
         cpu = sorted(torch.cpu.get_capabilities().items())
@@ -179,7 +204,7 @@ class FeaturePass:
         kept = same_as_main(self._world, _read_json(file) if self._world.is_main else None)
         if kept:
             return Choice(**kept)
-        choice = self._measured(precisions)
+        choice: Choice = same_as_main(self._world, self._measured(precisions))
         if self._world.is_main:
             replace_json(file, asdict(choice))
         return choice
@@ -261,24 +286,6 @@ def workers(num_threads: int) -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(num_threads)
-
-
-class Progress:
-    """``features 1234/9000 photos_per_s=210.3 eta_s=36.9`` at most once a second."""
-
-    def __init__(self, what: str, total: int, talks: bool) -> None:
-        self._what, self._total, self._talks, self._done = what, total, talks, 0
-        self._start = self._last = time.monotonic()
-
-    def add(self, count: int) -> None:
-        """So many more are done."""
-        self._done += count
-        now = time.monotonic()
-        if self._talks and now - self._last >= 1:
-            self._last = now
-            rate = self._done / (now - self._start)
-            eta = (self._total - self._done) / rate
-            print(f"{self._what} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
 
 
 def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S], depth: int) -> Iterator[_T]:

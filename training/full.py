@@ -25,6 +25,7 @@ from training.communication import Parallel
 from training.distributed import World, gathered, summed
 from training.head import NonFiniteLossError, Progress, Start, epoch_line, peak_memory_mb
 from training.hyperparameters import Hyperparameters
+from training.inference import supported_precisions
 from training.loader import Batch, TrainLoader, valid_batches
 from training.network import Network
 from training.optimizer import adamw, averaging_rate, set_rates
@@ -316,7 +317,9 @@ class FullTraining:
     def _chosen_precision(self) -> str:
         if self._settings.precision != "auto":
             return self._settings.precision
-        return faster(self._world, lambda precision: self._rehearse(self._network, precision, self._sides[-1]))
+        supported = min(gathered(self._world, supported_precisions(self._world.device)), key=len)
+        side = self._sides[-1]
+        return faster(self._world, supported, lambda precision: self._rehearse(self._network, precision, side))
 
     def _rehearsed(self) -> Parallel:
         """The network over all ranks, as a first pass leaves it: DDP orders its buckets by it, and so its sums."""

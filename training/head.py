@@ -2,11 +2,13 @@
 
 import hashlib
 import math
+import os
 import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -20,6 +22,7 @@ from training.checkpoint import Checkpoint
 from training.distributed import World, gathered, summed
 from training.hyperparameters import HyperparameterError, Hyperparameters
 
+_PREVIEW_EPOCHS = 5
 _UNMATCHED_PULL = 0.03  # of a matched class's: without any, classes of few photos are lost on photos unlike those
 
 
@@ -109,6 +112,7 @@ class HeadTraining:
         num_train: int,
         checkpoint: Checkpoint,
     ) -> None:
+        torch.set_num_threads(1)  # a step is too little work: as fast on two, far slower beside other programs
         self.progress = Progress()
         self._world, self._settings, self._train, self._valid = world, settings, train, valid
         self._num_train, self._checkpoint = num_train, checkpoint
@@ -269,6 +273,17 @@ class HeadTraining:
     def _say(self, line: str) -> None:
         if self._world.is_main:
             print(line, flush=True)
+
+
+def preview(world: World, settings: Hyperparameters, start: Start, train: Samples, valid: Samples) -> float:
+    """Validation accuracy of a head that has learnt a little from the photos so far; all ranks must call it."""
+    settings = replace(settings, epochs=min(settings.epochs, _PREVIEW_EPOCHS))
+    num_train = round(summed(world, len(train.labels))[0])
+    never = Checkpoint(world, Path(os.devnull), "", math.inf)
+    training = HeadTraining(world, settings, start, train, valid, num_train, never)
+    for epoch in range(1, settings.epochs + 1):
+        training._train_epoch(epoch)
+    return training.evaluate()[1]
 
 
 def epoch_line(figures: dict[str, float], epochs: int, eta: float) -> str:

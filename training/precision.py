@@ -1,7 +1,7 @@
 """What the whole network is trained in: float32, or bfloat16 where that is faster on this very device."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +32,21 @@ def autocast(world: World, precision: str) -> torch.autocast:
 def depthwise_in_float32(network: nn.Module) -> None:
     """Make all depthwise convolutions of a network compute in float32, in place; its parameters stay."""
     for module in network.modules():
-        if type(module) is nn.Conv2d and module.groups > 1:
+        if type(module) is nn.Conv2d and module.groups == module.in_channels > 1:
             module.__class__ = DepthwiseConv2d
 
 
-def faster(world: World, step: Callable[[str], object]) -> str:
+def faster(world: World, precisions: Sequence[str], step: Callable[[str], object]) -> str:
     """The precision in which a step is faster on rank 0; all ranks must call it.
 
     Args:
+        precisions: those that every rank's device computes in; fp32 is one.
         step: forward and backward pass in a precision, with no word to other ranks.
     """
-    seconds = {precision: min(_seconds(world, step, precision) for _ in range(_ROUNDS)) for precision in DTYPES}
-    chosen: str = same_as_main(world, min(DTYPES, key=seconds.__getitem__))
+    if len(precisions) == 1:
+        return precisions[0]
+    seconds = {precision: min(_seconds(world, step, precision) for _ in range(_ROUNDS)) for precision in precisions}
+    chosen: str = same_as_main(world, min(seconds, key=seconds.__getitem__))
     if world.is_main:
         times = seconds["fp32"] / seconds["bf16"]
         print(f"training in {chosen}: here bf16 is {times:.2f} times as fast as fp32", flush=True)

@@ -27,12 +27,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from dataset import DatasetError, Photo, Source, open_source
+from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from training import hyperparameters
 from training.artifact import Classifier, ddp_document, labels_document, write_model
@@ -40,20 +38,19 @@ from training.backbones import Backbone, Pretrained, pretrained
 from training.checkpoint import Checkpoint
 from training.curves import learning_curve
 from training.distributed import PeerLostError, World, gathered, in_step, joined, num_threads
-from training.features import FeaturePass
 from training.files import StorageError, replace_file, replace_json
 from training.full import FullTraining
-from training.head import HeadTraining, NonFiniteLossError, Samples, Start, starting_head
+from training.head import HeadTraining, NonFiniteLossError, Start, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
 from training.launch import PEER_LOST
 from training.loader import TrainLoader
 from training.memory import keep_freed_memory
-from training.photos import Hashed, decoded, hashed
+from training.photos import decoded, hashed
 from training.report import DataReport
+from training.samples import head_samples, labels
 from training.weights import WeightsError
 
-T = TypeVar("T")
 SPLITS = ("train", "valid")  # the test photos are the evaluation's alone
 USER_ERRORS = (
     DatasetError,
@@ -110,24 +107,22 @@ def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: 
     mode, why = chosen_mode(settings, world.device, len(source.listing.of("train")), len(classes))
     _say(world, f"mode {mode}: {why}")
 
-    photos = {split: hashed(world, source, split, num_threads(world)) for split in SPLITS}
-    samples, unreadable, photos_per_second = _features(world, settings, chosen, source, photos, folders.checkpoints)
-    report = DataReport(source.listing, photos, unreadable)
-    _say(world, *report.sentences())
-    report.refuse_empty_classes(str(folders.data))
-
     backbone, rows = chosen.load(), imagenet_rows(classes)
     _say(world, matches(classes, rows))
     start = starting_head(backbone.fc, rows)
+    photos = {split: hashed(world, source, split, num_threads(world)) for split in SPLITS}
+    sampled = head_samples(world, settings, chosen, source, photos, start, folders.checkpoints)
+    report = DataReport(source.listing, photos, sampled.unreadable)
+    _say(world, *report.sentences())
+    report.refuse_empty_classes(str(folders.data))
+
     run_key = _run_key(settings, world, chosen, report, mode)
     checkpoints = {
         phase: Checkpoint(world, folders.checkpoints / f"{phase}-{run_key}.pt", run_key, settings.checkpoint_seconds)
         for phase in (("head", "full") if mode == "full" else ("head",))
     }
     num_train = len(report.readable("train"))
-    head_training = HeadTraining(
-        world, settings, start, samples["train"], samples["valid"], num_train, checkpoints["head"]
-    )
+    head_training = HeadTraining(world, settings, start, sampled.train, sampled.valid, num_train, checkpoints["head"])
     with in_step(world):
         head_training.run()
     phases = [{"name": "head", "epochs": head_training.progress.epochs}]
@@ -171,7 +166,7 @@ def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: 
                 "mode": mode,
                 "torch": torch.__version__,
                 "seconds": round(time.monotonic() - begin, 1),
-                "photos_per_second": round(photos_per_second, 1),
+                "photos_per_second": round(sampled.photos_per_second, 1),
                 "start_top1": history["start_top1"],
                 "valid_top1": last.valid_top1,
             },
@@ -210,45 +205,6 @@ def matches(classes: Sequence[str], rows: Sequence[int | None]) -> str:
     return f"{found}; ImageNet does not know {named(unknown)}" if unknown else found
 
 
-def share(items: Sequence[T], world: World, seed: int) -> list[T]:
-    """This rank's items: every ``world_size``-th of a seeded shuffle; each falls to one rank."""
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [items[index] for index in order[world.rank :: world.world_size]]
-
-
-def _features(
-    world: World,
-    settings: Hyperparameters,
-    chosen: Pretrained,
-    source: Source,
-    photos: dict[str, Hashed],
-    cache_dir: Path,
-) -> tuple[dict[str, Samples], list[str], float]:
-    """This rank's samples of each split; the unreadable photos and the photos per second of all ranks."""
-    classes, threads = source.listing.classes, num_threads(world)
-    num_photos = sum(len(found.photos) for found in photos.values())
-    work = FeaturePass(chosen, world, threads, cache_dir, settings)
-    _say(
-        world,
-        f"{num_photos} photos of {len(classes)} classes over {world.world_size} ranks, "
-        f"{chosen.name} in {work.choice.precision} with {threads} threads per rank",
-    )
-    begin = time.monotonic()
-    samples, unreadable = {}, []
-    for split, found in photos.items():
-        mine = share(found.photos, world, settings.seed)
-        hashes = share(found.hashes, world, settings.seed)
-        got = work.features(source, mine, hashes, split)
-        readable = [photo for photo, fine in zip(mine, got.readable, strict=True) if fine]
-        features = got.features[torch.tensor(got.readable, dtype=torch.bool)].float()
-        samples[split] = Samples(features.to(world.device), _labels(readable, classes).to(world.device), readable)
-        unreadable += [photo.path for photo, fine in zip(mine, got.readable, strict=True) if not fine]
-    everywhere = gathered(world, unreadable)  # so until the slowest rank is done
-    seconds = time.monotonic() - begin
-    _say(world, f"features of {num_photos} photos in {seconds:.1f} s, photos_per_s={num_photos / seconds:.1f}")
-    return samples, [path for part in everywhere for path in part], num_photos / seconds
-
-
 def _full_training(
     world: World,
     settings: Hyperparameters,
@@ -266,7 +222,7 @@ def _full_training(
     train, valid = report.readable("train"), report.readable("valid")
     train_photos = decoded(world, source, train, spec, True, scratch, threads)
     valid_photos = decoded(world, source, valid, spec, False, scratch, threads)
-    loader = TrainLoader(world, train_photos, _labels(train, classes), spec, settings, threads)
+    loader = TrainLoader(world, train_photos, labels(train, classes), spec, settings, threads)
     return FullTraining(
         world,
         settings,
@@ -276,16 +232,11 @@ def _full_training(
         loader,
         train,
         valid_photos,
-        _labels(valid, classes),
+        labels(valid, classes),
         spec,
         checkpoint,
         threads,
     )
-
-
-def _labels(photos: Sequence[Photo], classes: Sequence[str]) -> Tensor:
-    index = {label: number for number, label in enumerate(classes)}
-    return torch.tensor([index[photo.label] for photo in photos], dtype=torch.int64)
 
 
 def _run_key(settings: Hyperparameters, world: World, chosen: Pretrained, report: DataReport, mode: str) -> str:

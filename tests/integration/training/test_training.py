@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -21,6 +22,7 @@ from training.distributed import World, gathered, joined
 from training.files import StorageError, replace_file
 from training.head import HeadTraining, NonFiniteLossError, Samples, Start, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
+from training.samples import share
 
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
 REPOSITORY = Path(__file__).parents[3]
@@ -97,6 +99,7 @@ def rank(folder: Path, apart: bool) -> dict[str, Any]:
             "samples_per_rank": whole.progress.samples_per_rank,
             "evaluation": whole.evaluate(),
             "full_batch_weight": full.head.weight.tolist(),
+            "preview": head.preview(world, FULL_BATCH, start(), *samples(world.rank, world.world_size)),
         }
 
 
@@ -132,6 +135,7 @@ def test_two_ranks_train_one_model_and_resume_bit_identically(tmp_path: Path, fr
     assert first["resumed"] == second["resumed"] == checksums[0]  # killed after epoch 2
     assert first["samples_per_rank"] == [11, 10]
     assert first["evaluation"] == second["evaluation"]
+    assert first["preview"] == second["preview"] > 1 / 3
     assert ddp_document(["a", "b"], "gloo", 21, first["samples_per_rank"], 12, checksums)["in_sync"] is True
 
     # A step over all samples does not depend on how they are shared out, uneven shares included.
@@ -258,7 +262,7 @@ def test_classes_that_imagenet_does_not_know_are_named() -> None:
 def test_every_photo_falls_to_exactly_one_rank(world_size: int) -> None:
     photos = [Photo(f"train/a/{number}.jpg", "train", "a", 1) for number in range(10)]
     worlds = [World(r, world_size, 0, 1, torch.device("cpu"), "gloo", "here") for r in range(world_size)]
-    shares = [train.share(photos, world, seed=3) for world in worlds]
+    shares = [share(photos, world, seed=3) for world in worlds]
     assert sorted(photo for share in shares for photo in share) == sorted(photos)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert shares[0] != photos[::world_size]  # shuffled
@@ -275,11 +279,25 @@ def test_the_same_command_again_takes_features_from_the_checkpoints_and_makes_th
     model = (tmp_path / "model/ddp.json").read_text()
     capsys.readouterr()
     assert train.main(command) == 0
-    assert "15 of 15 train photos' features were kept from before" in capsys.readouterr().out
+    assert "21 of 21 photos' features were kept from before" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (tmp_path / "model/ddp.json").read_text() == model
     assert json.loads(model)["world_size"] == 1
     assert json.loads(model)["samples_per_rank"] == [15]
+
+
+def test_previews_come_with_the_first_features_and_change_nothing(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.samples._FIRST_PREVIEW", 4)
+    previews, models = [], []
+    for run in ("first", "second"):
+        command = ["--data", str(dataset), "--model-dir", str(tmp_path / run), "--epochs", "2"]
+        assert train.main([*command, "--checkpoint-dir", str(tmp_path / "shared")]) == 0
+        previews.append(re.findall(r"after (\d+) of 15 training photos valid_top1=[01]\.\d+", capsys.readouterr().out))
+        models.append((tmp_path / run / "ddp.json").read_text())
+    assert previews == [["4", "8"], []]  # the second run has all features from the start
+    assert models[0] == models[1]
 
 
 def test_a_class_left_empty_by_unreadable_photos_is_refused(

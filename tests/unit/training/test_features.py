@@ -15,7 +15,7 @@ from torch import nn
 from dataset import Listing, Photo
 from training.backbones import Backbone, ConvNorm, Pretrained
 from training.distributed import World
-from training.features import Choice, FeaturePass, Features
+from training.features import Choice, FeaturePass, Features, Progress
 from training.hyperparameters import Hyperparameters
 from training.inference import supported_precisions
 from training.preprocess import Preprocess
@@ -81,13 +81,15 @@ def feature_pass(folder: Path, settings: Hyperparameters = SETTINGS, chosen: Pre
     return FeaturePass(chosen, ALONE, 2, folder, settings)
 
 
+def progress() -> Progress:
+    return Progress("features", 40, talks=False)
+
+
 def features(folder: Path, source: Photos, some: slice = slice(None)) -> Features:
-    return feature_pass(folder).features(source, source.photos[some], source.hashes[some], "train")
+    return feature_pass(folder).features(source, source.photos[some], source.hashes[some], progress())
 
 
-def test_only_photos_that_no_run_has_seen_are_computed(
-    tmp_path: Path, source: Photos, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_photos_that_no_run_has_seen_are_computed(tmp_path: Path, source: Photos) -> None:
     whole = features(tmp_path / "whole", source)
     assert whole.num_computed == 40
     assert whole.features.shape == (40, NUM_FEATURES)
@@ -97,11 +99,11 @@ def test_only_photos_that_no_run_has_seen_are_computed(
     first = features(tmp_path / "parts", source, slice(0, 25))
     second = features(tmp_path / "parts", source, slice(15, 40))
     assert (first.num_computed, second.num_computed) == (25, 15)
-    assert "10 of 25 train photos' features were kept from before" in capsys.readouterr().out
     assert torch.equal(first.features, whole.features[:25])
     assert torch.equal(second.features, whole.features[15:])
 
     source.most = 0
+    assert feature_pass(tmp_path / "parts").num_kept([*source.hashes, "never seen"]) == 40
     assert torch.equal(features(tmp_path / "parts", source).features, whole.features)
 
 
@@ -127,13 +129,13 @@ def test_what_is_no_photo_is_remembered(tmp_path: Path, source: Photos) -> None:
 
 def test_photos_without_bytes_are_not_asked_for_again(tmp_path: Path, source: Photos) -> None:
     source.most = 0
-    found = feature_pass(tmp_path).features(source, source.photos[:2], ["", ""], "train")
+    found = feature_pass(tmp_path).features(source, source.photos[:2], ["", ""], progress())
     assert (found.readable, found.num_computed) == ([False, False], 0)
     assert found.features.shape == (2, NUM_FEATURES)
 
 
 def test_equal_photos_are_computed_once(tmp_path: Path, source: Photos) -> None:
-    found = feature_pass(tmp_path).features(source, [source.photos[0]] * 9, [source.hashes[0]] * 9, "train")
+    found = feature_pass(tmp_path).features(source, [source.photos[0]] * 9, [source.hashes[0]] * 9, progress())
     assert (found.num_computed, source.num_read) == (1, 1)
     assert (found.features == found.features[0]).all()
 
@@ -159,7 +161,7 @@ def test_features_of_another_kind_are_not_taken(tmp_path: Path, source: Photos) 
     whole = features(tmp_path, source)
     choice = next(tmp_path.glob("inference-*.json"))
     other = feature_pass(tmp_path, chosen=Small("other", Path("none")))
-    assert other.features(source, source.photos, source.hashes, "train").num_computed == 40
+    assert other.features(source, source.photos, source.hashes, progress()).num_computed == 40
     choice.write_text(json.dumps({"precision": "bf16", "batch_size": 4}))
     found = features(tmp_path, source)
     assert found.num_computed == 40

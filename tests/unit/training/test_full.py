@@ -191,6 +191,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_step(build: Build) -> Non
 def test_the_precision_is_measured_once_and_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = replace(SETTINGS, precision="auto")
     seconds = {"fp32": 3.0, "bf16": 1.0}
+    monkeypatch.setattr(full, "supported_precisions", lambda _: ("fp32", "bf16"))
     monkeypatch.setattr(precision, "_seconds", lambda *of: seconds[of[-1]])
     first = build(settings)
     assert first.precision == "bf16"
@@ -199,6 +200,9 @@ def test_the_precision_is_measured_once_and_kept(build: Build, monkeypatch: pyte
     assert build(settings).precision == "bf16"
     first._checkpoint.finish()
     assert build(settings).precision == "fp32"
+    seconds["bf16"] = 0.1
+    monkeypatch.setattr(full, "supported_precisions", lambda _: ("fp32",))
+    assert build(settings).precision == "fp32"  # and is never tried in another
 
 
 def test_a_depthwise_convolution_keeps_float32_under_autocast() -> None:
