@@ -231,13 +231,13 @@ class _JobLogs:
             name = stream["logStreamName"]
             if "/algo-1" not in name or stream.get("creationTime", 0) / 1000 < since - 1:
                 continue
-            job = name.partition("/")[0]
-            if name not in self._seen and any(seen.startswith(f"{job}/") for seen in self._seen):
+            stream_key, job_key = f"{group}:{name}", f"{group}:{name.partition('/')[0]}/"
+            if stream_key not in self._seen and any(seen.startswith(job_key) for seen in self._seen):
                 yield "interrupted: its instances were taken away; it starts again from its checkpoints"
             pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNames=[name])
             lines = [event["message"].rstrip() for page in pages for event in page["events"]]
-            yield from (line for line in lines[self._seen.get(name, 0) :] if line)
-            self._seen[name] = len(lines)
+            yield from (line for line in lines[self._seen.get(stream_key, 0) :] if line)
+            self._seen[stream_key] = len(lines)
 
 
 def _added_up(visits: list[Visit]) -> list[dict[str, Any]]:
