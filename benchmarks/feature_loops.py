@@ -24,11 +24,12 @@ from dataset import Photo, Source, open_source
 from serving.progress import evenly
 from training.backbones import pretrained
 from training.distributed import joined, num_cores
-from training.features import FeaturePass, Progress, workers
+from training.features import FeaturePass
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork
 from training.memory import keep_freed_memory
 from training.preprocess import pixels
+from training.workers import Progress, workers
 
 _PEER_BATCH = 32  # photos
 _DECODED = 512  # photos in memory; where more are asked for, they come again under other hashes

@@ -2,18 +2,14 @@
 
 import hashlib
 import io
-import itertools
 import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,13 +22,12 @@ from training.files import replace_file, replace_json, to_bytes
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork, supported_precisions
 from training.preprocess import UnreadablePhotoError, pixels
+from training.workers import Progress, ahead, workers
 
 _FORMAT = 3  # of the cache's files
 _BATCH_SIZES = (8, 32)  # photos; what lies between them, or above, differs from one of them by less than is measured
 _CUDA_BATCH_SIZE = 256  # photos
 _GAIN = 1.03  # what a larger batch must be better by: smaller ones leave fewer cores idle at the end
-_S = TypeVar("_S")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -59,28 +54,6 @@ class Choice:
 
     precision: str
     batch_size: int
-
-
-class Progress:
-    """``features 1234/9000 photos_per_s=210.3 eta_s=36.9`` at most once a second."""
-
-    def __init__(self, what: str, total: int, talks: bool) -> None:
-        self._what, self._total, self._talks, self._done = what, total, talks, 0
-        self._start = self._last = time.monotonic()
-
-    def skip(self, count: int) -> None:
-        """So many need not be done."""
-        self._total -= count
-
-    def add(self, count: int) -> None:
-        """So many more are done."""
-        self._done += count
-        now = time.monotonic()
-        if self._talks and now - self._last >= 1:
-            self._last = now
-            rate = self._done / (now - self._start)
-            eta = (self._total - self._done) / rate
-            print(f"{self._what} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
 
 
 class FeaturePass:
@@ -275,26 +248,6 @@ class FeatureCache:
 
     def _name(self, data: bytes) -> str:
         return f"features-{self._key}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
-
-
-@contextmanager
-def workers(num_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads whose calls of torch compute on one core each, as do this one's meanwhile."""
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S], depth: int) -> Iterator[_T]:
-    """``map`` over a pool that keeps at most ``depth`` results waiting, so that memory stays bounded."""
-    waiting = iter(items)
-    futures = deque(pool.submit(work, item) for item in itertools.islice(waiting, depth))
-    while futures:
-        yield futures.popleft().result()
-        futures.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
 
 
 def _digest(*parts: object) -> str:

@@ -18,9 +18,9 @@ from PIL import Image
 from dataset import DatasetError, Photo, ReadError, Source
 from training.augment import crop
 from training.distributed import World, gathered
-from training.features import Progress, workers
 from training.files import StorageError
 from training.preprocess import Preprocess, UnreadablePhotoError, decode, resize
+from training.workers import Progress, workers
 
 _CHUNK = 16  # photos
 _SIZE_BYTES = 8  # width and height of a photo

@@ -12,10 +12,11 @@ from torch import Tensor
 from dataset import Photo, Source
 from training.backbones import Pretrained
 from training.distributed import World, gathered, num_threads, summed
-from training.features import FeaturePass, Progress
+from training.features import FeaturePass
 from training.head import Samples, Start, preview
 from training.hyperparameters import Hyperparameters
 from training.photos import Hashed
+from training.workers import Progress
 
 _FIRST_PREVIEW = 1_000  # training photos
 T = TypeVar("T")

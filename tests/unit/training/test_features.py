@@ -15,10 +15,11 @@ from torch import nn
 from dataset import Listing, Photo
 from training.backbones import Backbone, ConvNorm, Pretrained
 from training.distributed import World
-from training.features import Choice, FeaturePass, Features, Progress
+from training.features import Choice, FeaturePass, Features
 from training.hyperparameters import Hyperparameters
 from training.inference import supported_precisions
 from training.preprocess import Preprocess
+from training.workers import Progress
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 SETTINGS = Hyperparameters(precision="fp32", checkpoint_seconds=0)
