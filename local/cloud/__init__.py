@@ -3,7 +3,7 @@
 ``python -m local.cloud --port 4566 --home .kennel/cloud`` answers AWS's own protocols on
 loopback. Where to look:
 
-- ``settings``: the environment MiniStack is started with.
+- ``settings``: the environment MiniStack is started with; ``clock``: how fast waits run.
 - ``ministack``: every touch of MiniStack's inside, in one place.
 - ``api``: requests checked against botocore's service model, errors with AWS's names.
 - ``permissions``: what AWS asks IAM about a request; ``iam``: who may, and the record of every decision.
