@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from local.cloud import hosting, iam, ministack, permissions, rules, telemetry
+from local.cloud import hosting, iam, ministack, permissions, rules
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.hosting import Artifact, Instance
 from local.cloud.images import ImageError, Images
+from local.cloud.metering import SAMPLE_SECONDS, Answered, Meter
 from local.cloud.registry import Model, Models, data_uri
 from local.cloud.s3uri import StorageError
 from local.cloud.store import Record, Store, now, page
@@ -29,7 +30,6 @@ log = logging.getLogger("kennel.endpoints")
 
 _TICK_SECONDS = 0.2
 _POLL_SECONDS = 0.05
-_METRICS_SECONDS = 5.0
 _DRAIN_SECONDS = 10.0
 _HEAL_PAUSE_SECONDS = 5.0
 _STARTUP_MEMBER = "ContainerStartupHealthCheckTimeoutInSeconds"
@@ -74,7 +74,7 @@ class Variant:
     Attributes:
         desired: number of instances it should have.
         instances: those that are ready; replaced whole.
-        answered: (milliseconds, HTTP status) of requests since the last metrics.
+        answered: requests since the last look at them.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Variant:
     desired: int
     startup_seconds: float
     instances: tuple[Instance, ...] = ()
-    answered: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=100_000))
+    answered: deque[Answered] = field(default_factory=lambda: deque(maxlen=100_000))
 
     def description(self) -> dict[str, Any]:
         """As DescribeEndpoint gives it."""
@@ -119,7 +119,6 @@ class Endpoint:
         self._lock = threading.Lock()
         self._gone = False
         self._heal_after = 0.0
-        self._measured = time.monotonic()
 
     def begin(self, status: str) -> None:
         """Take the endpoint into a transition.
@@ -143,7 +142,7 @@ class Endpoint:
         self._orders.put(work)
 
     def run(self) -> None:
-        """The endpoint's thread: orders as they come, and in between logs, metrics and healing."""
+        """The endpoint's thread: orders as they come, and in between logs and healing."""
         while not self._gone:
             try:
                 work = self._orders.get(timeout=_TICK_SECONDS)
@@ -156,6 +155,15 @@ class Endpoint:
                 log.exception("endpoint %s", self.name)
                 if self.status in ("Creating", "Updating"):
                     self._settle("InService" if self.fleet else "Failed", f"{type(error).__name__}: {error}")
+
+    def measure(self) -> None:
+        """The endpoint's second thread: its variants' metrics, whatever the first one waits for."""
+        meters: dict[str, Meter] = {}
+        while not self._gone:
+            for variant in self.fleet.values():
+                meter = meters.setdefault(variant.name, Meter(self.name, variant.name, time.time()))
+                meter.sample([each.in_flight for each in variant.instances], variant.answered, time.time())
+            time.sleep(SAMPLE_SECONDS)
 
     def deploy(self, config_name: str, variants: Sequence[Variant]) -> None:
         """Bring up a whole new fleet, switch to it, drain and end the old one.
@@ -296,41 +304,10 @@ class Endpoint:
             log.warning("endpoint %s: %s", self.name, error)
 
     def _report(self) -> None:
-        """Hand on logs, and metrics now and then."""
-        due = time.monotonic() - self._measured > _METRICS_SECONDS
+        """Hand on logs."""
         for variant in self.fleet.values():
             for instance in variant.instances:
                 instance.flush()
-            if due:
-                dimensions = {"EndpointName": self.name, "VariantName": variant.name}
-                telemetry.put_metrics("AWS/SageMaker", dimensions, _metrics(variant))
-        if due:
-            self._measured = time.monotonic()
-
-
-def _metrics(variant: Variant) -> list[dict[str, Any]]:
-    """What SageMaker puts for a variant, of the requests answered since the last call."""
-    answered = [variant.answered.popleft() for _ in range(len(variant.answered))]
-    if not answered:
-        return []
-    counts = {
-        "Invocations": len(answered),
-        "InvocationsPerInstance": len(answered) / max(1, len(variant.instances)),
-        "Invocation4XXErrors": sum(400 <= status < 500 for _, status in answered),
-        "Invocation5XXErrors": sum(status >= 500 for _, status in answered),
-    }
-    microseconds = [1000 * milliseconds for milliseconds, _ in answered]
-    latency = {
-        "MetricName": "ModelLatency",
-        "Unit": "Microseconds",
-        "StatisticValues": {
-            "SampleCount": len(microseconds),
-            "Sum": sum(microseconds),
-            "Minimum": min(microseconds),
-            "Maximum": max(microseconds),
-        },
-    }
-    return [latency, *({"MetricName": name, "Value": n, "Unit": "Count"} for name, n in counts.items())]
 
 
 class Endpoints:
@@ -408,6 +385,7 @@ class Endpoints:
         endpoint.config_name, endpoint.deployment = config.name, request.get("DeploymentConfig")
         endpoint.order(lambda: endpoint.deploy(config.name, variants))
         ministack.spawn_thread(endpoint.run, name=f"endpoint-{name}")
+        ministack.spawn_thread(endpoint.measure, name=f"endpoint-{name}-metrics")
         return {"EndpointArn": arn}
 
     def describe(self, request: Request) -> dict[str, Any]:

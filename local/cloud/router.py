@@ -13,6 +13,7 @@ import h11
 from local.cloud.api import ApiError, Response
 from local.cloud.endpoints import Endpoint, Endpoints, Variant
 from local.cloud.hosting import Instance
+from local.cloud.metering import Answered
 
 MAX_BODY = 6_291_456  # bytes, botocore's InvokeEndpoint model
 TIMEOUT_SECONDS = 60.0
@@ -84,6 +85,7 @@ class Router:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Any
     ) -> Response:
         """MiniStack's signature of a service."""
+        received = time.perf_counter()
         parts = path.strip("/").split("/")
         if method != "POST" or len(parts) != 3 or parts[0] != "endpoints" or parts[2] != "invocations":
             return _error(404, "UnknownOperationException", f"SageMaker Runtime has no {method} {path}")
@@ -105,9 +107,9 @@ class Router:
             endpoint = None
         if endpoint is None or not endpoint.fleet:
             return _error(400, "ValidationError", f"Endpoint {name} of account {self._account()} not found.")
-        return await self._invoke(endpoint, headers, body)
+        return await self._invoke(endpoint, headers, body, received)
 
-    async def _invoke(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Response:
+    async def _invoke(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, received: float) -> Response:
         variant = _choose_variant(endpoint, headers.get("x-amzn-sagemaker-target-variant"))
         if variant is None:
             return _error(400, "ValidationError", f"Endpoint {endpoint.name} has no such variant.")
@@ -119,7 +121,8 @@ class Router:
             status, content = 0, _TIMED_OUT
         except ConnectionError as error:
             return _error(503, "ServiceUnavailable", f"Endpoint {endpoint.name}: {error}")
-        variant.answered.append((1000 * (time.perf_counter() - began), status or 504))
+        answered_at = time.perf_counter()
+        variant.answered.append(Answered(1000 * (answered_at - began), 1000 * (began - received), status or 504))
         if status < 200 or status >= 400:
             return _model_error(endpoint, status, content)
         # Names in lower case: MiniStack would give "Content-Type" the JSON API's own type.
