@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -24,7 +24,19 @@ from botocore.model import ServiceModel
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses, router
-from ministack.services import apigateway_v1, codebuild, eventbridge, iam, kms, lambda_svc, s3, sns, stepfunctions, sts
+from ministack.services import (
+    apigateway_v1,
+    cloudwatch,
+    codebuild,
+    eventbridge,
+    iam,
+    kms,
+    lambda_svc,
+    s3,
+    sns,
+    stepfunctions,
+    sts,
+)
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners
 from samtranslator.translator import transform as sam
 
@@ -52,6 +64,8 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (eventbridge, ("_invoke_target",)),
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
+    (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
+    (cloudwatch, ("_stat_value",)),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
     (changesets, ("_apply_transforms",)),
@@ -541,6 +555,44 @@ def authorize_rules(allows: Callable[[str, str], bool]) -> None:
             invoke_target(target, event, rule, view)
 
     eventbridge._invoke_target = asking
+
+
+# --- CloudWatch ---------------------------------------------------------------------------------------
+
+
+def follow_alarms(tell: Callable[[dict[str, Any]], None]) -> None:
+    """Hear of every metric alarm that is put, in the scope of its request, and let nobody else evaluate it.
+
+    MiniStack does so whenever metrics are put, over all points of a metric's name: it looks at neither dimensions,
+    periods, datapoints to alarm nor missing data.
+    """
+    cloudwatch._evaluate_alarm = tell
+    cloudwatch._evaluate_all_alarms = lambda: None
+
+
+def metric_alarms() -> list[dict[str, Any]]:
+    """The metric alarms of the scope; MiniStack's own records, which change with their state."""
+    return list(cloudwatch._alarms.values())
+
+
+def datapoints(alarm: Mapping[str, Any], seconds: float, ends: Sequence[float]) -> list[float | None]:
+    """An alarm's statistic of its metric over stretches of time; None where the metric has no point.
+
+    Args:
+        seconds: how long each stretch is.
+        ends: when they end, in epoch seconds, ascending.
+    """
+    dimensions = cloudwatch._dims_key({each["Name"]: each["Value"] for each in alarm["Dimensions"]})
+    points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
+    recent = [point for point in points if point["Timestamp"] >= ends[0] - seconds]
+    statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
+
+    def value(end: float) -> float | None:
+        found = [point for point in recent if end - seconds <= point["Timestamp"] < end]
+        result: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(found), statistic, found)
+        return result if found else None
+
+    return [value(end) for end in ends]
 
 
 # --- CodeBuild ----------------------------------------------------------------------------------------

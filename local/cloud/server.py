@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import cloudformation, codebuild, iam, ministack, processes, stepfunctions
+from local.cloud.alarms import Alarms
 from local.cloud.api import JsonApi, Response
 from local.cloud.autoscaling import AutoScaling
 from local.cloud.endpoints import Endpoints
@@ -30,8 +31,10 @@ def install(home: Path) -> Endpoints:
     context = Context(home, images, store)
     models, packages = Models(store, images), Packages(store)
     endpoints = Endpoints(store, models, home, images)
+    alarms = Alarms(endpoints.closing)
     scaling = AutoScaling(ministack.scope, endpoints.find)
     endpoints.is_scaled = scaling.is_registered
+    ministack.spawn_thread(alarms.run, name="alarms")
     gate = iam.Gate(endpoints.config_of)
     sagemaker = JsonApi(
         ministack.service_model("sagemaker"),
