@@ -1,18 +1,17 @@
-"""Application Auto Scaling for endpoint variants: targets and policies are kept; nothing scales yet."""
+"""Application Auto Scaling for endpoint variants: targets, policies and the alarms that target tracking makes."""
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from local.cloud import permissions, rules
+from local.cloud.alarms import Alarm, Alarms
 from local.cloud.api import ApiError, Operation, Request, invalid
 from local.cloud.endpoints import Endpoint
+from local.cloud.scaler import DIMENSION, HIGH, LOW, NAMESPACE, Scaler, Target
 from local.cloud.store import now
 
-NAMESPACE = "sagemaker"
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 MAX_POLICIES = 50  # of one target
 _NOT_SUSPENDED = {
     "DynamicScalingInSuspended": False,
@@ -23,25 +22,35 @@ _NOT_SUSPENDED = {
 Key = tuple[str, str, str]  # region, account, resource id
 
 
-@dataclass
-class Target:
-    """A scalable target, its policies by name, its tags."""
-
-    arn: str
-    document: dict[str, Any]
-    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+# The alarms of target tracking. AWS documents of them that a metric of ten seconds scales out faster, and in as fast as
+# one of a minute. The numbers of datapoints were seen on AWS; that the low alarm's threshold is nine tenths of the
+# target was seen with other services and is assumed here.
+_HIGH_DATAPOINTS, _LOW_DATAPOINTS, _LOW_SHARE = 3, 15, 0.9
+# CloudWatch's metric, its statistic and the seconds of its high alarm's period, by the predefined metric.
+_PREDEFINED = {
+    "SageMakerVariantConcurrentRequestsPerModelHighResolution": ("ConcurrentRequestsPerModel", "Maximum", 10),
+    "SageMakerVariantInvocationsPerInstance": ("InvocationsPerInstance", "Sum", 60),
+}
 
 
 class AutoScaling:
     """The operations of Application Auto Scaling on ``endpoint/<name>/variant/<variant>``."""
 
-    def __init__(self, scope: Callable[[], tuple[str, str]], find: Callable[[str], Endpoint]) -> None:
+    def __init__(
+        self,
+        scope: Callable[[], tuple[str, str]],
+        find: Callable[[str], Endpoint],
+        resize: Callable[[Request], Any],
+        alarms: Alarms,
+    ) -> None:
         """Args:
         scope: the (region, account) of the request being served.
         find: an endpoint by name; raises ApiError.
+        resize: UpdateEndpointWeightsAndCapacities; raises ApiError.
+        alarms: of the cloud.
         """
-        self._scope, self._find = scope, find
+        self._scope, self._find, self._alarms = scope, find, alarms
+        self._scaler = Scaler(find, resize, alarms)
         self._targets: dict[Key, Target] = {}
         self._lock = threading.Lock()
 
@@ -65,7 +74,7 @@ class AutoScaling:
         return (*self._scope(), f"endpoint/{endpoint}/variant/{variant}") in self._targets
 
     def register(self, request: Request) -> dict[str, Any]:
-        """Keep or change a target."""
+        """Keep or change a target, and move its capacity into the range."""
         key = self._key(request)
         with self._lock:
             known = self._targets.get(key)
@@ -84,6 +93,7 @@ class AutoScaling:
                 }
                 document["ScalableTargetARN"] = arn
                 known = self._targets[key] = Target(arn, document, tags=dict(request.get("Tags", {})))
+        self._scaler.fit(known)
         return {"ScalableTargetARN": known.arn}
 
     def describe_targets(self, request: Request) -> dict[str, Any]:
@@ -93,19 +103,22 @@ class AutoScaling:
         return _page(request, "ScalableTargets", found)
 
     def deregister(self, request: Request) -> dict[str, Any]:
-        """Forget a target and its policies."""
-        self._target(request)
+        """Forget a target, its policies and their alarms."""
+        target = self._target(request)
         with self._lock:
             self._targets.pop(self._key(request), None)
+        for policy in target.policies.values():
+            self._drop_alarms(policy)
         return {}
 
     def put_policy(self, request: Request) -> dict[str, Any]:
-        """Keep or change a policy of a registered target."""
+        """Keep or change a policy of a registered target, and the alarms of one that tracks."""
         rules.scaling_policy(request)
         target = self._target(request, "registered")
         self._check_variant(request["ResourceId"])
         region, account = self._scope()
-        name, configuration = request["PolicyName"], f"{request['PolicyType']}PolicyConfiguration"
+        name, kind = request["PolicyName"], request.get("PolicyType", "StepScaling")
+        configuration = f"{kind}PolicyConfiguration"
         with self._lock:
             known = target.policies.get(name)
             if not known and len(target.policies) == MAX_POLICIES:
@@ -118,24 +131,27 @@ class AutoScaling:
                     f"resource/{NAMESPACE}/{request['ResourceId']}:policyName/{name}"
                 )
             )
-            target.policies[name] = {
+            policy = target.policies[name] = {
                 "PolicyARN": arn,
                 "PolicyName": name,
                 "ServiceNamespace": NAMESPACE,
                 "ResourceId": request["ResourceId"],
                 "ScalableDimension": DIMENSION,
-                "PolicyType": request["PolicyType"],
+                "PolicyType": kind,
                 configuration: request[configuration],
-                "Alarms": [],
                 "CreationTime": known["CreationTime"] if known else now(),
             }
-        return {"PolicyARN": arn, "Alarms": []}
+        if known and known["PolicyType"] != kind:
+            self._drop_alarms(known)
+        if kind == "TargetTrackingScaling":
+            self._put_alarms(policy)
+        return {"PolicyARN": arn, "Alarms": self._alarms_of(policy)}
 
     def describe_policies(self, request: Request) -> dict[str, Any]:
         """Policies, filtered by resource and name."""
         names, resource = request.get("PolicyNames"), request.get("ResourceId")
         found = [
-            policy
+            {**policy, "Alarms": self._alarms_of(policy)}
             for id, target in self._mine(request)
             for policy in target.policies.values()
             if (names is None or policy["PolicyName"] in names) and resource in (None, id)
@@ -143,21 +159,38 @@ class AutoScaling:
         return _page(request, "ScalingPolicies", found)
 
     def delete_policy(self, request: Request) -> dict[str, Any]:
-        """Forget a policy."""
+        """Forget a policy and the alarms that it made."""
         target = self._targets.get(self._key(request))
         with self._lock:
-            if target is None or target.policies.pop(request["PolicyName"], None) is None:
-                raise ApiError(
-                    "ObjectNotFoundException",
-                    f"No scaling policy found for service namespace: {NAMESPACE}, resource ID: "
-                    f"{request['ResourceId']}, scalable dimension: {DIMENSION}, policy name: "
-                    f"{request['PolicyName']}",
-                )
+            policy = target.policies.pop(request["PolicyName"], None) if target else None
+        if policy is None:
+            raise ApiError(
+                "ObjectNotFoundException",
+                f"No scaling policy found for service namespace: {NAMESPACE}, resource ID: "
+                f"{request['ResourceId']}, scalable dimension: {DIMENSION}, policy name: "
+                f"{request['PolicyName']}",
+            )
+        self._drop_alarms(policy)
         return {}
 
     def describe_activities(self, request: Request) -> dict[str, Any]:
-        """No activities: nothing scales here yet."""
-        return _page(request, "ScalingActivities", [])
+        """Scaling activities of registered targets, newest first; with alarms that scaled nothing if asked for."""
+        resource, also_not_scaled = request.get("ResourceId"), request.get("IncludeNotScaledActivities", False)
+        found = [
+            dict(activity)
+            for id, target in self._mine(request)
+            for activity in target.activities
+            if resource in (None, id) and (also_not_scaled or "NotScaledReasons" not in activity)
+        ]
+        found.sort(key=lambda activity: activity["StartTime"], reverse=True)
+        return _page(request, "ScalingActivities", found)
+
+    def trigger(self, policy: str, alarm: Alarm, datapoints: Sequence[float]) -> None:
+        """Carry out a policy, given by its ARN, that an alarm of the scope names among its actions."""
+        for (*scope, _), target in list(self._targets.items()):
+            for each in list(target.policies.values()):
+                if each["PolicyARN"] == policy and tuple(scope) == self._scope():
+                    self._scaler.follow(target, each, alarm, datapoints)
 
     def tag(self, request: Request) -> dict[str, Any]:
         """Add tags to a target."""
@@ -174,6 +207,40 @@ class AutoScaling:
     def list_tags(self, request: Request) -> dict[str, Any]:
         """A target's tags."""
         return {"Tags": dict(self._tagged(request).tags)}
+
+    def _put_alarms(self, policy: Mapping[str, Any]) -> None:
+        """Make or change the two alarms of a tracking policy; it has but one when it may not scale in."""
+        tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+        resource, arn = policy["ResourceId"], policy["PolicyARN"]
+        value, metric = tracking["TargetValue"], _metric(resource, tracking)
+        seconds = metric.pop("Period")
+        known = {each["ComparisonOperator"]: each["AlarmName"] for each in self._alarms.of(arn)}
+        for comparison, side, threshold, period, datapoints in (
+            (HIGH, "AlarmHigh", value, seconds, _HIGH_DATAPOINTS),
+            (LOW, "AlarmLow", _LOW_SHARE * value, 60, _LOW_DATAPOINTS),
+        ):
+            alarm = {
+                **metric,
+                "AlarmName": known.get(comparison, f"TargetTracking-{resource}-{side}-{uuid.uuid4()}"),
+                "AlarmDescription": f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {arn}.",
+                "ComparisonOperator": comparison,
+                "Threshold": threshold,
+                "Period": period,
+                "EvaluationPeriods": datapoints,
+                "AlarmActions": [arn],
+            }
+            if comparison == HIGH or not tracking.get("DisableScaleIn"):
+                self._alarms.put(alarm)
+            elif comparison in known:
+                self._alarms.delete([alarm])
+
+    def _drop_alarms(self, policy: Mapping[str, Any]) -> None:
+        if policy["PolicyType"] == "TargetTrackingScaling":
+            self._alarms.delete(self._alarms.of(policy["PolicyARN"]))
+
+    def _alarms_of(self, policy: Mapping[str, Any]) -> list[dict[str, str]]:
+        alarms = self._alarms.of(policy["PolicyARN"])
+        return [{"AlarmName": each["AlarmName"], "AlarmARN": each["AlarmArn"]} for each in alarms]
 
     def _key(self, request: Request) -> Key:
         if request["ServiceNamespace"] != NAMESPACE:
@@ -221,6 +288,23 @@ class AutoScaling:
     def _new_arn(self) -> str:
         region, account = self._scope()
         return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/{uuid.uuid4().hex[:24]}"
+
+
+def _metric(resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
+    """What the high alarm of a tracking policy watches, as PutMetricAlarm names it."""
+    custom = tracking.get("CustomizedMetricSpecification")
+    if custom:
+        about = {name: custom[name] for name in ("Namespace", "MetricName", "Statistic", "Unit") if name in custom}
+        return {**about, "Dimensions": custom.get("Dimensions", []), "Period": 60}
+    endpoint, variant = rules.scaled_variant(resource_id)
+    name, statistic, seconds = _PREDEFINED[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+    return {
+        "Namespace": "AWS/SageMaker",
+        "MetricName": name,
+        "Statistic": statistic,
+        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+        "Period": seconds,
+    }
 
 
 def _page(request: Request, member: str, found: list[dict[str, Any]]) -> dict[str, Any]:

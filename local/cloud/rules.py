@@ -4,6 +4,8 @@ docs/operations.md lists every rule with AWS's page on it. Messages are AWS's wh
 takes and this cloud does not have is refused as "The laptop cloud …".
 """
 
+import itertools
+import math
 import os.path
 import re
 from collections import Counter
@@ -382,28 +384,61 @@ def scaling_policy(request: Request) -> None:
             "You must only provide a single scaling policy configuration, which must match the scaling policy type "
             "specified."
         )
-    if kind != "TargetTrackingScaling":
-        raise invalid(f"The laptop cloud has no scaling policies of type {kind}; use TargetTrackingScaling.")
-    tracking = request["TargetTrackingScalingPolicyConfiguration"]
-    predefined = tracking.get("PredefinedMetricSpecification")
-    if predefined is None and "CustomizedMetricSpecification" not in tracking:
+    if kind == "StepScaling":
+        _steps(request["StepScalingPolicyConfiguration"])
+    elif kind == "TargetTrackingScaling":
+        _tracking(request["TargetTrackingScalingPolicyConfiguration"], request["ScalableDimension"])
+    else:
         raise invalid(
-            "PredefinedMetricSpecification or CustomizedMetricSpecification must be set for target tracking scaling."
+            f"The laptop cloud has no scaling policies of type {kind}; use StepScaling or TargetTrackingScaling."
         )
-    if predefined is None:
-        return
-    if "CustomizedMetricSpecification" in tracking:
+
+
+def _tracking(tracking: Mapping[str, Any], dimension: str) -> None:
+    kinds = ("PredefinedMetricSpecification", "CustomizedMetricSpecification")
+    given = [tracking[each] for each in kinds if each in tracking]
+    if not given:
+        raise invalid(f"{' or '.join(kinds)} must be set for target tracking scaling.")
+    if len(given) > 1:
+        raise invalid(f"Only one of {' or '.join(kinds)} can be set for target tracking scaling.")
+    (metric,) = given
+    if kinds[1] in tracking:
+        if not {"MetricName", "Namespace", "Statistic"} <= metric.keys():
+            raise invalid(
+                f"{kinds[1]}: the laptop cloud needs MetricName, Namespace and Statistic; it computes no expressions."
+            )
+    elif metric["PredefinedMetricType"] not in _METRICS:
         raise invalid(
-            "Only one of PredefinedMetricSpecification or CustomizedMetricSpecification can be set for target "
-            "tracking scaling."
+            f"Scalable dimension {dimension} only supports the following predefined metric types: {', '.join(_METRICS)}"
         )
-    if predefined["PredefinedMetricType"] not in _METRICS:
-        raise invalid(
-            f"Scalable dimension {request['ScalableDimension']} only supports the following predefined metric types: "
-            f"{', '.join(_METRICS)}"
-        )
-    if "ResourceLabel" in predefined:
+    elif "ResourceLabel" in metric:
         raise invalid("You can't specify a resource label unless the metric type is ALBRequestCountPerTarget.")
+
+
+def _steps(configuration: Mapping[str, Any]) -> None:
+    steps = configuration.get("StepAdjustments")
+    if not steps or "AdjustmentType" not in configuration:
+        raise invalid("You must specify an AdjustmentType and at least one StepAdjustment for a StepScaling policy.")
+    if configuration["AdjustmentType"] == "ExactCapacity" and any(each["ScalingAdjustment"] < 0 for each in steps):
+        raise invalid("The ScalingAdjustment of an ExactCapacity policy must be a non-negative value.")
+    bounds = sorted(
+        (each.get("MetricIntervalLowerBound", -math.inf), each.get("MetricIntervalUpperBound", math.inf))
+        for each in steps
+    )
+    if any(lower >= upper for lower, upper in bounds):
+        raise invalid("The upper bound of a step adjustment must be greater than its lower bound.")
+    if (-math.inf, math.inf) in bounds:
+        raise invalid("You must specify at least one of upper bound or lower bound for each step adjustment.")
+    if any(upper != lower for (_, upper), (lower, _) in itertools.pairwise(bounds)):
+        raise invalid("Step adjustment intervals can't overlap or have a gap.")
+    if -math.inf < bounds[0][0] < 0:
+        raise invalid(
+            "There must be a step adjustment with an unspecified lower bound when one has a negative lower bound."
+        )
+    if 0 < bounds[-1][1] < math.inf:
+        raise invalid(
+            "There must be a step adjustment with an unspecified upper bound when one has a positive upper bound."
+        )
 
 
 # --- common -----------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ def install(home: Path) -> Endpoints:
     models, packages = Models(store, images), Packages(store)
     endpoints = Endpoints(store, models, home, images)
     alarms = Alarms(endpoints.closing)
-    scaling = AutoScaling(ministack.scope, endpoints.find)
-    endpoints.is_scaled = scaling.is_registered
+    scaling = AutoScaling(ministack.scope, endpoints.find, endpoints.resize, alarms)
+    endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
     ministack.spawn_thread(alarms.run, name="alarms")
     gate = iam.Gate(endpoints.config_of)
     sagemaker = JsonApi(

@@ -153,7 +153,7 @@ def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwar
         assert not report, f"{model.name}: {report}"
 
 
-def start_cloud(home: Path) -> Cloud:
+def start_cloud(home: Path, **environment: str) -> Cloud:
     """Start a laptop cloud on a free port and wait until it says that it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -165,7 +165,7 @@ def start_cloud(home: Path) -> Cloud:
         ],
         cwd=ROOT,
         # checkov:skip=CKV_SECRET_6: no secret, but a word to look for
-        env={**os.environ, "AWS_SECRET_ACCESS_KEY": "must-not-leak", "AWS_PROFILE": "must-not-leak"},
+        env={**os.environ, "AWS_SECRET_ACCESS_KEY": "must-not-leak", "AWS_PROFILE": "must-not-leak", **environment},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -350,6 +350,7 @@ def policy(**tracking: Any) -> dict[str, Any]:
 
 PREDEFINED = POLICY["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]
 STEP = {"StepScalingPolicyConfiguration": {"AdjustmentType": "ChangeInCapacity"}}
+CUSTOMIZED = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
 
 
 @pytest.mark.parametrize(
@@ -357,9 +358,10 @@ STEP = {"StepScalingPolicyConfiguration": {"AdjustmentType": "ChangeInCapacity"}
     [
         ({"PolicyName": "p"}, "StepScaling policy configuration must be specified"),
         ({**POLICY, **STEP}, "You must only provide a single scaling policy configuration, which must match"),
+        (POLICY | {"PolicyType": "PredictiveScaling"}, "PredictiveScaling policy configuration must be specified"),
         (policy(), "PredefinedMetricSpecification or CustomizedMetricSpecification must be set for target tracking"),
         (
-            policy(PredefinedMetricSpecification=PREDEFINED, CustomizedMetricSpecification={"MetricName": "m"}),
+            policy(PredefinedMetricSpecification=PREDEFINED, CustomizedMetricSpecification=CUSTOMIZED),
             "Only one of PredefinedMetricSpecification or CustomizedMetricSpecification can be set",
         ),
         (
@@ -375,7 +377,37 @@ STEP = {"StepScalingPolicyConfiguration": {"AdjustmentType": "ChangeInCapacity"}
 def test_policy_has_one_configuration_and_one_metric_of_endpoints(request_: dict[str, Any], message: str) -> None:
     with refused(message):
         rules.scaling_policy(request_)
-    rules.scaling_policy(policy(CustomizedMetricSpecification={"MetricName": "m"}))
+    rules.scaling_policy(policy(CustomizedMetricSpecification=CUSTOMIZED))
+
+
+def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeInCapacity", by: int = 1) -> Any:
+    """A request with step adjustments of these bounds."""
+    documents = []
+    for lower, upper in adjustments:
+        bounds = {"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        documents.append({**given, "ScalingAdjustment": by})
+    return {"StepScalingPolicyConfiguration": {"AdjustmentType": kind, "StepAdjustments": documents}}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (STEP, "You must specify an AdjustmentType and at least one StepAdjustment"),
+        (steps((0, None), kind="ExactCapacity", by=-1), ".*must be a non-negative value"),
+        (steps((2, 2)), ".*must be greater than its lower bound"),
+        (steps((None, None)), ".*at least one of upper bound or lower bound"),
+        (steps((0, 2), (1, None)), ".*can't overlap or have a gap"),
+        (steps((0, 2), (3, None)), ".*can't overlap or have a gap"),
+        (steps((0, None), (2, None)), ".*can't overlap or have a gap"),
+        (steps((-5, 0)), ".*an unspecified lower bound"),
+        (steps((0, 5)), ".*an unspecified upper bound"),
+    ],
+)
+def test_steps_cover_what_they_begin(request_: dict[str, Any], message: str) -> None:
+    with refused(message):
+        rules.scaling_policy({"PolicyType": "StepScaling", **request_})
+    rules.scaling_policy(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # steps are the default type
 
 
 # --- what this cloud has not --------------------------------------------------------------------------
@@ -441,7 +473,12 @@ def test_hosting_that_the_laptop_lacks_is_refused_plainly() -> None:
         lambda: rules.deployment(alarms, {"main": 1}, ["main"]),
         lambda: rules.capacities([{"VariantName": "a", "ServerlessUpdateConfig": {}}]),
         lambda: rules.model_package({"ModelPackageGroupName": "g"}, REGION),
-        lambda: rules.scaling_policy({"PolicyType": "StepScaling"} | STEP),
+        lambda: rules.scaling_policy(
+            {"PolicyType": "PredictiveScaling", "PredictiveScalingPolicyConfiguration": {"MetricSpecifications": []}}
+        ),
+        lambda: rules.scaling_policy(
+            policy(CustomizedMetricSpecification={"Metrics": [{"Id": "m", "Expression": "1"}]})
+        ),
     ):
         with refused(".*[Tt]he laptop cloud"):
             broken()

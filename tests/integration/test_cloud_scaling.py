@@ -1,0 +1,210 @@
+"""The auto scaler of the laptop cloud under a real load, sixty times as fast as AWS."""
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.integration.laptop import IMAGE, ROLE, Cloud, build_image, eventually, start_cloud
+
+TIME_SCALE = 60
+CALLERS = 8
+RESOURCE = "endpoint/dogs/variant/main"
+TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": RESOURCE,
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+METRIC = {
+    "Namespace": "AWS/SageMaker",
+    "MetricName": "ConcurrentRequestsPerModel",
+    "Dimensions": [{"Name": "EndpointName", "Value": "dogs"}, {"Name": "VariantName", "Value": "main"}],
+}
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud of its own, with endpoint ``dogs`` of one instance in service."""
+    cloud = start_cloud(tmp_path_factory.mktemp("fast") / "home", KENNEL_TIME_SCALE=str(TIME_SCALE))
+    build_image(cloud)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        member = tarfile.TarInfo("version.txt")
+        member.size = 2
+        tar.addfile(member, io.BytesIO(b"v1"))
+    cloud.client("s3").create_bucket(Bucket="kennel")
+    cloud.client("s3").put_object(Bucket="kennel", Key="dogs.tar.gz", Body=archive.getvalue())
+    sagemaker = cloud.client("sagemaker")
+    container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/dogs.tar.gz"}
+    sagemaker.create_model(ModelName="dogs", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "main", "ModelName": "dogs", "InstanceType": "ml.c7i.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="dogs")
+    await_instances(cloud, 1)
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture
+def scaling(fast: Cloud) -> Iterator[Any]:
+    """Application Auto Scaling with the endpoint as a target of one to three instances."""
+    client = fast.client("application-autoscaling")
+    client.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=3)
+    yield client
+    client.deregister_scalable_target(**TARGET)
+
+
+def await_instances(cloud: Cloud, count: int, seconds: float = 20.0) -> None:
+    sagemaker = cloud.client("sagemaker")
+
+    def look() -> tuple[str, int | None]:
+        seen = sagemaker.describe_endpoint(EndpointName="dogs")
+        variants = seen.get("ProductionVariants", [{}])
+        return seen["EndpointStatus"], variants[0].get("CurrentInstanceCount")
+
+    eventually(look, lambda seen: seen == ("InService", count), seconds)
+
+
+@contextmanager
+def load(cloud: Cloud, callers: int = CALLERS) -> Iterator[None]:
+    """So many requests in flight at any time, each of a second."""
+    runtime, done = cloud.client("sagemaker-runtime"), threading.Event()
+
+    def keep_asking() -> None:
+        while not done.is_set():
+            runtime.invoke_endpoint(EndpointName="dogs", Body=b"slow", ContentType="image/jpeg")
+
+    with ThreadPoolExecutor(callers) as pool:
+        asked = [pool.submit(keep_asking) for _ in range(callers)]
+        try:
+            yield
+        finally:
+            done.set()
+    assert [each.exception() for each in asked] == [None] * callers
+
+
+def activities(scaling: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
+    return found
+
+
+def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scaling: Any) -> None:
+    tracking = {
+        "TargetValue": 3.0,
+        "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+        },
+        "ScaleInCooldown": 60,
+        "ScaleOutCooldown": 30,
+    }
+    put = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="concurrency",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration=tracking,
+    )
+    cloudwatch = fast.client("cloudwatch")
+    high, low = (each["AlarmName"] for each in put["Alarms"])
+    (seen,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert seen["Alarms"] == put["Alarms"]
+    with load(fast):
+        await_instances(fast, 3)  # 8 callers, 3 an instance
+        (out,) = activities(scaling)
+        invocations = eventually(
+            lambda: cloudwatch.get_metric_statistics(
+                **METRIC | {"MetricName": "Invocations"},
+                StartTime=datetime.now(UTC) - timedelta(hours=1),
+                EndTime=datetime.now(UTC) + timedelta(hours=1),
+                Period=86_400,
+                Statistics=["Sum"],
+            )["Datapoints"],
+            lambda points: sum(point["Sum"] for point in points) >= CALLERS,
+        )
+    assert invocations
+    assert out["Description"] == "Setting desired instance count to 3."
+    assert out["Cause"] == f"monitor alarm {high} in state ALARM triggered policy concurrency"
+    assert out["StatusCode"] == "Successful"
+    await_instances(fast, 1, seconds=30)  # fifteen minutes on AWS
+    assert activities(scaling)[0]["Cause"] == f"monitor alarm {low} in state ALARM triggered policy concurrency"
+    states = {each["AlarmName"]: each["StateValue"] for each in cloudwatch.describe_alarms()["MetricAlarms"]}
+    assert states == {high: "OK", low: "ALARM"}
+    scaling.delete_scaling_policy(**TARGET, PolicyName="concurrency")
+    assert cloudwatch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_step_policy_scales_out_by_the_alarm_that_names_it(fast: Cloud, scaling: Any) -> None:
+    cloudwatch = fast.client("cloudwatch")
+    steps = [
+        {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 100.0, "ScalingAdjustment": 1},
+        {"MetricIntervalLowerBound": 100.0, "ScalingAdjustment": 2},
+    ]
+    arn = scaling.put_scaling_policy(
+        **TARGET,
+        PolicyName="burst",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "StepAdjustments": steps,
+            "MetricAggregationType": "Maximum",
+            "Cooldown": 600,
+        },
+    )["PolicyARN"]
+    cloudwatch.put_metric_alarm(
+        AlarmName="burst",
+        **METRIC,
+        Statistic="Maximum",
+        Period=10,
+        EvaluationPeriods=2,
+        Threshold=4.0,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        AlarmActions=[arn],
+    )
+    with load(fast):
+        await_instances(fast, 2)
+    (out,) = activities(scaling)
+    assert out["Cause"] == "monitor alarm burst in state ALARM triggered policy burst"
+    (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert [each["AlarmName"] for each in policy["Alarms"]] == ["burst"]
+    eventually(lambda: cloudwatch.describe_alarms()["MetricAlarms"][0]["StateValue"], lambda state: state == "OK")
+    changes = cloudwatch.describe_alarm_history(AlarmName="burst", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
+    assert "Alarm updated from ALARM to OK" in [change["HistorySummary"] for change in changes]
+    scaling.delete_scaling_policy(**TARGET, PolicyName="burst")
+    assert [each["AlarmName"] for each in cloudwatch.describe_alarms()["MetricAlarms"]] == [
+        "burst"
+    ]  # who put it keeps it
+    cloudwatch.delete_alarms(AlarmNames=["burst"])
+    scaling.register_scalable_target(**TARGET, MaxCapacity=1)
+    await_instances(fast, 1)
+    assert activities(scaling)[0]["Cause"] == "maximum capacity was set to 1"
+
+
+def test_alarm_of_a_percentile_sees_slow_answers(fast: Cloud) -> None:
+    cloudwatch = fast.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="p99",
+        **METRIC | {"MetricName": "ModelLatency"},
+        ExtendedStatistic="p99",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=900_000.0,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+
+    def state() -> str:
+        return str(cloudwatch.describe_alarms(AlarmNames=["p99"])["MetricAlarms"][0]["StateValue"])
+
+    eventually(state, lambda seen: seen == "OK")
+    with load(fast, callers=1):
+        eventually(state, lambda seen: seen == "ALARM")
+    eventually(state, lambda seen: seen == "OK")
+    cloudwatch.delete_alarms(AlarmNames=["p99"])
+    with pytest.raises(ClientError, match="p99"):
+        cloudwatch.set_alarm_state(AlarmName="p99", StateValue="OK", StateReason="none")
