@@ -30,6 +30,7 @@ def install(home: Path) -> None:
     ministack.protect_buckets_and_topics()
     ministack.follow_decisions(_writer(home / DECISIONS), _key_uses)
     ministack.authorize_rules(_may_start)
+    ministack.authorize_alarms(_may_tell)
 
 
 def authorize(caller: str, needed: Iterable[Permission]) -> None:
@@ -113,4 +114,14 @@ def _may_start(role: str, state_machine: str) -> bool:
     except DeniedError as error:
         log.warning("a rule did not start %s: %s", state_machine, error)
         return False
+    return True
+
+
+def _may_tell(topic: str) -> bool:
+    """Whether an alarm may tell a topic; AWS drops the message when the policy of the topic's key does not let it."""
+    uses = permissions.key_uses(Permission("sns:Publish", topic), ministack.key_of("sns:Publish", topic))
+    for action, key, _ in uses:
+        if not ministack.service_may(permissions.CLOUDWATCH, action, key, ministack.key_policy(key)):
+            log.warning("an alarm did not tell %s: the policy of key %s lets it not %s", topic, key, action)
+            return False
     return True

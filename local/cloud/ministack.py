@@ -65,7 +65,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
-    (cloudwatch, ("_stat_value",)),
+    (cloudwatch, ("_is_sns_action_arn", "_stat_value")),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
     (changesets, ("_apply_transforms",)),
@@ -488,21 +488,11 @@ def open_session(role: str, service: str, name: str) -> str | None:
         service: for example ``sagemaker.amazonaws.com``.
         name: of the session; the same name gives the same key again.
     """
-    region, account = scope()
+    account = scope()[1]
     record = iam._roles.get(role.rpartition("/")[2])
     if record is None or record["Arn"] != role:
         return None
-    context = iam_evaluator.EvalContext(
-        principal_arn=service,
-        principal_type="Service",
-        principal_account=account,
-        action="sts:AssumeRole",
-        resource_arn=role,
-        region=region,
-        service_context={"aws:sourceaccount": account},
-    )
-    trust = record["AssumeRolePolicyDocument"]
-    if iam_evaluator.evaluate_resource_policy(trust, context, service=service).decision != "Allow":
+    if not service_may(service, "sts:AssumeRole", role, record["AssumeRolePolicyDocument"]):
         return None
     key = f"ASIA{hashlib.sha256(f'{role} {name}'.encode()).hexdigest()[:16].upper()}"
     session = {
@@ -513,6 +503,21 @@ def open_session(role: str, service: str, name: str) -> str | None:
     }
     sts.register_session(key, session)
     return key
+
+
+def service_may(service: str, action: str, resource: str, policy: Any) -> bool:
+    """Whether a resource's own policy lets a service of AWS do something for the account."""
+    region, account = scope()
+    context = iam_evaluator.EvalContext(
+        principal_arn=service,
+        principal_type="Service",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=region,
+        service_context={"aws:sourceaccount": account},
+    )
+    return bool(iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision == "Allow")
 
 
 def key_of(action: str, resource: str) -> str | None:
@@ -527,6 +532,11 @@ def key_of(action: str, resource: str) -> str | None:
     elif service == "sns" and (topic := sns._topic_by_arn_any_scope(resource)):
         name = topic["attributes"].get("KmsMasterKeyId")
     return key_arn(name) if name else None
+
+
+def key_policy(arn: str) -> Any:
+    """The policy of a KMS key."""
+    return json.loads(kms._resolve_key(arn)["Policy"])
 
 
 def key_arn(name: str) -> str:
@@ -568,6 +578,12 @@ def follow_alarms(tell: Callable[[dict[str, Any]], None]) -> None:
     """
     cloudwatch._evaluate_alarm = tell
     cloudwatch._evaluate_all_alarms = lambda: None
+
+
+def authorize_alarms(allows: Callable[[str], bool]) -> None:
+    """Ask before an alarm tells a topic: ``allows(topic)``."""
+    is_topic = cloudwatch._is_sns_action_arn
+    cloudwatch._is_sns_action_arn = lambda action: bool(is_topic(action) and allows(action))
 
 
 def metric_alarms() -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ SAGEMAKER = "sagemaker.amazonaws.com"
 STATES = "states.amazonaws.com"
 EVENTS = "events.amazonaws.com"
 CODEBUILD = "codebuild.amazonaws.com"
+CLOUDWATCH = "cloudwatch.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"

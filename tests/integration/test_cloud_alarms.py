@@ -1,0 +1,62 @@
+"""Whom alarms tell."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.integration.laptop import ACCOUNT, Cloud, eventually
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A subscriber: its address, and what it gets."""
+    received: list[dict[str, Any]] = []
+
+    class Subscriber(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Subscriber)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/", received
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_alarm_tells_an_encrypted_topic_only_if_the_keys_policy_lets_cloudwatch(
+    cloud: Cloud, inbox: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, received = inbox
+    kms, sns, cloudwatch = cloud.client("kms"), cloud.client("sns"), cloud.client("cloudwatch")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    topic = sns.create_topic(Name="alarms", Attributes={"KmsMasterKeyId": key})["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=address)
+    (offer,) = eventually(lambda: list(received), lambda seen: len(seen) == 1)
+    sns.confirm_subscription(TopicArn=topic, Token=offer["Token"])
+    watched = {"Namespace": "Kennel", "MetricName": "Nothing", "Statistic": "Sum", "Period": 60}
+    goes_off = {"EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold"}
+    cloudwatch.put_metric_alarm(
+        AlarmName="told", **watched, **goes_off, TreatMissingData="ignore", AlarmActions=[topic], OKActions=[topic]
+    )
+    cloudwatch.set_alarm_state(AlarmName="told", StateValue="ALARM", StateReason="unheard")
+    account = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    service = {"Principal": {"Service": "cloudwatch.amazonaws.com"}, "Action": ["kms:GenerateDataKey*", "kms:Decrypt"]}
+    policy = {"Version": "2012-10-17", "Statement": [account, {"Effect": "Allow", **service, "Resource": "*"}]}
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    cloudwatch.set_alarm_state(AlarmName="told", StateValue="OK", StateReason="heard")
+    told = eventually(lambda: received[1:], bool)
+    assert [json.loads(each["Message"])["NewStateReason"] for each in told] == ["heard"]
+    cloudwatch.delete_alarms(AlarmNames=["told"])
