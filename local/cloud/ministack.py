@@ -65,7 +65,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
-    (cloudwatch, ("_is_sns_action_arn", "_stat_value")),
+    (cloudwatch, ("_is_sns_action_arn", "_stat_value", "record_metric")),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
     (changesets, ("_apply_transforms",)),
@@ -365,6 +365,9 @@ def _end(execution: dict[str, Any], status: str, event: str, details: dict[str, 
         stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
         execution.update(details, status=status, stopDate=stepfunctions.now_iso())
     stepfunctions._emit_execution_status_event(execution)
+    # MiniStack puts no metrics of state machines, on which a stack's alarms go.
+    dimensions = {"StateMachineArn": execution["stateMachineArn"]}
+    cloudwatch.record_metric("AWS/States", event.replace("Execution", "Executions"), 1, "Count", dimensions)
 
 
 # --- Lambda -------------------------------------------------------------------------------------------

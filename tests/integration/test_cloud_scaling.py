@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.integration.laptop import IMAGE, ROLE, Cloud, build_image, eventually, start_cloud
+from tests.integration.machines import definition, failure
 
 TIME_SCALE = 60
 CALLERS = 8
@@ -91,8 +91,22 @@ def load(cloud: Cloud, callers: int = CALLERS) -> Iterator[None]:
 
 
 def activities(scaling: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
-    return found
+    """Scaling activities, newest first, once they have ended."""
+
+    def look() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")[
+            "ScalingActivities"
+        ]
+        return found
+
+    return eventually(look, lambda found: all(each["StatusCode"] != "InProgress" for each in found))
+
+
+def await_state(cloudwatch: Any, alarm: str, state: str) -> None:
+    def look() -> str:
+        return str(cloudwatch.describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"])
+
+    eventually(look, lambda seen: seen == state)
 
 
 def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scaling: Any) -> None:
@@ -116,7 +130,7 @@ def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scal
     assert seen["Alarms"] == put["Alarms"]
     with load(fast):
         await_instances(fast, 3)  # 8 callers, 3 an instance
-        (out,) = activities(scaling)
+        out = activities(scaling)
         invocations = eventually(
             lambda: cloudwatch.get_metric_statistics(
                 **METRIC | {"MetricName": "Invocations"},
@@ -128,9 +142,9 @@ def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scal
             lambda points: sum(point["Sum"] for point in points) >= CALLERS,
         )
     assert invocations
-    assert out["Description"] == "Setting desired instance count to 3."
-    assert out["Cause"] == f"monitor alarm {high} in state ALARM triggered policy concurrency"
-    assert out["StatusCode"] == "Successful"
+    assert out[0]["Description"] == "Setting desired instance count to 3."
+    assert {each["Cause"] for each in out} == {f"monitor alarm {high} in state ALARM triggered policy concurrency"}
+    assert {each["StatusCode"] for each in out} == {"Successful"}
     await_instances(fast, 1, seconds=30)  # fifteen minutes on AWS
     assert activities(scaling)[0]["Cause"] == f"monitor alarm {low} in state ALARM triggered policy concurrency"
     states = {each["AlarmName"]: each["StateValue"] for each in cloudwatch.describe_alarms()["MetricAlarms"]}
@@ -172,7 +186,7 @@ def test_step_policy_scales_out_by_the_alarm_that_names_it(fast: Cloud, scaling:
     assert out["Cause"] == "monitor alarm burst in state ALARM triggered policy burst"
     (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert [each["AlarmName"] for each in policy["Alarms"]] == ["burst"]
-    eventually(lambda: cloudwatch.describe_alarms()["MetricAlarms"][0]["StateValue"], lambda state: state == "OK")
+    await_state(cloudwatch, "burst", "OK")
     changes = cloudwatch.describe_alarm_history(AlarmName="burst", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
     assert "Alarm updated from ALARM to OK" in [change["HistorySummary"] for change in changes]
     scaling.delete_scaling_policy(**TARGET, PolicyName="burst")
@@ -198,13 +212,31 @@ def test_alarm_of_a_percentile_sees_slow_answers(fast: Cloud) -> None:
         TreatMissingData="notBreaching",
     )
 
-    def state() -> str:
-        return str(cloudwatch.describe_alarms(AlarmNames=["p99"])["MetricAlarms"][0]["StateValue"])
-
-    eventually(state, lambda seen: seen == "OK")
+    await_state(cloudwatch, "p99", "OK")
     with load(fast, callers=1):
-        eventually(state, lambda seen: seen == "ALARM")
-    eventually(state, lambda seen: seen == "OK")
+        await_state(cloudwatch, "p99", "ALARM")
+    await_state(cloudwatch, "p99", "OK")
     cloudwatch.delete_alarms(AlarmNames=["p99"])
-    with pytest.raises(ClientError, match="p99"):
-        cloudwatch.set_alarm_state(AlarmName="p99", StateValue="OK", StateReason="none")
+
+
+def test_alarm_of_a_state_machine_sees_failed_executions(fast: Cloud) -> None:
+    cloudwatch, states = fast.client("cloudwatch"), fast.client("stepfunctions")
+    fails = definition(Only={"Type": "Fail", "Error": "Broken"})
+    assert failure(states, fails) == "Broken"
+    (machine,) = states.list_state_machines()["stateMachines"]
+    cloudwatch.put_metric_alarm(
+        AlarmName="failures",
+        Namespace="AWS/States",
+        MetricName="ExecutionsFailed",
+        Dimensions=[{"Name": "StateMachineArn", "Value": machine["stateMachineArn"]}],
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+    )
+    states.start_execution(stateMachineArn=machine["stateMachineArn"])
+    await_state(cloudwatch, "failures", "ALARM")
+    await_state(cloudwatch, "failures", "OK")
+    cloudwatch.delete_alarms(AlarmNames=["failures"])
