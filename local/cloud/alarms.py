@@ -22,8 +22,8 @@ log = logging.getLogger("kennel.alarms")
 Alarm = Mapping[str, Any]
 
 _API = "GraniteServiceVersion20100801"
-SHORT_SECONDS = 10  # between evaluations of an alarm whose period is shorter than a minute; else it is a minute
-_SHORTS_OF_MINUTE = 60 // SHORT_SECONDS
+_STEP_SECONDS = 10  # between evaluations of an alarm whose period is shorter than a minute; else it is a minute
+_STEPS_OF_MINUTE = 60 // _STEP_SECONDS
 # How many periods beyond its own an alarm looks back for missing datapoints: those of the guide's examples, which
 # says no more about it.
 _EXTRA_PERIODS = 2
@@ -76,8 +76,9 @@ class _Watched:
     """An alarm that is evaluated.
 
     Attributes:
+        alarm: MiniStack's record of it.
         context: of the request that put it, which knows region and account.
-        at: end of the last period that was evaluated, in steps of ``SHORT_SECONDS``.
+        at: end of the last period that was evaluated, in steps of ``_STEP_SECONDS``.
         acted: the same of the last evaluation that carried out scaling policies.
         datapoints: those that decided.
     """
@@ -107,7 +108,7 @@ class Alarms:
 
     def run(self) -> None:
         """Evaluate alarms when they are due, until the cloud ends."""
-        step = scaled(SHORT_SECONDS)
+        step = scaled(_STEP_SECONDS)
         settle = min(_SETTLE_SECONDS, step / 4)
         while not self._closing.wait(settle):
             now = int((time.time() - settle) // step)
@@ -127,9 +128,8 @@ class Alarms:
 
     def delete(self, alarms: Sequence[Alarm]) -> None:
         """DeleteAlarms."""
-        ministack.call_json(
-            "monitoring", f"{_API}.DeleteAlarms", {"AlarmNames": [each["AlarmName"] for each in alarms]}
-        )
+        names = [each["AlarmName"] for each in alarms]
+        ministack.call_json("monitoring", f"{_API}.DeleteAlarms", {"AlarmNames": names})
 
     def datapoints(self, alarm: Alarm) -> Sequence[float]:
         """The datapoints by which an alarm was evaluated last, oldest first."""
@@ -141,7 +141,7 @@ class Alarms:
 
     def _evaluate(self, arn: str, watched: _Watched, now: int) -> None:
         alarm = watched.alarm
-        end = now if alarm["Period"] < 60 else now // _SHORTS_OF_MINUTE * _SHORTS_OF_MINUTE
+        end = now if alarm["Period"] < 60 else now // _STEPS_OF_MINUTE * _STEPS_OF_MINUTE
         if end <= watched.at:
             return
         if not any(each is alarm for each in ministack.metric_alarms()):
@@ -149,7 +149,7 @@ class Alarms:
                 del self._watched[arn]
             return
         watched.at = end
-        period, last = scaled(alarm["Period"]), end * scaled(SHORT_SECONDS)
+        period, last = scaled(alarm["Period"]), end * scaled(_STEP_SECONDS)
         ages = range(alarm["EvaluationPeriods"] + _EXTRA_PERIODS - 1, -1, -1)
         found = ministack.datapoints(alarm, period, [last - age * period for age in ages])
         watched.datapoints = evaluated(alarm, found)
@@ -158,19 +158,18 @@ class Alarms:
             self._change(alarm, state, watched.datapoints)
             watched.acted = 0
         # As long as an alarm stays in a state, it carries out its scaling policies once a minute.
-        if alarm["ActionsEnabled"] and watched.datapoints and end - watched.acted >= _SHORTS_OF_MINUTE:
+        if alarm["ActionsEnabled"] and watched.datapoints and end - watched.acted >= _STEPS_OF_MINUTE:
             watched.acted = end
             for action in alarm[_ACTIONS[alarm["StateValue"]]]:
                 if ":scalingPolicy:" in action:
                     self.scale(action, alarm, watched.datapoints)
 
     def _change(self, alarm: Alarm, state: str, datapoints: Sequence[float]) -> None:
-        values = ", ".join(f"{each:g}" for each in datapoints)
-        reason = (
-            f"Threshold {'Crossed' if state == 'ALARM' else 'not crossed'}: datapoints [{values}], "
-            f"{alarm['ComparisonOperator']} {alarm['Threshold']:g}"
-        )
         if state == "INSUFFICIENT_DATA":
-            reason = "Insufficient Data: no datapoints were received"
+            reason = "Insufficient Data: no datapoints were received."
+        else:
+            crossed, values = "Crossed" if state == "ALARM" else "not crossed", ", ".join(f"{x:g}" for x in datapoints)
+            rule = f"{alarm['ComparisonOperator']} {alarm['Threshold']:g}"
+            reason = f"Threshold {crossed}: datapoints [{values}] by the rule {rule}."
         request = {"AlarmName": alarm["AlarmName"], "StateValue": state, "StateReason": reason}
         ministack.call_json("monitoring", f"{_API}.SetAlarmState", request)
