@@ -199,24 +199,28 @@ def test_step_policy_scales_out_by_the_alarm_that_names_it(fast: Cloud, scaling:
     assert activities(scaling)[0]["Cause"] == "maximum capacity was set to 1"
 
 
-def test_alarm_of_a_percentile_sees_slow_answers(fast: Cloud) -> None:
+def test_alarm_of_a_percentile_sees_slow_answers_of_its_own_endpoint(fast: Cloud) -> None:
     cloudwatch = fast.client("cloudwatch")
-    cloudwatch.put_metric_alarm(
-        AlarmName="p99",
-        **METRIC | {"MetricName": "ModelLatency"},
-        ExtendedStatistic="p99",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=900_000.0,
-        ComparisonOperator="GreaterThanThreshold",
-        TreatMissingData="notBreaching",
-    )
-
-    await_state(cloudwatch, "p99", "OK")
+    elsewhere = [{"Name": "EndpointName", "Value": "cats"}, {"Name": "VariantName", "Value": "main"}]
+    for name, dimensions in (("p99", METRIC["Dimensions"]), ("p99-of-cats", elsewhere)):
+        cloudwatch.put_metric_alarm(
+            AlarmName=name,
+            Namespace="AWS/SageMaker",
+            MetricName="ModelLatency",
+            Dimensions=dimensions,
+            ExtendedStatistic="p99",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=900_000.0,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+        )
+        await_state(cloudwatch, name, "OK")
     with load(fast, callers=1):
         await_state(cloudwatch, "p99", "ALARM")
+        await_state(cloudwatch, "p99-of-cats", "OK")
     await_state(cloudwatch, "p99", "OK")
-    cloudwatch.delete_alarms(AlarmNames=["p99"])
+    cloudwatch.delete_alarms(AlarmNames=["p99", "p99-of-cats"])
 
 
 def test_alarm_of_a_state_machine_sees_failed_executions(fast: Cloud) -> None:

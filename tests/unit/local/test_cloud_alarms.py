@@ -1,10 +1,12 @@
-"""The states of alarms, by the examples of CloudWatch's user guide on missing data."""
+"""The states of alarms, by the examples of CloudWatch's user guide on missing data, and when alarms act."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from local.cloud.alarms import evaluated, state_of
+from local.cloud import alarms, ministack
+from local.cloud.alarms import Alarms, evaluated, state_of
 
 TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
 KEEP = None
@@ -70,3 +72,92 @@ def test_all_periods_must_breach_unless_fewer_are_asked_for() -> None:
 
 def test_datapoints_that_decide_are_the_newest_real_ones() -> None:
     assert evaluated(alarm(2), [1.0, 2.0, None, 3.0]) == [2.0, 3.0]
+
+
+class Time:
+    """Stands for time and for the end of the cloud: who waits makes it pass."""
+
+    start = 6000.0
+
+    def __init__(self, seconds: float) -> None:
+        self.passed, self._seconds = 0.0, seconds
+
+    def time(self) -> float:
+        return self.start + self.passed
+
+    def wait(self, seconds: float) -> bool:
+        self.passed += seconds
+        return self.passed > self._seconds
+
+
+Run = Callable[[dict[str, Any], Callable[[float], float | None], float], list[tuple[float, str]]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Evaluates an alarm of one period for so many seconds; each change of state and each scaling with its time.
+
+    The metric's value is a function of a period's end.
+    """
+
+    def evaluating(watched: dict[str, Any], value: Callable[[float], float | None], seconds: float) -> Any:
+        clock: Any = Time(seconds)
+        happened: list[tuple[float, str]] = []
+
+        def change(_service: str, _target: str, request: dict[str, Any]) -> None:
+            watched["StateValue"] = request["StateValue"]
+            happened.append((clock.passed, request["StateValue"]))
+
+        def datapoints(_alarm: Any, _seconds: float, ends: Sequence[float]) -> list[float | None]:
+            return [value(end - Time.start) if end > Time.start else None for end in ends]
+
+        put: list[Callable[[dict[str, Any]], None]] = []
+        monkeypatch.setattr(ministack, "follow_alarms", put.append)
+        monkeypatch.setattr(ministack, "metric_alarms", lambda: [watched])
+        monkeypatch.setattr(ministack, "datapoints", datapoints)
+        monkeypatch.setattr(ministack, "call_json", change)
+        monkeypatch.setattr(alarms, "time", clock)
+        evaluator = Alarms(clock)
+        evaluator.scale = lambda *_: happened.append((clock.passed, "scale"))
+        put[0](watched)
+        evaluator.run()
+        return happened
+
+    return evaluating
+
+
+def acting(period: int) -> dict[str, Any]:
+    """An alarm of one period that carries out a scaling policy."""
+    return alarm(
+        1,
+        AlarmName="busy",
+        AlarmArn="busy",
+        MetricName="m",
+        Period=period,
+        StateValue="INSUFFICIENT_DATA",
+        ActionsEnabled=True,
+        AlarmActions=["arn:aws:autoscaling:::scalingPolicy:x", "arn:aws:sns:::news"],
+        OKActions=[],
+        InsufficientDataActions=[],
+    )
+
+
+def test_alarm_scales_at_once_and_every_minute_that_it_lasts(run: Run) -> None:
+    happened = run(acting(10), lambda end: 9.0 if end >= 30 else 1.0, 100.0)
+    assert [(round(at, -1), what) for at, what in happened] == [(10, "OK"), (30, "ALARM"), (30, "scale"), (90, "scale")]
+
+
+def test_alarm_of_a_minute_is_evaluated_each_minute(run: Run) -> None:
+    happened = run(acting(60), lambda _: 9.0, 200.0)
+    assert [(round(at, -1), what) for at, what in happened] == [
+        (60, "ALARM"),
+        (60, "scale"),
+        (120, "scale"),
+        (180, "scale"),
+    ]
+
+
+def test_alarm_without_data_does_not_scale(run: Run) -> None:
+    watched = acting(10) | {"TreatMissingData": "breaching"}
+    happened = run(watched, lambda _: None, 100.0)
+    assert [what for _, what in happened] == ["ALARM"]
