@@ -27,7 +27,7 @@ _STEPS_OF_MINUTE = 60 // _STEP_SECONDS
 # How many periods beyond its own an alarm looks back for missing datapoints: those of the guide's examples, which
 # says no more about it.
 _EXTRA_PERIODS = 2
-_SETTLE_SECONDS = 0.25  # what a finished period's metrics may take to arrive
+_SETTLE_SECONDS = 0.2  # what a finished period's metrics may take to arrive
 _BREACHES = {
     "GreaterThanOrEqualToThreshold": operator.ge,
     "GreaterThanThreshold": operator.gt,
@@ -110,8 +110,8 @@ class Alarms:
         """Evaluate alarms when they are due, until the cloud ends."""
         step = scaled(_STEP_SECONDS)
         settle = min(_SETTLE_SECONDS, step / 4)
-        while not self._closing.wait(settle):
-            now = int((time.time() - settle) // step)
+        while not self._closing.wait(step - (time.time() - settle) % step):
+            now = int(time.time() // step)
             for arn, watched in list(self._watched.items()):
                 try:
                     watched.context.run(self._evaluate, arn, watched, now)
