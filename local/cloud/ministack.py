@@ -27,6 +27,7 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses
 from ministack.services import (
     apigateway_v1,
     cloudwatch,
+    cloudwatch_logs,
     codebuild,
     eventbridge,
     iam,
@@ -66,6 +67,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (apigateway_v1, ("_media_type_matches",)),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
     (cloudwatch, ("_is_sns_action_arn", "_stat_value", "record_metric")),
+    (cloudwatch_logs, ("_append_log_events",)),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
     (changesets, ("_apply_transforms",)),
@@ -612,6 +614,23 @@ def datapoints(alarm: Mapping[str, Any], seconds: float, ends: Sequence[float]) 
         return result if found else None
 
     return [value(end) for end in ends]
+
+
+def find_embedded_metrics(embedded: Callable[[str], Iterable[tuple[str, str, float, str, dict[str, str]]]]) -> None:
+    """Let log events put metrics.
+
+    Args:
+        embedded: those of an event, given by its message: namespace, name, value, unit and dimensions.
+    """
+    append = cloudwatch_logs._append_log_events
+
+    def appending(stream: Any, events: Sequence[Mapping[str, Any]]) -> None:
+        append(stream, events)
+        for event in events:
+            for datum in embedded(event["message"]):
+                cloudwatch.record_metric(*datum)
+
+    cloudwatch_logs._append_log_events = appending
 
 
 # --- CodeBuild ----------------------------------------------------------------------------------------

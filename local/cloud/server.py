@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from local.cloud import cloudformation, codebuild, iam, ministack, processes, stepfunctions
+from local.cloud import cloudformation, codebuild, iam, metrics, ministack, processes, stepfunctions
 from local.cloud.alarms import Alarms
 from local.cloud.api import JsonApi, Response
 from local.cloud.autoscaling import AutoScaling
@@ -64,6 +64,7 @@ def install(home: Path) -> Endpoints:
     ministack.keep_full_buckets()
     ministack.tell_sam_the_parameters()
     ministack.name_function_errors()
+    ministack.find_embedded_metrics(metrics.embedded)
     stepfunctions.install(sagemaker, gate)
     cloudformation.install(sagemaker)
     codebuild.install(images, home)

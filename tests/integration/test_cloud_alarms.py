@@ -1,14 +1,17 @@
-"""Whom alarms tell."""
+"""Whom alarms tell, and of metrics that functions write into their logs."""
 
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from tests.integration.laptop import ACCOUNT, Cloud, eventually
+from tests.integration.laptop import ACCOUNT, ROLE, Cloud, eventually
 
 
 @pytest.fixture
@@ -60,3 +63,35 @@ def test_an_alarm_tells_an_encrypted_topic_only_if_the_keys_policy_lets_cloudwat
     told = eventually(lambda: received[1:], bool)
     assert [json.loads(each["Message"])["NewStateReason"] for each in told] == ["heard"]
     cloudwatch.delete_alarms(AlarmNames=["told"])
+
+
+FUNCTION = """
+import json
+
+def handler(event, context):
+    directive = {"Namespace": "Dogs", "Dimensions": [["service"]], "Metrics": [{"Name": "Barks", "Unit": "Count"}]}
+    print(json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [directive]}, "service": "yard", "Barks": 3}))
+"""
+
+
+def test_metrics_in_a_functions_log_are_metrics(cloud: Cloud) -> None:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("yard.py", FUNCTION)
+    functions, cloudwatch = cloud.client("lambda"), cloud.client("cloudwatch")
+    functions.create_function(
+        FunctionName="yard", Runtime="python3.11", Handler="yard.handler", Role=ROLE, Code={"ZipFile": code.getvalue()}
+    )
+    for _ in range(2):
+        functions.invoke(FunctionName="yard")
+    now = datetime.now(UTC)
+    found = cloudwatch.get_metric_statistics(
+        Namespace="Dogs",
+        MetricName="Barks",
+        Dimensions=[{"Name": "service", "Value": "yard"}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=86_400,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert sum(point["Sum"] for point in found) == 6

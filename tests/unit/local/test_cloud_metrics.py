@@ -1,10 +1,11 @@
-"""Metrics found in a job's lines."""
+"""Metrics found in a job's lines and in log events."""
 
+import json
 import re
 
 import pytest
 
-from local.cloud.metrics import MetricScanner
+from local.cloud.metrics import MetricScanner, embedded
 
 DEFINITIONS = [
     {"Name": "loss", "Regex": r"train_loss=([0-9.]+)"},
@@ -34,3 +35,26 @@ def test_what_is_no_number_is_dropped() -> None:
 def test_a_regex_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(re.error):
         MetricScanner([{"Name": "broken", "Regex": "("}])
+
+
+def test_a_log_event_holds_metrics_by_each_set_of_its_dimensions() -> None:
+    metrics = [{"Name": "Refused", "Unit": "Count"}, {"Name": "Seconds"}]
+    directive = {"Namespace": "Kennel", "Dimensions": [[], ["service"]], "Metrics": metrics}
+    about = {"Timestamp": 1_764_000_000_000, "CloudWatchMetrics": [directive]}
+    event = {"_aws": about, "service": "classify", "Refused": 2, "Seconds": [0.5, 1.5], "extra": "kept"}
+    by_none = [("Refused", 2.0, "Count", {}), ("Seconds", 0.5, "None", {}), ("Seconds", 1.5, "None", {})]
+    by_service = [(name, value, unit, {"service": "classify"}) for name, value, unit, _ in by_none]
+    assert list(embedded(json.dumps(event))) == [("Kennel", *each) for each in [*by_none, *by_service]]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "START RequestId: 1",
+        '{"CloudWatchMetrics": 1}',
+        'no JSON, "CloudWatchMetrics"',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Dimensions": [["gone"]], "Metrics": [{"Name": "m"}]}]}}',
+    ],
+)
+def test_other_log_events_hold_none(message: str) -> None:
+    assert list(embedded(message)) == []
