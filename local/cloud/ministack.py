@@ -66,7 +66,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (lambda_runtime, ("reset",)),
     (apigateway_v1, ("_media_type_matches",)),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
-    (cloudwatch, ("_is_sns_action_arn", "_stat_value", "record_metric")),
+    (cloudwatch, ("_evict_old_metrics", "_is_sns_action_arn", "_stat_value", "record_metric")),
     (cloudwatch_logs, ("_append_log_events",)),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
     (lambda_svc, ("_execute_function",)),
@@ -614,6 +614,15 @@ def datapoints(alarm: Mapping[str, Any], seconds: float, ends: Sequence[float]) 
         return result if found else None
 
     return [value(end) for end in ends]
+
+
+def keep_metrics() -> None:
+    """Let no request look for points older than two weeks.
+
+    MiniStack goes through all that there are, on the loop that requests to endpoints wait for: 37 ms with the 400,000
+    of a hundred thousand calls of a function. None gets so old here.
+    """
+    cloudwatch._evict_old_metrics = lambda: None
 
 
 def find_embedded_metrics(embedded: Callable[[str], Iterable[tuple[str, str, float, str, dict[str, str]]]]) -> None:

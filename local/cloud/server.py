@@ -64,6 +64,7 @@ def install(home: Path) -> Endpoints:
     ministack.keep_full_buckets()
     ministack.tell_sam_the_parameters()
     ministack.name_function_errors()
+    ministack.keep_metrics()
     ministack.find_embedded_metrics(metrics.embedded)
     stepfunctions.install(sagemaker, gate)
     cloudformation.install(sagemaker)
