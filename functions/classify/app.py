@@ -9,9 +9,9 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.logging import correlation_paths
-from botocore.config import Config
 
-from classify.problems import Problem, ask
+from classify.invoke import CONFIG, ask
+from classify.problems import Problem
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,16 +26,14 @@ class ClassifySettings(Settings):
 
 
 MAX_BYTES = 4_500_000  # Lambda takes 6 MB, and a photo travels to it as base64
+SPARE_SECONDS = 2  # of the function's time, to say that the rest was not enough
 CONTENT_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 settings = ClassifySettings.from_environment()
 logger = Logger()
 metrics = Metrics()
 app = APIGatewayRestResolver()
-# API Gateway gives up after 29 s; the endpoint is asked once, well within that.
-runtime = boto3.client(
-    "sagemaker-runtime", config=Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 1})
-)
+runtime = boto3.client("sagemaker-runtime", config=CONFIG)
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
@@ -50,7 +48,8 @@ def classify() -> Response[str]:
     """The photo in the request's body, named."""
     content_type = (app.current_event.headers.get("content-type") or "").partition(";")[0].strip().lower()
     photo = _photo(content_type)
-    prediction = ask(runtime, settings.endpoint_name, photo, content_type, str(logger.get_correlation_id()))
+    seconds = app.lambda_context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS
+    prediction = ask(runtime, settings.endpoint_name, photo, content_type, str(logger.get_correlation_id()), seconds)
     metrics.add_metric(name="Predictions", unit="Count", value=1)
     return Response(200, "application/json", prediction)
 

@@ -35,7 +35,7 @@ def runtime(app):
         stub.assert_no_pending_responses()
 
 
-def call(app, body=b"photo", content_type="image/jpeg", encoded=True):
+def call(app, body=b"photo", content_type="image/jpeg", encoded=True, seconds=0):
     event = {
         "httpMethod": "POST",
         "path": "/classify",
@@ -48,22 +48,35 @@ def call(app, body=b"photo", content_type="image/jpeg", encoded=True):
         "isBase64Encoded": encoded,
     }
     context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+    context.get_remaining_time_in_millis = lambda: 1000 * seconds
     response = app.handler(event, context)
     return response["statusCode"], json.loads(response["body"]), response["multiValueHeaders"]
 
 
-def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
+def prediction():
     raw = json.dumps(PREDICTION).encode()
-    runtime.add_response(
-        "invoke_endpoint",
-        {"Body": StreamingBody(io.BytesIO(raw), len(raw)), "ContentType": "application/json"},
-        {
-            "EndpointName": "dogs",
-            "Body": b"\xff\xd8photo",
-            "ContentType": "image/jpeg",
-            "CustomAttributes": "request-1",
-        },
-    )
+    return {"Body": StreamingBody(io.BytesIO(raw), len(raw)), "ContentType": "application/json"}
+
+
+def model_error(status):
+    return {
+        "service_error_code": "ModelError",
+        "http_status_code": 424,
+        "modeled_fields": {"OriginalStatusCode": status, "OriginalMessage": "boom"},
+    }
+
+
+UNAVAILABLE = {"service_error_code": "ServiceUnavailable", "http_status_code": 503}
+
+
+def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
+    expected = {
+        "EndpointName": "dogs",
+        "Body": b"\xff\xd8photo",
+        "ContentType": "image/jpeg",
+        "CustomAttributes": "request-1",
+    }
+    runtime.add_response("invoke_endpoint", prediction(), expected)
     assert call(app, b"\xff\xd8photo", "image/jpeg; charset=x")[:2] == (200, PREDICTION)
 
 
@@ -94,6 +107,7 @@ def test_what_is_no_photo_is_refused_before_the_endpoint_is_asked(app, runtime, 
         ),
         ("ModelError", {"OriginalStatusCode": 503, "OriginalMessage": "busy"}, 503, "overloaded"),
         ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": "boom"}, 502, "failed"),
+        ("ModelError", {"OriginalStatusCode": 0, "OriginalMessage": "gone"}, 503, "being changed"),
         ("ValidationError", {}, 503, "no model is serving yet"),
         ("ThrottlingException", {}, 503, "overloaded"),
     ],
@@ -104,3 +118,38 @@ def test_failures_behind_become_problem_documents(app, runtime, code, extra, sta
     assert got == status
     assert words in document["detail"]
     assert ("Retry-After" in headers) == (status == 503)
+
+
+@pytest.mark.parametrize("passing", [UNAVAILABLE, *map(model_error, (0, 500, 502, 503, 504))])
+def test_what_passes_is_asked_again(app, runtime, passing):
+    runtime.add_client_error("invoke_endpoint", **passing)
+    runtime.add_client_error("invoke_endpoint", **passing)
+    runtime.add_response("invoke_endpoint", prediction())
+    assert call(app, seconds=28)[:2] == (200, PREDICTION)
+
+
+@pytest.mark.parametrize(
+    ("lasting", "status"),
+    [
+        (model_error(400), 400),
+        (model_error(415), 415),
+        ({"service_error_code": "ValidationError", "http_status_code": 400}, 503),
+        ({"service_error_code": "AccessDeniedException", "http_status_code": 403}, 502),
+    ],
+)
+def test_what_lasts_is_asked_once(app, runtime, lasting, status):
+    runtime.add_client_error("invoke_endpoint", **lasting)
+    assert call(app, seconds=28)[0] == status
+
+
+@pytest.mark.parametrize(("status", "told"), [(500, 502), (0, 503)])
+def test_photo_that_ends_its_server_is_sent_to_three_at_most(app, runtime, status, told):
+    for _ in range(3):
+        runtime.add_client_error("invoke_endpoint", **model_error(status))
+    assert call(app, seconds=28)[0] == told
+
+
+def test_attempt_that_would_outlive_the_function_is_not_made(app, runtime):
+    runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
+    got, _, headers = call(app, seconds=9.9)  # two are spared, and an attempt may take eight
+    assert (got, headers["Retry-After"]) == (503, ["5"])
