@@ -14,6 +14,7 @@ loopback. Where to look:
 - ``optml``, ``jobs``, ``training``, ``processing``: jobs as trees of processes; ``spot``: how one loses its instances.
 - ``registry``: models and model packages.
 - ``hosting``, ``endpoints``, ``router``: one model server, the endpoint's life, InvokeEndpoint.
+- ``deployment``: the stages in which an update moves an endpoint's traffic.
 - ``metering``: an endpoint's metrics; ``alarms``: CloudWatch's, evaluated.
 - ``autoscaling``: scalable targets and policies; ``scaler``, ``capacity``: what policies do, and the arithmetic of it.
 - ``imageuri``, ``images``, ``codebuild``: images as folders of what a Dockerfile copies, and their builds.

@@ -2,26 +2,31 @@
 
 Everything that starts or stops an instance of an endpoint happens on that endpoint's own thread,
 one thing after the other; the API only sets a status and leaves an order. The router reads
-``fleet`` and ``Variant.instances``, which are replaced whole, never changed in place.
+``green``, then ``fleet``, and ``Variant.instances``, which are replaced whole, never changed in place.
 """
 
 import logging
+import math
 import queue
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from local.cloud import hosting, iam, ministack, permissions, rules
 from local.cloud.api import ApiError, Operation, Request, invalid
+from local.cloud.clock import scaled
+from local.cloud.deployment import WHOLE, Stage, stages
 from local.cloud.hosting import Artifact, Instance
 from local.cloud.images import ImageError, Images
 from local.cloud.metering import SAMPLE_SECONDS, Answered, Meter
+from local.cloud.permissions import Place
 from local.cloud.registry import Model, Models, data_uri
 from local.cloud.s3uri import StorageError
 from local.cloud.store import Record, Store, now, page
@@ -30,7 +35,7 @@ log = logging.getLogger("kennel.endpoints")
 
 _TICK_SECONDS = 0.2
 _POLL_SECONDS = 0.05
-_DRAIN_SECONDS = 10.0
+_DRAIN_SECONDS = 60.0  # the longest that a request may take
 _HEAL_PAUSE_SECONDS = 5.0
 _STARTUP_MEMBER = "ContainerStartupHealthCheckTimeoutInSeconds"
 _STARTUP_SECONDS = 120.0  # unless the variant has that member
@@ -52,10 +57,17 @@ _UNREADABLE = (
     "{why}. Please make sure all images included in the model for the production variant {variant} exist, and that the "
     "execution role used to create the model has permissions to access them and the model's data."
 )
+_TRIPPED = "The update was rolled back: alarm(s) {alarms} in state ALARM during the deployment."
+_EXPIRED = "The update was rolled back: it took longer than MaximumExecutionTimeoutInSeconds."
+_MAX_REASON = 1024  # characters, SageMaker's model
 
 
 class StartError(Exception):
     """Instances did not become ready; the message is the endpoint's FailureReason."""
+
+
+class RollbackError(Exception):
+    """The new fleet must not take over; the message is the endpoint's FailureReason."""
 
 
 class EndpointConfig(Record):
@@ -73,7 +85,9 @@ class Variant:
 
     Attributes:
         desired: number of instances it should have.
+        share: of the traffic of its name, what it takes; the old fleet's variant of that name takes the rest.
         instances: those that are ready; replaced whole.
+        status: what a deployment does with it, as DescribeEndpoint gives it.
         answered: requests since the last look at them.
     """
 
@@ -86,8 +100,31 @@ class Variant:
     weight: float
     desired: int
     startup_seconds: float
+    share: Fraction = Fraction(0)
     instances: tuple[Instance, ...] = ()
+    status: dict[str, Any] | None = None
     answered: deque[Answered] = field(default_factory=lambda: deque(maxlen=100_000))
+
+    @property
+    def active(self) -> tuple[Instance, ...]:
+        """The instances that take traffic: as large a part as its share, in whole instances."""
+        return self.instances[: math.ceil(self.share * self.desired)]
+
+    def enter(self, status: str, message: str) -> None:
+        """Say what a deployment does with it now."""
+        self.status = {"Status": status, "StatusMessage": message, "StartTime": now()}
+
+    def take(self, stage: Stage) -> None:
+        """Take the share of the traffic that a deployment's stage gives it."""
+        self.share = stage.shares[self.name]
+        part = "full" if self.share == WHOLE else "canary"
+        capacity = f"{part} capacity of {len(self.active)} instance(s)."
+        if stage.seconds:
+            self.enter(
+                "Baking", f"Baking for {stage.seconds} seconds ({stage.wait}) with traffic enabled on {capacity}"
+            )
+        else:
+            self.enter("ActivatingTraffic", f"Activating traffic on {capacity}")
 
     def description(self) -> dict[str, Any]:
         """As DescribeEndpoint gives it."""
@@ -96,13 +133,19 @@ class Variant:
             "DeployedImages": [{"SpecifiedImage": self.image, "ResolvedImage": self.image}],
             "CurrentWeight": self.weight,
             "DesiredWeight": self.weight,
-            "CurrentInstanceCount": len(self.instances),
+            "CurrentInstanceCount": len(self.active),
             "DesiredInstanceCount": self.desired,
+            **({"VariantStatus": [self.status]} if self.status else {}),
         }
 
 
 class Endpoint:
-    """An endpoint and the thread that looks after its instances."""
+    """An endpoint and the thread that looks after its instances.
+
+    Attributes:
+        fleet: the variants that serve, by name.
+        green: the variants that a deployment in progress brings up, by name.
+    """
 
     def __init__(self, arn: str, name: str, home: Path, images: Images, closing: threading.Event) -> None:
         self.arn = arn
@@ -111,9 +154,10 @@ class Endpoint:
         self.status = "Creating"
         self.failure_reason: str | None = None
         self.config_name = ""
-        self.deployment: dict[str, Any] | None = None
-        self.pending: dict[str, Any] | None = None
+        self.deployment: dict[str, Any] = {}
+        self.pending: dict[str, Any] = {}
         self.fleet: dict[str, Variant] = {}
+        self.green: dict[str, Variant] = {}
         self._home, self._images, self._closing = home, images, closing
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._lock = threading.Lock()
@@ -153,38 +197,51 @@ class Endpoint:
                 self._report()
             except Exception as error:
                 log.exception("endpoint %s", self.name)
-                if self.status in ("Creating", "Updating"):
+                if self.status in ("Creating", "Updating", "RollingBack"):
                     self._settle("InService" if self.fleet else "Failed", f"{type(error).__name__}: {error}")
 
     def measure(self) -> None:
         """The endpoint's second thread: its variants' metrics, whatever the first one waits for."""
         meters: dict[str, Meter] = {}
         while not self._gone:
-            for variant in self.fleet.values():
-                meter = meters.setdefault(variant.name, Meter(self.name, variant.name, time.time()))
-                meter.sample([each.in_flight for each in variant.instances], variant.answered, time.time())
+            for name, variant in self.fleet.items():
+                meter = meters.setdefault(name, Meter(self.name, name, time.time()))
+                new = self.green.get(name)
+                active = [*variant.active, *(new.active if new else ())]
+                meter.sample([each.in_flight for each in active], variant.answered, time.time())
             time.sleep(SAMPLE_SECONDS)
 
-    def deploy(self, config_name: str, variants: Sequence[Variant]) -> None:
-        """Bring up a whole new fleet, switch to it, drain and end the old one.
+    def announce(self, config_name: str, variants: Sequence[Variant]) -> None:
+        """Say which fleet ``deploy`` will bring up."""
+        for variant in variants:
+            if variant.name in self.fleet:
+                variant.answered = self.fleet[variant.name].answered  # metrics go by the name
+        self.pending = {"EndpointConfigName": config_name, "StartTime": now()}
+        self.green = {variant.name: variant for variant in variants}
 
-        When the new fleet does not come up, the old one stays, and the reason is told.
+    def deploy(self, deployment: Mapping[str, Any]) -> None:
+        """Bring up a whole new fleet, shift traffic to it in stages, then drain and end the old one.
+
+        When the new fleet does not come up, takes too long or an alarm goes off, the old one gets all traffic back.
+
+        Args:
+            deployment: DeploymentConfig; empty when the request has none.
         """
-        started: list[Variant] = []
+        began = time.monotonic()
         try:
-            for variant in variants:
-                started.append(variant)
-                variant.instances = tuple(self._start(variant, variant.desired))
-        except Exception as error:
-            hosting.end([instance for variant in started for instance in variant.instances])
-            if not isinstance(error, StartError):
-                raise
-            self._settle("InService" if self.fleet else "Failed", str(error))
+            self._launch()
+            self._shift(deployment, began)
+        except (StartError, RollbackError) as error:
+            self._roll_back(str(error))
             return
-        old, self.fleet = self.fleet, {variant.name: variant for variant in variants}
-        self.config_name = config_name
+        except Exception:
+            hosting.end(_instances(self.green))
+            raise
+        # In this order: who finds no new fleet finds it as the one that serves.
+        old, self.fleet = self.fleet, self.green
+        self.config_name = self.pending["EndpointConfigName"]
         self._settle("InService", None)
-        hosting.end([i for variant in old.values() for i in variant.instances], _DRAIN_SECONDS)
+        hosting.end(_instances(old), _DRAIN_SECONDS)
 
     def resize(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Change weights and instance counts of variants that serve.
@@ -207,7 +264,7 @@ class Endpoint:
         """End every instance and the thread; ``then`` forgets the endpoint."""
         fleet, self.fleet = self.fleet, {}
         try:
-            hosting.end([i for variant in fleet.values() for i in variant.instances], _DRAIN_SECONDS)
+            hosting.end(_instances(fleet), _DRAIN_SECONDS)
         finally:
             self._gone = True
             then()
@@ -219,8 +276,8 @@ class Endpoint:
             "EndpointConfigName": self.config_name,
             "ProductionVariants": [variant.description() for variant in self.fleet.values()] or None,
             "FailureReason": self.failure_reason,
-            "LastDeploymentConfig": self.deployment,
-            "PendingDeploymentSummary": self.pending,
+            "LastDeploymentConfig": self.deployment or None,
+            "PendingDeploymentSummary": self._pending_summary(),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -233,9 +290,60 @@ class Endpoint:
             "EndpointStatus": self.status,
         }
 
+    def _pending_summary(self) -> dict[str, Any] | None:
+        green = self.green
+        variants = [{**each.description(), "InstanceType": each.instance_type} for each in green.values()]
+        return {**self.pending, "ProductionVariants": variants} if green else None
+
     def _settle(self, status: str, reason: str | None) -> None:
         with self._lock:
-            self.status, self.failure_reason, self.pending, self.modified = status, reason, None, now()
+            self.green = {}
+            for variant in self.fleet.values():
+                variant.status = None
+            self.status, self.failure_reason, self.modified = status, reason and reason[:_MAX_REASON], now()
+
+    def _launch(self) -> None:
+        for variant in self.green.values():
+            variant.enter("Creating", f"Launching {variant.desired} instance(s).")
+            variant.instances = tuple(self._start(variant, variant.desired))
+
+    def _shift(self, deployment: Mapping[str, Any], began: float) -> None:
+        """Shift traffic to the new fleet, stage by stage."""
+        policy = deployment.get("BlueGreenUpdatePolicy", {})
+        # Not scaled: it is there for instances that are slow to start, and they are as slow here.
+        expires = began + policy.get("MaximumExecutionTimeoutInSeconds", math.inf)
+        for stage in stages(policy, _counts(self.green.values())):
+            for variant in self.green.values():
+                variant.take(stage)
+            self._bake(scaled(stage.seconds), _alarm_names(deployment), expires)
+
+    def _bake(self, seconds: float, alarms: Sequence[str], expires: float) -> None:
+        """Watch both fleets for a while.
+
+        Raises:
+            RollbackError: an alarm goes off, or the deployment takes too long.
+        """
+        over = time.monotonic() + seconds
+        while True:
+            self._heal()
+            self._report()
+            if tripped := [name for name, state in _alarm_states(alarms).items() if state == "ALARM"]:
+                raise RollbackError(_TRIPPED.format(alarms=", ".join(tripped)))
+            if time.monotonic() > expires:
+                raise RollbackError(_EXPIRED)
+            left = over - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(_TICK_SECONDS, left))
+
+    def _roll_back(self, reason: str) -> None:
+        """Give the old fleet all traffic and end the new one."""
+        self.status = "RollingBack" if self.fleet else self.status
+        for variant in self.green.values():
+            variant.share = Fraction(0)
+            variant.enter("Deleting", f"Terminating {len(variant.instances)} instance(s).")
+        hosting.end(_instances(self.green), _DRAIN_SECONDS)
+        self._settle("InService" if self.fleet else "Failed", reason)
 
     def _start(self, variant: Variant, count: int) -> list[Instance]:
         """Start instances and wait until all are ready; none is left when one is not."""
@@ -268,6 +376,7 @@ class Endpoint:
                     raise StartError(_UNHEALTHY.format(variant=variant.name, line=instance.last_line))
                 instance.flush()
             waiting = [instance for instance in waiting if not instance.ping()]
+            self._bury()
             self._report()
             time.sleep(_POLL_SECONDS)
 
@@ -275,24 +384,33 @@ class Endpoint:
         """Start what a variant lacks, end what it has too much."""
         missing = variant.desired - len(variant.instances)
         if missing > 0:
-            variant.instances += tuple(self._start(variant, missing))
+            started = self._start(variant, missing)  # meanwhile another may have been taken out
+            variant.instances = (*variant.instances, *started)
         elif missing < 0:
             surplus = variant.instances[variant.desired :]
             variant.instances = variant.instances[: variant.desired]
             hosting.end(surplus, _DRAIN_SECONDS)
 
-    def _heal(self) -> None:
-        """Replace instances that died."""
+    def _bury(self) -> None:
+        """Take out instances that died."""
         if self._closing.is_set():
             return
-        for variant in self.fleet.values():
+        for variant in self._variants():
             dead = [instance for instance in variant.instances if not instance.alive]
             if dead:
-                variant.instances = tuple(instance for instance in variant.instances if instance.alive)
+                variant.instances = tuple(instance for instance in variant.instances if instance not in dead)
                 hosting.end(dead)
                 log.warning("endpoint %s: %d instance(s) of %s died", self.name, len(dead), variant.name)
-            if len(variant.instances) < variant.desired:
+
+    def _heal(self) -> None:
+        """Replace instances that died."""
+        self._bury()
+        for variant in self._variants():
+            if len(variant.instances) < variant.desired and not self._closing.is_set():
                 self._refill(variant)
+
+    def _variants(self) -> list[Variant]:
+        return [*self.fleet.values(), *self.green.values()]
 
     def _refill(self, variant: Variant) -> None:
         if time.monotonic() < self._heal_after:
@@ -305,7 +423,7 @@ class Endpoint:
 
     def _report(self) -> None:
         """Hand on logs."""
-        for variant in self.fleet.values():
+        for variant in self._variants():
             for instance in variant.instances:
                 instance.flush()
 
@@ -377,13 +495,15 @@ class Endpoints:
         arn = self._store.arn("endpoint", name)
         endpoint = Endpoint(arn, name, self._home, self._images, self.closing)
         variants = [self._variant(variant) for variant in config.variants]
-        rules.deployment(request.get("DeploymentConfig", {}), _counts(variants), None)
+        deployment = request.get("DeploymentConfig", {})  # of the next update, should that retain it
+        rules.deployment(deployment, _counts(variants), None)
         taken = invalid(f'Cannot create already existing endpoint "{arn}".')
         if name.lower() in (each.name.lower() for each in self._store.of(Endpoint)):
             raise taken
         self._store.add(endpoint, taken)
-        endpoint.config_name, endpoint.deployment = config.name, request.get("DeploymentConfig")
-        endpoint.order(lambda: endpoint.deploy(config.name, variants))
+        endpoint.config_name, endpoint.deployment = config.name, deployment
+        endpoint.announce(config.name, variants)
+        endpoint.order(lambda: endpoint.deploy({}))
         ministack.spawn_thread(endpoint.run, name=f"endpoint-{name}")
         ministack.spawn_thread(endpoint.measure, name=f"endpoint-{name}-metrics")
         return {"EndpointArn": arn}
@@ -411,20 +531,17 @@ class Endpoints:
         if request.get("RetainAllVariantProperties"):
             excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
             _retain(variants, endpoint.fleet, excluded)
-        rules.deployment(request.get("DeploymentConfig", {}), _counts(variants), endpoint.fleet)
+        deployment = (
+            endpoint.deployment if request.get("RetainDeploymentConfig") else request.get("DeploymentConfig", {})
+        )
+        rules.deployment(deployment, _counts(variants), endpoint.fleet)
+        _check_alarms(deployment, variants)
         types = {variant.name: variant.instance_type for variant in variants}
         self._refuse_scaled(endpoint, _MUST_BE_DEREGISTERED, lambda old: types.get(old.name) != old.instance_type)
         endpoint.begin("Updating")
-        endpoint.pending = {
-            "EndpointConfigName": config.name,
-            "ProductionVariants": [
-                {"VariantName": each.name, "DesiredInstanceCount": each.desired} for each in variants
-            ],
-            "StartTime": now(),
-        }
-        if not request.get("RetainDeploymentConfig"):
-            endpoint.deployment = request.get("DeploymentConfig")
-        endpoint.order(lambda: endpoint.deploy(config.name, variants))
+        endpoint.deployment = deployment
+        endpoint.announce(config.name, variants)
+        endpoint.order(lambda: endpoint.deploy(deployment))
         return {"EndpointArn": endpoint.arn}
 
     def resize(self, request: Request) -> dict[str, Any]:
@@ -500,8 +617,39 @@ class Endpoints:
             raise invalid(message.format(variants=", ".join(variants)))
 
 
-def _counts(variants: Sequence[Variant]) -> dict[str, int]:
+def _counts(variants: Iterable[Variant]) -> dict[str, int]:
     return {variant.name: variant.desired for variant in variants}
+
+
+def _instances(fleet: Mapping[str, Variant]) -> list[Instance]:
+    return [instance for variant in fleet.values() for instance in variant.instances]
+
+
+def _alarm_names(deployment: Mapping[str, Any]) -> list[str]:
+    return [alarm["AlarmName"] for alarm in deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
+
+
+def _alarm_states(names: Sequence[str]) -> dict[str, str]:
+    """CloudWatch's state of each alarm that there is."""
+    if not names:
+        return {}
+    request = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
+    found = ministack.call_json("monitoring", "GraniteServiceVersion20100801.DescribeAlarms", request)
+    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in found["MetricAlarms"] + found["CompositeAlarms"]}
+
+
+def _check_alarms(deployment: Mapping[str, Any], variants: Sequence[Variant]) -> None:
+    """Raises ApiError: a role of the models may not look at a deployment's alarms, or there is no such alarm."""
+    names = _alarm_names(deployment)
+    needed = permissions.describe_alarms(names, Place(*ministack.scope()))
+    for role in {variant.role for variant in variants} if names else ():
+        try:
+            iam.authorize(iam.assume_for_sagemaker(role), needed)
+        except iam.DeniedError as error:
+            raise invalid(f"The alarms of AutoRollbackConfiguration cannot be read: {error}") from None
+    known = _alarm_states(names)
+    if missing := [name for name in names if name not in known]:
+        raise invalid(f"Could not find alarms {', '.join(missing)} of AutoRollbackConfiguration.")
 
 
 def _retain(variants: Sequence[Variant], fleet: Mapping[str, Variant], excluded: set[str]) -> None:

@@ -71,6 +71,7 @@ class Instance:
         port: on loopback.
         in_flight: requests being answered; the router counts them on the event loop.
         idle: the router's idle connections to it.
+        draining: it is to end and takes no new request.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Instance:
         self.port = processes.free_port()
         self.in_flight = 0
         self.idle: list[Any] = []
+        self.draining = False
         folder = home / "endpoints" / endpoint / self.id
         self._mark = processes.mark_of("endpoint", endpoint, self.id)
         self._log = telemetry.LogStream(
@@ -152,8 +154,11 @@ class Instance:
 
 def end(instances: Sequence[Instance], drain_seconds: float = 0.0) -> None:
     """End servers together, each after the requests in flight, for which it waits so long at most."""
+    deadline = time.monotonic() + drain_seconds
     for instance in instances:
-        instance.drain(drain_seconds)
+        instance.draining = True  # before any is waited for: none may get what another gives up
+    for instance in instances:
+        instance.drain(max(0.0, deadline - time.monotonic()))
         instance.terminate()
     for instance in instances:
         instance.close()

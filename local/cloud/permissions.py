@@ -6,7 +6,7 @@ Scaling's identity-based policies and by SageMaker's page on execution roles.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -179,6 +179,11 @@ def log_stream(group: str, stream: str, place: Place) -> list[Permission]:
 def metrics(namespace: str) -> Permission:
     """Putting metric data."""
     return Permission("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": namespace})
+
+
+def describe_alarms(names: Sequence[str], place: Place) -> list[Permission]:
+    """Looking at alarms."""
+    return _each(("cloudwatch:DescribeAlarms",), *(place.arn("cloudwatch", f"alarm:{name}") for name in names))
 
 
 def key_uses(permission: Permission, key: str | None) -> list[Permission]:

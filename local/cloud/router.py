@@ -1,4 +1,8 @@
-"""InvokeEndpoint: a request to the ready instance with the fewest in flight, over kept connections."""
+"""InvokeEndpoint: a request to the ready instance with the fewest in flight, over kept connections.
+
+A request that its instance took along is answered with an error and never sent to another: it may have been what ended
+the first, and to ask again is for callers to decide, as on AWS.
+"""
 
 import asyncio
 import json
@@ -17,12 +21,21 @@ from local.cloud.metering import Answered
 
 MAX_BODY = 6_291_456  # bytes, botocore's InvokeEndpoint model
 TIMEOUT_SECONDS = 60.0
+_NO_RESPONSE = (  # seen on AWS: https://github.com/aws/amazon-sagemaker-examples/issues/2815
+    "Amazon SageMaker could not get a response from the {endpoint} endpoint. This can occur when CPU or memory "
+    "utilization is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use an instance type "
+    "with more CPU capacity or memory."
+)
 _TIMED_OUT = b"Your invocation timed out while waiting for a response from container primary."
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _FORWARDED = ("content-type", "accept", _ATTRIBUTES, "x-amzn-sagemaker-inference-id")
 _READ_SIZE = 65_536
 
 Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
+
+
+class _NoInstanceError(Exception):
+    """No instance is ready to take a request."""
 
 
 class _Connection:
@@ -36,7 +49,7 @@ class _Connection:
         """Send one POST /invocations; (status, headers, body) of the answer.
 
         Raises:
-            ConnectionError: the server went away before it answered.
+            ConnectionError, h11.RemoteProtocolError: the server went away before it answered.
         """
         request = h11.Request(method="POST", target="/invocations", headers=headers)
         self._writer.write((self._http.send(request) or b"") + (self._http.send(h11.Data(data=body)) or b""))
@@ -58,6 +71,11 @@ class _Connection:
                 break
         assert response is not None
         return response.status_code, {k.decode(): v.decode() for k, v in response.headers}, b"".join(parts)
+
+    @property
+    def open(self) -> bool:
+        """Whether the server has not closed it."""
+        return not (self._reader.at_eof() or self._writer.is_closing())
 
     def reusable(self) -> bool:
         """Make ready for the next request, if both sides keep the connection."""
@@ -101,26 +119,34 @@ class Router:
             self._authorize(headers, "sagemaker", "InvokeEndpoint", {"EndpointName": name})
         except ApiError as error:
             return _error(403, error.code, error.message)
+        not_found = _error(400, "ValidationError", f"Endpoint {name} of account {self._account()} not found.")
         try:
             endpoint = self._endpoints.find(name)
         except ApiError:
-            endpoint = None
-        if endpoint is None or not endpoint.fleet:
-            return _error(400, "ValidationError", f"Endpoint {name} of account {self._account()} not found.")
-        return await self._invoke(endpoint, headers, body, received)
-
-    async def _invoke(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, received: float) -> Response:
-        variant = _choose_variant(endpoint, headers.get("x-amzn-sagemaker-target-variant"))
+            return not_found
+        green, fleet = endpoint.green, endpoint.fleet  # in this order, see Endpoint.deploy
+        if not fleet:
+            return not_found
+        variant = _choose_variant(green, fleet, headers.get("x-amzn-sagemaker-target-variant"))
         if variant is None:
             return _error(400, "ValidationError", f"Endpoint {endpoint.name} has no such variant.")
+        return await self._invoke(endpoint, variant, headers, body, received)
+
+    async def _invoke(
+        self, endpoint: Endpoint, variant: Variant, headers: Mapping[str, str], body: bytes, received: float
+    ) -> Response:
         began = time.perf_counter()
+        answered: dict[str, str] = {}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 status, answered, content = await _send(variant, headers, body)
+        except _NoInstanceError:
+            variant.answered.append(Answered(0.0, 1000 * (time.perf_counter() - received), 503))
+            return _error(503, "ServiceUnavailable", f"Endpoint {endpoint.name} has no instance that is ready.")
         except TimeoutError:
             status, content = 0, _TIMED_OUT
-        except ConnectionError as error:
-            return _error(503, "ServiceUnavailable", f"Endpoint {endpoint.name}: {error}")
+        except (ConnectionError, h11.RemoteProtocolError):
+            status, content = 0, _NO_RESPONSE.format(endpoint=endpoint.name).encode()
         answered_at = time.perf_counter()
         variant.answered.append(Answered(1000 * (answered_at - began), 1000 * (began - received), status or 504))
         if status < 200 or status >= 400:
@@ -135,47 +161,49 @@ class Router:
         return 200, out, content
 
 
-def _choose_variant(endpoint: Endpoint, target: str | None) -> Variant | None:
-    if target:
-        return endpoint.fleet.get(target)
-    variants = list(endpoint.fleet.values())
-    if len(variants) == 1:
-        return variants[0]
-    weights = [variant.weight for variant in variants]
-    return random.choices(variants, weights)[0] if any(weights) else variants[0]
+def _choose_variant(green: Mapping[str, Variant], fleet: Mapping[str, Variant], target: str | None) -> Variant | None:
+    """The target, or a variant by weight; a new one of that name as often as its share of the traffic says."""
+    if target is None:
+        weights = [variant.weight for variant in fleet.values()]
+        (target,) = random.choices(list(fleet), weights if any(weights) else None)
+    new = green.get(target)
+    return new if new and random.random() < new.share else fleet.get(target)
 
 
 async def _send(variant: Variant, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Send to the least busy instance; to another when that one is gone.
+    """Send to the least busy instance; to another when that one takes no connection.
 
     Raises:
-        ConnectionError: no instance answers.
+        _NoInstanceError: none takes one.
+        ConnectionError, h11.RemoteProtocolError: the instance went away with the request.
     """
     forwarded = [(name, headers[name]) for name in _FORWARDED if name in headers]
     request = [("host", "127.0.0.1"), ("content-length", str(len(body))), *forwarded]
     tried: set[str] = set()
-    while True:
-        ready = [instance for instance in variant.instances if instance.id not in tried]
-        if not ready:
-            raise ConnectionError("no instance is ready")
+    while ready := [each for each in variant.active if not each.draining and each.id not in tried]:
         instance = min(ready, key=lambda each: each.in_flight)
+        tried.add(instance.id)
         instance.in_flight += 1
         try:
-            return await _send_to(instance, request, body)
-        except (ConnectionError, h11.RemoteProtocolError):
-            tried.add(instance.id)  # it died; the endpoint's thread replaces it
+            if instance.draining:  # since a moment ago: whoever ends it may not have seen this request
+                continue
+            try:
+                connection = await _connect(instance)
+            except OSError:
+                continue  # it died; the endpoint's thread replaces it
+            return await _exchange(instance, connection, request, body)
         finally:
             instance.in_flight -= 1
+    raise _NoInstanceError
 
 
-async def _send_to(instance: Instance, headers: list[tuple[str, str]], body: bytes) -> Answer:
+async def _connect(instance: Instance) -> _Connection:
     while instance.idle:
-        try:
-            return await _exchange(instance, instance.idle.pop(), headers, body)
-        except (ConnectionError, h11.RemoteProtocolError):
-            continue  # the server had closed it for idleness
-    connection = _Connection(*await asyncio.open_connection("127.0.0.1", instance.port))
-    return await _exchange(instance, connection, headers, body)
+        connection: _Connection = instance.idle.pop()
+        if connection.open:
+            return connection
+        connection.close()
+    return _Connection(*await asyncio.open_connection("127.0.0.1", instance.port))
 
 
 async def _exchange(instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes) -> Answer:

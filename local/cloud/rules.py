@@ -289,22 +289,14 @@ def deployment(config: Mapping[str, Any], counts: Mapping[str, int], serving: It
     """
     if not config:
         return
-    blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
-    if config.get("AutoRollbackConfiguration", {}).get("Alarms"):
-        raise invalid("The laptop cloud watches no alarms; leave AutoRollbackConfiguration out.")
-    if blue_green and rolling:
-        raise invalid("Only one update policy should be used in the deployment configuration.")
+    _offered(config, ("RollingUpdatePolicy",))
     if serving is not None and set(serving) != set(counts):
         raise invalid(
             "The new endpoint configuration must have the same variant names as the old one: it has "
             f"{', '.join(sorted(counts))}, the endpoint {', '.join(sorted(serving))}."
         )
-    if rolling:
-        if len(counts) > 1:
-            raise invalid("A rolling deployment is not supported for endpoints of several variants.")
-        _step("RollingUpdatePolicy.MaximumBatchSize", rolling["MaximumBatchSize"], counts, 5)
-    if blue_green:
-        _blue_green(blue_green, counts)
+    if "BlueGreenUpdatePolicy" in config:
+        _blue_green(config["BlueGreenUpdatePolicy"], counts)
 
 
 def _blue_green(policy: Mapping[str, Any], counts: Mapping[str, int]) -> None:

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import textwrap
 import time
+import uuid
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -154,7 +156,11 @@ def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwar
 
 
 def start_cloud(home: Path, **environment: str) -> Cloud:
-    """Start a laptop cloud on a free port and wait until it says that it is ready."""
+    """Start a laptop cloud on a free port and wait until it says that it is ready.
+
+    Args:
+        environment: the cloud's settings.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -204,6 +210,36 @@ def build_image(cloud: Cloud) -> None:
     eventually(
         lambda: codebuild.batch_get_builds(ids=[build["id"]])["builds"][0],
         lambda build: bool(build["buildStatus"] == "SUCCEEDED"),
+    )
+
+
+def make_config(cloud: Cloud, version: str, count: int = 1, role: str = ROLE, **variant: Any) -> str:
+    """Make a model that answers with a version, and an endpoint configuration for it; the latter's name."""
+    name = f"{version}-{uuid.uuid4().hex[:6]}"
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        member = tarfile.TarInfo("version.txt")
+        member.size = len(version)
+        tar.addfile(member, io.BytesIO(version.encode()))
+    cloud.client("s3").put_object(Bucket="kennel", Key=f"models/{name}/model.tar.gz", Body=archive.getvalue())
+    container = {
+        "Image": IMAGE,
+        "ModelDataUrl": f"s3://kennel/models/{name}/model.tar.gz",
+        "Environment": {"GREETING": "hello"},
+    }
+    sagemaker = cloud.client("sagemaker")
+    sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=role)
+    production = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c6i.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=name, ProductionVariants=[{**production, "InitialInstanceCount": count, **variant}]
+    )
+    return name
+
+
+def endpoint_with(sagemaker: Any, name: str, wanted: str = "InService") -> dict[str, Any]:
+    """An endpoint's description, once it has the status."""
+    return eventually(
+        lambda: sagemaker.describe_endpoint(EndpointName=name), lambda seen: bool(seen["EndpointStatus"] == wanted)
     )
 
 

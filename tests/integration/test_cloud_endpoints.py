@@ -1,5 +1,6 @@
 """Endpoints of the laptop cloud: create, invoke, blue/green update, scale, heal, fail, delete."""
 
+import functools
 import io
 import json
 import random
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
+from tests.integration.laptop import IMAGE, ROLE, Cloud, endpoint_with, eventually, make_config
 
 
 @pytest.fixture(scope="module")
@@ -23,37 +24,8 @@ def runtime(cloud: Cloud) -> Any:
 
 
 @pytest.fixture(scope="module")
-def config(sagemaker: Any, s3: Any) -> Callable[..., str]:
-    """Makes a model that answers with a version, and a configuration for it; the latter's name."""
-
-    def make(version: str, count: int = 1, **variant: Any) -> str:
-        name = f"{version}-{uuid.uuid4().hex[:6]}"
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-            member = tarfile.TarInfo("version.txt")
-            member.size = len(version)
-            tar.addfile(member, io.BytesIO(version.encode()))
-        s3.put_object(Bucket="kennel", Key=f"models/{name}/model.tar.gz", Body=archive.getvalue())
-        container = {
-            "Image": IMAGE,
-            "ModelDataUrl": f"s3://kennel/models/{name}/model.tar.gz",
-            "Environment": {"GREETING": "hello"},
-        }
-        sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
-        production = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c6i.large"}
-        sagemaker.create_endpoint_config(
-            EndpointConfigName=name,
-            ProductionVariants=[{**production, "InitialInstanceCount": count, **variant}],
-        )
-        return name
-
-    return make
-
-
-def status(sagemaker: Any, name: str, wanted: str = "InService") -> dict[str, Any]:
-    return eventually(
-        lambda: sagemaker.describe_endpoint(EndpointName=name), lambda seen: seen["EndpointStatus"] == wanted
-    )
+def config(cloud: Cloud) -> Callable[..., str]:
+    return functools.partial(make_config, cloud)
 
 
 def ask(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict[str, Any]:
@@ -67,10 +39,10 @@ def endpoint(sagemaker: Any, config: Callable[..., str]) -> Iterator[str]:
     """An endpoint of version one, two instances."""
     name = f"dogs-{uuid.uuid4().hex[:6]}"
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config("one", 2))
-    status(sagemaker, name)
+    endpoint_with(sagemaker, name)
     yield name
     if sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
-        status(sagemaker, name)
+        endpoint_with(sagemaker, name)
         sagemaker.delete_endpoint(EndpointName=name)
 
 
@@ -138,7 +110,7 @@ def test_an_update_loses_no_request_and_keeps_capacity(
         ):
             with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
                 call(EndpointName=endpoint, **members)
-        after = status(sagemaker, endpoint)
+        after = endpoint_with(sagemaker, endpoint)
         time.sleep(0.2)
     finally:
         done.set()
@@ -173,7 +145,7 @@ def test_a_failed_update_leaves_the_old_fleet(
 ) -> None:
     before = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config("broken"))
-    after = status(sagemaker, endpoint)
+    after = endpoint_with(sagemaker, endpoint)
     assert after["EndpointConfigName"] == before
     assert after["FailureReason"].endswith("the model is broken")
     assert ask(runtime, endpoint)["version"] == "one"
@@ -182,7 +154,7 @@ def test_a_failed_update_leaves_the_old_fleet(
 def test_capacity_changes_and_dead_instances_are_replaced(sagemaker: Any, runtime: Any, endpoint: str) -> None:
     wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
     sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=wanted)
-    variant = status(sagemaker, endpoint)["ProductionVariants"][0]
+    variant = endpoint_with(sagemaker, endpoint)["ProductionVariants"][0]
     assert variant["CurrentInstanceCount"] == variant["DesiredInstanceCount"] == 1
     first = ask(runtime, endpoint)["pid"]
     with pytest.raises(ClientError):
@@ -203,7 +175,7 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     sagemaker.create_endpoint(EndpointName="sick", EndpointConfigName=config("broken"))
     with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
         sagemaker.delete_endpoint(EndpointName="sick")
-    seen = status(sagemaker, "sick", "Failed")
+    seen = endpoint_with(sagemaker, "sick", "Failed")
     assert "did not pass the ping health check" in seen["FailureReason"]
     assert seen["FailureReason"].endswith("the model is broken")
     found = sagemaker.list_endpoints(StatusEquals="Failed", NameContains="sick")["Endpoints"]
@@ -232,7 +204,7 @@ def test_model_data_that_is_no_archive_fails_the_endpoint(
     body = {"no archive": b"no archive", "cut off": half, "garbled": half + bytes(50_000)}[broken]
     s3.put_object(**place, Body=body)
     sagemaker.create_endpoint(EndpointName="wordy", EndpointConfigName=name)
-    assert status(sagemaker, "wordy", "Failed")["FailureReason"] == (
+    assert endpoint_with(sagemaker, "wordy", "Failed")["FailureReason"] == (
         f'Failed to extract model data archive for container "container_1" from URL "s3://kennel/models/{name}/'
         'model.tar.gz". Please ensure that the object located at the URL is a valid tar.gz archive.'
     )

@@ -122,7 +122,7 @@ def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(
         [sys.executable, "-m", "local", *arguments],
         cwd=ROOT,
-        env=os.environ | {"KENNEL_HOME": str(home)},
+        env={"KENNEL_TIME_SCALE": "20"} | os.environ | {"KENNEL_HOME": str(home)},  # an update bakes for a minute
         capture_output=True,
         text=True,
         timeout=300,

@@ -255,10 +255,6 @@ def size(value: int, kind: str = "CAPACITY_PERCENT") -> dict[str, Any]:
     return {"Type": kind, "Value": value}
 
 
-def rolling(value: int) -> dict[str, Any]:
-    return {"RollingUpdatePolicy": {"MaximumBatchSize": size(value), "WaitIntervalInSeconds": 0}}
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -267,7 +263,6 @@ def rolling(value: int) -> dict[str, Any]:
         (blue_green("CANARY", CanarySize=size(3, "INSTANCE_COUNT")), "CanarySize: .*; for main it is 75% of 4"),
         (blue_green("LINEAR"), "TrafficRoutingConfiguration of type LINEAR needs LinearStepSize"),
         (blue_green("LINEAR", LinearStepSize=size(9)), "LinearStepSize: the value must be 10-50%"),
-        (rolling(4), "RollingUpdatePolicy.MaximumBatchSize: the value must be 5-50%"),
     ],
 )
 def test_steps_of_a_deployment_have_their_bounds(config: dict[str, Any], message: str) -> None:
@@ -280,14 +275,8 @@ def test_steps_within_their_bounds_pass() -> None:
         blue_green("ALL_AT_ONCE"),
         blue_green("CANARY", CanarySize=size(2, "INSTANCE_COUNT")),
         blue_green("LINEAR", LinearStepSize=size(10)),
-        rolling(50),
     ):
         rules.deployment(config, {"main": 4}, ["main"])
-
-
-def test_deployment_has_one_policy() -> None:
-    with refused("Only one update policy should be used in the deployment configuration"):
-        rules.deployment(blue_green("ALL_AT_ONCE") | rolling(50), {"main": 4}, ["main"])
 
 
 def test_deployments_time_must_exceed_its_waits() -> None:
@@ -301,11 +290,6 @@ def test_guarded_update_keeps_the_variants_names() -> None:
     with refused("The new endpoint configuration must have the same variant names as the old one: it has main, the"):
         rules.deployment(blue_green("ALL_AT_ONCE"), {"main": 1}, ["AllTraffic"])
     rules.deployment(blue_green("ALL_AT_ONCE"), {"main": 1}, None)  # a first deployment has no old one
-
-
-def test_rolling_deployment_is_for_one_variant() -> None:
-    with refused("A rolling deployment is not supported for endpoints of several variants"):
-        rules.deployment(rolling(50), {"a": 2, "b": 2}, ["a", "b"])
 
 
 def test_capacity_of_one_variant_changes_at_a_time() -> None:
@@ -458,7 +442,7 @@ def test_processing_that_the_laptop_lacks_is_refused_plainly(path: str, value: A
 
 def test_hosting_that_the_laptop_lacks_is_refused_plainly() -> None:
     serverless = {"VariantName": "main", "ModelName": "m", "ServerlessConfig": {"MaxConcurrency": 1}}
-    alarms = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
+    rolling = {"RollingUpdatePolicy": {"MaximumBatchSize": size(50), "WaitIntervalInSeconds": 0}}
     for broken in (
         lambda: rules.model({"Containers": [CONTAINER]}),
         lambda: rules.model({"ModelName": "m"}),
@@ -470,7 +454,7 @@ def test_hosting_that_the_laptop_lacks_is_refused_plainly() -> None:
         lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0.EnableSSMAccess", True)),
         lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0", serverless)),
         lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0", {"VariantName": "main"})),
-        lambda: rules.deployment(alarms, {"main": 1}, ["main"]),
+        lambda: rules.deployment(rolling, {"main": 1}, ["main"]),
         lambda: rules.capacities([{"VariantName": "a", "ServerlessUpdateConfig": {}}]),
         lambda: rules.model_package({"ModelPackageGroupName": "g"}, REGION),
         lambda: rules.scaling_policy(

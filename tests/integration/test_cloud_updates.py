@@ -1,0 +1,218 @@
+"""Updates and deaths under load: what the prediction function hides from its callers, and what the router does not."""
+
+import json
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from classify.invoke import CONFIG, ask
+from classify.problems import Problem
+from tests.integration.laptop import REGION, Cloud, build_image, endpoint_with, eventually, make_config, start_cloud
+
+ALARM = "errors"
+CANARY = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY",
+            "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
+            "WaitIntervalInSeconds": 90,
+        },
+        "TerminationWaitInSeconds": 60,
+        "MaximumExecutionTimeoutInSeconds": 600,
+    },
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ALARM}]},
+}
+BAKING = "Baking for 90 seconds (WaitIntervalInSeconds) with traffic enabled on canary capacity of 1 instance(s)."
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A laptop cloud whose waits run thirty times as fast."""
+    running = start_cloud(tmp_path_factory.mktemp("cloud") / "home", KENNEL_TIME_SCALE="30")
+    build_image(running)
+    running.client("s3").create_bucket(Bucket="kennel")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def sagemaker(cloud: Cloud) -> Any:
+    return cloud.client("sagemaker")
+
+
+@pytest.fixture(scope="module")
+def runtime(cloud: Cloud) -> Any:
+    """As the prediction function's client."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return boto3.client("sagemaker-runtime", endpoint_url=cloud.url, region_name=REGION, config=CONFIG, **keys)
+
+
+@pytest.fixture(scope="module")
+def alarm(cloud: Cloud) -> Any:
+    """Puts the alarm into a state."""
+    cloudwatch = cloud.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=ALARM,
+        Namespace="Nobody",
+        MetricName="Errors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",  # so that it stays in the state that the test sets
+    )
+    return lambda state: cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue=state, StateReason="a drill")
+
+
+@pytest.fixture
+def endpoint(cloud: Cloud, sagemaker: Any) -> Iterator[str]:
+    """An endpoint of version one, two instances."""
+    name = f"dogs-{uuid.uuid4().hex[:6]}"
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=make_config(cloud, "one", 2))
+    endpoint_with(sagemaker, name)
+    yield name
+    endpoint_with(sagemaker, name)
+    sagemaker.delete_endpoint(EndpointName=name)
+
+
+@contextmanager
+def load(runtime: Any, endpoint: str) -> Iterator[list[dict[str, Any]]]:
+    """Four callers of the prediction function, and what they are answered; a problem fails the test."""
+    answers: list[dict[str, Any]] = []
+    done = threading.Event()
+
+    def call() -> None:
+        while not done.is_set():
+            answers.append(json.loads(ask(runtime, endpoint, b"photo", "image/jpeg", "trace", 26)))
+
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call) for _ in range(4)]
+        try:
+            yield answers
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
+
+
+def more(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Twenty answers to requests that are sent from now on."""
+    start = len(answers) + 4  # as many may be under way
+    return eventually(lambda: answers[start:], lambda found: len(found) >= 20)
+
+
+def message(description: dict[str, Any]) -> str:
+    """What AWS says of an update's stage."""
+    pending = description.get("PendingDeploymentSummary")
+    return str(pending["ProductionVariants"][0]["VariantStatus"][0]["StatusMessage"]) if pending else ""
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_canary_takes_its_share_and_no_caller_notices(
+    cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look() -> dict[str, Any]:
+        seen.append(sagemaker.describe_endpoint(EndpointName=endpoint))
+        return seen[-1]
+
+    new = make_config(cloud, "late", 1)
+    with load(runtime, endpoint) as answers:
+        sagemaker.update_endpoint(
+            EndpointName=endpoint, EndpointConfigName=new, RetainAllVariantProperties=True, DeploymentConfig=CANARY
+        )
+        eventually(look, lambda found: message(found) == BAKING)
+        assert {each["version"] for each in more(answers)} == {"one", "late"}
+        after = eventually(look, lambda found: found["EndpointStatus"] == "InService")
+        assert {each["version"] for each in more(answers)} == {"late"}
+    updating = [each for each in seen if each["EndpointStatus"] == "Updating"]
+    assert list(dict.fromkeys(map(message, updating))) == [
+        "Launching 2 instance(s).",
+        BAKING,
+        "Baking for 60 seconds (TerminationWaitInSeconds) with traffic enabled on full capacity of 2 instance(s).",
+    ]
+    assert {each["ProductionVariants"][0]["CurrentInstanceCount"] for each in seen} == {2}
+    assert (after["EndpointConfigName"], after["LastDeploymentConfig"]) == (new, CANARY)
+    assert "PendingDeploymentSummary" not in after
+
+
+def test_an_alarm_brings_the_old_fleet_back(
+    cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str, alarm: Any
+) -> None:
+    before = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    new = make_config(cloud, "two", 2)
+    with load(runtime, endpoint) as answers:
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=CANARY)
+        eventually(lambda: message(sagemaker.describe_endpoint(EndpointName=endpoint)), lambda found: found == BAKING)
+        alarm("ALARM")
+        after = endpoint_with(sagemaker, endpoint)
+        alarm("OK")
+        assert {each["version"] for each in more(answers)} == {"one"}
+    assert after["EndpointConfigName"] == before
+    assert after["FailureReason"] == "The update was rolled back: alarm(s) errors in state ALARM during the deployment."
+    assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+
+
+def test_alarms_exist_and_the_models_role_may_look_at_them(cloud: Cloud, sagemaker: Any, endpoint: str) -> None:
+    unknown = {**CANARY, "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "nobody"}]}}
+    update = {"EndpointName": endpoint, "DeploymentConfig": unknown}
+    with pytest.raises(ClientError, match="Could not find alarms nobody of AutoRollbackConfiguration"):
+        sagemaker.update_endpoint(**update, EndpointConfigName=make_config(cloud, "two", 2))
+    role = cloud.make_role("without-alarms", {"Effect": "Allow", "NotAction": "cloudwatch:*", "Resource": "*"})
+    with pytest.raises(
+        ClientError, match=r"not authorized to perform: cloudwatch:DescribeAlarms on resource: .*nobody"
+    ):
+        sagemaker.update_endpoint(**update, EndpointConfigName=make_config(cloud, "two", 2, role))
+    assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+
+
+def test_callers_do_not_notice_a_killed_instance(runtime: Any, endpoint: str) -> None:
+    with load(runtime, endpoint) as answers:
+        killed, other = {each["pid"] for each in more(answers)}
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: {each["pid"] for each in more(answers)}, lambda found: len(found - {killed, other}) == 1)
+
+
+def test_a_request_whose_instance_dies_is_lost_and_sent_to_no_other(runtime: Any, endpoint: str) -> None:
+    with load(runtime, endpoint) as answers:
+        before = {each["pid"] for each in more(answers)}
+    with pytest.raises(runtime.exceptions.ModelError, match="could not get a response from the dogs-") as caught:
+        runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=b"die")
+    assert caught.value.response["OriginalStatusCode"] == 0
+    with load(runtime, endpoint) as answers:
+        assert len(before & {each["pid"] for each in more(answers)}) == 1
+
+
+def test_callers_wait_for_the_only_instance_to_be_replaced(cloud: Cloud, sagemaker: Any, runtime: Any) -> None:
+    sagemaker.create_endpoint(EndpointName="only", EndpointConfigName=make_config(cloud, "late"))
+    endpoint_with(sagemaker, "only")
+
+    def error(body: bytes) -> str:
+        try:
+            runtime.invoke_endpoint(EndpointName="only", ContentType="image/jpeg", Body=body)
+        except ClientError as refused:
+            return str(refused.response["Error"]["Code"])
+        return ""
+
+    first = json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 0))["pid"]
+    assert error(b"die") == "ModelError"
+    eventually(lambda: error(b"photo"), lambda seen: seen == "ServiceUnavailable")
+    assert json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 26))["pid"] != first
+    sagemaker.delete_endpoint(EndpointName="only")
+
+
+def test_without_an_endpoint_callers_are_told_to_come_back(runtime: Any) -> None:
+    with pytest.raises(Problem, match="no model is serving yet") as caught:
+        ask(runtime, "nobody", b"photo", "image/jpeg", "trace", 26)
+    assert caught.value.status == 503
