@@ -1,7 +1,9 @@
 """One endpoint instance: a model server of ``serving/`` as a process of this machine."""
 
+import asyncio
 import contextlib
 import http.client
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import time
 import uuid
 import weakref
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from local.cloud import processes, storage, telemetry
 from local.cloud.s3uri import S3Uri, StorageError
 
 PING_TIMEOUT_SECONDS = 2.0
+_THROTTLE = float(os.environ.get("KENNEL_THROTTLE", "0"))  # requests/s that each instance answers at most; 0: no limit
+_LATE_SECONDS = 0.01  # by which a turn may begin late
 
 
 class Artifact:
@@ -69,7 +73,7 @@ class Instance:
 
     Attributes:
         port: on loopback.
-        in_flight: requests being answered; the router counts them on the event loop.
+        in_flight: requests being answered or waiting for their turn; the router counts them on the event loop.
         idle: the router's idle connections to it.
         draining: it is to end and takes no new request.
     """
@@ -94,6 +98,8 @@ class Instance:
         self.in_flight = 0
         self.idle: list[Any] = []
         self.draining = False
+        self._turn = asyncio.Lock()
+        self._over = 0.0  # when the request whose turn it is may be answered
         folder = home / "endpoints" / endpoint / self.id
         self._mark = processes.mark_of("endpoint", endpoint, self.id)
         self._log = telemetry.LogStream(
@@ -127,6 +133,24 @@ class Instance:
             return False
         finally:
             connection.close()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """What a request waits for and keeps while it is answered.
+
+        Where the cloud throttles, an instance answers one request after the other, each in as long as the rate
+        says, so that a few cores can show a fleet of instances whose rate is known.
+        """
+        if not _THROTTLE:
+            yield
+            return
+        waited = self._turn.locked()
+        async with self._turn:
+            now = time.monotonic()
+            # Who waited begins when the one before was to end, not when the loop came round to it: the rate is exact.
+            self._over = (max(self._over, now - _LATE_SECONDS) if waited else now) + 1 / _THROTTLE
+            yield
+            await asyncio.sleep(self._over - time.monotonic())
 
     def flush(self) -> None:
         """Hand the log's pending lines on."""

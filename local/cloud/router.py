@@ -208,7 +208,8 @@ async def _connect(instance: Instance) -> _Connection:
 
 async def _exchange(instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes) -> Answer:
     try:
-        answer = await connection.exchange(headers, body)
+        async with instance.turn():
+            answer = await connection.exchange(headers, body)
     except BaseException:
         connection.close()
         raise

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 # Answers as ``python -m serving serve`` does, with what model.tar.gz holds in place of a network.
 MODEL_SERVER = """
-import argparse, json, os, sys, time
+import argparse, json, os, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -47,6 +47,7 @@ if version in ("late", "broken"):
     time.sleep(1)  # so that the endpoint is seen while it is created or updated
 if version == "broken":
     sys.exit("the model is broken")
+asked = threading.Semaphore(100)  # what it lacks is being answered
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -68,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {})
 
     def do_POST(self):
+        with asked:
+            self.predict()
+
+    def predict(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if body == b"die":
             os._exit(9)
@@ -77,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         if body == b"bad":
             self.answer(400, {"error": {"code": "UnreadableImage", "message": "not a photo"}})
         else:
-            self.answer(200, {"version": version, "pid": os.getpid(), "bytes": len(body),
+            self.answer(200, {"version": version, "pid": os.getpid(), "bytes": len(body), "at_once": 100 - asked._value,
                               "type": self.headers["Content-Type"], "greeting": os.environ.get("GREETING")})
 
     def log_message(self, *args):

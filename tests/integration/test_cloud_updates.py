@@ -36,8 +36,8 @@ BAKING = "Baking for 90 seconds (WaitIntervalInSeconds) with traffic enabled on 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A laptop cloud whose waits run thirty times as fast."""
-    running = start_cloud(tmp_path_factory.mktemp("cloud") / "home", KENNEL_TIME_SCALE="30")
+    """A laptop cloud whose waits run thirty times as fast, with instances of 30 requests/s."""
+    running = start_cloud(tmp_path_factory.mktemp("cloud") / "home", KENNEL_TIME_SCALE="30", KENNEL_THROTTLE="30")
     build_image(running)
     running.client("s3").create_bucket(Bucket="kennel")
     yield running
@@ -210,6 +210,13 @@ def test_callers_wait_for_the_only_instance_to_be_replaced(cloud: Cloud, sagemak
     eventually(lambda: error(b"photo"), lambda seen: seen == "ServiceUnavailable")
     assert json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 26))["pid"] != first
     sagemaker.delete_endpoint(EndpointName="only")
+
+
+def test_a_throttled_instance_answers_one_request_at_a_time(runtime: Any, endpoint: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: json.loads(ask(runtime, endpoint, b"slow", "", "", 0)), range(4)))
+    assert [each["at_once"] for each in answers] == [1, 1, 1, 1]
+    assert len({each["pid"] for each in answers}) == 2
 
 
 def test_without_an_endpoint_callers_are_told_to_come_back(runtime: Any) -> None:
