@@ -111,6 +111,8 @@ class Instance:
         self._process: subprocess.Popen[bytes] = processes.spawn(
             [*command, "--model-dir", str(model_folder)], variables, self._mark, folder
         )
+        self._pid = folder / "pid"  # for drills: AWS has no operation that kills an instance, so here is none either
+        self._pid.write_text(str(self._process.pid))
         assert self._process.stdout is not None
         self._pump = telemetry.pump(self._process.stdout, self._log.write)
 
@@ -172,6 +174,7 @@ class Instance:
             self._process.wait(timeout=5)
         processes.kill_marked(self._mark)
         self._process.wait()
+        self._pid.unlink(missing_ok=True)
         self._pump.join(timeout=2)
         self._log.close()
 

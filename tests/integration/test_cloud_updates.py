@@ -177,11 +177,18 @@ def test_alarms_exist_and_the_models_role_may_look_at_them(cloud: Cloud, sagemak
     assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
 
 
-def test_callers_do_not_notice_a_killed_instance(runtime: Any, endpoint: str) -> None:
+def test_callers_do_not_notice_a_killed_instance(cloud: Cloud, runtime: Any, endpoint: str) -> None:
+    def pids() -> set[int]:
+        return {int(file.read_text()) for file in (cloud.home / "endpoints" / endpoint).glob("*/pid")}
+
     with load(runtime, endpoint) as answers:
-        killed, other = {each["pid"] for each in more(answers)}
+        killed, other = pids()
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: {each["pid"] for each in more(answers)}, lambda found: len(found - {killed, other}) == 1)
+        after = eventually(
+            lambda: {each["pid"] for each in more(answers)}, lambda found: len(found) == 2 and killed not in found
+        )
+        assert other in after
+        assert pids() == after
 
 
 def test_a_request_whose_instance_dies_is_lost_and_sent_to_no_other(runtime: Any, endpoint: str) -> None:
