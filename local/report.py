@@ -41,6 +41,11 @@ def headline(scores: dict[str, Any]) -> str:
     )
 
 
+def checklist(verdict: dict[str, Any]) -> str:
+    """A line per check of the gate: whether it was passed, and what was found."""
+    return "\n".join(f"  {'✓' if c['passed'] else '✗'} {c['name']:<14}{c['words']}" for c in verdict["checks"])
+
+
 def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:
     """Two lines: the breeds it knows best and those it mistakes most."""
     ranked = sorted(scores["per_breed"], key=lambda item: (-item["recall"], item["breed"]))

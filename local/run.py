@@ -139,7 +139,8 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome,
 def _tell_result(
     cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], scores: dict[str, Any]
 ) -> None:
-    print(f"\n{output['status'].upper()}  {output['verdict']['reason']}")
+    print(f"\n{output['status'].upper()}")
+    print(report.checklist(output["verdict"]))
     print(report.headline(scores))
     print(report.best_and_worst(scores))
     card = report.save_card(cloud, output["run"]["evaluation"]["report_uri"])

@@ -92,6 +92,11 @@ class Network:
     xml: bytes
     weights: bytes
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.xml) + len(self.weights)
+
 
 @dataclass(frozen=True)
 class Artifact:

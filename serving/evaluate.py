@@ -30,8 +30,7 @@ from serving.artifact import (
 )
 from serving.card import render_card
 from serving.challenger import EvaluationError, check_readable, make_challenger, read_trained
-from serving.judge import compare_precisions, figures, judge
-from serving.metrics import paired
+from serving.judge import compare, compare_precisions, figures, judge
 from serving.model import Model, device_name
 
 
@@ -99,10 +98,7 @@ def evaluate(root: Path, version: str) -> None:
     if champion is not None:
         champion_judgement = judge("champion", champion, source)
         report["champion"] = figures("champion", champion, champion_judgement, source)
-        report["comparison"] = {
-            **paired(judgement.answers, champion_judgement.answers),
-            "unknown_to_champion": len(set(source.listing.classes) - {label.id for label in champion.artifact.labels}),
-        }
+        report["comparison"] = compare(served, judgement, champion, champion_judgement, source)
     files = {
         **golden_files(served.artifact.golden),
         "card.html": render_card(report, served.artifact.card, source, trained.curve).encode(),

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from dataset import OTHER, Photo, ReadError, Source
-from serving.metrics import Judged, accuracy, calibration_error, confusions, reliability, wilson
+from serving.metrics import (
+    Judged,
+    accuracy,
+    calibration_error,
+    chance_error,
+    confusions,
+    paired,
+    reliability,
+    wilson,
+)
 from serving.model import Model, softmax
 from serving.precision import PRECISIONS, cpu_kind
 from serving.preprocess import PhotoError, pixels
@@ -77,17 +86,16 @@ def judge(name: str, model: Model, source: Source) -> Judgement:
 def figures(name: str, model: Model, judgement: Judgement, source: Source) -> dict[str, Any]:
     """One model's part of ``evaluation.json``; times in milliseconds, shares in [0, 1]."""
     answers, card = judgement.answers, model.artifact.card
-    readable = {j.photo for j in answers}
-    timed = evenly([photo for photo in source.listing.of("test") if photo.path in readable], _NUM_TIMED)
     found = {
         "version": card.version,
         "precision": model.precision,
+        "bytes": sum(network.size for network in model.artifact.networks.values()),
         **accuracy(answers),
         "valid_top1": card.valid_top1,
         "most_confused": confusions(answers, _NUM_CONFUSED),
         "calibration": _calibration(model, answers),
         "dogs": _dogs(model, judgement),
-        **_speed(model, [source.read(photo) for photo in timed]),
+        **_speed(model, _timed(judgement, source)),
     }
     print(
         f"{name} top1={found['top1']:.4f} top5={found['top5']:.4f} photos={found['num_photos']} "
@@ -105,6 +113,7 @@ def _calibration(model: Model, answers: Sequence[Judged]) -> dict[str, Any]:
         "temperature": model.artifact.calibration.temperature,
         "error_before": calibration_error(reliability([j.uncalibrated for j in answers], right)),
         "error_after": calibration_error(bins),
+        "chance": chance_error(bins),
         "bins": bins,
     }
 
@@ -123,6 +132,42 @@ def _share(outcomes: Sequence[bool]) -> dict[str, Any] | None:
         return None
     hits, total = sum(outcomes), len(outcomes)
     return {"share": hits / total, "interval": wilson(hits, total), "num_photos": total}
+
+
+def compare(
+    challenger: Model, judgement: Judgement, champion: Model, its_judgement: Judgement, source: Source
+) -> dict[str, Any] | None:
+    """The part of ``evaluation.json`` on two models and the photos of the breeds that the champion knows.
+
+    Returns:
+        ``serving.metrics.paired``'s, with ``unknown_to_champion``, the number of breeds left out, and ``slowdown``, the
+        challenger's time for a photo over the champion's; None when the champion knows none of the breeds.
+    """
+    known = {label.id for label in champion.artifact.labels}
+    shared = [j for j in judgement.answers if j.truth in known]
+    if not shared:
+        return None
+    return {
+        **paired(shared, its_judgement.answers),
+        "unknown_to_champion": len(set(source.listing.classes) - known),
+        "slowdown": _slowdown(challenger, champion, _timed(judgement, source)),
+    }
+
+
+def _slowdown(challenger: Model, champion: Model, photos: Sequence[bytes]) -> float:
+    """The median of a photo's two times, taken one after the other so that other load falls on both alike."""
+    ratios = []
+    for photo in photos:
+        ours, theirs = challenger.predict(photo), champion.predict(photo)
+        ratios.append((ours.decode_ms + ours.model_ms) / (theirs.decode_ms + theirs.model_ms))
+    return float(np.median(ratios))
+
+
+def _timed(judgement: Judgement, source: Source) -> list[bytes]:
+    """Readable test photos to take times with."""
+    readable = {j.photo for j in judgement.answers}
+    photos = [photo for photo in source.listing.of("test") if photo.path in readable]
+    return [source.read(photo) for photo in evenly(photos, _NUM_TIMED)]
 
 
 def _speed(model: Model, photos: Sequence[bytes]) -> dict[str, Any]:
@@ -173,7 +218,7 @@ def compare_precisions(served: Model, valid_top1: Mapping[str, float], int8: str
             "precision": name,
             "valid_top1": valid_top1.get(name),
             "model_ms": float(np.median(times[name])) if name in models else None,
-            "bytes": len(networks[network].xml + networks[network].weights) if network in networks else None,
+            "bytes": networks[network].size if network in networks else None,
             "used": name == served.precision,
             "why": _why(name, served, int8),
         }

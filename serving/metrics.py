@@ -75,21 +75,32 @@ def paired(challenger: Sequence[Judged], champion: Sequence[Judged]) -> dict[str
         ``difference``: top-1 of the challenger less the champion's on the photos that both answered, with its 95 %
         ``interval`` (Agresti and Min 2005: half a photo added to each cell of the table); ``only_challenger`` and
         ``only_champion``: photos that one alone named rightly; ``p_value``: how likely they are to be split so
-        unevenly by chance (McNemar's test, exact, two-sided).
+        unevenly by chance (McNemar's test, exact, two-sided); ``per_breed``: these photos of each breed.
     """
     right = {j.photo: j.right for j in champion}
-    pairs = [(j.right, right[j.photo]) for j in challenger if j.photo in right]
-    gained, lost = pairs.count((True, False)), pairs.count((False, True))
-    total = len(pairs) + 2
+    pairs: dict[str, list[tuple[bool, bool]]] = {}
+    for j in challenger:
+        if j.photo in right:
+            pairs.setdefault(j.truth, []).append((j.right, right[j.photo]))
+    everything = _counts([pair for of_breed in pairs.values() for pair in of_breed])
+    num_photos, gained, lost = everything.values()
+    total = num_photos + 2
     middle = (gained - lost) / total
     half = _Z * math.sqrt((gained + lost + 1) / total - middle**2) / math.sqrt(total)
     return {
-        "num_photos": len(pairs),
-        "difference": (gained - lost) / len(pairs),
+        **everything,
+        "difference": (gained - lost) / num_photos,
         "interval": (max(-1.0, middle - half), min(1.0, middle + half)),
-        "only_challenger": gained,
-        "only_champion": lost,
         "p_value": mcnemar(gained, lost),
+        "per_breed": [{"breed": breed_name(c), "class": c, **_counts(pairs[c])} for c in sorted(pairs)],
+    }
+
+
+def _counts(pairs: Sequence[tuple[bool, bool]]) -> dict[str, int]:
+    return {
+        "num_photos": len(pairs),
+        "only_challenger": pairs.count((True, False)),
+        "only_champion": pairs.count((False, True)),
     }
 
 
@@ -127,6 +138,15 @@ def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
     """The expected calibration error of ``reliability``'s bins: the mean gap of a photo's bin, in [0, 1]."""
     total = sum(b["num_photos"] for b in bins)
     return float(sum(b["num_photos"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total)
+
+
+def chance_error(bins: Sequence[dict[str, Any]]) -> float:
+    """What ``calibration_error`` is on average, about, where the probabilities are right, in [0, 1].
+
+    A bin's count of right answers strays from what is expected of it by sqrt(2 / pi) standard deviations.
+    """
+    distances = (math.sqrt(b["num_photos"] * b["confidence"] * (1 - b["confidence"])) for b in bins)
+    return float(math.sqrt(2 / math.pi) * sum(distances) / sum(b["num_photos"] for b in bins))
 
 
 def confusions(judged: Sequence[Judged], limit: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from gate.verdict import decide
-from shared.contracts import Evaluation
+from shared.contracts import Evaluation, Limits
 from shared.observability import logger, metrics
 from shared.s3 import read_json
 
@@ -18,9 +18,9 @@ s3 = boto3.client("s3")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """``{"report_uri", "min_top1", "instance_count"}`` to a ``Verdict`` document."""
+    """``{"report_uri", "limits", "instance_count"}`` to a ``Verdict`` document."""
     evaluation = Evaluation.model_validate(read_json(s3, f"{event['report_uri']}/evaluation.json"))
-    verdict = decide(evaluation, event["min_top1"], event["instance_count"])
+    verdict = decide(evaluation, Limits.model_validate(event["limits"]), event["instance_count"])
     metrics.add_metric(name="ChallengerTop1", unit="Percent", value=100 * verdict.challenger_top1)
     logger.info("verdict", extra=verdict.model_dump())
     return verdict.model_dump()

@@ -1,58 +1,42 @@
-"""The gate's decision, from the evaluation alone."""
+"""The gate's decision, from the evaluation alone: every check has its words, and those that decided are the reason."""
 
-from shared.contracts import Evaluation, Verdict
+from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
+from shared.contracts import Check, Comparison, Distribution, Evaluation, Leak, Limits, PairedBreed, Scores, Verdict
 from shared.errors import DistributionError
 
-# How far below the champion a challenger may score and still count as no worse.
-TOLERANCE = 0.01
+ALPHA = 0.05
+_LONGEST_REASON = 1024
+_NUM_NAMED = 3
 
 
-def decide(evaluation: Evaluation, min_top1: float, instance_count: int) -> Verdict:
+def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdict:
     """Promote or refuse, with the reason in words.
 
     Raises:
         DistributionError: the training job's ranks did not train one model together; such a run is
             broken, not refused.
     """
-    _prove_distribution(evaluation, instance_count)
-    reason = _reason_to_refuse(evaluation, min_top1)
-    challenger, champion = evaluation.challenger, evaluation.champion
-    if reason is None:
-        reason = (
-            f"top-1 {challenger.top1:.1%} on {challenger.num_photos} test photos reaches the floor of {min_top1:.1%}"
-        )
-        reason += f" and is no worse than the champion's {champion.top1:.1%}" if champion else "; nothing served before"
-        decision = "promote"
-    else:
-        decision = "refuse"
+    checks = [
+        _distribution(evaluation.ddp, instance_count),
+        _leaks(evaluation.leaked),
+        _floor(evaluation.challenger, limits),
+        *_champion(evaluation, limits),
+        *_fitness(evaluation.challenger, limits),
+    ]
+    failed = [check for check in checks if not check.passed]
+    decisive = failed or [check for check in checks if check.name in ("floor", "champion")]
+    # Words hold names of folders and photos, where SageMaker's registry takes a line.
+    reason = " ".join("; ".join(check.words for check in decisive).split())
     return Verdict(
-        decision=decision,  # type: ignore[arg-type]
-        reason=reason,
-        challenger_top1=challenger.top1,
-        champion_top1=champion.top1 if champion else None,
+        decision="refuse" if failed else "promote",
+        reason=reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…",
+        checks=checks,
+        challenger_top1=evaluation.challenger.top1,
+        champion_top1=evaluation.champion.top1 if evaluation.champion else None,
     )
 
 
-def _reason_to_refuse(evaluation: Evaluation, min_top1: float) -> str | None:
-    challenger, champion = evaluation.challenger, evaluation.champion
-    if evaluation.leaked:
-        leaks = [f"{leak.photo} is also {leak.also}" for leak in evaluation.leaked]
-        more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
-        return f"photos stand in two splits, so the marks prove nothing: {', '.join(leaks[:3])}{more}"
-    if challenger.top1 < min_top1:
-        return (
-            f"top-1 {challenger.top1:.1%} on {challenger.num_photos} test photos is below the floor of {min_top1:.1%}"
-        )
-    if champion and challenger.top1 < champion.top1 - TOLERANCE:
-        return (
-            f"top-1 {challenger.top1:.1%} is more than {TOLERANCE:.0%} below the champion's {champion.top1:.1%} "
-            f"on the same {challenger.num_photos} photos"
-        )
-    return None
-
-
-def _prove_distribution(evaluation: Evaluation, instance_count: int) -> None:
-    ddp = evaluation.ddp
+def _distribution(ddp: Distribution, instance_count: int) -> Check:
     problems = []
     if ddp.world_size < instance_count:
         problems.append(f"{instance_count} instances ran but only {ddp.world_size} rank(s) trained together")
@@ -64,3 +48,112 @@ def _prove_distribution(evaluation: Evaluation, instance_count: int) -> None:
         )
     if problems:
         raise DistributionError(f"{'; '.join(problems)}; read the training job's log, then train anew (reuse: false)")
+    ranks = "1 rank" if ddp.world_size == 1 else f"{ddp.world_size} ranks"
+    return Check(name="distribution", passed=True, words=f"{ranks} trained one model")
+
+
+def _leaks(leaked: list[Leak]) -> Check:
+    if not leaked:
+        return Check(name="leakage", passed=True, words="no photo stands in two splits")
+    leaks = [f"{leak.photo} is also {leak.also}" for leak in leaked]
+    words = f"photos stand in two splits, so the marks prove nothing: {_first(leaks)}"
+    return Check(name="leakage", passed=False, words=words)
+
+
+def _floor(challenger: Scores, limits: Limits) -> Check:
+    passed = challenger.top1 >= limits.min_top1
+    words = (
+        f"top-1 {challenger.top1:.1%} on {challenger.num_photos:,} test photos "
+        f"{'reaches' if passed else 'is below'} the floor of {limits.min_top1:.1%}"
+    )
+    return Check(name="floor", passed=passed, words=words)
+
+
+def _champion(evaluation: Evaluation, limits: Limits) -> list[Check]:
+    """The challenger against what serves now, on the same photos."""
+    champion, comparison = evaluation.champion, evaluation.comparison
+    if champion is None:
+        return [Check(name="champion", passed=True, words="nothing served before")]
+    if comparison is None:
+        return [Check(name="champion", passed=True, words="the champion knows none of these breeds")]
+    slowdown = comparison.slowdown
+    return [
+        _overall(comparison, champion, limits.max_top1_loss),
+        _breeds(comparison.per_breed, limits.max_breed_loss),
+        _at_most("slowdown", slowdown, limits.max_slowdown, f"answers take {slowdown:.2f} times the champion's time"),
+    ]
+
+
+def _overall(found: Comparison, champion: Scores, limit: float) -> Check:
+    """No worse by more than the limit; where the photos are too few to show that, not shown to be worse at all."""
+    photos, gained, lost = found.num_photos, found.only_challenger, found.only_champion
+    bound, needed = largest_loss(photos, gained, lost), photos_needed(photos, gained, lost, limit)
+    p = chance_of_loss(gained, lost)
+    served, counts = f"the champion's {champion.top1:.1%}", f"of {photos:,} photos {gained} gained, {lost} lost"
+    if bound <= limit or needed <= photos:
+        passed = bound <= limit
+        words = (
+            f"{'no more than' if passed else 'perhaps'} {100 * bound:.1f} points below {served} with 95% confidence "
+            f"({counts}), {100 * limit:g} allowed"
+        )
+    elif passed := p >= ALPHA:
+        words = (
+            f"not shown to be worse than {served} ({counts}, p = {p:.2g}), though to rule out a loss of "
+            f"{100 * limit:g} points takes some {needed:,} photos"
+        )
+    else:
+        words = f"worse than {served} by more than chance explains ({counts}, p = {p:.2g})"
+    if found.unknown_to_champion:
+        words += f"; breeds that the champion does not know are left out: {found.unknown_to_champion}"
+    return Check(name="champion", passed=passed, words=words)
+
+
+def _breeds(breeds: list[PairedBreed], limit: float) -> Check:
+    """No breed lost more than the limit, where so many tests at once still show it."""
+    # Where the two differ on fewer photos even losing them all could be chance: no test, and no part in the correction.
+    testable = [b for b in breeds if chance_of_loss(0, b.only_challenger + b.only_champion) < ALPHA]
+    p_values = holm([chance_of_loss(b.only_challenger, b.only_champion) for b in testable])
+    fallen = [
+        f"{b.breed} lost {100 * loss:.0f} points (of {b.num_photos:,} photos {b.only_challenger} gained, "
+        f"{b.only_champion} lost, p = {p:.2g})"
+        for b, p in zip(testable, p_values, strict=True)
+        if (loss := (b.only_champion - b.only_challenger) / b.num_photos) > limit and p < ALPHA
+    ]
+    words = f"{_first(fallen)}; {100 * limit:g} points allowed"
+    if not fallen:
+        words = f"none of {len(breeds)} breeds lost more than {100 * limit:g} points beyond chance"
+    return Check(name="breeds", passed=not fallen, words=words)
+
+
+def _fitness(challenger: Scores, limits: Limits) -> list[Check]:
+    """Whether it can be trusted and afforded, champion or not."""
+    error, chance = 100 * challenger.calibration_error, 100 * challenger.calibration_chance
+    milliseconds, megabytes = challenger.latency_p95_ms, challenger.size / 1e6
+    off = f"stated probabilities are off by {error:.1f} points, of which chance explains {chance:.1f}"
+    slow = f"a photo takes {milliseconds:.1f} ms at the 95th percentile"
+    return [
+        _at_most("calibration", error - chance, 100 * limits.max_calibration_error, off),
+        _at_most("latency", milliseconds, limits.max_latency_ms, slow),
+        _at_most("size", megabytes, limits.max_megabytes, f"the networks have {megabytes:.1f} MB"),
+        *_no_dog(challenger.rejected, limits.min_rejected),
+    ]
+
+
+def _no_dog(rejected: float | None, wanted: float | None) -> list[Check]:
+    """Information, unless a limit is given."""
+    if rejected is None:
+        words = "min_rejected cannot be measured: the dataset has no readable photo in other/"
+        return [] if wanted is None else [Check(name="no dog", passed=False, words=words)]
+    words = f"{rejected:.1%} of the photos without a dog are told to be such"
+    if wanted is None:
+        return [Check(name="no dog", passed=True, words=words)]
+    return [Check(name="no dog", passed=rejected >= wanted, words=f"{words}, {wanted:.1%} wanted")]
+
+
+def _at_most(name: str, value: float, limit: float, words: str) -> Check:
+    return Check(name=name, passed=value <= limit, words=f"{words}, {limit:g} allowed")
+
+
+def _first(items: list[str]) -> str:
+    more = f" and {len(items) - _NUM_NAMED} more" if len(items) > _NUM_NAMED else ""
+    return f"{', '.join(items[:_NUM_NAMED])}{more}"

@@ -14,6 +14,7 @@ from shared.contracts import (
     EndpointPlan,
     EvaluationPlan,
     ImagePlan,
+    Limits,
     Quote,
     Request,
     Run,
@@ -127,7 +128,7 @@ def decide(
             max_instances=request.max_instances,
             target_value=TARGET_VALUE,
         ),
-        min_top1=request.min_top1,
+        limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         quote=Quote(
             training_per_hour=per_hour(train_type, train_count),
             endpoint_per_hour=per_hour(serve_type, request.min_instances),

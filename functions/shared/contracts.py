@@ -7,7 +7,7 @@ Every model is frozen; what people write refuses unknown fields.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, model_validator
 
 
 class Document(BaseModel):
@@ -24,10 +24,34 @@ class JobDocument(BaseModel):
 
 Count = Annotated[int, Field(ge=1, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
-class Request(Document):
-    """The input of an execution; every field has a default, so ``{}`` is a whole request.
+class Limits(Document):
+    """What a challenger must keep to be promoted; shares are in [0, 1].
+
+    min_top1: the share of test photos that it must name rightly.
+    max_top1_loss: how much of the champion's top-1 it may lose, at most, with 95 % confidence.
+    max_breed_loss: how much of the champion's recall of one breed it may lose, when chance does not explain it.
+    max_calibration_error: how far its stated probabilities may be off, beyond what chance explains.
+    min_rejected: the share of photos without a dog that it must tell to be such; none unless given.
+    max_latency_ms: of one photo, from bytes to answer, at the 95th percentile.
+    max_slowdown: its time for a photo over the champion's, in the median.
+    max_megabytes: of all networks in its artifact, in millions of bytes.
+    """
+
+    min_top1: Share = 0.5
+    max_top1_loss: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    max_breed_loss: Share = 0.2
+    max_calibration_error: Share = 0.1
+    min_rejected: Share | None = None
+    max_latency_ms: Positive = 500
+    max_slowdown: Positive = 2
+    max_megabytes: Positive = 500
+
+
+class Request(Limits):
+    """The input of an execution: the gate's limits, and what is here; every field has a default, so ``{}`` is whole.
 
     dataset: where the photos are, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix with
         ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
@@ -38,7 +62,6 @@ class Request(Document):
     training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
     serving_instance_type: what serves; the stack's choice unless given.
     min_instances, max_instances: the range within which the endpoint scales.
-    min_top1: the share of test photos the challenger must name rightly to be promoted.
     """
 
     dataset: str = "dataset/"
@@ -51,7 +74,6 @@ class Request(Document):
     serving_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     min_instances: Count = 1
     max_instances: Count = 2
-    min_top1: Share = 0.5
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> "Request":
@@ -163,7 +185,7 @@ class Run(Document):
     evaluation: EvaluationPlan
     images: ImagePlan
     endpoint: EndpointPlan
-    min_top1: float
+    limits: Limits
     quote: Quote
 
 
@@ -177,22 +199,47 @@ class Champion(Document):
     top1: float
 
 
-class BreedScore(JobDocument):
-    """Recall of one class on the test split."""
-
-    breed: str
-    recall: Share
-    num_photos: int
-
-
 class Scores(JobDocument):
-    """One model's marks on the test split; latency in milliseconds, from bytes to answer, batch of one."""
+    """One model's marks on the test split.
+
+    latency_p95_ms: of one photo, from bytes to answer. size: of all its networks, in bytes.
+    calibration_error: the expected one. calibration_chance: what it would be, on as few photos, of probabilities that
+        are right. rejected: the share of photos without a dog told to be such; None when there are none.
+    """
 
     top1: Share
-    top5: Share
     num_photos: int
-    latency_ms: float
-    per_breed: list[BreedScore]
+    latency_p95_ms: Annotated[float, Field(validation_alias=AliasPath("latency", "both", "p95"))]
+    size: Annotated[int, Field(validation_alias="bytes")]
+    calibration_error: Annotated[Share, Field(validation_alias=AliasPath("calibration", "error_after"))]
+    calibration_chance: Annotated[Share, Field(validation_alias=AliasPath("calibration", "chance"))]
+    rejected: Annotated[Share | None, Field(validation_alias=AliasPath("dogs", "rejected", "share"))] = None
+
+
+class Paired(JobDocument):
+    """Photos that two models both answered, and those of them that one alone named rightly."""
+
+    num_photos: int
+    only_challenger: int
+    only_champion: int
+
+
+class PairedBreed(Paired):
+    """Those of one breed."""
+
+    breed: str
+
+
+class Comparison(Paired):
+    """Challenger and champion on the photos of the breeds that the champion knows.
+
+    unknown_to_champion: number of the other breeds. slowdown: the challenger's time for a photo over the champion's,
+        in the median.
+    """
+
+    unknown_to_champion: int
+    slowdown: float
+    per_breed: list[PairedBreed]
 
 
 class Leak(JobDocument):
@@ -214,19 +261,35 @@ class Distribution(JobDocument):
 
 
 class Evaluation(JobDocument):
-    """``evaluation.json``: what the evaluation job found."""
+    """``evaluation.json``: what the evaluation job found.
+
+    comparison: None without a champion, and with one that knows none of the breeds.
+    """
 
     challenger: Scores
     champion: Scores | None
+    comparison: Comparison | None
     leaked: list[Leak]
     ddp: Distribution
 
 
+class Check(Document):
+    """One thing that the gate looked at, and what it found, in words with figures."""
+
+    name: str
+    passed: bool
+    words: str
+
+
 class Verdict(Document):
-    """The gate's decision with its reason in words, and the marks it rests on."""
+    """The gate's decision, the words of the checks that decided, all checks, and the marks they rest on.
+
+    reason: at most 1,024 characters, what SageMaker's registry takes.
+    """
 
     decision: Literal["promote", "refuse"]
     reason: str
+    checks: list[Check]
     challenger_top1: float
     champion_top1: float | None
 

@@ -2,7 +2,8 @@
 
 import re
 
-from shared.contracts import Champion, Distribution
+from shared.contracts import Champion, Distribution, Request
+from tests.contract.conftest import ROOT
 from training.artifact import ddp_document
 
 
@@ -17,3 +18,9 @@ def test_the_training_jobs_proof_fits_the_gates_model():
 def test_the_champion_pointer_that_promote_writes_is_what_plan_reads(machines):
     written = machines["pipeline"]["States"]["Promote"]["Arguments"]["Value"]
     assert set(re.findall(r"'(\w+)':", written)) == set(Champion.model_fields)
+
+
+def test_every_input_stands_in_the_readmes_table():
+    table = (ROOT / "README.md").read_text().partition("| input | meaning | default |")[2].partition("\n\n")[0]
+    inputs = [row.split("|")[1] for row in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(inputs))) == sorted(Request.model_fields)

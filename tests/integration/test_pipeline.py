@@ -294,6 +294,7 @@ def again(kennel: Kennel, tmp_path_factory: pytest.TempPathFactory) -> Again:
 def test_refused_run_exits_with_3(again: Again) -> None:
     assert again.code == 3, again.said
     assert "REFUSED" in again.said
+    assert "  ✗ floor         top-1 " in again.said
     assert "below the floor of 100.0%" in again.said
     assert again.record["status"] == "refused"
 

@@ -2,59 +2,225 @@
 
 import pytest
 
+from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
 from gate.verdict import decide
-from shared.contracts import Evaluation
+from shared.contracts import Evaluation, Limits
 from shared.errors import DistributionError
 
+DDP = {
+    "world_size": 2,
+    "num_train": 100,
+    "steps": 9,
+    "samples_per_rank": [50, 50],
+    "parameter_checksums": ["a", "a"],
+    "in_sync": True,
+}
 
-def evaluation(top1=0.9, champion=None, leaked=(), **ddp):
-    def scores(value):
-        return {"top1": value, "top5": 1.0, "num_photos": 200, "latency_ms": 4.0, "per_breed": []}
 
-    proof = {
-        "world_size": 2,
-        "num_train": 100,
-        "steps": 9,
-        "samples_per_rank": [50, 50],
-        "parameter_checksums": ["a", "a"],
-    }
+def scores(top1, **changed):
+    return {
+        "top1": top1,
+        "num_photos": 200,
+        "latency": {"both": {"p95": 12.5}},
+        "bytes": 20_000_000,
+        "calibration": {"error_after": 0.04, "chance": 0.03},
+        "dogs": {"rejected": None},
+    } | changed
+
+
+def compared(num_photos, gained, lost, unknown=0, slowdown=1.0, breeds=()):
+    def counts(photos, only_challenger, only_champion):
+        return {"num_photos": photos, "only_challenger": only_challenger, "only_champion": only_champion}
+
+    per_breed = [{"breed": breed} | counts(*of_breed) for breed, *of_breed in breeds]
+    rest = {"unknown_to_champion": unknown, "slowdown": slowdown, "per_breed": per_breed}
+    return counts(num_photos, gained, lost) | rest
+
+
+def evaluation(top1=0.9, champion=None, comparison=None, leaked=(), ddp=(), **changed):
     return Evaluation.model_validate(
         {
-            "challenger": scores(top1),
+            "challenger": scores(top1, **changed),
             "champion": None if champion is None else scores(champion),
+            "comparison": comparison,
             "leaked": list(leaked),
-            "ddp": proof | {"in_sync": True} | ddp,
+            "ddp": DDP | dict(ddp),
         }
     )
 
 
+def failed(verdict):
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def words_of(verdict, name):
+    (words,) = [check.words for check in verdict.checks if check.name == name]
+    return words
+
+
 def test_first_model_above_the_floor_is_promoted():
-    verdict = decide(evaluation(0.9), 0.5, 2)
+    verdict = decide(evaluation(0.9), Limits(), 2)
     assert verdict.decision == "promote"
-    assert "90.0%" in verdict.reason
+    assert verdict.reason == "top-1 90.0% on 200 test photos reaches the floor of 50.0%; nothing served before"
     assert verdict.champion_top1 is None
+    assert [check.name for check in verdict.checks] == (
+        ["distribution", "leakage", "floor", "champion", "calibration", "latency", "size"]
+    )
+
+
+def test_challenger_below_the_floor_is_refused():
+    verdict = decide(evaluation(0.49), Limits(), 2)
+    assert verdict.decision == "refuse"
+    assert verdict.reason == "top-1 49.0% on 200 test photos is below the floor of 50.0%"
+
+
+def test_photos_in_two_splits_are_named():
+    leaked = [{"photo": f"test/a/{n}.jpg", "also": f"train/a/{n}.jpg"} for n in range(5)]
+    verdict = decide(evaluation(leaked=leaked), Limits(), 2)
+    assert failed(verdict) == ["leakage"]
+    assert "test/a/2.jpg is also train/a/2.jpg and 2 more" in verdict.reason
+
+
+def test_reason_holds_all_that_failed_and_fits_into_the_registry():
+    path = "test/" + "x" * 600 + "\n.jpg"
+    verdict = decide(evaluation(0.1, leaked=[{"photo": path, "also": path}]), Limits(), 2)
+    assert failed(verdict) == ["leakage", "floor"]
+    assert len(verdict.reason) == 1024
+    assert verdict.reason.isprintable()
+    assert verdict.reason.endswith("…")
 
 
 @pytest.mark.parametrize(
-    ("case", "floor", "words"),
+    ("counts", "promoted", "words"),
     [
-        (evaluation(0.49), 0.5, "below the floor of 50.0%"),
-        (evaluation(0.88, champion=0.9), 0.5, "below the champion's 90.0%"),
+        # Nothing differs: Tango's bound is z² / (n + z²) = 2.7055 / 202.7055.
+        ((200, 0, 0), True, "no more than 1.3 points below the champion's 90.0% with 95% confidence"),
+        # The same with too few photos: they would have to be (1.6449 + 1.2816)² (1 - 0.02) / 0.02.
+        ((40, 0, 0), True, "takes some 420 photos"),
         (
-            evaluation(0.9, leaked=[{"photo": "test/a/1.jpg", "also": "train/a/9.jpg"}]),
-            0.5,
-            "test/a/1.jpg is also train/a/9.jpg",
+            (40, 0, 5),
+            False,
+            "worse than the champion's 90.0% by more than chance explains (of 40 photos 0 gained, 5 lost",
         ),
+        ((40, 1, 5), True, "not shown to be worse than the champion's 90.0% (of 40 photos 1 gained, 5 lost, p = 0.11)"),
+        ((1200, 11, 12), True, "(of 1,200 photos 11 gained, 12 lost), 2 allowed"),
+        (
+            (1200, 3, 27),
+            False,
+            "perhaps 2.8 points below the champion's 90.0% with 95% confidence (of 1,200 photos 3 gained",
+        ),
+        ((1200, 300, 0), True, "no more than 0.0 points below"),
+        ((3, 0, 3), True, "p = 0.12"),
     ],
 )
-def test_challenger_is_refused_with_the_reason(case, floor, words):
-    verdict = decide(case, floor, 2)
-    assert verdict.decision == "refuse"
+def test_challenger_is_held_against_the_champion(counts, promoted, words):
+    verdict = decide(evaluation(0.9, champion=0.9, comparison=compared(*counts)), Limits(), 2)
+    assert (verdict.decision == "promote") is promoted
+    assert words in verdict.reason
+    assert verdict.champion_top1 == 0.9
+
+
+def test_more_may_be_lost_where_more_is_allowed():
+    comparison = compared(1200, 3, 27)
+    assert decide(evaluation(champion=0.9, comparison=comparison), Limits(max_top1_loss=0.03), 2).decision == "promote"
+
+
+def test_champion_that_knows_no_breed_cannot_be_compared():
+    verdict = decide(evaluation(0.9, champion=0.0), Limits(), 2)
+    assert verdict.decision == "promote"
+    assert verdict.reason.endswith("; the champion knows none of these breeds")
+
+
+def test_breeds_new_to_the_champion_are_told():
+    verdict = decide(evaluation(champion=0.7, comparison=compared(200, 2, 1, unknown=3)), Limits(), 2)
+    assert verdict.reason.endswith("; breeds that the champion does not know are left out: 3")
+
+
+def test_breed_that_fell_vetoes_and_is_named():
+    # Pug differs on 4 photos, which even all lost say nothing; Beagle's 2^-11 counts three times, for three are tested.
+    breeds = [("Beagle", 20, 0, 11), ("Akita", 20, 4, 4), ("Pug", 20, 0, 4), ("Boxer", 20, 9, 0)]
+    verdict = decide(evaluation(champion=0.9, comparison=compared(1200, 30, 19, breeds=breeds)), Limits(), 2)
+    assert failed(verdict) == ["breeds"]
+    assert verdict.reason == ("Beagle lost 55 points (of 20 photos 0 gained, 11 lost, p = 0.0015); 20 points allowed")
+
+
+@pytest.mark.parametrize(
+    ("breeds", "why"),
+    [
+        ([("Beagle", 20, 0, 5), ("Akita", 20, 3, 2)], "two tests: 2 / 32 is above 0.05"),
+        ([("Beagle", 100, 0, 20)], "20 points are allowed"),
+        ([(f"Breed {n}", 10, 0, 4) for n in range(120)], "none can be tested"),
+    ],
+)
+def test_breed_that_fell_by_chance_or_a_little_does_not_veto(breeds, why):
+    verdict = decide(evaluation(champion=0.9, comparison=compared(1200, 30, 19, breeds=breeds)), Limits(), 2)
+    assert failed(verdict) == [], why
+    assert words_of(verdict, "breeds") == f"none of {len(breeds)} breeds lost more than 20 points beyond chance"
+
+
+@pytest.mark.parametrize(
+    ("found", "limits", "name", "words"),
+    [
+        ({"latency": {"both": {"p95": 612.34}}}, {}, "latency", "takes 612.3 ms at the 95th percentile, 500 allowed"),
+        ({"bytes": 31_500_000}, {"max_megabytes": 31.4}, "size", "the networks have 31.5 MB, 31.4 allowed"),
+        (
+            {"calibration": {"error_after": 0.19, "chance": 0.08}},
+            {},
+            "calibration",
+            "off by 19.0 points, of which chance explains 8.0, 10 allowed",
+        ),
+        (
+            {"dogs": {"rejected": {"share": 0.875}}},
+            {"min_rejected": 0.9},
+            "no dog",
+            "87.5% of the photos without a dog are told to be such, 90.0% wanted",
+        ),
+        ({}, {"min_rejected": 0.9}, "no dog", "min_rejected cannot be measured"),
+    ],
+)
+def test_challenger_beyond_a_limit_is_refused(found, limits, name, words):
+    verdict = decide(evaluation(**found), Limits(**limits), 2)
+    assert failed(verdict) == [name]
     assert words in verdict.reason
 
 
-def test_challenger_within_the_tolerance_of_the_champion_is_promoted():
-    assert decide(evaluation(0.895, champion=0.9), 0.5, 2).decision == "promote"
+def test_challenger_slower_than_the_champion_is_refused():
+    verdict = decide(evaluation(champion=0.9, comparison=compared(200, 0, 0, slowdown=3.1)), Limits(), 2)
+    assert failed(verdict) == ["slowdown"]
+    assert verdict.reason == "answers take 3.10 times the champion's time, 2 allowed"
+
+
+def test_photos_without_a_dog_are_information_unless_limited():
+    verdict = decide(evaluation(dogs={"rejected": {"share": 0.1}}), Limits(), 2)
+    assert verdict.decision == "promote"
+    assert words_of(verdict, "no dog") == "10.0% of the photos without a dog are told to be such"
+
+
+def test_chance_of_loss_counts_throws_of_a_coin():
+    assert chance_of_loss(1, 5) == (6 + 1) / 64
+    assert chance_of_loss(5, 0) == chance_of_loss(0, 0) == 1
+    assert 0 < chance_of_loss(1000, 1200) < 1e-4  # sums of more than a float holds
+
+
+def test_largest_loss_is_where_the_score_is_significant():
+    # Nothing gained: one binomial share, whose bound is Wilson's. 2 of 50, one-sided 95 %:
+    # (0.04 + z²/100 + z sqrt(0.04 * 0.96 / 50 + z²/10000)) / (1 + z²/50)
+    assert largest_loss(50, 0, 2) == pytest.approx(0.1139, abs=1e-4)
+    # One gained: with q = 0.01163, the likeliest share gained, (50 d - 2) / sqrt(50 (2q + d (1 - d))) = 1.6449.
+    assert largest_loss(50, 1, 3) == pytest.approx(0.1246, abs=1e-4)
+    assert largest_loss(4, 0, 4) == 1.0
+
+
+def test_photos_needed_grow_with_what_differs():
+    assert photos_needed(100, 0, 0, 0.02) == 420
+    # With a tenth differing they are nearly (1.6449 + 1.2816)² * 0.1 / 0.02².
+    assert photos_needed(1000, 50, 50, 0.02) == pytest.approx(2141, rel=0.05)
+
+
+def test_holm_corrects_the_smallest_most():
+    assert holm([0.04, 0.01, 0.5]) == pytest.approx([0.08, 0.03, 0.5])
+    assert holm([0.02, 0.015]) == pytest.approx([0.03, 0.03])
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize(
@@ -68,8 +234,8 @@ def test_challenger_within_the_tolerance_of_the_champion_is_promoted():
 )
 def test_ranks_that_trained_apart_fail_the_run(ddp, words):
     with pytest.raises(DistributionError, match=words):
-        decide(evaluation(**ddp), 0.5, 2)
+        decide(evaluation(ddp=ddp), Limits(), 2)
 
 
 def test_a_model_without_a_step_may_have_seen_no_photo():
-    assert decide(evaluation(steps=0, samples_per_rank=[]), 0.5, 2).decision == "promote"
+    assert decide(evaluation(ddp={"steps": 0, "samples_per_rank": []}), Limits(), 2).decision == "promote"

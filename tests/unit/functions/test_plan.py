@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from plan import code, images, lock, photos, request, trained, weights
 from plan.run import PlanSettings, decide, reusing, run_id
 from plan.weights import Weights
-from shared.contracts import Champion, Dataset, ImagePlan, Request, TrainedModel
+from shared.contracts import Champion, Dataset, ImagePlan, Limits, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
@@ -102,6 +102,21 @@ def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
     decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, CHAMPION)
 
 
+def test_limits_of_the_gate_are_checked_and_handed_on():
+    with pytest.raises(RequestError) as error:
+        request.parse({"max_top1_loss": 0, "max_breed_loss": 2, "max_latency_ms": -1, "min_rejected": "all"})
+    said = str(error.value).split("; ")
+    assert said == [
+        "max_top1_loss: Input should be greater than 0",
+        "max_breed_loss: Input should be less than or equal to 1",
+        "min_rejected: Input should be a valid number",
+        "max_latency_ms: Input should be greater than 0",
+    ]
+    wanted = request.parse({"min_top1": 0.9, "max_latency_ms": 50})
+    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    assert run.limits == Limits(min_top1=0.9, max_latency_ms=50)
+
+
 def training_of(given=None, /, **changed):
     """The training of a run in which this is otherwise; ``given`` is the request."""
     wanted = {"settings": SETTINGS, "execution": "x", "found": FOUND, "code": "s3://b/code/x", "weights": WEIGHTS}
@@ -134,7 +149,14 @@ def test_key_of_a_training_changes_with_the_requests_own_wishes(given):
 def test_key_of_a_training_does_not_change_with_what_leaves_the_model_as_it_is():
     given = {"hyperparameters": {"epochs": 3, "pull": 0.5}}
     training = training_of(given)
-    wishes = {"spot": False, "min_top1": 0.9, "max_instances": 7, "reuse": False, "training_instance_count": 2}
+    wishes = {
+        "spot": False,
+        "min_top1": 0.9,
+        "max_latency_ms": 9,
+        "max_instances": 7,
+        "reuse": False,
+        "training_instance_count": 2,
+    }
     assert training_of(given | wishes, execution="another").key == training.key
     moved = FOUND.model_copy(update={"uri": "s3://b/elsewhere.zip"})
     assert training_of({"hyperparameters": {"pull": "0.5", "epochs": "3"}}, found=moved).key == training.key

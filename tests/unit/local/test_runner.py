@@ -75,6 +75,16 @@ def test_best_and_worst_breeds_are_told_apart():
     assert "every test photo" in report.best_and_worst(faultless)
 
 
+def test_checks_of_the_gate_are_told_in_columns():
+    checks = [
+        {"name": "floor", "passed": True, "words": "top-1 90.0%"},
+        {"name": "breeds", "passed": False, "words": "Pug lost 60 points"},
+    ]
+    assert report.checklist({"checks": checks}).splitlines() == (
+        ["  ✓ floor         top-1 90.0%", "  ✗ breeds        Pug lost 60 points"]
+    )
+
+
 def test_headline_says_how_sure_its_figures_are():
     scores = {"top1": 0.995, "top1_interval": [0.972, 0.9991], "top5": 1, "latency_ms": 9.04, "precision": "int8"}
     assert report.headline(scores) == (

@@ -105,13 +105,15 @@ def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifac
         "only_champion": 3,
         "p_value": 0.25,
         "unknown_to_champion": 0,
+        "slowdown": 1.25,
     }
     page = rendered(report, artifact, source)
     assert not page.says("does not know")
     assert page.says("−20.0 points against the champion colours-0 (80.0%)")
     assert page.says("chance would explain that (p = 0.250")
+    assert page.says("Asked in turns with the champion, it takes 1.25 times as long.")
     report["comparison"]["unknown_to_champion"] = 2
-    assert rendered(report, artifact, source).says("Of the 3 breeds here the champion does not know 2,")
+    assert rendered(report, artifact, source).says("Of the 3 breeds here the champion does not know 2; their photos")
 
 
 def test_what_the_dataset_does_not_tell_is_said(report: dict[str, Any], artifact: Artifact, source: Source) -> None:

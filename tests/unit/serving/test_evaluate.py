@@ -49,7 +49,11 @@ def test_report_has_the_figures_of_the_challenger(evaluated: Path) -> None:
 
 def test_report_is_what_the_gate_reads(evaluated: Path) -> None:
     report = Evaluation.model_validate(report_of(evaluated))
-    assert report.challenger.num_photos > 0
+    assert report.challenger.num_photos == 15
+    assert report.challenger.latency_p95_ms > 0
+    assert report.challenger.size > 1000
+    assert report.challenger.rejected is None
+    assert (report.challenger.calibration_error, report.challenger.calibration_chance) < (0.2, 0.2)
     assert report.ddp.world_size >= 1
 
 
@@ -111,10 +115,24 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Ar
     assert [b["recall"] for b in champion["per_breed"]] == [0.0, 1.0, 1.0]
     comparison = report_of(root)["comparison"]
     assert isinstance(comparison, dict)
-    assert comparison["difference"] == pytest.approx(1 / 3)
-    assert (comparison["only_challenger"], comparison["only_champion"]) == (5, 0)
-    assert comparison["p_value"] == 2 / 2**5
-    assert comparison["unknown_to_champion"] == 1
+    assert (comparison["num_photos"], comparison["unknown_to_champion"]) == (10, 1)
+    assert (comparison["only_challenger"], comparison["only_champion"], comparison["difference"]) == (0, 0, 0.0)
+    assert [b["breed"] for b in comparison["per_breed"]] == ["Green hound", "Blue terrier"]
+    assert 0.2 < comparison["slowdown"] < 5  # the same network twice
+    read = Evaluation.model_validate(report_of(root)).comparison
+    assert read is not None
+    assert read.num_photos == 10
+
+
+def test_champion_of_other_breeds_alone_is_not_compared(root: Path, artifact: Artifact, tmp_path: Path) -> None:
+    labels = tuple(replace(label, id=f"9{label.id}") for label in artifact.labels)
+    golden = tuple(replace(known, class_id=f"9{known.class_id}") for known in artifact.golden)
+    write_artifact(replace(artifact, labels=labels, golden=golden), tmp_path / "champion")
+    pack(tmp_path / "champion", root / "input" / "champion" / "model.tar.gz")
+    assert run(root) == 0
+    report = report_of(root)
+    assert (report["champion"]["top1"], report["comparison"]) == (0.0, None)  # type: ignore[index]
+    assert "knows none of these breeds" in (root / "output" / "report" / "card.html").read_text()
 
 
 def test_golden_photos_are_such_as_the_server_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

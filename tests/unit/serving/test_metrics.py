@@ -6,6 +6,7 @@ from serving.metrics import (
     Judged,
     accuracy,
     calibration_error,
+    chance_error,
     confusions,
     dog_threshold,
     fit_temperature,
@@ -70,6 +71,16 @@ def test_paired_difference_counts_what_one_alone_knows() -> None:
     assert found["p_value"] == 2 * (1 + 4) / 16
 
 
+def test_pairs_are_counted_by_breed() -> None:
+    """B's second photo was readable to one model alone."""
+    known = [judged("1.A", ("1.A", 1)), judged("2.B", ("3.C", 1)), judged("2.B", ("2.B", 1), photo="2.jpg")]
+    unknown = [judged("1.A", ("2.B", 1)), judged("2.B", ("2.B", 1))]
+    assert paired(known, unknown)["per_breed"] == [
+        {"breed": "A", "class": "1.A", "num_photos": 1, "only_challenger": 1, "only_champion": 0},
+        {"breed": "B", "class": "2.B", "num_photos": 1, "only_challenger": 0, "only_champion": 1},
+    ]
+
+
 def test_reliability_puts_answers_into_bins_of_a_fifteenth() -> None:
     bins = reliability([0.05, 0.61, 0.65, 1.0], [False, True, False, True])
     assert [(b["num_photos"], b["accuracy"]) for b in bins] == [(1, 0.0), (2, 0.5), (1, 1.0)]
@@ -80,6 +91,16 @@ def test_reliability_puts_answers_into_bins_of_a_fifteenth() -> None:
 def test_calibration_error_is_the_gap_weighted_by_photos() -> None:
     # Two answers at 0.9 of which one is right, two at 0.6 of which one is right: (0.8 + 0.2) / 4.
     assert calibration_error(reliability([0.9, 0.9, 0.6, 0.6], [True, False, False, True])) == pytest.approx(0.25)
+
+
+def test_chance_makes_errors_of_right_probabilities() -> None:
+    # Ten answers at 0.5 and ten at 0.9: counts stray by sqrt(2 / pi) of 1.5811 and 0.9487 photos, of 20.
+    bins = reliability([0.5] * 10 + [0.9] * 10, [True] * 20)
+    assert chance_error(bins) == pytest.approx(0.7979 * (1.5811 + 0.9487) / 20, rel=1e-4)
+    # What right probabilities show on 2,000 datasets of 20 photos; so few are not quite normal.
+    right = np.random.default_rng(0).random((2_000, 20)) < np.repeat([0.5, 0.9], 10)
+    seen = [calibration_error(reliability([0.5] * 10 + [0.9] * 10, each)) for each in right.tolist()]
+    assert np.mean(seen) == pytest.approx(chance_error(bins), rel=0.1)
 
 
 def test_confusions_name_the_most_frequent_first_with_the_surest_photo() -> None:
