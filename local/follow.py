@@ -23,6 +23,7 @@ _WORTH_TELLING = {
     "Promote": "the champion pointer moved",
     "RestoreProduction": "the endpoint goes back to the champion",
     "RemoveStaging": "taken away after the failure",
+    "RejectChallenger": "the registered model says why",
     "RejectModel": "the registered model says why",
     "ReleaseLockAfterFailure": "the next run may start",
 }

@@ -299,6 +299,14 @@ def test_refused_run_exits_with_3(again: Again) -> None:
     assert again.record["status"] == "refused"
 
 
+def test_refused_challenger_is_registered_as_rejected_with_its_reason(kennel: Kennel, again: Again) -> None:
+    sagemaker = kennel.client("sagemaker")
+    rejected = sagemaker.list_model_packages(ModelPackageGroupName="kennel", ModelApprovalStatus="Rejected")
+    arns = [package["ModelPackageArn"] for package in rejected["ModelPackageSummaryList"]]
+    reasons = [sagemaker.describe_model_package(ModelPackageName=arn)["ApprovalDescription"] for arn in arns]
+    assert reasons.count(again.record["verdict"]["reason"]) == 1
+
+
 def test_same_run_once_more_reuses_the_training_and_says_so(kennel: Kennel, again: Again) -> None:
     assert f"reused  {kennel.record['trained']['job']}\n" in again.said
     assert again.num_jobs == 0
