@@ -51,10 +51,17 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
         worst=[b for b in breeds[:_NUM_WORST] if b["recall"] < 1],
         usual=usual,
         usual_interval=wilson(round(challenger["top1"] * usual), usual),
+        fallen=_fallen(report["comparison"]),
         curve=_embedded("image/svg+xml", curve),
         examples={p["photo"]: _example(source.read(photos[p["photo"]])) for p in challenger["most_confused"]},
     )
     return page
+
+
+def _fallen(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Breeds of which the challenger names fewer photos than the champion, the most lost first."""
+    breeds = [b for b in (comparison or {}).get("per_breed", []) if b["only_champion"] > b["only_challenger"]]
+    return sorted(breeds, key=lambda b: b["only_challenger"] - b["only_champion"])[:_NUM_WORST]
 
 
 def _example(photo: bytes) -> str:

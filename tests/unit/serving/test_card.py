@@ -101,17 +101,23 @@ def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifac
         "num_photos": 15,
         "difference": -0.2,
         "interval": [-0.4, 0.1],
-        "only_challenger": 0,
-        "only_champion": 3,
+        "only_challenger": 1,
+        "only_champion": 4,
         "p_value": 0.25,
         "unknown_to_champion": 0,
         "slowdown": 1.25,
+        "per_breed": [
+            {"breed": "Red setter", "num_photos": 5, "only_challenger": 0, "only_champion": 0},
+            {"breed": "Green hound", "num_photos": 5, "only_challenger": 0, "only_champion": 1},
+            {"breed": "Blue terrier", "num_photos": 5, "only_challenger": 1, "only_champion": 3},
+        ],
     }
     page = rendered(report, artifact, source)
     assert not page.says("does not know")
     assert page.says("−20.0 points against the champion colours-0 (80.0%)")
     assert page.says("chance would explain that (p = 0.250")
     assert page.says("Asked in turns with the champion, it takes 1.25 times as long.")
+    assert page.says("Most is lost of Blue terrier (3 of 5, 1 gained), Green hound (1 of 5, 0 gained).")
     report["comparison"]["unknown_to_champion"] = 2
     assert rendered(report, artifact, source).says("Of the 3 breeds here the champion does not know 2; their photos")
 
