@@ -31,7 +31,7 @@ from serving.model import num_cores
 from serving.precision import cpu_kind, precisions_for
 
 # Run as a file: imported from here, the module would have a second name beside the one that Lambda knows it by.
-PER_HOUR: dict[str, float] = runpy.run_path(str(ROOT / "functions/plan/prices.py"))["PER_HOUR"]
+PER_HOUR: dict[str, float] = runpy.run_path(str(ROOT / "functions/shared/prices.py"))["PER_HOUR"]
 _UTILIZATION = 0.7
 _MILLION = 1_000_000
 # Lambda on x86, as the template has it: dollars per GB-second and per request. Read 2026-11-23.

@@ -44,7 +44,7 @@ PROVEN, FAILED, LEFT, STOPPED = 0, 1, 2, 130
 _HOME = HOME / "aws-smoke"
 _COUNTS = {"train": 12, "valid": 5, "test": 5}  # drawings of each of ten breeds
 _SIZE = 160  # their side in pixels
-_INSTANCE_TYPE = "ml.c7i.large"  # the cheapest with a price in functions/plan/prices.py that trains and serves
+_INSTANCE_TYPE = "ml.c7i.large"  # the cheapest with a price in functions/shared/prices.py that trains and serves
 _INSTANCES = 2
 # Minutes that the figures of the quote assume, generous; CodeBuild's price is that of general1.medium on Linux.
 _MINUTES = {"training": 10, "evaluation": 10, "endpoints": 30, "images": 15}
@@ -52,7 +52,7 @@ _BUILD_PER_MINUTE = 0.01
 _SMALL_CHANGE = 0.05  # S3, Lambda, Step Functions, API Gateway, KMS, ECR and logs of an hour
 _RUNTIMES = ("python3.13", "python3.12", "python3.14")  # what Lambda takes and the template allows, best first
 # The functions' modules are not on our path.
-_per_hour: Callable[[str, int], float | None] = runpy.run_path(str(ROOT / "functions/plan/prices.py"))["per_hour"]
+_per_hour: Callable[[str, int], float | None] = runpy.run_path(str(ROOT / "functions/shared/prices.py"))["per_hour"]
 _TEARDOWN_TRIES = 3
 _TEARDOWN_SECONDS = 3 * 3600
 _SETTLE_SECONDS = 1800

@@ -20,6 +20,9 @@ _WORTH_TELLING = {
     "BuildImages": "the images of evaluation and server, of new content",
     "UpdateProduction": "the endpoint gets the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
+    "PutBurstPolicy": "and at once with a burst",
+    "SmokeThroughApi": "the known photos again, as callers ask",
+    "ExtendLease": "the endpoint stays as long again",
     "Promote": "the champion pointer moved",
     "RestoreProduction": "the endpoint goes back to the champion",
     "RemoveStaging": "taken away after the failure",
@@ -159,7 +162,9 @@ def _tell_visit(screen: Screen, visits: list[Visit], index: int) -> None:
 def _summary(visit: Visit) -> str:
     """What a state's document says, in a few words."""
     output = visit.output if isinstance(visit.output, dict) else {}
-    if visit.name == "Plan" and "dataset" in output:
+    if visit.name == "Plan" and output.get("promotion"):
+        return f"version {output['promotion']['version']} is to serve again"
+    if visit.name == "Plan" and output.get("dataset"):
         found, quote = output["dataset"], output["quote"]
         photos = " / ".join(f"{found['counts'][split]:,}" for split in SPLITS) + " photos"
         if num_other := found["counts"].get(OTHER):
@@ -172,7 +177,19 @@ def _summary(visit: Visit) -> str:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:
         return f"{output['num_photos']} known photos answered as known, {output['latency_ms']:.1f} ms each"
+    if visit.name == "Measure" and "measurement" in output:
+        return _capacity(output)
     return _WORTH_TELLING.get(visit.name, "")
+
+
+def _capacity(scaling: dict[str, Any]) -> str:
+    one, measured = scaling["capacity"][0], scaling["measurement"]
+    price = f", ${one['dollars_per_million']:.2f} a million" if one["dollars_per_million"] else ""
+    known = f" (measured by run {measured['run']})" if scaling["reused"] else ""
+    return (
+        f"an instance is given {one['requests_per_second']:.0f} requests/s of the {measured['knee_per_second']:.0f} it "
+        f"bears{price}{known}"
+    )
 
 
 def _tell_lines(screen: Screen, lines: list[str]) -> None:

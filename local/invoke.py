@@ -18,7 +18,7 @@ from local import stack
 from local.home import HOME, ROOT, LocalError, write_json
 from local.laptop import Laptop
 
-FUNCTIONS = ("plan", "gate", "smoke", "classify")
+FUNCTIONS = ("plan", "gate", "smoke", "measure", "classify")
 _FOLDER = HOME / "events"
 _HOST = "host.docker.internal"  # what Docker Desktop calls the machine that it runs on
 
@@ -76,9 +76,11 @@ def _values(laptop: Laptop) -> dict[str, str]:
     datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/").get("Contents", [])
     if not datasets:
         raise LocalError(f"no dataset lies under datasets/ of {deployed.bucket}; `make run` uploads one")
+    serving = laptop.client("sagemaker").describe_endpoint(EndpointName=deployed.endpoint_name)
     return {
         "BUCKET": deployed.bucket,
         "RUN": json.loads(champion)["run"],
+        "IMAGE": serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"],
         "ENDPOINT": deployed.endpoint_name,
         "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
     }

@@ -55,6 +55,22 @@ def best_and_worst(scores: dict[str, Any], count: int = 3) -> str:
     return f"best   {best}\nworst  {worst or 'none: every test photo was named rightly'}"
 
 
+def capacity(endpoint: dict[str, Any]) -> str:
+    """What the endpoint bears at its smallest and its largest, what that costs on AWS, and when it ends."""
+    table, hours = endpoint["scaling"]["capacity"], endpoint["lease_hours"]
+    lines = [
+        f"  {row['instances']:>3} instance(s)  {row['requests_per_second']:>8,.0f} requests/s"
+        + (
+            f"  ${row['dollars_per_hour']:.2f} an hour, ${row['dollars_per_million']:.2f} a million requests"
+            if row["dollars_per_hour"]
+            else ""
+        )
+        for row in (table[:1] if len(table) == 1 else [table[0], table[-1]])
+    ]
+    lease = f"it is torn down in {hours:g} hours unless a run extends that" if hours else "it stays until teardown"
+    return "\n".join(["the endpoint bears, with room for a burst:", *lines, f"  {lease}"])
+
+
 def draw_predictions(api: Api, data: Data, seed: str) -> Path:
     """Ask the API for a few test photos and draw what it says under each; right in green, wrong in red."""
     chosen = _readable(data, seed)

@@ -61,7 +61,7 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
         name = time.strftime("%Y%m%d-%H%M%S")
         # known before it starts, so that Ctrl-C at any moment knows what to stop
         execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
-        _start(cloud, deployed, name, {"dataset": photos.key} | event)
+        _start(cloud, deployed, name, event if "promote" in event else {"dataset": photos.key} | event)
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
@@ -72,6 +72,31 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
         failure = {"name": type(error).__name__, "cause": str(error)}
         write_json(LAST_RUN, {"status": "failed", "seconds": round(time.monotonic() - started, 1), "error": failure})
         raise
+
+
+def running() -> Laptop:
+    """The laptop cloud that is up.
+
+    Raises:
+        LocalError: none is.
+    """
+    cloud = laptop.find()
+    if cloud is None:
+        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
+    return cloud
+
+
+def promote(cloud: Laptop, version: int) -> int:
+    """Let a version that served before serve again, through the pipeline's own states; returns the exit code."""
+    started, deployed, name = time.monotonic(), stack.describe(cloud), time.strftime("%Y%m%d-%H%M%S")
+    _start(cloud, deployed, name, {"promote": version})
+    execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
+    try:
+        outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
+    except KeyboardInterrupt:
+        _abandon(cloud, execution_arn)
+        return STOPPED
+    return _finish(cloud, deployed, None, outcome, started)
 
 
 def _read_event(path: str | None) -> dict[str, Any]:
@@ -102,7 +127,7 @@ def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -
     print(f"\nExecution {name} of {machine.rsplit(':', 1)[1]}", flush=True)
 
 
-def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome, started: float) -> int:
+def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: Outcome, started: float) -> int:
     record: dict[str, Any] = {
         "status": "failed",
         "seconds": 0.0,
@@ -137,7 +162,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data, outcome: Outcome,
 
 
 def _tell_result(
-    cloud: Laptop, deployed: Stack, photos: data.Data, output: dict[str, Any], scores: dict[str, Any]
+    cloud: Laptop, deployed: Stack, photos: data.Data | None, output: dict[str, Any], scores: dict[str, Any]
 ) -> None:
     print(f"\n{output['status'].upper()}")
     print(report.checklist(output["verdict"]))
@@ -147,8 +172,10 @@ def _tell_result(
     print(f"the model's card:  {os.path.relpath(card)}")
     if output["status"] != "promoted":
         return
-    picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
-    print(f"a few predictions: {os.path.relpath(picture)}")
+    if photos:
+        picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
+        print(f"a few predictions: {os.path.relpath(picture)}")
+    print(report.capacity(output["endpoint"]))
     print("\nAsk it yourself:")
     print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")

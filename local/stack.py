@@ -17,9 +17,10 @@ STACK = "kennel"
 _LOG = HOME / "sam.log"
 TEMPLATE = HOME / "build" / "template.yaml"
 RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"  # this very interpreter
+BAKE = "BakeSeconds=4"  # there are no users here whose requests an update could be watched by
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
-    *("--parameter-overrides", RUNTIME),
+    *("--parameter-overrides", RUNTIME, BAKE),
 )
 
 

@@ -114,6 +114,12 @@ class Artifact:
     golden: tuple[Golden, ...] = ()
 
     @property
+    def digest(self) -> str:
+        """16 hex digits of what decides how long an answer takes; the same for equal networks of different runs."""
+        networks = (part for _, network in sorted(self.networks.items()) for part in (network.xml, network.weights))
+        return hashlib.sha256(b"".join((*networks, repr(self.preprocess).encode()))).hexdigest()[:16]
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """What may be served: the precisions whose network is there and in which every golden answer is known."""
         return tuple(

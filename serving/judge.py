@@ -88,6 +88,7 @@ def figures(name: str, model: Model, judgement: Judgement, source: Source) -> di
     answers, card = judgement.answers, model.artifact.card
     found = {
         "version": card.version,
+        "digest": model.artifact.digest,
         "precision": model.precision,
         "bytes": sum(network.size for network in model.artifact.networks.values()),
         **accuracy(answers),

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import code, images, lock, photos, request, trained, weights
-from plan.run import PlanSettings, decide, reusing
-from shared.contracts import Champion, Run
+from plan import code, images, lock, photos, request, trained, versions, weights
+from plan.run import PlanSettings, decide, decide_promotion, reusing
+from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
 from shared.s3 import Location, parse_uri
@@ -40,24 +40,36 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
         RequestError, RunInProgressError, DatasetError: each with a sentence.
     """
     wanted = request.parse(raw_request)
+    # What needs no lock is looked at before it is taken.
     place = _in_bucket("dataset", wanted.dataset)
     given = _in_bucket("weights", wanted.weights) if wanted.weights else None
-    backbone = str(wanted.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
     lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
-        champion = _champion()
-        found = photos.look(s3, place)
-        backbone_weights = weights.prepare(s3, settings.bucket, backbone, given)
-        code_uri = code.upload(s3, settings.bucket)
-        image_plan = images.prepare(s3, settings)
-        run = decide(wanted, settings, execution_name, found, code_uri, backbone_weights, image_plan, champion)
-        own = f"{settings.endpoint_name}-"
-        if wanted.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, own)):
-            run = reusing(run, model)
+        if wanted.promote is None:
+            run = _with_training(wanted, execution_name, place, given)
+        else:
+            version = versions.find(sagemaker, settings.model_package_group, wanted.promote)
+            run = decide_promotion(wanted, settings, execution_name, version, _champion())
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
-    logger.info("run planned", extra={"run": run.id, **run.model_dump(include={"dataset", "training", "quote"})})
+    planned = run.model_dump(include={"dataset", "training", "promotion", "quote"})
+    logger.info("run planned", extra={"run": run.id, **planned})
+    return run
+
+
+def _with_training(wanted: Request, execution_name: str, place: Location, given: Location | None) -> Run:
+    backbone = str(wanted.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
+    champion = _champion()
+    found = photos.look(s3, place)
+    backbone_weights = weights.prepare(s3, settings.bucket, backbone, given)
+    code_uri = code.upload(s3, settings.bucket)
+    image_plan = images.prepare(s3, settings)
+    run = decide(wanted, settings, execution_name, found, code_uri, backbone_weights, image_plan, champion)
+    assert run.training
+    own = f"{settings.endpoint_name}-"
+    if wanted.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, own)):
+        return reusing(run, model)
     return run
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from plan.prices import per_hour
+from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import (
     Champion,
@@ -15,18 +15,19 @@ from shared.contracts import (
     EvaluationPlan,
     ImagePlan,
     Limits,
+    Promotion,
     Quote,
     Request,
     Run,
     TrainedModel,
     TrainingPlan,
+    Verdict,
 )
 from shared.errors import RequestError
+from shared.prices import per_hour
 from shared.settings import Settings
 
 VARIANT = "main"
-# Concurrent requests per instance that the endpoint is scaled to: a cautious start until it is measured.
-TARGET_VALUE = 4.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class PlanSettings(Settings):
     base_image: str
     evaluation_image: str
     serving_image: str
+    model_package_group: str
+    max_p99_microseconds: str
+    bake_seconds: str
+    lease_hours: str
 
 
 def run_id(execution_name: str) -> str:
@@ -71,7 +76,7 @@ def decide(
     images: ImagePlan,
     champion: Champion | None,
 ) -> Run:
-    """Name everything the run will make and say where it lies; pure.
+    """Name everything a run with training will make and say where it lies; pure.
 
     Raises:
         RequestError: the endpoint cannot take what is asked for.
@@ -81,18 +86,14 @@ def decide(
     place = f"s3://{settings.bucket}/runs/{run}"
     train_type = request.training_instance_type or settings.training_instance_type
     train_count = request.training_instance_count or int(settings.training_instance_count)
-    serve_type = request.serving_instance_type or settings.serving_instance_type
-    if champion and champion.instance_type != serve_type:
-        raise RequestError(
-            f"serving_instance_type: the endpoint runs on {champion.instance_type}, and SageMaker refuses to change "
-            f"that to {serve_type} while the endpoint is scaled; keep {champion.instance_type}, or run teardown first"
-        )
     spot = settings.training_spot == "true" if request.spot is None else request.spot
     hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
     # All that decides the model: not spot, but the instances, for they decide precision and the order of sums.
     key = _hash(code_uri, weights, found.fingerprint, hyperparameters, settings.training_image, train_type, train_count)
+    endpoint = _endpoint(request, settings, name, champion)
     return Run(
         id=run,
+        promotion=None,
         dataset=found,
         training=TrainingPlan(
             key=key,
@@ -116,28 +117,78 @@ def decide(
             champion_uri=champion.artifact_uri if champion else "",
         ),
         images=images,
-        endpoint=EndpointPlan(
-            name=settings.endpoint_name,
-            variant=VARIANT,
-            model_name=name,
-            config_name=name,
-            staging_name=f"{name}-s",
-            staging_config_name=f"{name}-s",
-            instance_type=serve_type,
-            min_instances=request.min_instances,
-            max_instances=request.max_instances,
-            target_value=TARGET_VALUE,
-        ),
+        endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
-        quote=Quote(
-            training_per_hour=per_hour(train_type, train_count),
-            endpoint_per_hour=per_hour(serve_type, request.min_instances),
+        quote=_quote(endpoint, per_hour(train_type, train_count)),
+    )
+
+
+def decide_promotion(
+    request: Request, settings: PlanSettings, execution_name: str, version: Version, champion: Champion | None
+) -> Run:
+    """A run that deploys an earlier version by the same steps; pure.
+
+    Raises:
+        RequestError: the endpoint cannot take what is asked for.
+    """
+    run = run_id(execution_name)
+    endpoint = _endpoint(request, settings, f"{settings.endpoint_name}-{run}", champion)
+    reason = f"version {version.number}, which had a top-1 of {version.top1:.1%}, was asked for"
+    return Run(
+        id=run,
+        promotion=Promotion(
+            version=version.number,
+            model_package_arn=version.arn,
+            verdict=Verdict(
+                decision="promote", reason=reason, checks=[], challenger_top1=version.top1, champion_top1=None
+            ),
         ),
+        dataset=None,
+        training=None,
+        evaluation=EvaluationPlan(
+            job_name="", artifact_uri=f"{version.place}/artifact", report_uri=f"{version.place}/report", champion_uri=""
+        ),
+        images=ImagePlan(evaluate="", serve=version.image, repository="", targets=[], content_hash="", context=""),
+        endpoint=endpoint,
+        limits=None,
+        quote=_quote(endpoint, 0.0),
+    )
+
+
+def _endpoint(request: Request, settings: PlanSettings, name: str, champion: Champion | None) -> EndpointPlan:
+    instance_type = request.serving_instance_type or settings.serving_instance_type
+    if champion and champion.instance_type != instance_type:
+        raise RequestError(
+            f"serving_instance_type: the endpoint runs on {champion.instance_type}, and SageMaker refuses to change "
+            f"that to {instance_type} while the endpoint is scaled; keep {champion.instance_type}, or run teardown "
+            "first"
+        )
+    return EndpointPlan(
+        name=settings.endpoint_name,
+        variant=VARIANT,
+        model_name=name,
+        config_name=name,
+        staging_name=f"{name}-s",
+        staging_config_name=f"{name}-s",
+        instance_type=instance_type,
+        min_instances=request.min_instances,
+        max_instances=request.max_instances,
+        max_p99_ms=int(settings.max_p99_microseconds) / 1000 if request.max_p99_ms is None else request.max_p99_ms,
+        bake_seconds=int(settings.bake_seconds),
+        lease_hours=float(settings.lease_hours) if request.lease_hours is None else request.lease_hours,
+    )
+
+
+def _quote(endpoint: EndpointPlan, training_per_hour: float | None) -> Quote:
+    return Quote(
+        training_per_hour=training_per_hour,
+        endpoint_per_hour=per_hour(endpoint.instance_type, endpoint.min_instances),
     )
 
 
 def reusing(run: Run, model: TrainedModel) -> Run:
     """The same run with the model of an earlier training, which costs nothing."""
+    assert run.training
     training = run.training.model_copy(update={"reused": model})
     quote = run.quote.model_copy(update={"training_per_hour": 0.0})
     return run.model_copy(update={"training": training, "quote": quote})

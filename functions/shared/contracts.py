@@ -50,6 +50,9 @@ class Limits(Document):
     max_megabytes: Positive = 500
 
 
+_OF_PROMOTION = {"promote", "serving_instance_type", "min_instances", "max_instances", "max_p99_ms", "lease_hours"}
+
+
 class Request(Limits):
     """The input of an execution: the gate's limits, and what is here; every field has a default, so ``{}`` is whole.
 
@@ -62,6 +65,12 @@ class Request(Limits):
     training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
     serving_instance_type: what serves; the stack's choice unless given.
     min_instances, max_instances: the range within which the endpoint scales.
+    max_p99_ms: milliseconds that the slowest of a hundred requests may take, which decides how many an instance is
+        given; the stack's choice unless given.
+    lease_hours: after which the endpoint is torn down unless another run extends it; 0 keeps it; the stack's choice
+        unless given.
+    promote: a version in the model package group that served before, to be deployed again by the same steps without
+        training.
     """
 
     dataset: str = "dataset/"
@@ -74,11 +83,16 @@ class Request(Limits):
     serving_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     min_instances: Count = 1
     max_instances: Count = 2
+    max_p99_ms: Annotated[float, Field(ge=1, le=60_000)] | None = None
+    lease_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
+    promote: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
-    def _range_is_ordered(self) -> "Request":
+    def _fields_agree(self) -> "Request":
         if self.min_instances > self.max_instances:
             raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
+        if self.promote is not None and (idle := self.model_fields_set - _OF_PROMOTION):
+            raise ValueError(f"promote: deploys a version as it is; leave out {', '.join(sorted(idle))}")
         return self
 
 
@@ -151,7 +165,11 @@ class ImagePlan(Document):
 
 
 class EndpointPlan(Document):
-    """The production endpoint and the names this run adds for it."""
+    """The production endpoint and the names this run adds for it.
+
+    max_p99_ms: milliseconds. bake_seconds: how long an update is watched before it counts.
+    lease_hours: 0 for an endpoint that stays.
+    """
 
     name: str
     variant: str
@@ -162,7 +180,9 @@ class EndpointPlan(Document):
     instance_type: str
     min_instances: int
     max_instances: int
-    target_value: float
+    max_p99_ms: float
+    bake_seconds: int
+    lease_hours: float
 
 
 class Quote(Document):
@@ -176,16 +196,28 @@ class Quote(Document):
     endpoint_per_hour: float | None
 
 
+class Promotion(Document):
+    """An earlier version that is deployed again, and the verdict that stands for the gate's."""
+
+    version: int
+    model_package_arn: str
+    verdict: "Verdict"
+
+
 class Run(Document):
-    """Plan's document: the whole run, decided once. Later states add documents and edit none."""
+    """Plan's document: the whole run, decided once. Later states add documents and edit none.
+
+    promotion: the version that a run without training deploys; such a run has neither dataset nor training.
+    """
 
     id: str
-    dataset: Dataset
-    training: TrainingPlan
+    promotion: Promotion | None
+    dataset: Dataset | None
+    training: TrainingPlan | None
     evaluation: EvaluationPlan
     images: ImagePlan
     endpoint: EndpointPlan
-    limits: Limits
+    limits: Limits | None
     quote: Quote
 
 
@@ -299,3 +331,78 @@ class Smoke(Document):
 
     num_photos: int
     latency_ms: float
+
+
+class Trial(Document):
+    """Some seconds of requests at a rate, in requests/s; times are None when nothing was answered.
+
+    failed: how many were answered otherwise than with 200. borne: whether the rate is within the limits.
+    """
+
+    rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    failed: int
+    borne: bool
+
+
+class Capacity(Document):
+    """What so many instances bear with room for a burst, and cost; dollars are None where no price is known."""
+
+    instances: int
+    requests_per_second: float
+    dollars_per_hour: float | None
+    dollars_per_million: float | None
+
+
+class MeasurePlan(Document):
+    """What to measure, and what decides whether it was measured before.
+
+    run: this one. image: URI of the server's. max_p99_ms: milliseconds of the slowest of a hundred requests.
+    start_seconds: from the order of staging until it served.
+    """
+
+    run: str
+    endpoint_name: str
+    report_uri: str
+    image: str
+    instance_type: str
+    max_instances: int
+    max_p99_ms: float
+    start_seconds: float
+
+
+class Measurement(Document):
+    """What one instance bore; kept for later runs that would serve the same.
+
+    run: in which it was measured. knee_per_second: the highest rate of requests that was borne.
+    rate_per_second: the part of it that an instance is meant to bear. concurrency: the most requests within it at once,
+        in ten seconds at that rate.
+    limited_by: what ended the search: the endpoint, or what this function can send.
+    """
+
+    run: str
+    knee_per_second: float
+    rate_per_second: float
+    concurrency: int
+    limited_by: Literal["endpoint", "sender"]
+    trials: list[Trial]
+
+
+class Scaling(Document):
+    """How production is scaled, by what was measured.
+
+    reused: whether an earlier run measured it.
+    target_value: the most requests within an instance at once that target tracking keeps. burst_value: from how many on
+        the step policy acts.
+    scale_out_cooldown, scale_in_cooldown: seconds, from how long an instance takes to start.
+    capacity: of every number of instances up to the most.
+    """
+
+    measurement: Measurement
+    reused: bool
+    target_value: int
+    burst_value: int
+    scale_out_cooldown: int
+    scale_in_cooldown: int
+    capacity: list[Capacity]

@@ -15,3 +15,7 @@ class DistributionError(RuntimeError):
 
 class SmokeError(RuntimeError):
     """The staging endpoint does not answer as the evaluated model did."""
+
+
+class MeasurementError(RuntimeError):
+    """One instance does not keep the limit of the latency at any rate."""

@@ -105,7 +105,8 @@ def call_sdk(resource: str, arguments: dict[str, Any], send: Send) -> Any:
         codes = ("ValidationException", "InvalidParameterException")
         code = next((code for code in codes if code in _errors(service)), "")
         raise _refused(service, code, f"{len(broken)} validation error(s) detected: {'; '.join(broken)}", 400)
-    protocol = next(name for name in _PROTOCOLS if name in service.metadata["protocols"])
+    spoken = service.metadata.get("protocols", [service.metadata["protocol"]])  # older models name one
+    protocol = next(name for name in _PROTOCOLS if name in spoken)
     written = create_serializer(protocol).serialize_to_request(request, operation)
     path, _, flags = written["url_path"].partition("?")
     query = [*parse_qsl(flags, keep_blank_values=True), *dict(written["query_string"] or {}).items()]

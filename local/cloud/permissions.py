@@ -18,6 +18,7 @@ SAGEMAKER = "sagemaker.amazonaws.com"
 STATES = "states.amazonaws.com"
 EVENTS = "events.amazonaws.com"
 CODEBUILD = "codebuild.amazonaws.com"
+SCHEDULER = "scheduler.amazonaws.com"
 CLOUDWATCH = "cloudwatch.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
@@ -133,6 +134,14 @@ def of_operation(service: str, operation: str, request: Request, place: Place) -
         case "ecr", _ if "RepositoryName" in request:
             arn = place.arn("ecr", f"repository/{_text(request, 'RepositoryName')}")
             return [Permission(f"ecr:{operation}", arn)]
+        case "scheduler", "CreateSchedule" | "UpdateSchedule" | "DeleteSchedule":
+            arn = place.arn("scheduler", f"schedule/{_text(request, 'GroupName')}/{_text(request, 'Name')}")
+            role = _text(request.get("Target", {}), "RoleArn")
+            passing = [Permission("iam:PassRole", role, {"iam:PassedToService": SCHEDULER})] if role else []
+            return [Permission(f"scheduler:{operation}", arn), *passing]
+        case "cloudwatch", "PutMetricAlarm" | "DeleteAlarms":
+            names = request.get("AlarmNames") or [_text(request, "AlarmName")]
+            return [Permission(f"cloudwatch:{operation}", place.arn("cloudwatch", f"alarm:{name}")) for name in names]
         case "codebuild", "StartBuild":
             arn = place.arn("codebuild", f"project/{_text(request, 'ProjectName')}")
             return [Permission("codebuild:StartBuild", arn)]

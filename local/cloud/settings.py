@@ -17,6 +17,7 @@ SERVICES = (
     "logs",
     "monitoring",
     "s3",
+    "scheduler",
     "sns",
     "ssm",
     "states",

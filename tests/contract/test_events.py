@@ -8,10 +8,10 @@ from local import invoke
 from local.home import ROOT
 from plan import request
 
-VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "datasets/photos.zip"}
+VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "datasets/photos.zip", "IMAGE": "image"}
 
 
-@pytest.mark.parametrize("function", ["plan", "gate", "smoke"])
+@pytest.mark.parametrize("function", ["plan", "gate", "smoke", "measure"])
 def test_sample_has_the_members_that_the_state_machine_sends(machines, function):
     sent = machines["pipeline"]["States"][function.capitalize()]["Arguments"]["Payload"]
     assert set(invoke.sample(function, VALUES)) == set(sent)

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
+from types import NoneType
+from typing import get_args
 
 import botocore.session
 import jsonata
@@ -11,7 +13,7 @@ from pydantic import BaseModel
 
 from local.cloud import asl, integrations
 from plan.run import VARIANT
-from shared.contracts import Run, Smoke, Verdict
+from shared.contracts import Run, Scaling, Smoke, Verdict
 from tests.contract.conftest import states_of
 
 # What a task can fail with, beside what every task can; the modelled errors of aws-sdk: are taken from the models.
@@ -104,7 +106,7 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
         for name, state in states.items()
         if name not in seen and any(rule["Next"] != "ExplainFailure" for rule in state.get("Catch", []))
     }
-    assert forgiving == {"NotifyResult", "ReleaseLock"}
+    assert forgiving == {"NotifyResult", "ReleaseLock", "ExtendLease", "EndLease"}
 
 
 def test_every_task_before_the_end_is_caught(machines):
@@ -136,6 +138,7 @@ def test_variables_are_assigned_on_every_way_to_where_they_are_read(machine):
 # Read only where an earlier choice took the same turn.
 READ_IN_TIME = {
     "Finish: $instances",  # of a promoted run
+    "Finish: $scaling",  # likewise
     "RestoreProduction: $previousConfig",  # of a production that was there before and was touched
 }
 NESTED = ("Branches", "ItemProcessor", "Choices", "Catch")
@@ -214,21 +217,23 @@ def checked_enumerations(value, shape, where) -> Iterator[str]:
         yield where
 
 
-DOCUMENTS: dict[str, type[BaseModel]] = {"run": Run, "verdict": Verdict, "smoke": Smoke}
+DOCUMENTS: dict[str, type[BaseModel]] = {"run": Run, "verdict": Verdict, "smoke": Smoke, "scaling": Scaling}
 
 
 def test_fields_that_expressions_read_exist_in_the_documents(machines):
     read = {
         (document, path)
         for expression in expressions(machines["pipeline"])
-        for document, path in re.findall(r"\$(run|verdict|smoke)\.([a-z_0-9.]*[a-z_0-9])", expression)
+        for document, path in re.findall(r"\$(run|verdict|smoke|scaling)\.([a-z_0-9.]*[a-z_0-9])", expression)
     }
     assert len(read) > 20
     for document, path in sorted(read):
         fields = DOCUMENTS[document].model_fields
         for part in path.split("."):
             assert part in fields, f"${document}.{path}"
-            annotation = fields[part].annotation
+            # Of a document or nothing, the document.
+            annotation = next((each for each in get_args(fields[part].annotation) if each is not NoneType), None)
+            annotation = annotation or fields[part].annotation
             fields = (
                 annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
             )

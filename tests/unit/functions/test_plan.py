@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from plan import code, images, lock, photos, request, trained, weights
-from plan.run import PlanSettings, decide, reusing, run_id
+from plan import code, images, lock, photos, request, trained, versions, weights
+from plan.run import PlanSettings, decide, decide_promotion, reusing, run_id
+from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Limits, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
@@ -36,6 +37,10 @@ SETTINGS = PlanSettings(
     base_image="python:3.11",
     evaluation_image="build",
     serving_image="build",
+    model_package_group="arn:aws:sagemaker:us-east-1:000000000000:model-package-group/k",
+    max_p99_microseconds="250000",
+    bake_seconds="300",
+    lease_hours="72",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(evaluate="e", serve="s", repository="k", targets=[], content_hash="", context="")
@@ -115,6 +120,73 @@ def test_limits_of_the_gate_are_checked_and_handed_on():
     wanted = request.parse({"min_top1": 0.9, "max_latency_ms": 50})
     run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
     assert run.limits == Limits(min_top1=0.9, max_latency_ms=50)
+
+
+def test_request_leaves_latency_and_lease_to_the_stack():
+    endpoint = decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).endpoint
+    assert (endpoint.max_p99_ms, endpoint.bake_seconds, endpoint.lease_hours) == (250.0, 300, 72.0)
+    wanted = Request(max_p99_ms=80, lease_hours=0)
+    endpoint = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).endpoint
+    assert (endpoint.max_p99_ms, endpoint.lease_hours) == (80.0, 0.0)
+
+
+VERSION = Version(3, "arn:package/3", "s3://b/runs/old", "repo:serve-1", 0.91)
+
+
+def test_promotion_deploys_what_the_version_was_made_of():
+    run = decide_promotion(Request(promote=3, max_instances=4), SETTINGS, "x", VERSION, CHAMPION)
+    assert (run.training, run.dataset, run.quote.training_per_hour) == (None, None, 0.0)
+    assert (run.evaluation.artifact_uri, run.evaluation.report_uri) == (
+        "s3://b/runs/old/artifact",
+        "s3://b/runs/old/report",
+    )
+    assert (run.images.serve, run.images.targets, run.endpoint.max_instances) == ("repo:serve-1", [], 4)
+    assert run.promotion.model_package_arn == "arn:package/3"
+    assert run.promotion.verdict.reason == "version 3, which had a top-1 of 91.0%, was asked for"
+
+
+def test_promotion_takes_no_wishes_about_training():
+    with pytest.raises(RequestError, match="promote: deploys a version as it is; leave out dataset, min_top1"):
+        request.parse({"promote": 3, "dataset": "x.zip", "min_top1": 0.9})
+
+
+GROUP = SETTINGS.model_package_group
+PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/k/3"
+
+
+def package(status, **more):
+    container = {"Image": "repo:serve-1", "ModelDataUrl": "s3://b/runs/old/artifact/model.tar.gz"}
+    return {
+        "ModelPackageName": "k",
+        "ModelPackageArn": PACKAGE,
+        "CreationTime": datetime.now(UTC),
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": []},
+        "ModelApprovalStatus": status,
+        "InferenceSpecification": {"Containers": [container]},
+        "CustomerMetadataProperties": {"top1": "0.91"},
+        **more,
+    }
+
+
+def test_a_version_is_found_by_its_number():
+    with Stubber(client("sagemaker")) as stub:
+        stub.add_response("describe_model_package", package("Approved"), {"ModelPackageName": PACKAGE})
+        assert versions.find(stub.client, GROUP, 3) == replace(VERSION, arn=PACKAGE)
+
+
+def test_a_version_that_never_served_is_refused_with_its_reason():
+    with Stubber(client("sagemaker")) as stub:
+        stub.add_response("describe_model_package", package("Rejected", ApprovalDescription="below the floor"))
+        with pytest.raises(RequestError, match=r"version 3 never served \(below the floor\)"):
+            versions.find(stub.client, GROUP, 3)
+
+
+def test_a_version_that_is_not_there_is_named():
+    with Stubber(client("sagemaker")) as stub:
+        stub.add_client_error("describe_model_package", "ValidationException", "ModelPackage … does not exist.")
+        with pytest.raises(RequestError, match="there is no version 3"):
+            versions.find(stub.client, GROUP, 3)
 
 
 def training_of(given=None, /, **changed):
