@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 
@@ -10,7 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset import DatasetError
 from local import interrupt, invoke, laptop, run, stack
 from local.api import Answer, Api
-from local.home import LocalError
+from local.home import HOME, LocalError
+
+_DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "teardown")
 
 
 def main() -> int:
@@ -34,6 +37,21 @@ def _run(arguments: argparse.Namespace) -> int:
     return run.run(arguments.data, arguments.event, arguments.port)
 
 
+def _promote(arguments: argparse.Namespace) -> int:
+    return run.promote(run.running(), arguments.version)
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    """In a process of its own, with a home of its own and a cloud whose instances are slow and whose time flies."""
+    settings = {
+        "KENNEL_HOME": str(HOME / "drill"),
+        "KENNEL_THROTTLE": f"{arguments.throttle:g}",
+        "KENNEL_TIME_SCALE": f"{arguments.speed:g}",
+    }
+    command = [sys.executable, "-m", "local.drill", *arguments.names, "--port", str(arguments.port)]
+    os.execve(sys.executable, command, os.environ | settings)
+
+
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
     print("\nFor the AWS CLI and boto3:")
@@ -52,7 +70,7 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    deployed = stack.describe(_running())
+    deployed = stack.describe(run.running())
     failed = 0
     for answer in Api(deployed.api_url, deployed.api_key).classify_files(arguments.files):
         failed += not answer.ok
@@ -61,19 +79,12 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _invoke(arguments: argparse.Namespace) -> int:
-    return invoke.invoke(_running(), arguments.function, arguments.options)
+    return invoke.invoke(run.running(), arguments.function, arguments.options)
 
 
 def _interrupt(arguments: argparse.Namespace) -> int:
-    interrupt.interrupt(_running(), arguments.job, arguments.host)
+    interrupt.interrupt(run.running(), arguments.job, arguments.host)
     return 0
-
-
-def _running() -> laptop.Laptop:
-    cloud = laptop.find()
-    if cloud is None:
-        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
-    return cloud
 
 
 def _line(answer: Answer) -> dict[str, object]:
@@ -105,6 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_port(command)
     command.set_defaults(do=_run)
 
+    command = commands.add_parser("promote", help="let a version that served before serve again, without training")
+    command.add_argument("--version", type=int, required=True, help="in the model package group: 1 was the first")
+    command.set_defaults(do=_promote)
+
     command = commands.add_parser("up", help="start the laptop cloud and deploy, without a run")
     _add_port(command)
     command.set_defaults(do=_up)
@@ -121,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("function", choices=invoke.FUNCTIONS)
     command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
     command.set_defaults(do=_invoke)
+
+    command = commands.add_parser(
+        "drill", help="show that a promise about the endpoint holds, on a laptop cloud of its own; prints JSON"
+    )
+    command.add_argument("names", nargs="+", metavar="NAME", choices=_DRILLS, help=", ".join(_DRILLS))
+    command.add_argument("--throttle", type=float, default=15, help="requests/s that an instance bears (%(default)s)")
+    command.add_argument("--speed", type=float, default=10, help="of the cloud's clock (%(default)s)")
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 10, help="(%(default)s)")
+    command.set_defaults(do=_drill)
 
     command = commands.add_parser("interrupt", help="take a spot training job's instances away, as AWS may")
     command.add_argument("job", nargs="?", metavar="JOB", help="its name (default: the one that is running)")

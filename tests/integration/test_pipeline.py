@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +157,45 @@ def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
     spent = {state["name"]: state["seconds"] for state in record["states"]}
     assert 0 < spent["Train"] + spent["Evaluate"] < record["seconds"]
     assert 0.5 <= record["evaluation"]["challenger"]["top1"] <= record["evaluation"]["challenger"]["top5"] <= 1
-    assert record["endpoint"] == {"name": "kennel", "instances": 1, "target_value": 4.0}
+    assert (record["endpoint"]["name"], record["endpoint"]["instances"]) == ("kennel", 1)
     assert record["api"]["url"] in kennel.said
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
+
+
+def test_endpoint_scales_by_what_was_measured_on_staging(kennel: Kennel) -> None:
+    scaling = kennel.record["endpoint"]["scaling"]
+    measured = scaling["measurement"]
+    assert measured["knee_per_second"] == max(trial["rate"] for trial in measured["trials"] if trial["borne"])
+    assert {trial["borne"] for trial in measured["trials"]} == {True, False} or measured["limited_by"] == "sender"
+    known = kennel.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
+    policies = {policy["PolicyName"]: policy for policy in known["ScalingPolicies"]}
+    tracking = policies["kennel-concurrency"]["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["TargetValue"] == scaling["target_value"] >= 1
+    cloudwatch = kennel.client("cloudwatch")
+    [burst] = cloudwatch.describe_alarms(AlarmNames=["kennel-burst"])["MetricAlarms"]
+    assert burst["Threshold"] == scaling["burst_value"] == 2 * scaling["target_value"]
+    assert burst["AlarmActions"] == [policies["kennel-burst"]["PolicyARN"]]
+
+
+def test_endpoint_is_leased(kennel: Kennel) -> None:
+    lease = kennel.client("scheduler").get_schedule(GroupName="kennel", Name="kennel-lease")
+    assert lease["StartDate"] - lease["CreationDate"] > timedelta(hours=71)
+    assert lease["Target"]["Arn"] == kennel.outputs()["TeardownArn"]
+    assert lease["Target"]["Input"] == '{"lease":true}'
+
+
+def test_an_earlier_version_serves_again_without_training(kennel: Kennel) -> None:
+    jobs, before = kennel.training_jobs(), kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
+    done = kennel.local("promote", "--version", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "version 1 is to serve again" in done.stdout
+    assert "measured by run" in done.stdout  # not once more
+    assert kennel.champion()["model_package_arn"].endswith("/1")
+    assert kennel.training_jobs() == jobs
+    after = kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
+    assert after["EndpointConfigName"] != before["EndpointConfigName"]
+    assert kennel.local("promote", "--version", "99").returncode == 1
 
 
 def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
@@ -530,7 +566,8 @@ def test_one_existing_role_does_everything(kennel: Kennel) -> None:
     """As in an account that lets nobody make roles: the stack makes none, and a run, of a backbone whose weights it
     is given, is promoted."""
     iam = kennel.client("iam")
-    services = [f"{name}.amazonaws.com" for name in ("lambda", "states", "sagemaker", "codebuild", "events")]
+    names = ("lambda", "states", "sagemaker", "codebuild", "events", "scheduler")
+    services = [f"{name}.amazonaws.com" for name in names]
     trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
     role = iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
