@@ -1,5 +1,6 @@
 """Open-loop load: requests come at their own times, whatever is done to the endpoint meanwhile."""
 
+import math
 import random
 import threading
 import time
@@ -63,7 +64,8 @@ class Traffic(AbstractContextManager["Traffic"]):
 
     Attributes:
         rate: requests/s, from now on.
-        samples: of the requests that were answered so far, in the order of their answers.
+        samples: of the requests that were answered so far, in the order of their answers; at the end also those that
+            waited for a sender still, as never answered.
         began: by the monotonic clock.
     """
 
@@ -73,6 +75,7 @@ class Traffic(AbstractContextManager["Traffic"]):
         self._ask, self._chance = ask, random.Random(seed)
         self._over = threading.Event()
         self._senders = ThreadPoolExecutor(_SENDERS)
+        self._waiting = set[float]()  # when requests were due that no sender has begun with
         self._clock = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Traffic":
@@ -84,7 +87,8 @@ class Traffic(AbstractContextManager["Traffic"]):
     ) -> None:
         self._over.set()
         self._clock.join()
-        self._senders.shutdown()
+        self._senders.shutdown(cancel_futures=True)
+        self.samples += [Sample(due, math.inf, 0) for due in self._waiting]
 
     @property
     def failed(self) -> list[Sample]:
@@ -97,9 +101,11 @@ class Traffic(AbstractContextManager["Traffic"]):
             due += self._chance.expovariate(self.rate)
             if self._over.wait(max(0.0, due - time.monotonic())):
                 return
+            self._waiting.add(due - self.began)
             self._senders.submit(self._send, due)
 
     def _send(self, due: float) -> None:
+        self._waiting.remove(due - self.began)
         status = self._ask()
         self.samples.append(Sample(due - self.began, 1000 * (time.monotonic() - due), status))
 
