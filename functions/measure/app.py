@@ -20,7 +20,7 @@ from shared.s3 import Location, exists, parse_uri, read_bytes, read_json
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_TRIAL_SECONDS = 3.0
+_TRIAL_SECONDS = 2.5
 _PERIOD_SECONDS = 10.0  # of the metric that the endpoint is scaled by
 _NUM_ALONE = 25
 

@@ -222,7 +222,10 @@ class Run(Document):
 
 
 class Champion(Document):
-    """The champion pointer (an SSM parameter): what serves now."""
+    """The champion pointer (an SSM parameter): what serves now.
+
+    run: the one that trained and judged it, in whose folder artifact and report lie.
+    """
 
     run: str
     artifact_uri: str

@@ -35,13 +35,14 @@ def kill_instance(stage: Stage, report: Report) -> None:
     _fleet(stage, report)
     with Traffic(through_api(stage.deployed, stage.photo), _RATE) as load:
         time.sleep(3)
-        victims = stage.processes()
-        os.kill(victims[0], signal.SIGKILL)
-        report.say(f"one of {len(victims)} instances was killed")
-        stage.wait(lambda: victims[0] not in stage.processes(), "the end of the instance", 30)
+        before = stage.processes()
+        killed = min(before)
+        os.kill(killed, signal.SIGKILL)
+        report.say(f"one of {len(before)} instances was killed")
         seconds = stage.wait(
-            lambda: stage.instances() == _INSTANCES and len(stage.processes()) == len(victims), "another instance", 120
+            lambda: len(found := stage.processes()) == len(before) and killed not in found, "another instance", 120
         )
+        stage.wait(lambda: stage.instances() == _INSTANCES, "it to serve", 120)
         report.say("another took its place")
         time.sleep(3)
     _tell(report, load)

@@ -89,6 +89,7 @@ def teardown(stage: Stage, report: Report) -> None:
     report.figures["left_behind"] = left
     report.promise("it says what it deleted", stage.endpoint in report.figures["teardown of what serves"]["endpoints"])
     report.promise("nothing is left", not left)
+    report.promise("no champion is named", stage.champion() is None)
     status = through_api(stage.deployed, stage.photo)()
     report.promise("the API answers 503 while there is no endpoint", status == 503)
 

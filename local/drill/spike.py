@@ -84,6 +84,12 @@ def spike(stage: Stage, report: Report) -> None:
     report.promise("it scales in again after the spike", ours.scaled_in_after < _AFTER)
     report.promise("sooner than by the minute", all(ours.recovered_after < other.recovered_after for other in others))
     _put(stage, measured)
+    alarms = stage.laptop.client("cloudwatch")
+    stage.wait(  # an update while one is in alarm would be taken back
+        lambda: not alarms.describe_alarms(AlarmNamePrefix=stage.endpoint, StateValue="ALARM")["MetricAlarms"],
+        "the alarms to end",
+        120,
+    )
 
 
 def _play(stage: Stage, name: str, rate: float) -> Played:

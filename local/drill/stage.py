@@ -1,15 +1,15 @@
 """What a drill plays on: a laptop cloud with a model in service, and hands to act on it."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from local import run, stack
 from local.data import sketches
-from local.home import LocalError
+from local.home import HOME, LocalError
 from local.laptop import Laptop
 from local.stack import Stack
 
@@ -19,9 +19,13 @@ _ENDS = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
 
 @dataclass(frozen=True)
 class Stage:
-    """A laptop cloud, its stack, and a photo to ask about."""
+    """A laptop cloud, its stack, and a photo to ask about.
+
+    home: the folder in which the laptop cloud keeps things.
+    """
 
     laptop: Laptop
+    home: Path
     deployed: Stack
     photo: bytes
 
@@ -71,13 +75,9 @@ class Stage:
         value = self.laptop.client("ssm").get_parameter(Name=f"/{stack.STACK}/champion")["Parameter"]["Value"]
         return None if value == "none" else dict(json.loads(value))
 
-    def processes(self) -> list[int]:
-        """Process ids of the endpoint instances, staging's too."""
-        listed = subprocess.run(
-            ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        rows = [line.split(None, 2) for line in listed]
-        return [int(pid) for pid, parent, args in rows if int(parent) == self.laptop.pid and " serve " in f"{args} "]
+    def processes(self) -> set[int]:
+        """Process ids of production's instances."""
+        return {int(file.read_text()) for file in (self.home / "cloud" / "endpoints" / self.endpoint).glob("*/pid")}
 
     def wait(self, is_so: Callable[[], bool], what: str, seconds: float) -> float:
         """Seconds until something is so.
@@ -102,4 +102,6 @@ def set_up(port: int) -> Stage:
     if run.run(None, None, port) != run.PROMOTED:
         raise LocalError("no model came into service, so there is nothing to drill; the lines above say why")
     laptop, photos = run.running(), sketches()
-    return Stage(laptop, stack.describe(laptop), next(iter(sorted((photos / "test").rglob("*.jpg")))).read_bytes())
+    return Stage(
+        laptop, HOME, stack.describe(laptop), next(iter(sorted((photos / "test").rglob("*.jpg")))).read_bytes()
+    )

@@ -79,7 +79,9 @@ class Handler(BaseHTTPRequestHandler):
         if body == b"slow":
             print("a slow request", flush=True)
             time.sleep(1)
-        if body == b"bad":
+        if version == "failing":
+            self.answer(500, {"error": {"code": "Broken", "message": "out of order"}})
+        elif body == b"bad":
             self.answer(400, {"error": {"code": "UnreadableImage", "message": "not a photo"}})
         else:
             self.answer(200, {"version": version, "pid": os.getpid(), "bytes": len(body), "at_once": 100 - asked._value,

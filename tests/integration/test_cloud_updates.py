@@ -1,5 +1,6 @@
 """Updates and deaths under load: what the prediction function hides from its callers, and what the router does not."""
 
+import copy
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import boto3
@@ -19,7 +20,7 @@ from classify.problems import Problem
 from tests.integration.laptop import REGION, Cloud, build_image, endpoint_with, eventually, make_config, start_cloud
 
 ALARM = "errors"
-CANARY = {
+CANARY: dict[str, Any] = {
     "BlueGreenUpdatePolicy": {
         "TrafficRoutingConfiguration": {
             "Type": "CANARY",
@@ -162,6 +163,38 @@ def test_an_alarm_brings_the_old_fleet_back(
     assert after["EndpointConfigName"] == before
     assert after["FailureReason"] == "The update was rolled back: alarm(s) errors in state ALARM during the deployment."
     assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+
+
+def test_a_version_that_fails_sets_its_alarm_off_and_is_taken_back(
+    cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str
+) -> None:
+    before = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    cloud.client("cloudwatch").put_metric_alarm(
+        AlarmName=endpoint,
+        Namespace="AWS/SageMaker",
+        MetricName="Invocation5XXErrors",
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "AllTraffic"}],
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+    )
+    canary = copy.deepcopy(CANARY)
+    canary["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"] = 450
+    canary["AutoRollbackConfiguration"]["Alarms"] = [{"AlarmName": endpoint}]
+    new = make_config(cloud, "failing", 2)
+    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=canary)
+
+    def status() -> str:
+        with suppress(runtime.exceptions.ModelError):
+            runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=b"photo")
+        return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"])
+
+    eventually(status, lambda seen: seen == "InService")
+    after = sagemaker.describe_endpoint(EndpointName=endpoint)
+    assert (after["EndpointConfigName"], endpoint in after["FailureReason"]) == (before, True)
 
 
 def test_alarms_exist_and_the_models_role_may_look_at_them(cloud: Cloud, sagemaker: Any, endpoint: str) -> None:

@@ -94,6 +94,8 @@ def test_teardown_refuses_while_a_run_is_at_work_and_waits_for_the_job_of_a_stop
         ended = tear_down(kennel, request)
         assert (ended["status"], ended["error"]) == ("FAILED", "RunInProgressError")
         assert run in ended["cause"]
+    lease = tear_down(kennel, {"lease": True})  # which asks again in a minute
+    assert (lease["status"], json.loads(lease["output"])["endpoints"]) == ("SUCCEEDED", [])
     assert any_job(kennel, "InProgress")
     assert "datasets/photos.zip" in keys(kennel)
 
@@ -104,6 +106,27 @@ def test_teardown_refuses_while_a_run_is_at_work_and_waits_for_the_job_of_a_stop
     assert not any_job(kennel, "Stopping")
     assert keys(kennel) == []
     wait_for(lambda: not kennel.is_locked())
+
+
+def test_a_lease_that_is_over_ends_when_nothing_serves(kennel: Kennel) -> None:
+    scheduler, outputs = kennel.client("scheduler"), kennel.outputs()
+    role = kennel.client("cloudformation").describe_stack_resource(StackName="kennel", LogicalResourceId="LeaseRole")
+    name = role["StackResourceDetail"]["PhysicalResourceId"]
+    target = {
+        "Arn": outputs["TeardownArn"],
+        "RoleArn": kennel.client("iam").get_role(RoleName=name)["Role"]["Arn"],
+        "Input": '{"lease":true}',
+    }
+    scheduler.create_schedule(
+        GroupName="kennel",
+        Name="kennel-lease",
+        ScheduleExpression="rate(1 minutes)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target=target,
+    )
+    ended = tear_down(kennel, {"lease": True})
+    assert ended["status"] == "SUCCEEDED", (ended.get("error"), ended.get("cause"))
+    assert scheduler.list_schedules(GroupName="kennel")["Schedules"] == []
 
 
 def test_lock_of_a_teardown_that_is_gone_is_taken_over(kennel: Kennel) -> None:
