@@ -57,7 +57,8 @@ def classify() -> Response[str]:
 @app.exception_handler(Problem)  # type: ignore[untyped-decorator]
 def refuse(problem: Problem) -> Response[str]:
     """A problem document instead of a traceback."""
-    metrics.add_metric(name="Refusals", unit="Count", value=1)
+    # The second is what an alarm hears: nobody could be asked, whoever's fault the first are.
+    metrics.add_metric(name="Unavailable" if problem.status == 503 else "Refusals", unit="Count", value=1)
     logger.info("refused", extra={"status": problem.status, "detail": str(problem)})
     return problem.response(str(logger.get_correlation_id()))
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 THREADS = 64  # requests in flight at most; more of them would find any endpoint of one instance overloaded
+_GRACE_SECONDS = 5.0  # after the last is due, in which late ones are still sent; so an endpoint that is stuck ends, too
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Load:
 
     rate: requests/s that were due. spans: from sending each to its answer, seconds since the beginning.
     latencies: milliseconds of those answered with 200, from when each was due, so that none is flattered by a
-        sender that came late. failed: how many were answered otherwise.
+        sender that came late. failed: how many were answered otherwise, or not sent in time, for all senders waited.
     late_ms: by which a free sender woke up too late for half of its requests; of the sender's own making.
     """
 
@@ -49,6 +50,9 @@ def open_loop(ask: Callable[[], int], rate: float, seconds: float, seed: int) ->
             if number is None:
                 return
             early = began + due[number] - time.perf_counter()
+            if time.perf_counter() - began > seconds + _GRACE_SECONDS:
+                failed.append(0)
+                continue
             if early > 0:
                 time.sleep(early)
                 lateness.append(_milliseconds_since(began + due[number]))

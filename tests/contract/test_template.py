@@ -10,11 +10,11 @@ import pytest
 
 from local.cloud import codebuild
 from plan import request
-from plan.run import PlanSettings
+from plan.run import VARIANT, PlanSettings
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("Plan", "Gate", "Smoke", "Classify")
+FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Classify")
 
 
 def properties(template, name):
@@ -127,3 +127,14 @@ def test_weights_are_pinned_alike_everywhere():
     )
     assert len(installed) == 2
     assert installed == gathered
+
+
+def test_alarms_watch_what_is_put_and_tell_the_topic(template):
+    alarms = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    sources = "".join(file.read_text() for file in (ROOT / "functions").rglob("*.py"))
+    own = [alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "Kennel"]
+    assert own
+    assert [name for name in own if f'"{name}"' not in sources] == []
+    assert all(alarm["AlarmActions"] == [{"Ref": "Topic"}] for alarm in alarms)
+    variants = {json.dumps(alarm["Dimensions"]) for alarm in alarms if alarm["Namespace"] == "AWS/SageMaker"}
+    assert all(f'"Value": "{VARIANT}"' in dimensions for dimensions in variants)

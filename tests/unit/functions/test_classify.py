@@ -153,3 +153,11 @@ def test_attempt_that_would_outlive_the_function_is_not_made(app, runtime):
     runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
     got, _, headers = call(app, seconds=9.9)  # two are spared, and an attempt may take eight
     assert (got, headers["Retry-After"]) == (503, ["5"])
+
+
+@pytest.mark.parametrize(("lasting", "metric"), [(model_error(400), "Refusals"), (UNAVAILABLE, "Unavailable")])
+def test_callers_that_are_sent_away_are_counted_by_whose_fault_it_is(app, runtime, capsys, lasting, metric):
+    runtime.add_client_error("invoke_endpoint", **lasting)
+    call(app, seconds=9)
+    put = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
+    assert [each[metric] for each in put] == [[1.0]]

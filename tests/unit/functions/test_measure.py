@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from measure import probe
 from measure.knee import concurrency, knee, scaling, search
 from measure.probe import Load, open_loop, quantile
 from shared.contracts import Measurement
@@ -113,6 +114,23 @@ def test_open_loop_counts_refusals_apart():
     answers = itertools.cycle([200, 503])
     load = open_loop(lambda: next(answers), rate=200, seconds=0.2, seed=0)
     assert abs(len(load.latencies) - load.failed) <= 1
+
+
+def test_open_loop_gives_up_on_an_endpoint_that_is_stuck(monkeypatch):
+    monkeypatch.setattr(probe, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(probe, "THREADS", 2)
+    over = threading.Event()
+    threading.Timer(0.3, over.set).start()
+    asked = []
+
+    def ask():
+        asked.append(0)
+        over.wait()
+        return 200
+
+    load = open_loop(ask, rate=200, seconds=0.2, seed=0)
+    assert len(asked) == len(load.latencies) == 2
+    assert load.failed == sum(1 for _ in itertools.takewhile(lambda m: m < 0.2, arrivals(0, 200))) - 2
 
 
 def test_quantile_of_nothing_keeps_no_limit():
