@@ -77,6 +77,8 @@ _LISTS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("ssm", "describe_parameters", {}, "Parameters[].Name"),
     ("sns", "list_topics", {}, "Topics[].TopicArn"),
     ("events", "list_rules", {}, "Rules[].Name"),
+    ("scheduler", "list_schedules", {}, "Schedules[].GroupName"),
+    ("scheduler", "list_schedule_groups", {}, "ScheduleGroups[].Name"),
     ("stepfunctions", "list_state_machines", {}, "stateMachines[].name"),
     ("lambda", "list_functions", {}, "Functions[].FunctionName"),
     ("lambda", "list_layers", {}, "Layers[].LayerName"),

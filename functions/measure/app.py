@@ -39,7 +39,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     if reused := exists(s3, place):
         measurement = Measurement.model_validate(read_json(s3, place.uri))
     else:
-        measurement = _measured(plan, challenger["latency_ms"])
+        measurement = _measured(plan, challenger["latency_ms"], challenger["photos_per_s"])
         s3.put_object(Bucket=place.bucket, Key=place.key, Body=measurement.model_dump_json().encode())
     found = scaling(measurement, reused, plan.start_seconds, per_hour(plan.instance_type, 1), plan.max_instances)
     metrics.add_metric(name="InstanceRate", unit="Count/Second", value=measurement.rate_per_second)
@@ -54,11 +54,12 @@ def _place(plan: MeasurePlan, digest: str) -> Location:
     return Location(parse_uri(plan.report_uri).bucket, f"measurements/{key}.json")
 
 
-def _measured(plan: MeasurePlan, inside_ms: float) -> Measurement:
+def _measured(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measurement:
     """Load the endpoint, a minute or so.
 
     Args:
         inside_ms: of a photo alone within the container, as the evaluation found on the same instance type.
+        photos_per_s: what the model does there without a server, on all cores, which no instance can exceed.
 
     Raises:
         MeasurementError: the endpoint does not answer, or keeps the limit at no rate.
@@ -75,7 +76,7 @@ def _measured(plan: MeasurePlan, inside_ms: float) -> Measurement:
         logger.info("trial", extra={"rate": round(rate, 1), "answered": len(load.latencies), "failed": load.failed})
         return load
 
-    trials, is_senders_limit = search(load_at, alone_ms, plan.max_p99_ms)
+    trials, is_senders_limit = search(load_at, photos_per_s / 2, alone_ms, plan.max_p99_ms)
     rate = SAFETY * knee(trials)
     return Measurement(
         run=plan.run,

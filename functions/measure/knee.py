@@ -20,14 +20,15 @@ _MIN_SCALE_OUT, _MIN_SCALE_IN = 10, 300  # seconds
 LoadAt = Callable[[float], Load]
 
 
-def search(load_at: LoadAt, alone_ms: float, max_p99_ms: float) -> tuple[list[Trial], bool]:
+def search(load_at: LoadAt, first_rate: float, alone_ms: float, max_p99_ms: float) -> tuple[list[Trial], bool]:
     """The highest rate that one instance bears: p99 within the limit, next to nothing refused.
 
     Rates grow until one is not borne, twice, for a hiccup is no limit; then they close in on it from both sides.
 
     Args:
         load_at: puts so many requests/s on the instance for some seconds.
-        alone_ms: median of a request alone; tells where to begin.
+        first_rate: where to begin, requests/s.
+        alone_ms: median of a request alone.
 
     Returns:
         the trials in the order of time, and whether it was the sender that could do no more.
@@ -41,7 +42,7 @@ def search(load_at: LoadAt, alone_ms: float, max_p99_ms: float) -> tuple[list[Tr
             "faster instance"
         )
     trials: list[Trial] = []
-    low, high, rate = 0.0, math.inf, 500 / alone_ms
+    low, high, rate = 0.0, math.inf, first_rate
     while len(trials) < _MAX_TRIALS and high > _CLOSE * low:
         load = load_at(rate)
         if load.late_ms > _MAX_LATE_MS and low:

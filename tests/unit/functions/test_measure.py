@@ -31,7 +31,8 @@ def rates(trials):
 
 
 def test_search_closes_in_on_the_rate_from_which_the_limit_is_left():
-    trials, is_senders_limit = search(instance(capacity=100), alone_ms=5, max_p99_ms=50)  # left above 90 requests/s
+    """It is left above 90 requests/s."""
+    trials, is_senders_limit = search(instance(capacity=100), first_rate=100, alone_ms=5, max_p99_ms=50)
     assert rates(trials) == [
         (100.0, False),
         (100.0, False),
@@ -44,12 +45,12 @@ def test_search_closes_in_on_the_rate_from_which_the_limit_is_left():
 
 
 def test_search_takes_a_hiccup_for_none():
-    trials, _ = search(instance(capacity=1000, hiccups=(0,)), alone_ms=5, max_p99_ms=50)
+    trials, _ = search(instance(capacity=1000, hiccups=(0,)), first_rate=100, alone_ms=5, max_p99_ms=50)
     assert rates(trials)[:3] == [(100.0, False), (100.0, True), (200.0, True)]
 
 
 def test_search_says_when_it_is_the_sender_that_can_do_no_more():
-    trials, is_senders_limit = search(instance(capacity=1000, late_from=200), alone_ms=5, max_p99_ms=50)
+    trials, is_senders_limit = search(instance(capacity=1000, late_from=200), first_rate=100, alone_ms=5, max_p99_ms=50)
     assert rates(trials) == [(100.0, True)]
     assert is_senders_limit
 
@@ -57,7 +58,7 @@ def test_search_says_when_it_is_the_sender_that_can_do_no_more():
 @pytest.mark.parametrize(("alone_ms", "capacity", "words"), [(60, 1e9, "alone takes 60 ms"), (5, 1e-3, "even at")])
 def test_search_says_what_to_do_about_an_instance_that_is_too_slow(alone_ms, capacity, words):
     with pytest.raises(MeasurementError, match=f"{words}.*faster instance"):
-        search(instance(capacity), alone_ms, max_p99_ms=50)
+        search(instance(capacity), 100, alone_ms, max_p99_ms=50)
 
 
 @pytest.mark.parametrize(("overhead_ms", "most"), [(0, 3), (200, 2), (2000, 0)])
