@@ -24,7 +24,7 @@ _SAFETY = 0.7  # of what an instance bears, its rate at ease
 # The trace, in the clock of the laptop cloud, whose periods and cool-downs run as fast.
 _BEFORE, _SPIKE, _AFTER = 120.0, 400.0, 1500.0  # seconds
 _PERIOD, _DATAPOINTS = 10.0, 3  # of the tracking policy's high alarm
-_GUESSED = 1000.0  # requests a minute and instance: what a throttled instance cannot bear
+_GUESSED = 17.0  # requests/s and instance: a little more than a throttled one bears
 
 
 @dataclass
@@ -61,14 +61,15 @@ def spike(stage: Stage, report: Report) -> None:
     """Play the trace under each kind of policy, and hold the measured one to its promises."""
     per_second = float(os.environ["KENNEL_THROTTLE"])
     rate = _SAFETY * per_second
+    minute = 60 / float(os.environ["KENNEL_TIME_SCALE"])  # seconds of this machine in one of the laptop cloud's
     champion = stage.laptop.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
     measured = champion["ScalingPolicies"]
     tracking = [policy for policy in measured if policy["PolicyType"] == "TargetTrackingScaling"]
     kinds: dict[str, Callable[[], None]] = {
         "measured": lambda: _put(stage, measured),
         "measured, tracking alone": lambda: _put(stage, tracking),
-        "one-minute metric": lambda: _put(stage, [_by_the_minute(60 * rate)]),
-        "guessed target": lambda: _put(stage, [_by_the_minute(_GUESSED)]),
+        "one-minute metric": lambda: _put(stage, [_by_the_minute(minute * rate)]),
+        "guessed target": lambda: _put(stage, [_by_the_minute(minute * _GUESSED)]),
     }
     played = []
     for name, put in kinds.items():
