@@ -22,7 +22,6 @@ _WORTH_TELLING = {
     "PutScalingPolicy": "the endpoint scales with its load",
     "PutBurstPolicy": "and at once with a burst",
     "SmokeThroughApi": "the known photos again, as callers ask",
-    "ExtendLease": "the endpoint stays as long again",
     "Promote": "the champion pointer moved",
     "RestoreProduction": "the endpoint goes back to the champion",
     "RemoveStaging": "taken away after the failure",
