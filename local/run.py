@@ -60,7 +60,7 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
                 data.upload(cloud, deployed.bucket, photos)
         name = time.strftime("%Y%m%d-%H%M%S")
         # known before it starts, so that Ctrl-C at any moment knows what to stop
-        execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
+        execution_arn = _execution_arn(deployed, name)
         _start(cloud, deployed, name, event if "promote" in event else {"dataset": photos.key} | event)
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
         return _finish(cloud, deployed, photos, outcome, started)
@@ -90,7 +90,7 @@ def promote(cloud: Laptop, version: int) -> int:
     """Let a version that served before serve again, through the pipeline's own states; returns the exit code."""
     started, deployed, name = time.monotonic(), stack.describe(cloud), time.strftime("%Y%m%d-%H%M%S")
     _start(cloud, deployed, name, {"promote": version})
-    execution_arn = f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
+    execution_arn = _execution_arn(deployed, name)
     try:
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
     except KeyboardInterrupt:
@@ -119,6 +119,10 @@ def _announce(photos: data.Data, data_path: str | None) -> None:
     print(f"{data_path or 'Sketchbook'}: {len(found.classes)} breeds, {counts}", flush=True)
     if found.ignored:
         print(f"  left out, for they are no <split>/<breed>/<photo>: {named(found.ignored)}", flush=True)
+
+
+def _execution_arn(deployed: Stack, name: str) -> str:
+    return f"{deployed.pipeline_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
 def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -> None:

@@ -5,18 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.laptop import Cloud, build_image, start_cloud
+from tests.integration.laptop import Cloud, serving_cloud
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One laptop cloud for all tests, with a bucket ``kennel``."""
-    running = start_cloud(tmp_path_factory.mktemp("cloud") / "home")
-    build_image(running)
-    running.client("s3").create_bucket(Bucket="kennel")
-    yield running
-    if running.process.poll() is None:
-        running.stop()
+    with serving_cloud(tmp_path_factory.mktemp("cloud") / "home") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import textwrap
 import time
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -189,6 +190,17 @@ def start_cloud(home: Path, **environment: str) -> Cloud:
     return cloud
 
 
+@contextmanager
+def serving_cloud(home: Path, **environment: str) -> Iterator[Cloud]:
+    """A laptop cloud with ``IMAGE`` and a bucket ``kennel``; ends it unless that was done."""
+    cloud = start_cloud(home, **environment)
+    build_image(cloud)
+    cloud.client("s3").create_bucket(Bucket="kennel")
+    yield cloud
+    if cloud.process.poll() is None:
+        cloud.stop()
+
+
 def build_image(cloud: Cloud) -> None:
     """Let CodeBuild build ``IMAGE``, whose ``serving`` package is the small model server."""
     context = io.BytesIO()
@@ -241,6 +253,17 @@ def make_config(cloud: Cloud, version: str, count: int = 1, role: str = ROLE, **
         EndpointConfigName=name, ProductionVariants=[{**production, "InitialInstanceCount": count, **variant}]
     )
     return name
+
+
+def put_alarm(cloudwatch: Any, name: str, **given: Any) -> None:
+    """An alarm of the last minute; what is given goes before what most have."""
+    usual = {
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    cloudwatch.put_metric_alarm(AlarmName=name, **usual | given)
 
 
 def endpoint_with(sagemaker: Any, name: str, wanted: str = "InService") -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The auto scaler of the laptop cloud under a real load, sixty times as fast as AWS."""
 
-import io
-import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.laptop import IMAGE, ROLE, Cloud, build_image, eventually, start_cloud
+from tests.integration.laptop import Cloud, eventually, make_config, put_alarm, serving_cloud
 from tests.integration.machines import definition, failure
 
 TIME_SCALE = 60
@@ -32,24 +30,12 @@ METRIC = {
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A cloud of its own, with endpoint ``dogs`` of one instance in service."""
-    cloud = start_cloud(tmp_path_factory.mktemp("fast") / "home", KENNEL_TIME_SCALE=str(TIME_SCALE))
-    build_image(cloud)
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        member = tarfile.TarInfo("version.txt")
-        member.size = 2
-        tar.addfile(member, io.BytesIO(b"v1"))
-    cloud.client("s3").create_bucket(Bucket="kennel")
-    cloud.client("s3").put_object(Bucket="kennel", Key="dogs.tar.gz", Body=archive.getvalue())
-    sagemaker = cloud.client("sagemaker")
-    container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/dogs.tar.gz"}
-    sagemaker.create_model(ModelName="dogs", PrimaryContainer=container, ExecutionRoleArn=ROLE)
-    variant = {"VariantName": "main", "ModelName": "dogs", "InstanceType": "ml.c7i.large", "InitialInstanceCount": 1}
-    sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant])
-    sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="dogs")
-    await_instances(cloud, 1)
-    yield cloud
-    cloud.stop()
+    home = tmp_path_factory.mktemp("fast") / "home"
+    with serving_cloud(home, KENNEL_TIME_SCALE=str(TIME_SCALE)) as cloud:
+        config = make_config(cloud, "v1", VariantName="main")
+        cloud.client("sagemaker").create_endpoint(EndpointName="dogs", EndpointConfigName=config)
+        await_instances(cloud, 1)
+        yield cloud
 
 
 @pytest.fixture
@@ -203,18 +189,8 @@ def test_alarm_of_a_percentile_sees_slow_answers_of_its_own_endpoint(fast: Cloud
     cloudwatch = fast.client("cloudwatch")
     elsewhere = [{"Name": "EndpointName", "Value": "cats"}, {"Name": "VariantName", "Value": "main"}]
     for name, dimensions in (("p99", METRIC["Dimensions"]), ("p99-of-cats", elsewhere)):
-        cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            Namespace="AWS/SageMaker",
-            MetricName="ModelLatency",
-            Dimensions=dimensions,
-            ExtendedStatistic="p99",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=900_000.0,
-            ComparisonOperator="GreaterThanThreshold",
-            TreatMissingData="notBreaching",
-        )
+        watched = {"Namespace": "AWS/SageMaker", "MetricName": "ModelLatency", "Dimensions": dimensions}
+        put_alarm(cloudwatch, name, **watched, ExtendedStatistic="p99", Threshold=900_000.0)
         await_state(cloudwatch, name, "OK")
     with load(fast, callers=1):
         await_state(cloudwatch, "p99", "ALARM")
@@ -228,17 +204,15 @@ def test_alarm_of_a_state_machine_sees_failed_executions(fast: Cloud) -> None:
     fails = definition(Only={"Type": "Fail", "Error": "Broken"})
     assert failure(states, fails) == "Broken"
     (machine,) = states.list_state_machines()["stateMachines"]
-    cloudwatch.put_metric_alarm(
-        AlarmName="failures",
+    put_alarm(
+        cloudwatch,
+        "failures",
         Namespace="AWS/States",
         MetricName="ExecutionsFailed",
         Dimensions=[{"Name": "StateMachineArn", "Value": machine["stateMachineArn"]}],
         Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
         Threshold=1.0,
         ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="notBreaching",
     )
     states.start_execution(stateMachineArn=machine["stateMachineArn"])
     await_state(cloudwatch, "failures", "ALARM")

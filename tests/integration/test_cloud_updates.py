@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from classify.invoke import CONFIG, ask
 from classify.problems import Problem
-from tests.integration.laptop import REGION, Cloud, build_image, endpoint_with, eventually, make_config, start_cloud
+from tests.integration.laptop import REGION, Cloud, endpoint_with, eventually, make_config, put_alarm, serving_cloud
 
 ALARM = "errors"
 CANARY: dict[str, Any] = {
@@ -38,11 +38,9 @@ BAKING = "Baking for 90 seconds (WaitIntervalInSeconds) with traffic enabled on 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A laptop cloud whose waits run thirty times as fast, with instances of 30 requests/s."""
-    running = start_cloud(tmp_path_factory.mktemp("cloud") / "home", KENNEL_TIME_SCALE="30", KENNEL_THROTTLE="30")
-    build_image(running)
-    running.client("s3").create_bucket(Bucket="kennel")
-    yield running
-    running.stop()
+    home = tmp_path_factory.mktemp("cloud") / "home"
+    with serving_cloud(home, KENNEL_TIME_SCALE="30", KENNEL_THROTTLE="30") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +59,9 @@ def runtime(cloud: Cloud) -> Any:
 def alarm(cloud: Cloud) -> Any:
     """Puts the alarm into a state."""
     cloudwatch = cloud.client("cloudwatch")
-    cloudwatch.put_metric_alarm(
-        AlarmName=ALARM,
-        Namespace="Nobody",
-        MetricName="Errors",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanThreshold",
-        TreatMissingData="ignore",  # so that it stays in the state that the test sets
-    )
+    ignoring = "ignore"  # so that it stays in the state that the test sets
+    watched = {"Namespace": "Nobody", "MetricName": "Errors", "Statistic": "Sum"}
+    put_alarm(cloudwatch, ALARM, **watched, Threshold=1, TreatMissingData=ignoring)
     return lambda state: cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue=state, StateReason="a drill")
 
 
