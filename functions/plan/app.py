@@ -49,7 +49,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
             run = _with_training(wanted, execution_name, place, given)
         else:
             version = versions.find(sagemaker, settings.model_package_group, wanted.promote)
-            run = decide_promotion(wanted, settings, execution_name, version, _champion())
+            run = decide_promotion(wanted, settings, execution_name, version)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise

@@ -36,6 +36,7 @@ class PlanSettings(Settings):
 
     image_repository: URI in ECR. base_image: what the stack's own images build on.
     training_image: URI. evaluation_image, serving_image: URIs, or ``build``.
+    vpc_subnets, vpc_security_groups: ids with commas between them; empty for SageMaker's own network.
     """
 
     bucket: str
@@ -55,6 +56,24 @@ class PlanSettings(Settings):
     max_p99_microseconds: str
     bake_seconds: str
     lease_hours: str
+    vpc_subnets: str
+    vpc_security_groups: str
+
+    @property
+    def network(self) -> dict[str, dict[str, list[str]]]:
+        """``Run.network``.
+
+        Raises:
+            RequestError: the stack names one of the two alone.
+        """
+        if not self.vpc_subnets and not self.vpc_security_groups:
+            return {}
+        if not self.vpc_subnets or not self.vpc_security_groups:
+            raise RequestError(
+                "the stack's VpcSubnets and VpcSecurityGroups go together; deploy it with both or neither"
+            )
+        groups, subnets = self.vpc_security_groups.split(","), self.vpc_subnets.split(",")
+        return {"VpcConfig": {"SecurityGroupIds": groups, "Subnets": subnets}}
 
 
 def run_id(execution_name: str) -> str:
@@ -79,7 +98,7 @@ def decide(
     """Name everything a run with training will make and say where it lies; pure.
 
     Raises:
-        RequestError: the endpoint cannot take what is asked for.
+        RequestError: the stack's network is half given.
     """
     run = run_id(execution_name)
     name = f"{settings.endpoint_name}-{run}"
@@ -90,7 +109,7 @@ def decide(
     hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
     # All that decides the model: not spot, but the instances, for they decide precision and the order of sums.
     key = _hash(code_uri, weights, found.fingerprint, hyperparameters, settings.training_image, train_type, train_count)
-    endpoint = _endpoint(request, settings, name, champion)
+    endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
         promotion=None,
@@ -119,20 +138,19 @@ def decide(
         images=images,
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
+        network=settings.network,
         quote=_quote(endpoint, per_hour(train_type, train_count)),
     )
 
 
-def decide_promotion(
-    request: Request, settings: PlanSettings, execution_name: str, version: Version, champion: Champion | None
-) -> Run:
+def decide_promotion(request: Request, settings: PlanSettings, execution_name: str, version: Version) -> Run:
     """A run that deploys an earlier version by the same steps; pure.
 
     Raises:
-        RequestError: the endpoint cannot take what is asked for.
+        RequestError: the stack's network is half given.
     """
     run = run_id(execution_name)
-    endpoint = _endpoint(request, settings, f"{settings.endpoint_name}-{run}", champion)
+    endpoint = _endpoint(request, settings, f"{settings.endpoint_name}-{run}")
     reason = f"version {version.number}, which had a top-1 of {version.top1:.1%}, was asked for"
     return Run(
         id=run,
@@ -151,18 +169,13 @@ def decide_promotion(
         images=ImagePlan(evaluate="", serve=version.image, repository="", targets=[], content_hash="", context=""),
         endpoint=endpoint,
         limits=None,
+        network=settings.network,
         quote=_quote(endpoint, 0.0),
     )
 
 
-def _endpoint(request: Request, settings: PlanSettings, name: str, champion: Champion | None) -> EndpointPlan:
+def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPlan:
     instance_type = request.serving_instance_type or settings.serving_instance_type
-    if champion and champion.instance_type != instance_type:
-        raise RequestError(
-            f"serving_instance_type: the endpoint runs on {champion.instance_type}, and SageMaker refuses to change "
-            f"that to {instance_type} while the endpoint is scaled; keep {champion.instance_type}, or run teardown "
-            "first"
-        )
     return EndpointPlan(
         name=settings.endpoint_name,
         variant=VARIANT,

@@ -208,6 +208,7 @@ class Run(Document):
     """Plan's document: the whole run, decided once. Later states add documents and edit none.
 
     promotion: the version that a run without training deploys; such a run has neither dataset nor training.
+    network: ``{}``, or ``VpcConfig`` with the subnets and security groups of jobs and endpoint, as SageMaker takes it.
     """
 
     id: str
@@ -218,6 +219,7 @@ class Run(Document):
     images: ImagePlan
     endpoint: EndpointPlan
     limits: Limits | None
+    network: dict[str, dict[str, list[str]]]
     quote: Quote
 
 

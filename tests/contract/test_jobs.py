@@ -37,10 +37,9 @@ def uploaded(layer):
     return {key.removeprefix(f"{prefix}/") for key in keys}
 
 
-def train_task(machines):
-    training = "arn:aws:states:::sagemaker:createTrainingJob.sync"
-    (task,) = [state for _, state in states_of(machines["pipeline"]) if state.get("Resource") == training]
-    return task
+def training_job(machines):
+    (state,) = [state for name, state in states_of(machines["pipeline"]) if name == "DescribeTraining"]
+    return state["Output"]
 
 
 def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
@@ -48,18 +47,18 @@ def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     keys = uploaded(tmp_path)
     assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
-    task = train_task(machines)
-    program = PurePosixPath(task["Arguments"]["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
+    job = training_job(machines)
+    program = PurePosixPath(job["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
     assert str(program.relative_to(CODE_CHANNEL)) in keys
     assert {"training/train.py", "dataset/source.py"} <= keys
-    assert {channel["ChannelName"] for channel in task["Arguments"]["InputDataConfig"]} == set(CHANNELS)
+    assert {channel["ChannelName"] for channel in job["InputDataConfig"]} == set(CHANNELS)
 
 
 def test_metrics_find_their_figures_in_the_line_of_an_epoch(machines):
     names = ("train_loss", "valid_loss", "valid_top1", "photos_per_s", "data_wait", "comm_wait", "peak_memory_mb")
     figures = dict(zip(names, (0.5, 0.25, 0.875, 120.0, 0.125, 0.0625, 900.0), strict=True))
     line = epoch_line({"epoch": 3, **figures}, epochs=20, eta=1.5)
-    metrics = train_task(machines)["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]
+    metrics = training_job(machines)["AlgorithmSpecification"]["MetricDefinitions"]
     found = {each["Name"].replace(":", "_"): float(re.search(each["Regex"], line)[1]) for each in metrics}
     assert found == pytest.approx(figures, abs=0.001)
 

@@ -50,6 +50,7 @@ INPUTS = {
     "DeleteConfig": ["kennel-x"],
     "DeleteModel": ["kennel-x"],
     "DeletePackage": [PACKAGE],
+    "RestorePolicy": [{"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/kennel/variant/main"}],
     "DeleteObjects": [{"keys": [{"Key": "runs/x/report/evaluation.json"}]}],
 }
 
@@ -113,7 +114,7 @@ def statements(template, name):
     """Of a role's or function's own policies and of the stack's managed policies that it has."""
     found = template["Resources"][name]["Properties"]
     documents = [policy.get("PolicyDocument", policy) for policy in found["Policies"]]
-    for managed in found.get("ManagedPolicyArns", []):
+    for managed in (each for each in found.get("ManagedPolicyArns", []) if "Ref" in each):  # the others are optional
         documents.append(template["Resources"][managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in Resolver(template).resolve(documents):
         for statement in document["Statement"]:
@@ -197,10 +198,13 @@ def needed(machine, machines, template):
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", resolver.resolve(value))
     found = []
-    for name, state in states_of(json.loads(text)):
+    states = dict(states_of(json.loads(text)))
+    described = evaluate(states.get("DescribeTraining", {}).get("Output"), variables)
+    inputs = {**INPUTS, "Train": [described]}
+    for name, state in states.items():
         if state["Type"] != "Task":
             continue
-        for given, holder in product(INPUTS.get(name, [None]), HOLDERS):
+        for given, holder in product(inputs.get(name, [None]), HOLDERS):
             known = {**variables, "holder": holder, "states": {"context": context, "input": given}}
             for permission in permissions.of_task(state["Resource"], evaluate(state["Arguments"], known), PLACE):
                 # The template encrypts its bucket and its topic with one key.

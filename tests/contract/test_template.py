@@ -73,6 +73,8 @@ def test_statements_on_everything_are_those_that_know_no_resources(template):
         "LogInToEcr",
         "FindEndpoints",
         "FindWhatIsOurs",
+        "RememberScaling",
+        "SeeTheNetwork",
         "DeliverLogs",
         "SendTraces",
         "LetApplicationAutoScalingSeeAlarms",

@@ -431,20 +431,44 @@ def test_api_answers_nothing_when_its_function_may_not_ask(kennel: Kennel) -> No
     assert kennel.local("classify", "--json", photo).returncode == 0
 
 
-def test_update_is_taken_back_when_a_later_step_fails(kennel: Kennel) -> None:
-    """The endpoint is updated already when the version cannot be approved."""
-    sagemaker = kennel.client("sagemaker")
-    champion, before = kennel.champion(), sagemaker.describe_endpoint(EndpointName="kennel")["EndpointConfigName"]
+def test_update_to_another_instance_type_is_taken_back_with_its_scaling(kennel: Kennel) -> None:
+    """The endpoint is updated and scaled anew already when the version cannot be approved."""
+    champion, before = kennel.champion(), served(kennel)
+    assert before["type"] != "ml.c7i.xlarge"
     with without(kennel, "PipelineRole", "sagemaker:UpdateModelPackage"):
-        arn = kennel.start({"promote": 1})
+        arn = kennel.start({"promote": 1, "serving_instance_type": "ml.c7i.xlarge", "max_instances": 5})
         ended = kennel.finish(arn)
     assert ended["status"] == "FAILED", ended.get("output")
-    assert {"UpdateProduction", "ApproveModel", "RestoreProduction"} <= states_entered(kennel, arn)
+    changed = {"DeregisterForUpdate", "UpdateProduction", "PutBurstAlarm", "ApproveModel"}
+    restored = {"DeregisterForRestore", "RestoreProduction", "RestorePolicies", "RestoreBurstAlarm"}
+    assert changed | restored <= states_entered(kennel, arn)
     assert kennel.champion() == champion
-    endpoint = sagemaker.describe_endpoint(EndpointName="kennel")
-    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", before)
+    assert served(kennel) == before
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
+
+
+def served(kennel: Kennel) -> dict[str, Any]:
+    """What serves, on what, and how it scales."""
+    sagemaker, scaling = kennel.client("sagemaker"), kennel.client("application-autoscaling")
+    endpoint = sagemaker.describe_endpoint(EndpointName="kennel")
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    [target] = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    [alarm] = kennel.client("cloudwatch").describe_alarms(AlarmNames=["kennel-burst"])["MetricAlarms"]
+    [started] = [policy["PolicyName"] for policy in policies if [policy["PolicyARN"]] == alarm["AlarmActions"]]
+    return {
+        "status": endpoint["EndpointStatus"],
+        "config": endpoint["EndpointConfigName"],
+        "type": config["ProductionVariants"][0]["InstanceType"],
+        "range": (target["MinCapacity"], target["MaxCapacity"]),
+        "policies": {
+            policy["PolicyName"]: policy.get("TargetTrackingScalingPolicyConfiguration")
+            or policy["StepScalingPolicyConfiguration"]
+            for policy in policies
+        },
+        "burst": (started, alarm["Threshold"]),
+    }
 
 
 def test_wrong_request_fails_with_every_field_named(kennel: Kennel) -> None:

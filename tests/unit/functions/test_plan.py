@@ -41,6 +41,8 @@ SETTINGS = PlanSettings(
     max_p99_microseconds="250000",
     bake_seconds="300",
     lease_hours="72",
+    vpc_subnets="",
+    vpc_security_groups="",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(evaluate="e", serve="s", repository="k", targets=[], content_hash="", context="")
@@ -101,10 +103,16 @@ def test_hyperparameters_travel_as_text():
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
-def test_another_serving_instance_type_than_the_champions_is_refused_at_once():
-    with pytest.raises(RequestError, match=r"runs on ml.c7i.large, .* to ml.c7i.xlarge .* teardown first"):
-        decide(Request(serving_instance_type="ml.c7i.xlarge"), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, CHAMPION)
-    decide(Request(serving_instance_type="ml.c7i.large"), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, CHAMPION)
+def test_jobs_and_endpoint_join_the_stacks_network():
+    def network(subnets, groups):
+        settings = replace(SETTINGS, vpc_subnets=subnets, vpc_security_groups=groups)
+        return decide(Request(), settings, "x", FOUND, "c", WEIGHTS, IMAGES, None).network
+
+    assert network("", "") == {}
+    joined = {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}}
+    assert network("subnet-1,subnet-2", "sg-1") == joined
+    with pytest.raises(RequestError, match="both or neither"):
+        network("subnet-1", "")
 
 
 def test_limits_of_the_gate_are_checked_and_handed_on():
@@ -134,7 +142,7 @@ VERSION = Version(3, "arn:package/3", "s3://b/runs/old", "repo:serve-1", 0.91)
 
 
 def test_promotion_deploys_what_the_version_was_made_of():
-    run = decide_promotion(Request(promote=3, max_instances=4), SETTINGS, "x", VERSION, CHAMPION)
+    run = decide_promotion(Request(promote=3, max_instances=4), SETTINGS, "x", VERSION)
     assert (run.training, run.dataset, run.quote.training_per_hour) == (None, None, 0.0)
     assert (run.evaluation.artifact_uri, run.evaluation.report_uri) == (
         "s3://b/runs/old/artifact",
