@@ -38,6 +38,7 @@ def draw(
         p99.axhline(limit_ms, color="#b42318", linestyle=":", label="limit")
         p99.set_yscale("log")
         p99.set_xlabel("seconds")
+        instances.yaxis.get_major_locator().set_params(integer=True)
         instances.legend(loc="upper right")
         p99.legend(loc="upper right")
     for row, label in zip(axes, ("requests/s", "instances", "p99, ms"), strict=True):

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from local.drill.picture import draw
@@ -115,9 +116,9 @@ def _play(stage: Stage, name: str, rate: float) -> Played:
     during = [(moment, count) for moment, count in played.desired if _BEFORE <= moment < _BEFORE + _SPIKE]
     played.scaled_out_after = next((moment - _BEFORE for moment, count in during if count > base), float("inf"))
     played.recovered_after = _recovered_after(played.samples)
-    most = max(count for _, count in played.desired)
-    after = [(moment, count) for moment, count in played.desired if moment >= _BEFORE + _SPIKE]
-    played.scaled_in_after = next((m - _BEFORE - _SPIKE for m, count in after if count < most), float("inf"))
+    fewer = (later for earlier, later in pairwise(played.desired) if later[1] < earlier[1])
+    over = _BEFORE + _SPIKE
+    played.scaled_in_after = next((moment - over for moment, _ in fewer if moment >= over), float("inf"))
     return played
 
 
