@@ -8,6 +8,9 @@ EVENT ?=
 CHECKOV_VERSION := 3.3.30
 CHECKOV_VENV := $(VENV)/checkov-$(CHECKOV_VERSION)
 CHECKOV := $(CHECKOV_VENV)/bin/checkov
+PIP_AUDIT_VERSION := 2.10.1
+PIP_AUDIT_VENV := $(VENV)/pip-audit-$(PIP_AUDIT_VERSION)
+PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
 TRANSFORMED := .kennel/lint/template.json
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
@@ -36,7 +39,7 @@ check: lint test  ## what CI runs: lint, types, tests
 
 lint: export AWS_DEFAULT_REGION := us-east-1
 lint: export SAM_CLI_TELEMETRY := 0
-lint: $(VENV)/dev.stamp $(CHECKOV)
+lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dataset functions training serving local benchmarks
@@ -45,6 +48,7 @@ lint: $(VENV)/dev.stamp $(CHECKOV)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
+	@$(BIN)/python -m local.audit $(PIP_AUDIT)
 
 # torch first and alone: another package's looser wish would bring its CUDA build, several GB.
 $(VENV)/run.stamp: pyproject.toml
@@ -63,3 +67,7 @@ $(CHECKOV): | $(VENV)/run.stamp
 	@echo "Installing checkov (a minute, once)"
 	@$(PYTHON) -m venv $(CHECKOV_VENV)
 	@$(CHECKOV_VENV)/bin/pip install -q checkov==$(CHECKOV_VERSION)
+
+$(PIP_AUDIT): | $(VENV)/run.stamp
+	@$(PYTHON) -m venv $(PIP_AUDIT_VENV)
+	@$(PIP_AUDIT_VENV)/bin/pip install -q pip-audit==$(PIP_AUDIT_VERSION)

@@ -96,7 +96,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve an image classifier over HTTP.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker passes")
     parser.add_argument("--model-dir", default="/opt/ml/model", help="folder of a served artifact")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on; 127.0.0.1 on a laptop")
+    everywhere = "0.0.0.0"  # noqa: S104 - SageMaker asks the container from outside
+    parser.add_argument("--host", default=everywhere, help="address to listen on; 127.0.0.1 on a laptop")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--user", type=int, help="when started as root: user and group id to serve as")
     return parser.parse_args()
