@@ -3,9 +3,13 @@
 Photos are decoded and answered on a small pool of threads, two per core, so that the event loop is
 always free to refuse: when the queue is full the answer is 503 at once, not a slow 200. A photo takes
 its place in the queue only when it has wholly arrived, so that slow senders keep nobody out.
+
+``/invocations`` takes ``image/jpeg``, ``image/png`` and ``image/webp``, or ``application/json`` with the one question
+``{"describe": "breeds"}``, which is answered with ``{"breeds": […]}``, all that the model knows, and takes no place.
 """
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +29,7 @@ from serving.telemetry import Figures, log, say
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+_QUESTION = {"describe": "breeds"}
 _QUEUE_PER_THREAD = 8  # at 5 to 10 ms a photo and core the last in the queue waits about 0.2 s
 _MAX_ARRIVING_BYTES = 64_000_000  # of photos on their way in, together
 _RECEIVE_SECONDS = 30.0
@@ -102,8 +107,13 @@ class _Service:
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         """The answer's document; ``facts`` gets what the log shall say of the way to it."""
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == "application/json":
+            return self._describe(await self._read(request))
+        if media_type not in MEDIA_TYPES:
+            raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
         self._check_places()  # before the photo is read
-        photo = await self._read_photo(request)
+        photo = await self._read(request)
         facts["bytes"] = len(photo)
         self._check_places()
         self._taken += 1
@@ -115,15 +125,21 @@ class _Service:
         facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
         return prediction.to_json()
 
+    def _describe(self, body: bytes) -> dict[str, Any]:
+        try:
+            question = json.loads(body)
+        except (ValueError, RecursionError):
+            question = None
+        if question != _QUESTION:
+            raise UnsupportedPhotoError(f"The one question that application/json may hold is {json.dumps(_QUESTION)}.")
+        return {"breeds": [label.breed for label in self._model.artifact.labels]}
+
     def _check_places(self) -> None:
         if self._taken >= self._places:
             raise OverloadedError
 
-    async def _read_photo(self, request: Request) -> bytes:
-        """The request's body, given up as soon as its type or size is refused."""
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in MEDIA_TYPES:
-            raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
+    async def _read(self, request: Request) -> bytes:
+        """The request's body, given up as soon as its size is refused."""
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > MAX_BYTES:
             raise _too_many_bytes()

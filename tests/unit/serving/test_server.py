@@ -68,6 +68,8 @@ def test_invocation_answers_each_kind(client: Client, kind: str) -> None:
         (b"hello dog", "image/png", 415, "UnsupportedImage"),
         (BODY, "image/gif", 415, "UnsupportedImage"),
         (BODY, "application/json", 415, "UnsupportedImage"),
+        (b'{"describe": "photos"}', "application/json", 415, "UnsupportedImage"),
+        (b"[" * 100_000, "application/json", 415, "UnsupportedImage"),
         (BODY + bytes(MAX_BYTES), "image/jpeg", 413, "ImageTooLarge"),
     ],
 )
@@ -91,6 +93,13 @@ def test_other_paths_and_methods_are_refused_in_the_same_form(client: Client) ->
     response = client.get("/invocations")
     assert response.status_code == 405
     assert response.json()["error"]["code"] == "MethodNotAllowed"
+
+
+def test_breeds_are_told_without_a_place_in_the_queue(artifact: Artifact) -> None:
+    client = Client(make_app(Model(artifact), queue_per_thread=-1))
+    assert client.post(BODY).status_code == 503
+    told = client.post(b'{"describe":"breeds"}', "application/json; charset=utf-8")
+    assert (told.status_code, told.json()) == (200, {"breeds": ["Red setter", "Green hound", "Blue terrier"]})
 
 
 def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: pytest.LogCaptureFixture) -> None:
