@@ -15,7 +15,7 @@ TRANSFORMED := .kennel/lint/template.json
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check lint aws-smoke
+.PHONY: help run up down test check lint openapi aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -49,6 +49,10 @@ lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
 	@$(BIN)/python -m local.audit $(PIP_AUDIT)
+
+openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes have changed
+	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none \
+		AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/python -m classify.openapi
 
 # torch first and alone: another package's looser wish would bring its CUDA build, several GB.
 $(VENV)/run.stamp: pyproject.toml

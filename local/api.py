@@ -37,8 +37,8 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """Why it is none: our function says ``detail``, API Gateway itself ``message``."""
-        return str(self.document.get("detail") or self.document.get("message") or f"status {self.status}")
+        """Why it is none."""
+        return str(self.document.get("detail") or f"status {self.status}")
 
 
 class Api:

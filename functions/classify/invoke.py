@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as UnreachableError
 
 from classify.problems import Problem
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS, _READ_SECONDS = 1, 7  # a photo takes milliseconds; a stuck instance must leave time for another
 # botocore's own retries would multiply ours.
 CONFIG = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 1})
+NO_ANSWER = (UnreachableError, HTTPClientError, IncompleteReadError)  # botocore's, of a service that cannot be asked
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _MAX_FAILURES = 3  # on one photo: one that ends its server must not end the whole fleet
-_NO_ANSWER = 0  # what SageMaker gives as the status of a container that did not answer
-_FAILED = (_NO_ANSWER, 500, 502, 504)
+_LOST = 0  # what SageMaker gives as the status of a container that did not answer
+_FAILED = (_LOST, 500, 502, 504)
 
 logger = Logger(child=True)
 
@@ -28,12 +30,12 @@ logger = Logger(child=True)
 def ask(
     runtime: "SageMakerRuntimeClient",
     endpoint_name: str,
-    photo: bytes,
+    body: bytes,
     content_type: str,
     correlation_id: str,
     seconds: float,
 ) -> str:
-    """The endpoint's prediction, as the JSON text it sent.
+    """The endpoint's answer to a photo or a question, as the JSON text it sent.
 
     Args:
         seconds: that all attempts together may take; the first is made in any case.
@@ -47,10 +49,10 @@ def ask(
     while True:
         try:
             answer = runtime.invoke_endpoint(
-                EndpointName=endpoint_name, Body=photo, ContentType=content_type, CustomAttributes=correlation_id
+                EndpointName=endpoint_name, Body=body, ContentType=content_type, CustomAttributes=correlation_id
             )
             return answer["Body"].read().decode()
-        except (ClientError, HTTPClientError, IncompleteReadError) as error:
+        except (ClientError, *NO_ANSWER) as error:
             problem = _passing_problem(error)
             failures += _original_status(error) in _FAILED
             pause = random.uniform(0, longest_pause)

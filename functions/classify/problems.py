@@ -1,6 +1,7 @@
 """Telling callers what went wrong, in problem documents (RFC 9457)."""
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from aws_lambda_powertools.event_handler import Response
@@ -9,11 +10,12 @@ RETRY_AFTER_SECONDS = "5"
 
 
 class Problem(Exception):
-    """A request that gets no prediction: an HTTP status and a sentence for the caller."""
+    """A request that does not get what it asked for: an HTTP status and a sentence for the caller."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
+        self._headers = headers or {}
 
     def response(self, correlation_id: str) -> Response[str]:
         """The problem document, with Retry-After where trying again may help."""
@@ -23,5 +25,5 @@ class Problem(Exception):
             "detail": str(self),
             "correlation_id": correlation_id,
         }
-        headers = {"Retry-After": RETRY_AFTER_SECONDS} if self.status == 503 else {}
+        headers = {"Retry-After": RETRY_AFTER_SECONDS} if self.status == 503 else self._headers
         return Response(self.status, "application/problem+json", json.dumps(document), headers=headers)

@@ -64,7 +64,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (sns, ("_topic_by_arn_any_scope",)),
     (eventbridge, ("_invoke_target",)),
     (lambda_runtime, ("reset",)),
-    (apigateway_v1, ("_media_type_matches",)),
+    (apigateway_v1, ("_OPENAPI_HTTP_METHODS", "_import_rest_api", "_media_type_matches", "_put_gateway_response")),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
     (cloudwatch, ("_evict_old_metrics", "_is_sns_action_arn", "_stat_value", "record_metric")),
     (cloudwatch_logs, ("_append_log_events",)),
@@ -73,7 +73,10 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (changesets, ("_apply_transforms",)),
     (engine, ("_apply_transforms", "_transform_parameters")),
     (handlers, ("_apply_transforms",)),
-    (provisioners, ("_RESOURCE_HANDLERS", "_S3_BUCKET_CONFIGURATIONS", "_sfn_definition")),
+    (
+        provisioners,
+        ("_RESOURCE_HANDLERS", "_S3_BUCKET_CONFIGURATIONS", "_apigw_method_settings", "_sfn_definition"),
+    ),
     (
         stepfunctions,
         (
@@ -781,18 +784,34 @@ def tell_sam_the_parameters() -> None:
     sam.transform = lambda template, _, policies: translate(template, given.get(), policies)
 
 
-def unescape_binary_media_types() -> None:
-    """Let ``image~1jpeg`` in BinaryMediaTypes mean image/jpeg.
+def complete_rest_apis() -> None:
+    """Let a REST API have all that its definition says.
 
-    SAM hands the media types on with ``/`` escaped as in a JSON pointer. AWS unescapes; MiniStack
-    compares literally and would deliver photos as mangled text.
+    MiniStack drops the responses of the gateway's own and methods for ANY from a body, and takes slashes that are
+    escaped as in a JSON pointer, in BinaryMediaTypes and in the paths of MethodSettings, for what they look like:
+    photos would be delivered as mangled text.
     """
-    matches = apigateway_v1._media_type_matches
+    import_api, matches = apigateway_v1._import_rest_api, apigateway_v1._media_type_matches
+    settings = provisioners._apigw_method_settings
+
+    def importing(spec: dict[str, Any], data: Any = None) -> Any:
+        for item in spec.get("paths", {}).values():
+            if anything := item.get("x-amazon-apigateway-any-method"):
+                item |= {method: anything for method in apigateway_v1._OPENAPI_HTTP_METHODS if method not in item}
+        api_id = import_api(spec, data)
+        for kind, response in spec.get("x-amazon-apigateway-gateway-responses", {}).items():
+            apigateway_v1._put_gateway_response(api_id, kind, response)
+        return api_id
 
     def matching(media_type: str, configured: list[str] | None) -> bool:
         return bool(matches(media_type, [kind.replace("~1", "/") for kind in configured or []]))
 
+    def setting(raw: Any) -> dict[str, Any]:
+        return {path.replace("/~1", "/").replace("~1", "/"): each for path, each in settings(raw).items()}
+
+    apigateway_v1._import_rest_api = importing
     apigateway_v1._media_type_matches = matching
+    provisioners._apigw_method_settings = setting
 
 
 # --- the server -------------------------------------------------------------------------------------

@@ -1,61 +1,120 @@
-"""The prediction function, event in and response out, with the endpoint's answers stubbed by botocore."""
+"""The prediction function, event in and response out, with the answers of endpoint and S3 stubbed by botocore."""
 
 import base64
 import importlib
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+ROOT = Path(__file__).resolve().parents[3]
 PREDICTION = {"breed": "Beagle", "probability": 0.9}
+ENVIRONMENT = {
+    "ENDPOINT_NAME": "dogs",
+    "BUCKET": "kennel-bucket",
+    "ALLOWED_ORIGIN": "none",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "x",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "POWERTOOLS_SERVICE_NAME": "kennel",
+    "POWERTOOLS_METRICS_NAMESPACE": "Kennel",
+}
 
 
 @pytest.fixture(scope="module")
 def app():
     with pytest.MonkeyPatch.context() as env:
-        for name, value in {
-            "ENDPOINT_NAME": "dogs",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "POWERTOOLS_SERVICE_NAME": "kennel",
-            "POWERTOOLS_METRICS_NAMESPACE": "Kennel",
-        }.items():
+        for name, value in ENVIRONMENT.items():
             env.setenv(name, value)
         yield importlib.import_module("classify.app")
 
 
 @pytest.fixture
-def runtime(app):
-    with Stubber(app.runtime) as stub:
+def routes(app):
+    found = importlib.import_module("classify.routes")
+    found._trouble.cache_clear()
+    return found
+
+
+@pytest.fixture
+def runtime(routes):
+    with Stubber(routes.runtime) as stub:
         yield stub
         stub.assert_no_pending_responses()
 
 
-def call(app, body=b"photo", content_type="image/jpeg", encoded=True, seconds=0):
-    event = {
-        "httpMethod": "POST",
-        "path": "/classify",
-        "resource": "/classify",
-        "headers": {"Content-Type": content_type},
-        "multiValueHeaders": {"Content-Type": [content_type]},
-        "requestContext": {"requestId": "request-1", "stage": "v1", "path": "/v1/classify", "httpMethod": "POST"},
+@pytest.fixture
+def s3(routes):
+    with Stubber(routes.s3()) as stub:
+        yield stub
+        stub.assert_no_pending_responses()
+
+
+def rest_event(method, path, body, encoded, headers, stage="/v1"):
+    return {
+        "httpMethod": method,
+        "path": path,
+        "resource": path,
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "requestContext": {"requestId": "request-1", "stage": "v1", "path": stage + path, "httpMethod": method},
         "queryStringParameters": None,
-        "body": base64.b64encode(body).decode() if encoded else body,
+        "body": body,
         "isBase64Encoded": encoded,
     }
+
+
+def url_event(method, path, body, encoded, headers):
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {name.lower(): value for name, value in headers.items()},
+        "requestContext": {"requestId": "request-1", "stage": "$default", "http": {"method": method, "path": path}},
+        "body": body,
+        "isBase64Encoded": encoded,
+    }
+
+
+def answer(app, event, seconds=0):
+    """Status, body and headers, which a REST API gets in lists and a function's URL does not."""
     context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
     context.get_remaining_time_in_millis = lambda: 1000 * seconds
     response = app.handler(event, context)
-    return response["statusCode"], json.loads(response["body"]), response["multiValueHeaders"]
+    headers = response.get("headers") or {name: each[0] for name, each in response["multiValueHeaders"].items()}
+    body = base64.b64decode(response["body"]) if response["isBase64Encoded"] else response["body"]
+    return response["statusCode"], body, headers
+
+
+def get(app, path, method="GET", event=rest_event, **headers):
+    return answer(app, event(method, path, None, False, headers))
+
+
+def call(app, body=b"photo", content_type="image/jpeg", encoded=True, seconds=0, event=rest_event):
+    sent = base64.b64encode(body).decode() if encoded else body
+    status, said, headers = answer(
+        app, event("POST", "/classify", sent, encoded, {"Content-Type": content_type}), seconds
+    )
+    return status, json.loads(said), headers
+
+
+def ask_for(app, place, **options):
+    return call(app, json.dumps(place).encode(), "application/json", **options)
+
+
+def document(stub_body, **members):
+    return {"Body": StreamingBody(io.BytesIO(stub_body), len(stub_body)), **members}
 
 
 def prediction():
-    raw = json.dumps(PREDICTION).encode()
-    return {"Body": StreamingBody(io.BytesIO(raw), len(raw)), "ContentType": "application/json"}
+    return document(json.dumps(PREDICTION).encode(), ContentType="application/json")
 
 
 def model_error(status):
@@ -69,7 +128,8 @@ def model_error(status):
 UNAVAILABLE = {"service_error_code": "ServiceUnavailable", "http_status_code": 503}
 
 
-def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
+@pytest.mark.parametrize("event", [rest_event, url_event])
+def test_photo_reaches_the_endpoint_as_it_was(app, runtime, event):
     expected = {
         "EndpointName": "dogs",
         "Body": b"\xff\xd8photo",
@@ -77,7 +137,7 @@ def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
         "CustomAttributes": "request-1",
     }
     runtime.add_response("invoke_endpoint", prediction(), expected)
-    assert call(app, b"\xff\xd8photo", "image/jpeg; charset=x")[:2] == (200, PREDICTION)
+    assert call(app, b"\xff\xd8photo", "image/jpeg; charset=x", event=event)[:2] == (200, PREDICTION)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +146,20 @@ def test_photo_reaches_the_endpoint_as_it_was(app, runtime):
         ({"content_type": "text/plain"}, 415, "image/jpeg, image/png, image/webp"),
         ({"body": b""}, 400, "empty"),
         ({"body": bytes(4_500_001)}, 413, "4,500,001 bytes"),
-        ({"body": "!!", "encoded": False, "content_type": "application/json"}, 415, "content-type"),
+        ({"body": "!!", "encoded": False, "content_type": "text/html"}, 415, "content-type"),
+        ({"body": b"{", "content_type": "application/json"}, 400, "no JSON"),
+        ({"body": b"[" * 100_000, "content_type": "application/json"}, 400, "no JSON"),
+        ({"body": b"\xff", "content_type": "application/json"}, 400, "no JSON"),
+        ({"body": b'{"s3": "a.jpg", "url": "b"}', "content_type": "application/json"}, 400, "form"),
+        ({"body": b'{"s3": ["a.jpg"]}', "content_type": "application/json"}, 400, "form"),
+        ({"body": b'"a.jpg"', "content_type": "application/json"}, 400, "form"),
     ],
 )
 def test_what_is_no_photo_is_refused_before_the_endpoint_is_asked(app, runtime, arguments, status, words):
     got, document, headers = call(app, **arguments)
     assert (got, document["status"], document["correlation_id"]) == (status, status, "request-1")
     assert words in document["detail"]
-    assert headers["Content-Type"] == ["application/problem+json"]
+    assert headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +218,7 @@ def test_photo_that_ends_its_server_is_sent_to_three_at_most(app, runtime, statu
 def test_attempt_that_would_outlive_the_function_is_not_made(app, runtime):
     runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
     got, _, headers = call(app, seconds=9.9)  # two are spared, and an attempt may take eight
-    assert (got, headers["Retry-After"]) == (503, ["5"])
+    assert (got, headers["Retry-After"]) == (503, "5")
 
 
 @pytest.mark.parametrize(("lasting", "metric"), [(model_error(400), "Refusals"), (UNAVAILABLE, "Unavailable")])
@@ -161,3 +227,211 @@ def test_callers_that_are_sent_away_are_counted_by_whose_fault_it_is(app, runtim
     call(app, seconds=9)
     put = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
     assert [each[metric] for each in put] == [[1.0]]
+
+
+def test_photo_of_the_bucket_is_named(app, runtime, s3):
+    found = document(b"photo", ContentLength=5)
+    s3.add_response("get_object", found, {"Bucket": "kennel-bucket", "Key": "dogs/Rex & Ida.JPEG"})
+    asked = {"EndpointName": "dogs", "Body": b"photo", "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
+    runtime.add_response("invoke_endpoint", prediction(), asked)
+    assert ask_for(app, {"s3": "dogs/Rex & Ida.JPEG"})[:2] == (200, PREDICTION)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("a.png", "image/png"), ("x/b.WEBP", "image/webp"), ("é.jpg", "image/jpeg")])
+def test_kind_of_a_photo_in_the_bucket_goes_by_its_ending(app, runtime, s3, key, kind):
+    s3.add_response("get_object", document(b"photo", ContentLength=5), {"Bucket": "kennel-bucket", "Key": key})
+    asked = {"EndpointName": "dogs", "Body": b"photo", "ContentType": kind, "CustomAttributes": "request-1"}
+    runtime.add_response("invoke_endpoint", prediction(), asked)
+    assert ask_for(app, {"s3": f"s3://kennel-bucket/{key}"}, event=url_event)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            "",
+            "/",
+            ".jpg/",
+            "/a.jpg",
+            "a//b.jpg",
+            "a/../b.jpg",
+            "../b.jpg",
+            "./a.jpg",
+            "a/./b.jpg",
+            "a/..",
+            "..\\b.jpg",
+        ),
+        *("s3://other/a.jpg", "s3://kennel-bucket-2/a.jpg", "s3://kennel-bucket//a.jpg", "S3://kennel-bucket/a.jpg"),
+        *("http://169.254.169.254/latest/meta-data/a.jpg", "file:///etc/passwd.jpg", "//host/a.jpg"),
+        *("arn:aws:s3:::kennel-bucket/a.jpg", "s3://arn:aws:s3:us-east-1:0:accesspoint/x/a.jpg"),
+        *("a.jpg?versionId=1", "a.jpg?x=.jpg", "a.jpg#.jpg", "%2e%2e/a.jpg", "a%00.jpg"),
+        *("a\x00.jpg", "a\n.jpg", "a\u202egpj.jpg", "\ud800.jpg", "a.jpg "),
+        *("a", "jpg.", "a.txt", "a.gif", "a.Jpg", "a.jpg.zip", "runs/1/artifact/model.tar.gz"),
+        *("x" * 1021 + ".jpg", "é" * 511 + ".jpg"),
+    ],
+)
+def test_trick_with_a_key_is_refused_before_s3_is_asked(app, runtime, s3, place):
+    status, told, _ = ask_for(app, {"s3": place})
+    assert (status, "names no photo" in told["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("AccessDenied", 403), ("InvalidObjectState", 403)])
+def test_photo_that_is_absent_and_one_that_is_locked_are_told_alike(app, runtime, s3, code, status):
+    s3.add_client_error("get_object", code, http_status_code=status)
+    got, told, _ = ask_for(app, {"s3": "a.jpg"})
+    assert (got, told["detail"]) == (404, "there is no such photo")
+
+
+def test_photo_of_the_bucket_that_is_too_large_is_not_read(app, runtime, s3):
+    class Unread(io.BytesIO):
+        def read(self, *_):
+            raise AssertionError("was read")
+
+    s3.add_response("get_object", {"Body": StreamingBody(Unread(), 4_500_001), "ContentLength": 4_500_001})
+    assert ask_for(app, {"s3": "a.jpg"})[0] == 413
+
+
+def test_bucket_that_does_not_answer_is_no_fault_of_the_callers(app, runtime, s3):
+    s3.add_client_error("get_object", "SlowDown", http_status_code=503)
+    got, _, headers = ask_for(app, {"s3": "a.jpg"})
+    assert (got, headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize("event", [rest_event, url_event])
+def test_breeds_are_those_that_the_model_says_it_knows(app, runtime, event):
+    asked = {
+        "EndpointName": "dogs",
+        "Body": b'{"describe": "breeds"}',
+        "ContentType": "application/json",
+        "CustomAttributes": "request-1",
+    }
+    runtime.add_response("invoke_endpoint", document(b'{"breeds": ["Beagle"]}'), asked)
+    status, body, headers = get(app, "/breeds", event=event)
+    assert (status, json.loads(body), headers["Content-Type"]) == (200, {"breeds": ["Beagle"]}, "application/json")
+
+
+def test_health_is_asked_for_once_in_a_while(app, routes, runtime, monkeypatch):
+    now = [1_000_000.0]
+    monkeypatch.setattr(routes, "time", SimpleNamespace(time=lambda: now[0]))
+    runtime.add_response("invoke_endpoint", document(b'{"breeds": []}'))
+    assert [get(app, "/health")[:2] for _ in range(3)] == 3 * [(200, '{"status": "serving"}')]
+    now[0] += 10
+    runtime.add_client_error("invoke_endpoint", "ValidationError", http_status_code=400)
+    for _ in range(3):
+        status, body, headers = get(app, "/health")
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert json.loads(body)["detail"] == "no model is serving yet; try again later"
+
+
+def test_server_that_refuses_the_question_about_health_does_serve(app, runtime):
+    runtime.add_client_error("invoke_endpoint", **model_error(415))
+    assert get(app, "/health")[0] == 200
+
+
+def test_callers_who_ask_about_health_are_not_counted_as_sent_away(app, runtime, capsys):
+    runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
+    assert get(app, "/health")[0] == 503
+    assert "Unavailable" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("event", [rest_event, url_event])
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("GET", "/classify", 405, "POST"),
+        ("PUT", "/health", 405, "GET"),
+        ("DELETE", "/page/page.js", 405, "GET"),
+        ("OPTIONS", "/classify", 405, "POST"),
+        ("GET", "/clasify", 404, None),
+        ("POST", "/page/examples/x/y", 404, None),
+    ],
+)
+def test_wrong_path_and_method_get_a_problem_document(app, event, method, path, status, allowed):
+    got, body, headers = get(app, path, method, event)
+    assert (got, headers.get("Allow"), headers["Content-Type"]) == (status, allowed, "application/problem+json")
+    assert json.loads(body)["correlation_id"] == "request-1"
+
+
+def test_what_should_not_happen_shows_no_detail(app, routes, monkeypatch, capsys):
+    def ask(*_, **__):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(routes, "ask", ask)
+    status, told, _ = call(app)
+    assert (status, told["correlation_id"]) == (500, "request-1")
+    assert "secret" not in str(told)
+    assert '"Failures":[1.0]' in capsys.readouterr().out
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    files = importlib.import_module("classify.files")
+    monkeypatch.setattr(files, "FOLDER", tmp_path / "page")
+    (files.FOLDER / "examples").mkdir(parents=True)
+    contents = {"index.html": "<p>ß</p>", "page.js": "1", "examples/a.jpg": "photo", "secret.py": "x", "../out.js": "x"}
+    for name, content in contents.items():
+        (files.FOLDER / name).write_text(content)
+    files._names.cache_clear()
+    yield
+    files._names.cache_clear()
+
+
+@pytest.mark.parametrize("event", [rest_event, url_event])
+@pytest.mark.parametrize(
+    ("path", "kind", "content"),
+    [
+        ("/", "text/html; charset=utf-8", "<p>ß</p>"),
+        ("/page/page.js", "text/javascript; charset=utf-8", "1"),
+        ("/page/examples/a.jpg", "image/jpeg", "photo"),
+    ],
+)
+def test_page_is_sent_with_a_strict_policy(app, page, event, path, kind, content):
+    status, body, headers = get(app, path, event=event)
+    assert (status, body.decode(), headers["Content-Type"]) == (200, content, kind)
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["secret.py", "../out.js", "..", "index", "%2e%2e%2fout.js", "a.jpg", "PAGE.JS"])
+def test_only_the_pages_files_are_sent(app, page, name):
+    assert get(app, f"/page/{name}")[0] == 404
+
+
+def test_page_without_its_final_slash_is_redirected_to_it(app, page):
+    event = rest_event("GET", "/", None, False, {})
+    event["requestContext"]["path"] = "/v1"
+    status, _, headers = answer(app, event)
+    assert (status, headers["Location"]) == (307, "./v1/")
+
+
+def test_other_origins_may_ask_only_when_named(app, monkeypatch, runtime):
+    for _ in range(2):
+        runtime.add_response("invoke_endpoint", document(b'{"breeds": []}'))
+    assert not any(name.startswith("Access-Control") for name in get(app, "/breeds", Origin="https://dogs.example")[2])
+    monkeypatch.setattr(app, "rest", app.doors("https://dogs.example")[0])
+    origin = "Access-Control-Allow-Origin"
+    assert get(app, "/breeds", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
+    assert get(app, "/nothing", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
+    assert origin not in get(app, "/nothing", Origin="https://cats.example")[2]
+    status, _, headers = get(app, "/classify", "OPTIONS", Origin="https://dogs.example")
+    assert (status, headers[origin], headers["Access-Control-Allow-Methods"]) == (
+        204,
+        "https://dogs.example",
+        "GET,OPTIONS,POST",
+    )
+    assert "X-Api-Key" in headers["Access-Control-Allow-Headers"]
+
+
+def test_openapi_document_is_sent(app):
+    status, body, _ = get(app, "/openapi.json")
+    assert (status, sorted(json.loads(body)["paths"])) == (200, ["/breeds", "/classify", "/health", "/openapi.json"])
+
+
+def test_function_starts_without_what_it_does_not_need():
+    program = "import sys, classify.app; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "functions", env=ENVIRONMENT, capture_output=True, check=True
+    )
+    loaded = set(done.stdout.decode().split())
+    assert "classify.routes" in loaded
+    assert loaded & {"pydantic", "aws_xray_sdk", "classify.openapi"} == set()
