@@ -28,7 +28,7 @@ def install(home: Path) -> None:
     """Enforce what MiniStack leaves out, and write every decision to ``authorizations.jsonl``."""
     ministack.let_loopback_stand_for_tls()
     ministack.protect_buckets_and_topics()
-    ministack.follow_decisions(_writer(home / DECISIONS), _key_uses)
+    ministack.follow_decisions(_writer(home / DECISIONS), _further)
     ministack.authorize_rules(_may_start)
     ministack.authorize_alarms(_may_tell)
 
@@ -100,11 +100,11 @@ def _writer(path: Path) -> Callable[[ministack.Decision], None]:
     return write
 
 
-def _key_uses(decision: ministack.Decision) -> Iterable[tuple[str, str]]:
+def _further(decision: ministack.Decision) -> Iterable[Permission]:
     asked, key = Permission(decision.action, decision.resource), decision.context.get(permissions.NAMED_KEY)
     if not key and asked.action in permissions.KEY_USES:
         key = ministack.key_of(decision.action, decision.resource)
-    return [(each.action, each.resource) for each in permissions.key_uses(asked, key)]
+    return [*permissions.key_uses(asked, key), *permissions.by_function_url(asked)]
 
 
 def _may_start(role: str, state_machine: str) -> bool:

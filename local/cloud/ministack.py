@@ -420,13 +420,13 @@ class Decision(NamedTuple):
 
 
 def follow_decisions(
-    tell: Callable[[Decision], None], further: Callable[[Decision], Iterable[tuple[str, str]]]
+    tell: Callable[[Decision], None], further: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, str]]]]
 ) -> None:
     """Hear of every decision, MiniStack's own and those that ``denial`` asks for.
 
     Args:
         tell: takes each decision.
-        further: what must be allowed besides, after a request was: (action, resource).
+        further: what must be allowed besides, after a request was: (action, resource, condition keys).
     """
     enforce, evaluate = iam_evaluator.enforce, iam_evaluator.evaluate
     results: ContextVar[list[Any] | None] = ContextVar("results", default=None)
@@ -464,8 +464,8 @@ def follow_decisions(
             theirs = identity.decision != "Allow"
             denied.reason = reason if theirs else reason.replace("identity-based", "resource-based")
             return denied
-        for also, on in further(decision):
-            if denied := enforcing(access_key, also, also.partition(":")[0], region, on):
+        for also, on, given in further(decision):
+            if denied := enforcing(access_key, also, also.partition(":")[0], region, on, dict(given)):
                 return denied
         return None
 

@@ -200,6 +200,13 @@ def key_uses(permission: Permission, key: str | None) -> list[Permission]:
     return [Permission(action, key) for action in KEY_USES.get(permission.action, ())] if key else []
 
 
+def by_function_url(permission: Permission) -> list[Permission]:
+    """What a function's URL asks besides the right to invoke the URL."""
+    if permission.action != "lambda:InvokeFunctionUrl":
+        return []
+    return [Permission("lambda:InvokeFunction", permission.resource, {"lambda:InvokedViaFunctionUrl": "true"})]
+
+
 def encrypt(key: str) -> list[Permission]:
     """What SageMaker asks about a role that is to encrypt a job's output with a key the request names."""
     return [Permission("kms:Encrypt", key), Permission("kms:GenerateDataKey", key)]

@@ -1,8 +1,9 @@
-"""What templates and callers see of the laptop cloud: stacks, photos through a REST API, events."""
+"""What templates and callers see of the laptop cloud: stacks, photos through a REST API or a function's URL, events."""
 
 import hashlib
 import io
 import json
+import urllib.error
 import urllib.request
 import uuid
 import zipfile
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.integration import function_url
 from tests.integration.laptop import ROLE, Cloud, eventually
 
 HANDLER = """
 import base64, hashlib, json, os
 def handler(event, context):
-    body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"].encode()
+    body = event.get("body") or ""
+    body = base64.b64decode(body) if event["isBase64Encoded"] else body.encode()
     secret = os.environ.get("AWS_SECRET_ACCESS_KEY", "")
     return {"statusCode": 200, "body": json.dumps({
         "base64": event["isBase64Encoded"], "sha256": hashlib.sha256(body).hexdigest(),
@@ -56,7 +59,22 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     "Body": {
                         "openapi": "3.0.1",
                         "info": {"title": "classify", "version": "1"},
-                        "paths": {"/classify": {"post": {"x-amazon-apigateway-integration": proxy}}},
+                        "paths": {
+                            "/classify": {"post": {"x-amazon-apigateway-integration": proxy}},
+                            "/rare": {"get": {"x-amazon-apigateway-integration": proxy}},
+                            "/any/{proxy+}": {
+                                "x-amazon-apigateway-any-method": {"x-amazon-apigateway-integration": proxy}
+                            },
+                        },
+                        "x-amazon-apigateway-gateway-responses": {
+                            "MISSING_AUTHENTICATION_TOKEN": {
+                                "statusCode": "404",
+                                "responseParameters": {
+                                    "gatewayresponse.header.Content-Type": "'application/problem+json'"
+                                },
+                                "responseTemplates": {"application/json": '{"correlation_id": "$context.requestId"}'},
+                            }
+                        },
                     },
                 },
             },
@@ -70,7 +88,19 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     "RestApiId": {"Ref": "Api"},
                     "DeploymentId": {"Ref": "Deployment"},
                     "StageName": "v1",
+                    "MethodSettings": [
+                        {
+                            "ResourcePath": "/~1rare",
+                            "HttpMethod": "GET",
+                            "ThrottlingRateLimit": 0.001,
+                            "ThrottlingBurstLimit": 1,
+                        }
+                    ],
                 },
+            },
+            "Url": {
+                "Type": "AWS::Lambda::Url",
+                "Properties": {"TargetFunctionArn": {"Ref": "Function"}, "AuthType": "AWS_IAM"},
             },
             "First": {"Type": "AWS::StepFunctions::StateMachine", "Properties": machine},
             "Second": {"Type": "AWS::StepFunctions::StateMachine", "Properties": machine},
@@ -82,7 +112,11 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                 },
             },
         },
-        "Outputs": {name: {"Value": {"Ref": name}} for name in ("Api", "Group", "First", "Second")},
+        "Outputs": {
+            **{name: {"Value": {"Ref": name}} for name in ("Api", "Group", "First", "Second")},
+            "Url": {"Value": {"Fn::GetAtt": ["Url", "FunctionUrl"]}},
+            "FunctionArn": {"Value": {"Fn::GetAtt": ["Function", "Arn"]}},
+        },
     }
 
 
@@ -113,6 +147,60 @@ def test_a_photo_reaches_the_function_unharmed(cloud: Cloud, stack: dict[str, st
     request = urllib.request.Request(url, data=photo, headers={"Content-Type": "image/jpeg"})
     answer = json.loads(urllib.request.urlopen(request, timeout=20).read())
     assert answer == {"base64": True, "sha256": hashlib.sha256(photo).hexdigest(), "leaked": False}
+
+
+def status_of(cloud: Cloud, stack: dict[str, str], path: str, method: str = "GET") -> tuple[int, Any]:
+    url = f"{cloud.url}/restapis/{stack['Api']}/v1/_user_request_{path}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as answer:
+            return answer.status, answer
+    except urllib.error.HTTPError as error:
+        return error.code, error
+
+
+def test_gateway_answers_what_it_refuses_as_it_is_told(cloud: Cloud, stack: dict[str, str]) -> None:
+    status, answer = status_of(cloud, stack, "/nowhere")
+    assert (status, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    assert uuid.UUID(json.loads(answer.read())["correlation_id"])
+
+
+def test_any_method_is_every_method(cloud: Cloud, stack: dict[str, str]) -> None:
+    assert [status_of(cloud, stack, "/any/a/b", method)[0] for method in ("GET", "PUT", "OPTIONS")] == [200, 200, 200]
+
+
+def test_a_method_is_throttled_by_itself(cloud: Cloud, stack: dict[str, str]) -> None:
+    assert [status_of(cloud, stack, "/rare")[0] for _ in range(2)] == [200, 429]
+    assert status_of(cloud, stack, "/classify", "POST")[0] == 200
+
+
+def may(*actions: str, on: str, **condition: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": on, **condition}
+
+
+def test_url_of_a_function_answers_whom_its_policies_let(cloud: Cloud, stack: dict[str, str]) -> None:
+    by_url = {"Condition": {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}}
+    function = stack["FunctionArn"]
+    allowed = (may("lambda:InvokeFunctionUrl", on=function), may("lambda:InvokeFunction", on=function, **by_url))
+    asked = {}
+    for name, statements in {
+        "allowed": allowed,
+        "by-url-alone": allowed[:1],
+        "direct-alone": (may("lambda:InvokeFunction", on=function),),
+        "other-function": (may("lambda:*", on=f"{function}-2"),),
+    }.items():
+        client = cloud.client("lambda", role=cloud.make_role(f"url-{name}", *statements))
+        asked[name] = function_url.ask(client, stack["Url"], "POST", b"photo", **{"Content-Type": "image/jpeg"})
+    assert {name: status for name, (status, _, _) in asked.items()} == {
+        "allowed": 200,
+        "by-url-alone": 403,
+        "direct-alone": 403,
+        "other-function": 403,
+    }
+    assert asked["allowed"][1]["sha256"] == hashlib.sha256(b"photo").hexdigest()
+
+
+def test_url_of_a_function_answers_nobody_who_does_not_sign(cloud: Cloud, stack: dict[str, str]) -> None:
+    assert function_url.ask(cloud.client("lambda"), stack["Url"], signed=False)[0] == 403
 
 
 def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: dict[str, str]) -> None:

@@ -143,6 +143,12 @@ def test_a_key_is_used_as_the_action_on_what_it_encrypts_needs():
     assert uses("s3:GetObject", key=None) == []
 
 
+def test_url_of_a_function_asks_for_the_right_to_invoke_too():
+    (asked,) = permissions.by_function_url(Permission("lambda:InvokeFunctionUrl", "f"))
+    assert asked == ("lambda:InvokeFunction", "f", {"lambda:InvokedViaFunctionUrl": "true"})
+    assert permissions.by_function_url(Permission("lambda:InvokeFunction", "f")) == []
+
+
 def test_images_outside_ecr_need_nothing():
     assert permissions.pull("python:3.11") == []
     actions = {each.action for each in permissions.push("111122223333.dkr.ecr.eu-west-1.amazonaws.com/r:1")}
