@@ -18,6 +18,8 @@ NAMES = (
     "feature_pass",
     "hostile",
     "image",
+    "lambda_cold",
+    "lambda_handler",
     "loader",
     "serving",
     "serving_start",

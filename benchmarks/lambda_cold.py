@@ -1,0 +1,56 @@
+"""CPU that the prediction function takes until it has answered its first request, beside other functions.
+
+    python -m benchmarks lambda_cold [--rounds N]
+
+Each round starts every function once, in another order, in an interpreter of its own that finds only what Lambda would
+have. Counted is the import of the handler's module and its first request, to an endpoint that costs nothing; not the
+interpreter's own start. Bytecode is there for all.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.figures import goal, rotated, rounded, spreads
+from benchmarks.functions import OURS, PEERS, lambdas
+from benchmarks.servers import say
+
+_BARE = "boto3 alone"
+
+
+def measure(arguments: Sequence[str]) -> dict[str, Any]:
+    """The figures: seconds of CPU.
+
+    Raises:
+        LocalError: a function failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks lambda_cold", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="starts of each function (default %(default)s)")
+    options = parser.parse_args(arguments)
+    modules = {"ours": OURS, **PEERS}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in modules}
+    with lambdas() as place:
+        for module in modules.values():
+            place.run(module)  # writes bytecode, warms the page cache
+        for number in range(options.rounds):
+            for name in rotated(list(modules), number):
+                times = place.run(modules[name])
+                taken = {"import": times["import"], "first_request": times["first"]}
+                rounds[name].append({"cpu_seconds": sum(taken.values()), **taken})
+                say(f"round {number + 1}/{options.rounds}  {name:34} {rounds[name][-1]['cpu_seconds']:.3f} s")
+
+    def over_bare(name: str) -> float:
+        """In the same round; the median of all."""
+        pairs = zip(rounds[name], rounds[_BARE], strict=True)
+        return statistics.median(one["cpu_seconds"] / bare["cpu_seconds"] for one, bare in pairs)
+
+    figures = {name: {**spreads(each), "over_bare": rounded(over_bare(name))} for name, each in rounds.items()}
+    return {
+        "rounds": options.rounds,
+        "ours": figures.pop("ours"),
+        "peers": figures,
+        "limit": None,
+        "ratio": None,
+        "goal": {"cpu_over_bare": goal(over_bare("ours"), at_most=1.35)},
+    }
