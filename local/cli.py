@@ -79,7 +79,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _invoke(arguments: argparse.Namespace) -> int:
-    return invoke.invoke(run.running(), arguments.function, arguments.options)
+    return invoke.invoke(run.running(), arguments.event, arguments.options)
 
 
 def _interrupt(arguments: argparse.Namespace) -> int:
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(do=_classify)
 
     command = commands.add_parser("invoke", help="run one function by itself with sam local invoke (needs Docker)")
-    command.add_argument("function", choices=invoke.FUNCTIONS)
+    command.add_argument("event", choices=invoke.SAMPLES, help="its sample event")
     command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
     command.set_defaults(do=_invoke)
 

@@ -18,16 +18,20 @@ from local import stack
 from local.home import HOME, ROOT, LocalError, write_json
 from local.laptop import Laptop
 
-FUNCTIONS = ("plan", "gate", "smoke", "measure", "classify")
+# What lies in events/ for a function, by its name.
+SAMPLES = {
+    **{name: name for name in ("plan", "gate", "smoke", "measure", "classify")},
+    **dict.fromkeys(("classify-s3", "classify-url", "health"), "classify"),
+}
 _FOLDER = HOME / "events"
 _HOST = "host.docker.internal"  # what Docker Desktop calls the machine that it runs on
 
 
-def invoke(laptop: Laptop, function: str, options: Sequence[str]) -> int:
+def invoke(laptop: Laptop, name: str, options: Sequence[str]) -> int:
     """Run a function in its container; says the command first, which can then be repeated and changed.
 
     Args:
-        function: one of ``FUNCTIONS``; its sample lies in ``events/``.
+        name: of a sample, one of ``SAMPLES``.
         options: more of ``sam local invoke``.
 
     Returns:
@@ -37,16 +41,16 @@ def invoke(laptop: Laptop, function: str, options: Sequence[str]) -> int:
         LocalError: no container engine, or nothing serves that the sample could be about.
     """
     gateway = _bridge()
-    name = f"{function.capitalize()}Function"
-    write_json(_FOLDER / "env.json", {name: _environment(laptop, function)})
-    event = _FOLDER / f"{function}.json"
-    write_json(event, sample(function, _values(laptop)))
+    function = f"{SAMPLES[name].capitalize()}Function"
+    write_json(_FOLDER / "env.json", {function: _environment(laptop, SAMPLES[name])})
+    event = _FOLDER / f"{name}.json"
+    write_json(event, sample(name, _values(laptop)))
     command = [
         *(
             "sam",
             "local",
             "invoke",
-            name,
+            function,
             "--event",
             os.path.relpath(event),
             "--env-vars",
@@ -61,9 +65,9 @@ def invoke(laptop: Laptop, function: str, options: Sequence[str]) -> int:
     return 1 if _raised(said) else 0
 
 
-def sample(function: str, values: dict[str, str]) -> dict[str, Any]:
-    """A function's sample event with its ``$NAMES`` filled in."""
-    text = (ROOT / "events" / f"{function}.json").read_text()
+def sample(name: str, values: dict[str, str]) -> dict[str, Any]:
+    """A sample event with its ``$NAMES`` filled in."""
+    text = (ROOT / "events" / f"{name}.json").read_text()
     event: dict[str, Any] = json.loads(Template(text).substitute(values))
     return event
 

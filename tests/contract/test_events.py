@@ -30,8 +30,17 @@ def test_samples_name_what_serves():
 
 
 def test_every_function_of_the_template_has_a_sample(template):
-    functions = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"]
-    assert sorted(functions) == sorted(f"{name.capitalize()}Function" for name in invoke.FUNCTIONS)
+    functions = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
+    assert functions == {f"{name.capitalize()}Function" for name in invoke.SAMPLES.values()}
+
+
+def test_samples_of_the_api_have_the_forms_of_both_doors():
+    rest, by_url = invoke.sample("classify", VALUES), invoke.sample("classify-url", VALUES)
+    assert (rest["requestContext"]["stage"], by_url["requestContext"]["stage"]) == ("v1", "$default")
+    assert (rest.get("version"), by_url["version"]) == (None, "2.0")
+    place = json.loads(invoke.sample("classify-s3", VALUES)["body"])
+    assert place == {"s3": "s3://bucket/runs/run/report/golden/00.jpg"}
+    assert invoke.sample("health", VALUES)["path"] == "/health"
 
 
 def test_functions_can_be_given_the_laptops_address(template):

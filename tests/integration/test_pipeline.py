@@ -23,6 +23,7 @@ from typing import Any
 import boto3
 import pytest
 import torch
+import urllib3
 
 from benchmarks import inputs
 from dataset import breed_name
@@ -31,6 +32,8 @@ from local.drill.__main__ import DRILLS
 from local.drill.report import Report
 from local.drill.stage import Stage
 from local.sketchbook import BREEDS, write
+from tests.integration import function_url
+from tests.integration.laptop import eventually
 from training.files import to_bytes
 from training.torchvision_import import torchvision_models
 
@@ -258,11 +261,111 @@ def test_api_refuses_what_is_no_photo_with_a_sentence(
     assert words in said["error"]
 
 
-def test_api_wants_a_key(kennel: Kennel) -> None:
-    import urllib3
+def ask(
+    kennel: Kennel, path: str, method: str = "GET", key: str | None = "", body: bytes | None = None, kind: str = ""
+) -> tuple[int, dict[str, Any], Any]:
+    """Status, document and headers of the REST API's answer; None sends no key, "" the stack's."""
+    url = kennel.record["api"]["url"].removesuffix("/classify") + path
+    headers = {"content-type": kind} if kind else {}
+    if key is not None:
+        headers["x-api-key"] = key or kennel.record["api"]["key"]
+    answer = urllib3.request(method, url, body=body, headers=headers)
+    return answer.status, answer.json(), answer.headers
 
-    answer = urllib3.request("POST", kennel.record["api"]["url"], body=b"x", headers={"content-type": "image/jpeg"})
-    assert answer.status == 403
+
+def classify_place(kennel: Kennel, place: str) -> tuple[int, dict[str, Any], Any]:
+    return ask(kennel, "/classify", "POST", body=json.dumps({"s3": place}).encode(), kind="application/json")
+
+
+def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
+    assert ask(kennel, "/breeds")[:2] == (200, {"breeds": ["Dalmatian", "Doberman", "Samoyed"]})
+    assert ask(kennel, "/health", key=None)[:2] == (200, {"status": "serving"})
+    assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
+
+
+def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None:
+    photo, bucket = next((kennel.photos / "test").rglob("*.jpg")).read_bytes(), kennel.outputs()["BucketName"]
+    for key in ("uploads/rex.jpg", "uploads/rex.txt"):
+        kennel.client("s3").put_object(Bucket=bucket, Key=key, Body=photo)
+    sent = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
+    assert classify_place(kennel, "uploads/rex.jpg")[:2] == (200, sent)
+    assert classify_place(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, sent)
+    assert classify_place(kennel, "uploads/rex.txt")[0] == 400
+    assert classify_place(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "key", "status"),
+    [
+        ("/classify", "POST", None, 403),
+        ("/classify", "POST", "no-such-key", 403),
+        ("/classify/", "POST", None, 403),
+        ("/breeds", "GET", None, 403),
+        ("/openapi.json", "GET", None, 403),
+        ("/elsewhere", "GET", None, 403),
+        ("/elsewhere", "GET", "", 404),
+        ("/classify", "GET", "", 405),
+        ("/", "POST", "", 404),
+    ],
+)
+def test_api_refuses_with_a_problem_document(
+    kennel: Kennel, path: str, method: str, key: str | None, status: int
+) -> None:
+    got, document, headers = ask(kennel, path, method, key)
+    assert (got, document["status"], headers["Content-Type"]) == (status, status, "application/problem+json")
+    assert document["correlation_id"]
+
+
+def test_key_beyond_its_quota_is_told_to_wait(kennel: Kennel) -> None:
+    gateway, outputs = kennel.client("apigateway"), kennel.outputs()
+    key = gateway.create_api_key(name="guest", enabled=True)
+    stages = [{"apiId": outputs["ApiId"], "stage": "v1"}]
+    plan = gateway.create_usage_plan(name="guests", apiStages=stages, quota={"limit": 1, "period": "DAY"})
+    gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
+    assert ask(kennel, "/breeds", key=key["value"])[0] == 200
+    status, document, headers = ask(kennel, "/breeds", key=key["value"])
+    assert (status, headers["Retry-After"]) == (429, "3600")
+    assert document["detail"] == "the key's requests of today are used up"
+
+
+def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(kennel: Kennel) -> None:
+    status, document, _ = ask(kennel, "/classify", "POST", body=b"\xff\xd8 cut off", kind="image/jpeg")
+    assert status == 400
+    logs, known = kennel.client("logs"), f'"{document["correlation_id"]}"'
+    place = {"logGroupName": "/aws/sagemaker/Endpoints/kennel", "filterPattern": known}
+    [event] = eventually(lambda: logs.filter_log_events(**place)["events"], bool)
+    assert json.loads(event["message"])["error"] == "UnreadableImage"
+
+
+def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
+    url, iam = kennel.outputs()["FunctionUrl"], kennel.client("iam")
+    function = "arn:aws:lambda:us-east-1:000000000000:function:kennel-classify:live"
+    trust = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}
+    both = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+    asked = {}
+    for name, actions in {"service": both, "stranger": ["s3:GetObject"]}.items():
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        may = {"Effect": "Allow", "Action": actions, "Resource": function}
+        iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=policy(may))
+        session = kennel.client("sts").assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
+        client = boto3.client(
+            "lambda",
+            endpoint_url=f"http://localhost:{kennel.port}",
+            region_name="us-east-1",
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+        )
+        asked[name] = function_url.ask(client, f"{url}breeds")
+        photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
+        asked[f"{name}'s photo"] = function_url.ask(
+            client, f"{url}classify", "POST", photo, **{"Content-Type": "image/jpeg"}
+        )
+    statuses = {name: status for name, (status, _, _) in asked.items()}
+    assert statuses == {"service": 200, "service's photo": 200, "stranger": 403, "stranger's photo": 403}
+    assert asked["service"][1] == ask(kennel, "/breeds")[1]
+    assert asked["service's photo"][1]["top"]
+    assert function_url.ask(kennel.client("lambda"), f"{url}health", signed=False)[0] == 403
 
 
 def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> None:
