@@ -107,7 +107,7 @@ def openapi() -> Response[str]:
 
 
 @router.get("/", include_in_schema=False)
-def page() -> Response[bytes]:
+def page() -> Response[str | bytes]:
     """The page; its addresses are relative, so they hold only below a final slash."""
     path = router.current_event["requestContext"].get("path", "/")  # a function's URL has no stage before its paths
     if not path.endswith("/"):
@@ -116,13 +116,13 @@ def page() -> Response[bytes]:
 
 
 @router.get("/page/<name>", include_in_schema=False)
-def page_file(name: str) -> Response[bytes]:
+def page_file(name: str) -> Response[str | bytes]:
     """What the page is made of."""
     return files.page_file(name)
 
 
 @router.get("/page/examples/<name>", include_in_schema=False)
-def example(name: str) -> Response[bytes]:
+def example(name: str) -> Response[str | bytes]:
     """A photo to try."""
     return files.page_file(f"examples/{name}")
 

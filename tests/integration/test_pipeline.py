@@ -283,6 +283,11 @@ def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
     assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
 
 
+def test_function_of_the_api_is_small(kennel: Kennel) -> None:
+    found = kennel.client("lambda").get_function_configuration(FunctionName="kennel-classify")
+    assert 1_000_000 < found["CodeSize"] < 5_000_000
+
+
 def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None:
     photo, bucket = next((kennel.photos / "test").rglob("*.jpg")).read_bytes(), kennel.outputs()["BucketName"]
     for key in ("uploads/rex.jpg", "uploads/rex.txt"):

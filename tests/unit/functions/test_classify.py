@@ -89,7 +89,7 @@ def answer(app, event, seconds=0):
     context.get_remaining_time_in_millis = lambda: 1000 * seconds
     response = app.handler(event, context)
     headers = response.get("headers") or {name: each[0] for name, each in response["multiValueHeaders"].items()}
-    body = base64.b64decode(response["body"]) if response["isBase64Encoded"] else response["body"]
+    body = base64.b64decode(response["body"]) if response.get("isBase64Encoded") else response["body"]
     return response["statusCode"], body, headers
 
 
@@ -382,12 +382,12 @@ def page(monkeypatch, tmp_path):
     [
         ("/", "text/html; charset=utf-8", "<p>ß</p>"),
         ("/page/page.js", "text/javascript; charset=utf-8", "1"),
-        ("/page/examples/a.jpg", "image/jpeg", "photo"),
+        ("/page/examples/a.jpg", "image/jpeg", b"photo"),
     ],
 )
 def test_page_is_sent_with_a_strict_policy(app, page, event, path, kind, content):
     status, body, headers = get(app, path, event=event)
-    assert (status, body.decode(), headers["Content-Type"]) == (200, content, kind)
+    assert (status, body, headers["Content-Type"]) == (200, content, kind)
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
     assert headers["X-Content-Type-Options"] == "nosniff"
 
