@@ -48,7 +48,7 @@ from local.cloud.interpreter import Interpreter, Scope
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
 
 _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (app, ("SERVICE_HANDLERS", "app", "call_service_handler_sync")),
+    (app, ("SERVICE_HANDLERS", "_handle_pre_body_request", "_parse_lambda_url", "app", "call_service_handler_sync")),
     (router, ("SERVICE_PATTERNS", "extract_access_key_id")),
     (responses, ("get_region", "get_account_id", "_service_model")),
     (iam_actions, ("identity_denial_message",)),
@@ -812,6 +812,17 @@ def complete_rest_apis() -> None:
     apigateway_v1._import_rest_api = importing
     apigateway_v1._media_type_matches = matching
     provisioners._apigw_method_settings = setting
+
+
+def leave_urls_of_functions_alone() -> None:
+    """Let requests to a function's URL reach the function whatever their path; MiniStack answers /health itself."""
+    handle = app._handle_pre_body_request
+
+    async def handling(method: str, path: str, headers: Mapping[str, str], *rest: Any) -> Any:
+        is_functions = app._parse_lambda_url(headers.get("host", ""), path) is not None
+        return None if is_functions else await handle(method, path, headers, *rest)
+
+    app._handle_pre_body_request = handling
 
 
 # --- the server -------------------------------------------------------------------------------------

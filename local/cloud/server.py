@@ -61,6 +61,7 @@ def install(home: Path) -> Endpoints:
     ministack.add_service("sagemaker", "SageMaker.", either)
     ministack.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     ministack.complete_rest_apis()
+    ministack.leave_urls_of_functions_alone()
     ministack.keep_full_buckets()
     ministack.tell_sam_the_parameters()
     ministack.name_function_errors()

@@ -200,7 +200,8 @@ def test_url_of_a_function_answers_whom_its_policies_let(cloud: Cloud, stack: di
 
 
 def test_url_of_a_function_answers_nobody_who_does_not_sign(cloud: Cloud, stack: dict[str, str]) -> None:
-    assert function_url.ask(cloud.client("lambda"), stack["Url"], signed=False)[0] == 403
+    asked = [function_url.ask(cloud.client("lambda"), stack["Url"] + path, signed=False) for path in ("", "health")]
+    assert [status for status, _, _ in asked] == [403, 403]
 
 
 def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: dict[str, str]) -> None:
