@@ -334,7 +334,8 @@ def test_key_beyond_its_quota_is_told_to_wait(kennel: Kennel) -> None:
 
 
 def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(kennel: Kennel) -> None:
-    status, document, _ = ask(kennel, "/classify", "POST", body=b"\xff\xd8 cut off", kind="image/jpeg")
+    photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
+    status, document, _ = ask(kennel, "/classify", "POST", body=photo[: len(photo) // 2], kind="image/jpeg")
     assert status == 400
     logs, known = kennel.client("logs"), f'"{document["correlation_id"]}"'
     place = {"logGroupName": "/aws/sagemaker/Endpoints/kennel", "filterPattern": known}
