@@ -13,6 +13,8 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from classify.settings import ClassifySettings
+
 ROOT = Path(__file__).resolve().parents[3]
 PREDICTION = {"breed": "Beagle", "probability": 0.9}
 ENVIRONMENT = {
@@ -32,7 +34,10 @@ def app():
     with pytest.MonkeyPatch.context() as env:
         for name, value in ENVIRONMENT.items():
             env.setenv(name, value)
-        yield importlib.import_module("classify.app")
+        made = importlib.import_module("classify.app")
+        # Another test may have imported it with another environment.
+        env.setattr(importlib.import_module("classify.routes"), "settings", ClassifySettings.from_environment())
+        yield made
 
 
 @pytest.fixture
