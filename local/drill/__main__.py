@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
 from local import laptop
-from local.drill import deployment, runs, spike
+from local.drill import deployment, fuzz, runs, spike
 from local.drill.report import Report
 from local.drill.stage import set_up
 from local.home import LocalError
@@ -21,6 +21,7 @@ DRILLS = {
     "kill-instance": deployment.kill_instance,
     "bad-smoke": runs.bad_smoke,
     "double-start": runs.double_start,
+    "fuzz-api": fuzz.fuzz_api,
     "teardown": runs.teardown,  # last: nothing is left to drill on
 }
 

@@ -22,13 +22,17 @@ from typing import Any
 
 import boto3
 import pytest
+import schemathesis
 import torch
 import urllib3
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from benchmarks import inputs
 from dataset import breed_name
 from local import laptop, stack
 from local.drill.__main__ import DRILLS
+from local.drill.fuzz import fuzz_api
 from local.drill.report import Report
 from local.drill.stage import Stage
 from local.sketchbook import BREEDS, write
@@ -41,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BREEDS_USED = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
 COUNTS = {"train": 12, "valid": 6, "test": 6}
 BACKBONE = "shufflenet_v2_x0_5"  # of torchvision's the smallest
+UNHURRIED = list(HealthCheck)  # of which none is to fail a test on a busy machine
 DEADLINE = 300  # seconds until a hang is called one; the machine may be busy
 
 
@@ -281,6 +286,25 @@ def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
     assert ask(kennel, "/breeds")[:2] == (200, {"breeds": ["Dalmatian", "Doberman", "Samoyed"]})
     assert ask(kennel, "/health", key=None)[:2] == (200, {"status": "serving"})
     assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
+
+
+def test_api_keeps_to_its_document(kennel: Kennel) -> None:
+    """Schemathesis asks as the document describes, and as it does not."""
+    api = {"base_url": kennel.record["api"]["url"].removesuffix("/classify")}
+    api["headers"] = {"x-api-key": kennel.record["api"]["key"]}
+    excluded = [positive_data_acceptance]  # no schema can say which bytes are a photo
+
+    def check(case: schemathesis.Case) -> None:
+        checked.append(case.operation.label)
+        case.call_and_validate(**api, excluded_checks=excluded)
+
+    checked: list[str] = []
+    few = settings(
+        max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck]
+    )
+    for found in schemathesis.openapi.from_dict(ask(kennel, "/openapi.json")[1]).get_all_operations():
+        few(given(case=found.ok().as_strategy())(check))()
+    assert set(checked) == {"POST /classify", "GET /breeds", "GET /health", "GET /openapi.json"}
 
 
 def test_function_of_the_api_is_small(kennel: Kennel) -> None:
@@ -672,6 +696,12 @@ def test_drill_shows_what_is_promised(kennel: Kennel, name: str) -> None:
     """Instances are as fast as they are here, and fewer requests come than in the drill itself."""
     report = Report(name)
     DRILLS[name](kennel.stage(), report)
+    assert report.held, report.document()
+
+
+def test_drill_of_strange_requests_finds_no_hole(kennel: Kennel) -> None:
+    report = Report("fuzz-api")
+    fuzz_api(kennel.stage(), report, count=500)
     assert report.held, report.document()
 
 
