@@ -1,10 +1,17 @@
 """Classify: a caller's photo in, its breed out, by either of two doors: the REST API and the function's own URL."""
 
+import gc
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, LambdaFunctionUrlResolver
+gc.disable()  # what is loaded now stays: to look for garbage among it is a sixth of the start
 
-from classify.routes import logger, metrics, router, settings
+from aws_lambda_powertools.event_handler import (  # noqa: E402
+    APIGatewayRestResolver,
+    CORSConfig,
+    LambdaFunctionUrlResolver,
+)
+
+from classify.routes import logger, metrics, router, settings  # noqa: E402
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -24,6 +31,8 @@ def doors(allowed_origin: str) -> tuple[APIGatewayRestResolver, LambdaFunctionUr
 
 
 rest, url = doors(settings.allowed_origin)
+gc.freeze()  # nor later
+gc.enable()
 
 
 @logger.inject_lambda_context

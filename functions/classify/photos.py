@@ -1,7 +1,6 @@
 """The photo that a request is about: its body, or an object of the stack's own bucket; never an address elsewhere."""
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable
@@ -48,7 +47,7 @@ def _body(event: BaseProxyEvent) -> bytes:
     body = event.body or ""
     try:
         return base64.b64decode(body, validate=True) if event.is_base64_encoded else body.encode()
-    except binascii.Error:
+    except ValueError:
         raise Problem(400, "the body is marked as base64 and is not") from None
 
 

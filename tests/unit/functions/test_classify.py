@@ -1,6 +1,7 @@
 """The prediction function, event in and response out, with the answers of endpoint and S3 stubbed by botocore."""
 
 import base64
+import gc
 import importlib
 import io
 import json
@@ -35,6 +36,7 @@ def app():
         for name, value in ENVIRONMENT.items():
             env.setenv(name, value)
         made = importlib.import_module("classify.app")
+        gc.unfreeze()  # what the tests had loaded
         # Another test may have imported it with another environment.
         env.setattr(importlib.import_module("classify.routes"), "settings", ClassifySettings.from_environment())
         yield made
@@ -232,6 +234,13 @@ def test_callers_that_are_sent_away_are_counted_by_whose_fault_it_is(app, runtim
     call(app, seconds=9)
     put = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
     assert [each[metric] for each in put] == [[1.0]]
+
+
+@pytest.mark.parametrize("body", ["YQ", "a b=", "é"])
+def test_body_that_is_no_base64_is_refused(app, runtime, body):
+    headers = {"Content-Type": "image/jpeg"}
+    status, said, _ = answer(app, rest_event("POST", "/classify", body, True, headers))
+    assert (status, "base64" in said) == (400, True)
 
 
 def test_photo_of_the_bucket_is_named(app, runtime, s3):
@@ -433,7 +442,7 @@ def test_openapi_document_is_sent(app):
 
 
 def test_function_starts_without_what_it_does_not_need():
-    program = "import sys, classify.app; print(*sys.modules)"
+    program = "import gc, sys, classify.app; assert gc.isenabled(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT / "functions", env=ENVIRONMENT, capture_output=True, check=True
     )
