@@ -4,8 +4,10 @@ import json
 from fnmatch import fnmatchcase
 from itertools import product
 
+import botocore.session
 import jsonata
 import pytest
+from botocore.validate import ParamValidator
 
 from local.cloud import permissions
 from local.cloud.permissions import Place
@@ -176,15 +178,13 @@ def machine(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def needed(machine, machines, template):
-    """What AWS asks IAM about the machine's tasks: (task, permission)."""
-    run = sample_run(template).model_dump()
+def requests(machine, machines, template, run):
+    """What the machine's tasks ask in a run: (task, its resource, arguments)."""
     variables = {
-        "run": run,
+        "run": run.model_dump(),
         "trained": {
             "job": "kennel-x-0",
-            "model_uri": f"{run['training']['output_uri']}/kennel-x-0/output/model.tar.gz",
+            "model_uri": f"{run.training.output_uri}/kennel-x-0/output/model.tar.gz",
         },
         "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
         "packageArn": PACKAGE,
@@ -193,24 +193,42 @@ def needed(machine, machines, template):
     }
     context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0}}
     resolver = Resolver(template)
-    values = template["Resources"][machine]["Properties"]["DefinitionSubstitutions"]
     text = json.dumps(machines[machine.lower()])
-    for name, value in values.items():
+    for name, value in template["Resources"][machine]["Properties"]["DefinitionSubstitutions"].items():
         text = text.replace(f"${{{name}}}", resolver.resolve(value))
-    found = []
     states = dict(states_of(json.loads(text)))
-    described = evaluate(states.get("DescribeTraining", {}).get("Output"), variables)
-    inputs = {**INPUTS, "Train": [described]}
+    inputs = {**INPUTS, "Train": [evaluate(states.get("DescribeTraining", {}).get("Output"), variables)]}
     for name, state in states.items():
         if state["Type"] != "Task":
             continue
         for given, holder in product(inputs.get(name, [None]), HOLDERS):
             known = {**variables, "holder": holder, "states": {"context": context, "input": given}}
-            for permission in permissions.of_task(state["Resource"], evaluate(state["Arguments"], known), PLACE):
-                # The template encrypts its bucket and its topic with one key.
-                uses = permissions.key_uses(permission, resolver.arn("Key"))
-                found += [(name, each) for each in (permission, *uses)]
+            yield name, state["Resource"], evaluate(state["Arguments"], known)
+
+
+@pytest.fixture(scope="module")
+def needed(machine, machines, template):
+    """What AWS asks IAM about the machine's tasks: (task, permission)."""
+    found = []
+    for name, resource, arguments in requests(machine, machines, template, sample_run(template)):
+        for permission in permissions.of_task(resource, arguments, PLACE):
+            # The template encrypts its bucket and its topic with one key.
+            uses = permissions.key_uses(permission, Resolver(template).arn("Key"))
+            found += [(name, each) for each in (permission, *uses)]
     return found
+
+
+def test_jobs_and_model_join_the_network_that_the_run_names(machines, template):
+    vpc = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    run = sample_run(template).model_copy(update={"network": {"VpcConfig": vpc}})
+    found = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
+    joined = [found["Train"], found["Evaluate"]["NetworkConfig"], found["CreateModel"]]
+    assert [each["VpcConfig"] for each in joined] == [vpc] * 3
+    assert all(each["EnableNetworkIsolation"] for each in joined)
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    for task, operation in (("Train", "TrainingJob"), ("Evaluate", "ProcessingJob"), ("CreateModel", "Model")):
+        shape = model.operation_model(f"Create{operation}").input_shape
+        assert ParamValidator().validate(found[task], shape).generate_report() == ""
 
 
 def test_every_task_is_allowed_by_the_machines_role(machine, needed, template):
