@@ -1,17 +1,19 @@
 """The sketchbook: the same drawings for the same seed, no two alike, breeds that differ, things that are no dogs."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from dataset import OTHER, SPLITS, open_source
 from local.sketchbook import BREEDS, THINGS, SketchbookError, contact_sheet, draw, write
 from local.sketchbook.__main__ import main
 from local.sketchbook.anatomy import dog
+from local.sketchbook.examples import FOLDER, draw_examples
 from local.sketchbook.geometry import bounds, tube
 from local.sketchbook.painter import Frame, Painter
 from local.sketchbook.pose import Pose, skeleton
@@ -212,3 +214,13 @@ def test_contact_sheet_has_a_row_for_each_breed() -> None:
     sheet = contact_sheet(columns=2, cell=32, breeds=["Pug", "Beagle"])
     assert sheet.size == (64, 2 * (32 + 16))
     assert sheet.crop((0, 16, 32, 48)).tobytes() != sheet.crop((0, 64, 32, 96)).tobytes()
+
+
+def test_examples_of_the_page_are_what_the_sketchbook_draws(tmp_path: Path) -> None:
+    draw_examples(tmp_path)
+    names = files(FOLDER).keys()
+    assert files(tmp_path).keys() == names
+    assert set(re.findall(r"page/examples/([^\"]+)", (FOLDER.parent / "index.html").read_text())) == names
+    for name in names:
+        difference = ImageChops.difference(Image.open(tmp_path / name), Image.open(FOLDER / name))
+        assert max(ImageStat.Stat(difference).mean) < 2, name  # of 255; another JPEG encoder is nearer, a drawing not

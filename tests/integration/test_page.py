@@ -1,0 +1,361 @@
+"""The page in Chromium, before the prediction function and an endpoint that answers what a test wants."""
+
+import io
+import random
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from PIL import ExifTags, Image, ImageChops, ImageStat
+from playwright.sync_api import Browser, Page, expect
+
+from local.home import HOME
+from local.sketchbook.examples import FOLDER
+from tests.integration.chromium import chromium
+from tests.integration.door import KEY, Door, open_door
+from tests.integration.laptop import eventually
+
+BEAGLE = [("Beagle", 0.9642), ("Pug", 0.0201), ("Boxer", 0.0101), ("Samoyed", 0.0046), ("Poodle", 0.001)]
+GUESSES = [("Pug", 0.4), ("Boxer", 0.3), ("Beagle", 0.2), ("Poodle", 0.06), ("Samoyed", 0.04)]
+SCREENSHOTS = HOME / "page"
+
+
+def prediction(ranking: list[tuple[str, float]] = BEAGLE, is_dog: bool = True) -> dict[str, Any]:
+    top = [{"breed": breed, "class": breed, "probability": probability} for breed, probability in ranking]
+    return {"model_version": "1", **top[0], "is_dog": is_dog, "dog_probability": 0.9, "top": top}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Door]:
+    with open_door() as door:
+        yield door
+
+
+@pytest.fixture
+def door(opened: Door) -> Door:
+    opened.prediction, opened.photos, opened.throttled, opened.late = prediction(), [], False, None
+    return opened
+
+
+@pytest.fixture
+def page(browser: Browser, door: Door) -> Iterator[Page]:
+    """The page of a newcomer; it asks nobody but us and breaks none of its own rules."""
+    with visit(browser, door) as page:
+        yield page
+
+
+@contextmanager
+def visit(browser: Browser, door: Door, **device: Any) -> Iterator[Page]:
+    context = browser.new_context(reduced_motion="reduce", **device)
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    failed: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    came = page.goto(door.url)
+    assert came
+    assert "default-src 'none'" in came.headers["content-security-policy"]
+    yield page
+    context.close()
+    assert failed == []
+    assert [url for url in asked if not url.startswith(door.url)] == []
+    assert [text for text in said if "Content Security Policy" in text] == []
+    assert KEY not in "".join(asked + said)
+
+
+def picture(size: tuple[int, int] = (60, 40), kind: str = "JPEG", mode: str = "RGB", **options: Any) -> bytes:
+    """Red in the left quarter, blue in the rest, which is transparent where the mode has that."""
+    image = Image.new(mode, size, (0, 0, 255, 0)[: len(mode)])
+    image.paste("red", (0, 0, size[0] // 4, size[1]))
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def choose(page: Page, content: bytes, name: str = "photo.jpg", kind: str = "image/jpeg") -> None:
+    page.get_by_label("Choose a photo").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+
+
+def choose_example(page: Page, name: str = "dalmatian") -> None:
+    page.get_by_role("button", name=f"A drawn {name}").click()
+
+
+def give_key(page: Page, key: str = KEY) -> None:
+    page.get_by_label("API key", exact=True).fill(key)
+    page.get_by_role("button", name="Go on").click()
+
+
+def expect_headline(page: Page, words: str) -> None:
+    expect(page.get_by_role("status").get_by_role("heading")).to_have_text(words)
+
+
+def sent(door: Door) -> Image.Image:
+    """The one photo that reached the endpoint."""
+    (photo,) = door.photos
+    image = Image.open(io.BytesIO(photo))
+    assert image.format == "JPEG"
+    return image
+
+
+def assert_colour(image: Image.Image, x: float, y: float, colour: tuple[int, int, int]) -> None:
+    """At a place given in shares of width and height."""
+    found = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert found == pytest.approx(colour, abs=12)
+
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def test_example_is_named(page: Page, door: Door) -> None:
+    choose_example(page)
+    give_key(page)
+    expect_headline(page, "Beagle")
+    expect(page.locator("#explanation")).to_have_text("I am 96% sure.")
+    items = page.get_by_role("list", name="Breeds").get_by_role("listitem")
+    expect(items).to_have_text(["Beagle 96%", "Pug 2%", "Boxer 1%", "Samoyed <1%", "Poodle <1%"])
+    shares = page.locator(".bar").evaluate_all(
+        "bars => bars.map(bar => parseFloat(getComputedStyle(bar, '::before').width) / bar.clientWidth)"
+    )
+    assert shares[:3] == pytest.approx([0.9642, 0.0201, 0.0101], abs=0.002)
+    drawn = Image.open(FOLDER / "dalmatian.jpg")
+    difference = ImageChops.difference(sent(door).convert("RGB"), drawn)
+    assert max(ImageStat.Stat(difference).mean) < 3  # of 255: it was encoded once more
+
+
+def test_large_photo_arrives_upright_and_small(page: Page, door: Door) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # stored left is shown on top
+    exif[ExifTags.Base.Make] = "somebody's camera"
+    choose(page, picture((6000, 4000), exif=exif))
+    give_key(page)
+    expect_headline(page, "Beagle")
+    image = sent(door)
+    assert image.size == (683, 1024)
+    assert_colour(image, 0.5, 0.1, RED)
+    assert_colour(image, 0.5, 0.5, BLUE)
+    assert dict(image.getexif()) == {}
+
+
+def test_photo_of_noise_is_small_enough(page: Page, door: Door) -> None:
+    noise = Image.frombytes("RGB", (1024, 1024), random.Random(0).randbytes(3 * 1024 * 1024))
+    file = io.BytesIO()
+    noise.save(file, "PNG", compress_level=1)
+    choose(page, file.getvalue(), "noise.png", "image/png")
+    give_key(page)
+    expect_headline(page, "Beagle")
+    assert sent(door).size == (1024, 1024)
+    assert len(door.photos[0]) < 4_500_000
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_picture_is_taken_and_what_is_transparent_becomes_white(page: Page, door: Door, way: str) -> None:
+    transfer = page.evaluate_handle(
+        """content => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(content)], "dog.png", {type: "image/png"}));
+            return transfer;
+        }""",
+        list(picture(kind="PNG", mode="RGBA")),
+    )
+    page.evaluate(
+        """([way, transfer]) => document.body.dispatchEvent(
+            way === "drop" ? new DragEvent(way, {dataTransfer: transfer, bubbles: true, cancelable: true})
+                           : new ClipboardEvent(way, {clipboardData: transfer, bubbles: true, cancelable: true}))""",
+        [way, transfer],
+    )
+    give_key(page)
+    expect_headline(page, "Beagle")
+    assert sent(door).size == (60, 40)
+    assert_colour(sent(door), 0.1, 0.5, RED)
+    assert_colour(sent(door), 0.7, 0.5, WHITE)
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "explanation"),
+    [
+        (prediction(is_dog=False), "No dog, as far as I can see", "If there is one, show me more of it."),
+        (prediction(GUESSES), "Hard to say", "It may be a mix"),
+    ],
+)
+def test_no_dog_and_doubt_are_said_kindly(
+    page: Page, door: Door, said: dict[str, Any], words: str, explanation: str
+) -> None:
+    door.prediction = said
+    choose_example(page, "cat")
+    give_key(page)
+    expect_headline(page, words)
+    expect(page.locator("#explanation")).to_contain_text(explanation)
+    expect(page.locator(".breed").first).to_have_text(said["breed"])
+
+
+def test_file_that_is_no_photo_is_said_kindly_and_not_sent(page: Page, door: Door) -> None:
+    choose(page, b"ftypheic and what no browser here reads", "photo.heic", "image/heic")
+    expect_headline(page, "I cannot open this")
+    assert door.photos == []
+
+
+def test_key_is_asked_for_once_and_again_when_it_is_refused(page: Page, door: Door) -> None:
+    choose_example(page)
+    give_key(page, "of-another-kennel")
+    expect_headline(page, "I do not know this key")
+    assert page.evaluate("Object.keys(localStorage)") == []
+    give_key(page, f" {KEY} ")
+    expect_headline(page, "Beagle")
+    page.reload()
+    choose_example(page)
+    expect_headline(page, "Beagle")
+    page.get_by_role("button", name="Forget the API key").click()
+    assert page.evaluate("Object.keys(localStorage)") == []
+    choose_example(page)
+    expect_headline(page, "One thing first")
+    assert page.url == door.url
+
+
+@pytest.mark.parametrize(
+    ("throttled", "words", "explanation", "reference", "seconds"),
+    [
+        (False, "I am not ready just now", "No model is serving yet; try again later.", "request-1", 5),
+        (True, "Too many questions", "Too many requests at once; try again shortly.", "gateway-1", 1),
+    ],
+)
+def test_what_passes_is_counted_down_and_tried_again(
+    page: Page, door: Door, throttled: bool, words: str, explanation: str, reference: str, seconds: int
+) -> None:
+    page.clock.install()
+    page.reload()
+    door.prediction, door.throttled = None, throttled
+    choose_example(page)
+    give_key(page)
+    expect_headline(page, words)
+    expect(page.locator("#explanation")).to_have_text(explanation)
+    expect(page.locator("#reference code")).to_have_text(reference)
+    again = page.get_by_role("button", name="Try again")
+    expect(again).to_have_text(f"Try again in {seconds} s")
+    page.clock.run_for(1000 * (seconds - 1))
+    expect(again).to_have_text("Try again in 1 s")
+    expect(again).to_be_disabled()
+    page.clock.run_for(1000)
+    expect(again).to_have_text("Try again")
+    door.prediction, door.throttled = prediction(), False
+    again.click()
+    expect_headline(page, "Beagle")
+
+
+def test_lost_connection_is_said_and_tried_again(page: Page) -> None:
+    expect(page.get_by_role("button", name="A drawn dalmatian")).to_be_enabled()
+    page.context.set_offline(True)
+    choose_example(page)
+    give_key(page)
+    expect_headline(page, "No connection")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect_headline(page, "Beagle")
+
+
+def test_breeds_are_told_to_those_who_have_the_key(page: Page) -> None:
+    expect(page.locator("#breeds")).to_be_hidden()
+    choose_example(page)
+    give_key(page)
+    page.get_by_text("Breeds that I know").click()
+    expect(page.locator("#breeds p")).to_have_text("Beagle, Pug")
+
+
+def test_next_photo_cancels_the_one_before(page: Page, door: Door) -> None:
+    choose_example(page)
+    give_key(page)
+    expect_headline(page, "Beagle")
+    late = door.late = threading.Event()
+    choose_example(page)
+    eventually(lambda: len(door.photos), lambda number: number == 2)
+    door.prediction = prediction([("Pug", 0.9), *BEAGLE])
+    with page.expect_event("requestfailed") as failed:
+        choose_example(page, "pug")
+    expect_headline(page, "Pug")
+    assert failed.value.failure == "net::ERR_ABORTED"
+    late.set()
+    page.wait_for_load_state("networkidle")
+    expect_headline(page, "Pug")
+
+
+def test_keyboard_alone_leads_to_an_answer(page: Page) -> None:
+    expect(page.get_by_role("button", name="A drawn beagle")).to_be_enabled()
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement.closest('label')).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("API key", exact=True)).to_be_focused()
+    page.keyboard.type(KEY)
+    page.keyboard.press("Enter")
+    expect_headline(page, "Beagle")
+
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("light", {}),
+        ("dark", {"color_scheme": "dark"}),
+        ("phone", PHONE),
+        ("phone-dark", {**PHONE, "color_scheme": "dark"}),
+    ],
+)
+def test_page_fits_and_can_be_read(browser: Browser, door: Door, name: str, device: dict[str, Any]) -> None:
+    with visit(browser, door, **device) as page:
+        assert_fits_and_can_be_read(page)
+        expect(page.get_by_text("Take a photo")).to_be_visible(visible="is_mobile" in device)
+        choose_example(page)
+        expect_headline(page, "One thing first")
+        assert_fits_and_can_be_read(page)
+        give_key(page)
+        expect_headline(page, "Beagle")
+        assert_fits_and_can_be_read(page)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def assert_fits_and_can_be_read(page: Page) -> None:
+    """Nothing reaches beyond the window's width, and text has the contrast of WCAG's level AA."""
+    assert page.viewport_size  # by which alone to judge: a phone's innerWidth grows with what sticks out
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    texts = page.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+            .filter(element => element.checkVisibility() && [...element.childNodes].some(
+                child => child.nodeType === Node.TEXT_NODE && child.data.trim()))
+            .map(element => {
+                const colours = [getComputedStyle(element).color];
+                for (let at = element; at; at = at.parentElement) colours.push(getComputedStyle(at).backgroundColor);
+                return [element.innerText, colours[0], colours.slice(1).find(each => each.startsWith("rgb("))];
+            })"""
+    )
+    assert {"Kennel", "Choose a photo"} <= {text for text, *_ in texts}
+    assert [text for text, *colours in texts if contrast(*colours) < 4.5] == []
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's ratio of two colours as ``rgb(1, 2, 3)``."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
+    assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)  # just below AA
