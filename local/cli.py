@@ -57,9 +57,8 @@ def _up(arguments: argparse.Namespace) -> int:
     print("\nFor the AWS CLI and boto3:")
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         print(f"  export {name}={cloud.environment()[name]}")
-    print(
-        f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}\nAPI            {deployed.api_url}"
-    )
+    print(f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}")
+    print(f"API            {deployed.api_url}\nPage           {deployed.page_url}\nAPI key        {deployed.api_key}")
     print("Stop everything with make down")
     return 0
 

@@ -140,7 +140,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         "verdict": None,
         "evaluation": None,
         "endpoint": None,
-        "api": {"url": deployed.api_url, "key": deployed.api_key},
+        "api": {"page": deployed.page_url, "url": deployed.api_url, "key": deployed.api_key},
     }
     if outcome.status == "SUCCEEDED":
         output = outcome.output
@@ -180,7 +180,8 @@ def _tell_result(
         picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
         print(f"a few predictions: {os.path.relpath(picture)}")
     print(report.capacity(output["endpoint"]))
-    print("\nAsk it yourself:")
+    print(f"\nShow it a photo, with the API key {deployed.api_key}:\n  {deployed.page_url}")
+    print("Or ask it yourself:")
     print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
 

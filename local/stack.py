@@ -35,6 +35,11 @@ class Stack:
     api_url: str
     api_key: str
 
+    @property
+    def page_url(self) -> str:
+        """Where people show photos; beside what programs ask."""
+        return self.api_url.removesuffix("classify")
+
 
 def build() -> "subprocess.Popen[bytes]":
     """Start ``sam build``; hand the process to ``finish``."""

@@ -26,6 +26,7 @@ import schemathesis
 import torch
 import urllib3
 from hypothesis import HealthCheck, given, settings
+from playwright.sync_api import expect
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from benchmarks import inputs
@@ -37,6 +38,7 @@ from local.drill.report import Report
 from local.drill.stage import Stage
 from local.sketchbook import BREEDS, write
 from tests.integration import function_url
+from tests.integration.chromium import chromium
 from tests.integration.laptop import eventually
 from training.files import to_bytes
 from training.torchvision_import import torchvision_models
@@ -396,6 +398,19 @@ def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
     assert asked["service"][1] == ask(kennel, "/breeds")[1]
     assert asked["service's photo"][1]["top"]
     assert function_url.ask(kennel.client("lambda"), f"{url}health", signed=False)[0] == 403
+
+
+def test_page_answers_a_newcomer(kennel: Kennel) -> None:
+    opened = time.monotonic()
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(kennel.record["api"]["page"])
+        page.get_by_role("button", name="A drawn dalmatian").click()
+        page.get_by_label("API key", exact=True).fill(kennel.record["api"]["key"])
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("listitem")).to_have_count(len(BREEDS_USED))
+        expect(page.get_by_role("listitem").first).to_contain_text("Dalmatian")
+    print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - opened:.1f} s")
 
 
 def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> None:
