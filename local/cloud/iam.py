@@ -30,6 +30,8 @@ def install(home: Path) -> None:
     ministack.protect_buckets_and_topics()
     ministack.follow_decisions(_writer(home / DECISIONS), _further)
     ministack.authorize_rules(_may_start)
+    ministack.authorize_functions(_prepare_function)
+    ministack.authorize_apis(_may_invoke)
     ministack.authorize_alarms(_may_tell)
 
 
@@ -107,20 +109,43 @@ def _further(decision: ministack.Decision) -> Iterable[Permission]:
     return [*permissions.key_uses(asked, key), *permissions.by_function_url(asked)]
 
 
-def _may_start(role: str, state_machine: str) -> bool:
-    """Whether a rule of EventBridge may start a state machine; AWS drops the event when it may not."""
+def _may_start(role: str, state_machine: str, scheduled: bool) -> bool:
+    """Whether a rule of EventBridge, or a schedule, may start a state machine; AWS drops the event when it may not."""
+    service = permissions.SCHEDULER if scheduled else permissions.EVENTS
     try:
-        authorize(assume(role, permissions.EVENTS, "events"), [Permission("states:StartExecution", state_machine)])
+        session = assume(role, service, service.partition(".")[0])
+        authorize(session, [Permission("states:StartExecution", state_machine)])
     except DeniedError as error:
-        log.warning("a rule did not start %s: %s", state_machine, error)
+        log.warning("%s did not start %s: %s", service, state_machine, error)
         return False
     return True
 
 
+def _prepare_function(role: str, function: str, group: str, version: str) -> bool:
+    """Let Lambda have a function's role; whether that may write the function's log.
+
+    Raises:
+        DeniedError: Lambda may not assume the role.
+    """
+    session = assume(role, permissions.LAMBDA, function)
+    try:
+        authorize(session, permissions.log_stream(group, version, Place(*ministack.scope())))
+    except DeniedError as error:
+        log.warning("function %s goes without a log: %s", function, error)
+        return False
+    return True
+
+
+def _may_invoke(function: str, method: str) -> bool:
+    """Whether an API may invoke a function; AWS answers 500 when it may not."""
+    policy = ministack.function_policy(function)
+    return ministack.service_may(permissions.APIGATEWAY, "lambda:InvokeFunction", function, policy, sourcearn=method)
+
+
 def _may_tell(topic: str) -> bool:
     """Whether an alarm may tell a topic; AWS drops the message when the policy of the topic's key does not let it."""
-    uses = permissions.key_uses(Permission("sns:Publish", topic), ministack.key_of("sns:Publish", topic))
-    for action, key, _ in uses:
+    key_of_topic = ministack.key_of("sns:Publish", topic)
+    for action, key, _ in permissions.key_uses(Permission("sns:Publish", topic), key_of_topic):
         if not ministack.service_may(permissions.CLOUDWATCH, action, key, ministack.key_policy(key)):
             log.warning("an alarm did not tell %s: the policy of key %s lets it not %s", topic, key, action)
             return False

@@ -56,6 +56,7 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
         iam_evaluator,
         ("AuthError", "EvalContext", "_resolve_condition_key", "enforce", "evaluate", "evaluate_resource_policy"),
     ),
+    (iam_evaluator, ("_POLICY_REQUIRED", "combine_resource_policy", "parse_policy_document")),
     (iam, ("_roles",)),
     (sts, ("register_session",)),
     (kms, ("_resolve_key",)),
@@ -63,13 +64,14 @@ _HOOKS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (s3, ("_delete_bucket_encryption", "_put_bucket_encryption")),
     (sns, ("_topic_by_arn_any_scope",)),
     (eventbridge, ("_invoke_target",)),
-    (lambda_runtime, ("reset",)),
-    (apigateway_v1, ("_OPENAPI_HTTP_METHODS", "_import_rest_api", "_media_type_matches", "_put_gateway_response")),
+    (lambda_runtime, ("execution_credentials", "reset")),
+    (apigateway_v1, ("_OPENAPI_HTTP_METHODS", "_call_lambda_raw", "_import_rest_api", "_media_type_matches")),
+    (apigateway_v1, ("_put_gateway_response",)),
     (cloudwatch, ("_alarms", "_calc_stats", "_dims_key", "_evaluate_alarm", "_evaluate_all_alarms", "_metrics")),
     (cloudwatch, ("_evict_old_metrics", "_is_sns_action_arn", "_stat_value", "record_metric")),
     (cloudwatch_logs, ("_append_log_events",)),
     (codebuild, ("EXECUTE_BUILDS", "_builds", "_execute_build", "_finish_build", "_record_phase", "_start_build")),
-    (lambda_svc, ("_execute_function",)),
+    (lambda_svc, ("_emit_lambda_logs", "_execute_function", "function_policy_for_arn")),
     (changesets, ("_apply_transforms",)),
     (engine, ("_apply_transforms", "_transform_parameters")),
     (handlers, ("_apply_transforms",)),
@@ -407,8 +409,9 @@ def exception_name(trace: str, message: str) -> str:
 class Decision(NamedTuple):
     """What IAM decided about a principal that is not the account's root.
 
+    principal: the ARN of a user or of a role's session, or the name of a service that acts for the account.
     context: condition keys that came with the request.
-    sid: of the identity-based statement that decided; empty when none did.
+    sid: of the statement that decided, of an identity-based one before the resource's own; empty when none did.
     """
 
     principal: str
@@ -419,15 +422,19 @@ class Decision(NamedTuple):
     sid: str
 
 
+_followers: list[Callable[[Decision], None]] = []  # who hears of decisions
+
+
 def follow_decisions(
     tell: Callable[[Decision], None], further: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, str]]]]
 ) -> None:
-    """Hear of every decision, MiniStack's own and those that ``denial`` asks for.
+    """Hear of every decision: MiniStack's own and those that ``denial`` and ``service_may`` ask for.
 
     Args:
         tell: takes each decision.
         further: what must be allowed besides, after a request was: (action, resource, condition keys).
     """
+    _followers.append(tell)
     enforce, evaluate = iam_evaluator.enforce, iam_evaluator.evaluate
     results: ContextVar[list[Any] | None] = ContextVar("results", default=None)
 
@@ -513,19 +520,52 @@ def open_session(role: str, service: str, name: str) -> str | None:
     return key
 
 
-def service_may(service: str, action: str, resource: str, policy: Any) -> bool:
-    """Whether a resource's own policy lets a service of AWS do something for the account."""
+def service_may(service: str, action: str, resource: str, policy: Any, **source: str) -> bool:
+    """Whether a resource's own policy lets a service of AWS do something for the account.
+
+    Args:
+        source: more condition keys of ``aws:``, for example ``sourcearn``.
+    """
+    about = {"aws:sourceaccount": scope()[1], **{f"aws:{key}": value for key, value in source.items()}}
+    question = _question(service, action, resource, about)
+    result = iam_evaluator.evaluate_resource_policy(policy, question, service=service)
+    decision = Decision(service, action, resource, about, result.decision == "Allow", result.matched_sid)
+    for tell in _followers:
+        tell(decision)
+    return decision.allowed
+
+
+def permits(decision: Decision, identity: Iterable[Any], own: Any) -> bool:
+    """What MiniStack's evaluator says to a question that was decided before, by other policies.
+
+    Args:
+        identity: documents of the principal's policies.
+        own: document of the resource's own policy (of a role, its trust); None where it has none.
+    """
+    context = {key.lower(): value for key, value in decision.context.items()}
+    question = _question(decision.principal, decision.action, decision.resource, context)
+    if not decision.principal.startswith("arn:"):
+        result = iam_evaluator.evaluate_resource_policy(own, question, service=decision.principal)
+        return bool(result.decision == "Allow")
+    result = iam_evaluator.evaluate(question, [iam_evaluator.parse_policy_document(each) for each in identity])
+    if own is not None:
+        needed = decision.action.partition(":")[0] in iam_evaluator._POLICY_REQUIRED
+        result = iam_evaluator.combine_resource_policy(result, question, own, None, required=needed)
+    return bool(result.decision == "Allow")
+
+
+def _question(principal: str, action: str, resource: str, context: Mapping[str, Any]) -> Any:
     region, account = scope()
-    context = iam_evaluator.EvalContext(
-        principal_arn=service,
-        principal_type="Service",
+    return iam_evaluator.EvalContext(
+        principal_arn=principal,
+        principal_type="AssumedRole" if principal.startswith("arn:") else "Service",
         principal_account=account,
         action=action,
         resource_arn=resource,
         region=region,
-        service_context={"aws:sourceaccount": account},
+        secure_transport=context.get("aws:securetransport") != "false",
+        service_context=dict(context),
     )
-    return bool(iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision == "Allow")
 
 
 def key_of(action: str, resource: str) -> str | None:
@@ -563,16 +603,62 @@ def let_loopback_stand_for_tls() -> None:
     iam_evaluator._resolve_condition_key = resolving
 
 
-def authorize_rules(allows: Callable[[str, str], bool]) -> None:
-    """Ask before a rule of EventBridge starts a state machine: ``allows(role, state machine)``."""
+def authorize_rules(allows: Callable[[str, str, bool], bool]) -> None:
+    """Ask before a rule or a schedule starts a state machine: ``allows(role, state machine, whether a schedule)``."""
     invoke_target = eventbridge._invoke_target
 
     def asking(target: Mapping[str, Any], event: Any, rule: Any, view: Any = None) -> None:
-        arn = target.get("Arn", "")
-        if ":states:" not in arn or allows(target.get("RoleArn", ""), arn):
+        arn, scheduled = target.get("Arn", ""), event.get("Source") == "aws.scheduler"
+        if ":states:" not in arn or allows(target.get("RoleArn", ""), arn, scheduled):
             invoke_target(target, event, rule, view)
 
     eventbridge._invoke_target = asking
+
+
+def authorize_functions(prepare: Callable[[str, str, str, str], bool]) -> None:
+    """Ask before an environment of a function starts.
+
+    Args:
+        prepare: takes the function's role, name, log group and version; returns whether its log may be written;
+            raises an exception that ends the request when the function may not have its role.
+    """
+    credentials, emit = lambda_runtime.execution_credentials, lambda_svc._emit_lambda_logs
+    silent: set[str] = set()
+
+    def preparing(config: Mapping[str, Any]) -> Any:
+        name, arn = config["FunctionName"], config["FunctionArn"]
+        group = config.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
+        # Whether and how the request is signed that the function starts for is no matter here.
+        heard = contextvars.Context().run(prepare, config["Role"], name, group, config.get("Version", "$LATEST"))
+        (silent.discard if heard else silent.add)(arn)
+        return credentials(config)
+
+    def emitting(function: Mapping[str, Any], *rest: Any, **named: Any) -> None:
+        if function.get("config", function)["FunctionArn"] not in silent:
+            emit(function, *rest, **named)
+
+    lambda_runtime.execution_credentials = preparing
+    lambda_svc._emit_lambda_logs = emitting
+
+
+def authorize_apis(allows: Callable[[str, str], bool]) -> None:
+    """Ask before an API invokes a function: ``allows(function's ARN, ARN of the API's method)``."""
+    call = apigateway_v1._call_lambda_raw
+
+    async def asking(function: str, event: Mapping[str, Any], **place: Any) -> Any:
+        about, (region, account) = event.get("requestContext", {}), scope()
+        method = f"{about.get('apiId')}/{about.get('stage')}/{about.get('httpMethod')}{about.get('resourcePath')}"
+        if not allows(function, f"arn:aws:execute-api:{region}:{account}:{method}"):
+            return None, "the function's policy does not let the API invoke it"
+        return await call(function, event, **place)
+
+    apigateway_v1._call_lambda_raw = asking
+
+
+def function_policy(arn: str) -> Any:
+    """The policy of a function or of one of its aliases; None where there is no such function."""
+    found = lambda_svc.function_policy_for_arn(arn)
+    return found[0] if found else None
 
 
 # --- CloudWatch ---------------------------------------------------------------------------------------

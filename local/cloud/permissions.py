@@ -20,6 +20,8 @@ EVENTS = "events.amazonaws.com"
 CODEBUILD = "codebuild.amazonaws.com"
 SCHEDULER = "scheduler.amazonaws.com"
 CLOUDWATCH = "cloudwatch.amazonaws.com"
+LAMBDA = "lambda.amazonaws.com"
+APIGATEWAY = "apigateway.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
@@ -197,7 +199,10 @@ def describe_alarms(names: Sequence[str], place: Place) -> list[Permission]:
 
 def key_uses(permission: Permission, key: str | None) -> list[Permission]:
     """What follows of an allowed permission when a key encrypts the bucket, object or topic."""
-    return [Permission(action, key) for action in KEY_USES.get(permission.action, ())] if key else []
+    if not key:
+        return []
+    via = {"kms:ViaService": f"{permission.action.partition(':')[0]}.{key.split(':')[3]}.amazonaws.com"}
+    return [Permission(action, key, via) for action in KEY_USES.get(permission.action, ())]
 
 
 def by_function_url(permission: Permission) -> list[Permission]:

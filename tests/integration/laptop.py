@@ -25,7 +25,7 @@ from botocore.validate import ParamValidator
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"  # which may do everything
-TRUSTED = ("codebuild", "events", "sagemaker", "states")
+TRUSTED = ("codebuild", "events", "lambda", "sagemaker", "states")
 REGION = "us-east-1"
 REPOSITORY = f"000000000000.dkr.ecr.{REGION}.amazonaws.com/model-server"
 IMAGE = f"{REPOSITORY}:serve-1"

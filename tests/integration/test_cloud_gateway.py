@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration import function_url
-from tests.integration.laptop import ROLE, Cloud, eventually
+from tests.integration.laptop import ACCOUNT, REGION, ROLE, Cloud, eventually
 
 HANDLER = """
 import base64, hashlib, json, os
@@ -78,6 +78,15 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     },
                 },
             },
+            "Permission": {
+                "Type": "AWS::Lambda::Permission",
+                "Properties": {
+                    "FunctionName": {"Ref": "Function"},
+                    "Action": "lambda:InvokeFunction",
+                    "Principal": "apigateway.amazonaws.com",
+                    "SourceArn": {"Fn::Sub": f"arn:aws:execute-api:{REGION}:{ACCOUNT}:${{Api}}/v1/*"},
+                },
+            },
             "Deployment": {
                 "Type": "AWS::ApiGateway::Deployment",
                 "Properties": {"RestApiId": {"Ref": "Api"}},
@@ -113,7 +122,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
             },
         },
         "Outputs": {
-            **{name: {"Value": {"Ref": name}} for name in ("Api", "Group", "First", "Second")},
+            **{name: {"Value": {"Ref": name}} for name in ("Api", "Function", "Group", "First", "Second")},
             "Url": {"Value": {"Fn::GetAtt": ["Url", "FunctionUrl"]}},
             "FunctionArn": {"Value": {"Fn::GetAtt": ["Function", "Arn"]}},
         },
@@ -202,6 +211,20 @@ def test_url_of_a_function_answers_whom_its_policies_let(cloud: Cloud, stack: di
 def test_url_of_a_function_answers_nobody_who_does_not_sign(cloud: Cloud, stack: dict[str, str]) -> None:
     asked = [function_url.ask(cloud.client("lambda"), stack["Url"] + path, signed=False) for path in ("", "health")]
     assert [status for status, _, _ in asked] == [403, 403]
+
+
+def test_an_api_invokes_only_a_function_that_lets_it(cloud: Cloud, stack: dict[str, str]) -> None:
+    functions, function = cloud.client("lambda"), stack["Function"]
+    [statement] = json.loads(functions.get_policy(FunctionName=function)["Policy"])["Statement"]
+    functions.remove_permission(FunctionName=function, StatementId=statement["Sid"])
+    url = f"{cloud.url}/restapis/{stack['Api']}/v1/_user_request_/classify"
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(urllib.request.Request(url, data=b"x"), timeout=20)
+    finally:
+        source = statement["Condition"]["ArnLike"]["AWS:SourceArn"]
+        given = {"Action": statement["Action"], "Principal": "apigateway.amazonaws.com", "SourceArn": source}
+        functions.add_permission(FunctionName=function, StatementId="again", **given)
 
 
 def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: dict[str, str]) -> None:

@@ -1,10 +1,13 @@
 """IAM on the laptop cloud: callers, state machines, jobs and models may do what their policies say, and no more."""
 
 import contextlib
+import io
 import json
 import urllib.error
 import urllib.request
 import uuid
+import zipfile
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -246,6 +249,70 @@ def test_a_role_that_sagemaker_cannot_assume_is_refused(
     request = training(s3, unique("refused")) | {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
     with pytest.raises(ClientError, match=r"Could not assume role .* allows principal 'sagemaker.amazonaws.com'"):
         sagemaker.create_training_job(**request)
+
+
+# --- functions and schedules have their role ----------------------------------------------------------
+
+
+def call_function(cloud: Cloud, role: str) -> tuple[str, Any]:
+    """The name of a new function with a role, and Lambda's answer when it is asked."""
+    code, functions, name = io.BytesIO(), cloud.client("lambda"), unique("echo")
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("echo.py", "def handler(event, context):\n    return event\n")
+    settings = {"Runtime": "python3.11", "Handler": "echo.handler", "Code": {"ZipFile": code.getvalue()}}
+    functions.create_function(FunctionName=name, Role=role, **settings)
+    return name, functions.invoke(FunctionName=name, Payload=b'"dog"')
+
+
+@pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:PutLogEvents"])
+def test_a_function_writes_no_log_without_a_right_of_its_role(cloud: Cloud, action: str) -> None:
+    logs = cloud.client("logs")
+    silent, answer = call_function(cloud, cloud.make_role(unique("silent"), EVERYTHING, forbid(action)))
+    assert json.loads(answer["Payload"].read()) == "dog"
+    heard, _ = call_function(cloud, cloud.make_role(unique("heard"), EVERYTHING))
+    groups = [each["logGroupName"] for each in logs.describe_log_groups()["logGroups"]]
+    assert (f"/aws/lambda/{silent}" in groups, f"/aws/lambda/{heard}" in groups) == (False, True)
+
+
+def test_a_function_does_not_run_with_a_role_that_lambda_cannot_assume(cloud: Cloud) -> None:
+    role = cloud.make_role(unique("untrusting"), EVERYTHING)
+    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    cloud.client("iam").update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=document)
+    _, answer = call_function(cloud, role)
+    assert "FunctionError" in answer
+    assert (
+        f"lambda.amazonaws.com is not authorized to assume the provided role {role}"
+        in answer["Payload"].read().decode()
+    )
+
+
+@pytest.mark.parametrize(("trusted", "starts"), [("scheduler", 1), ("events", 0)])
+def test_a_schedule_starts_what_a_role_that_trusts_the_scheduler_may(
+    cloud: Cloud, states: Any, trusted: str, starts: int
+) -> None:
+    iam, name = cloud.client("iam"), unique("clock")
+    role = cloud.make_role(name, allow("states:StartExecution"))
+    trust = {"Effect": "Allow", "Principal": {"Service": f"{trusted}.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=document)
+    machine = create(states, definition(Only=PASS))
+    target = {"Arn": machine, "RoleArn": role, "Input": "{}"}
+    now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
+    scheduler = cloud.client("scheduler")
+    window = {"Mode": "OFF"}
+    scheduler.create_schedule(Name=name, ScheduleExpression=now, Target=target, FlexibleTimeWindow=window)
+
+    def decided() -> list[Any]:
+        lines = (cloud.home / "authorizations.jsonl").read_text().splitlines()
+        asked = [json.loads(line) for line in lines if "scheduler.amazonaws.com" in line]
+        return [each["allowed"] for each in asked if each["resource"] == role]
+
+    assert eventually(decided, bool) == [bool(starts)]
+    found = eventually(
+        lambda: states.list_executions(stateMachineArn=machine)["executions"], lambda e: len(e) == starts
+    )
+    assert len(found) == starts
 
 
 # --- jobs and models act with their role --------------------------------------------------------------

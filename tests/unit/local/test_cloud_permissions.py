@@ -133,7 +133,7 @@ def test_deleting_objects_is_asked_about_one_by_one():
 
 
 def test_a_key_is_used_as_the_action_on_what_it_encrypts_needs():
-    def uses(action, key="k"):
+    def uses(action, key="arn:aws:kms:eu-west-1:111122223333:key/k"):
         return [each.action for each in permissions.key_uses(Permission(action, "r"), key)]
 
     assert uses("s3:GetObject") == ["kms:Decrypt"]
@@ -141,6 +141,8 @@ def test_a_key_is_used_as_the_action_on_what_it_encrypts_needs():
     assert uses("sns:Publish") == ["kms:GenerateDataKey", "kms:Decrypt"]
     assert uses("s3:ListBucket") == []
     assert uses("s3:GetObject", key=None) == []
+    [publishing, _] = permissions.key_uses(Permission("sns:Publish", "t"), "arn:aws:kms:eu-west-1:111122223333:key/k")
+    assert publishing.context == {"kms:ViaService": "sns.eu-west-1.amazonaws.com"}
 
 
 def test_url_of_a_function_asks_for_the_right_to_invoke_too():
