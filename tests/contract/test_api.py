@@ -84,6 +84,7 @@ def test_references_of_the_document_lead_somewhere(document):
 
 def test_photos_are_read_by_the_endings_that_the_role_may_read(template):
     endings = importlib.import_module("classify.photos")._OF_ENDING
-    statements = template["Resources"]["ClassifyFunction"]["Properties"]["Policies"][0]["Statement"]
+    policy = template["Resources"]["ClassifyFunctionRole"]["Properties"]["Policies"][0]
+    statements = policy["PolicyDocument"]["Statement"]
     (reading,) = (each["Resource"] for each in statements if each["Action"] == "s3:GetObject")
     assert {each["Fn::Sub"] for each in reading} == {f"${{Bucket.Arn}}/*.{ending}" for ending in endings}

@@ -31,13 +31,14 @@ ARNS = {
     "AWS::ECR::Repository": PLACE.arn("ecr", "repository/{}"),
     "AWS::IAM::Role": f"arn:aws:iam::{PLACE.account}:role/{{}}",
     "AWS::KMS::Key": PLACE.arn("kms", "key/{}"),
+    "AWS::Logs::LogGroup": PLACE.arn("logs", "log-group:{}:*"),
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
     "AWS::SNS::Topic": PLACE.arn("sns", "{}"),
     "AWS::SageMaker::ModelPackageGroup": PLACE.arn("sagemaker", "model-package-group/{}"),
     "AWS::Serverless::Function": PLACE.arn("lambda", "function:{}"),
 }
 REF_IS_ARN = ("AWS::SNS::Topic", "AWS::SageMaker::ModelPackageGroup")
-NAMES = ("FunctionName", "ModelPackageGroupName", "Name")
+NAMES = ("FunctionName", "LogGroupName", "ModelPackageGroupName", "Name")
 
 # Rights that AWS exercises without a task that asks for them.
 AWS_ALONE = {
@@ -113,9 +114,9 @@ class Resolver:
 
 
 def statements(template, name):
-    """Of a role's or function's own policies and of the stack's managed policies that it has."""
+    """Of a role's own policies and of the stack's managed policies that it has."""
     found = template["Resources"][name]["Properties"]
-    documents = [policy.get("PolicyDocument", policy) for policy in found["Policies"]]
+    documents = [policy["PolicyDocument"] for policy in found["Policies"]]
     for managed in (each for each in found.get("ManagedPolicyArns", []) if "Ref" in each):  # the others are optional
         documents.append(template["Resources"][managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in Resolver(template).resolve(documents):
@@ -132,8 +133,9 @@ def listed(value):
 def allows(statement, permission):
     for operator, wanted in statement.get("Condition", {}).items():
         assert operator in ("StringEquals", "StringLike")
-        if not all(fnmatchcase(permission.context.get(key, ""), pattern) for key, pattern in wanted.items()):
-            return False
+        for key, patterns in wanted.items():
+            if not any(fnmatchcase(permission.context.get(key, ""), pattern) for pattern in listed(patterns)):
+                return False
     fits = any(fnmatchcase(permission.resource, pattern) for pattern in statement["Resource"])
     return fits and permission.action in statement["Action"]
 
@@ -259,7 +261,7 @@ def test_training_is_looked_up_and_written_where_the_run_says(template):
     training = sample_run(template).training
     job, (bucket, prefix) = f"{training.job_name}-0", parse_uri(training.output_uri)
     asked = {
-        "PlanFunction": [
+        "PlanFunctionRole": [
             *permissions.of_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, PLACE),
             *permissions.of_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, PLACE),
         ],
