@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 DATA ?=
 EVENT ?=
+MUTANTS ?= 5
+SEED ?= 0
 CHECKOV_VERSION := 3.3.30
 CHECKOV_VENV := $(VENV)/checkov-$(CHECKOV_VERSION)
 CHECKOV := $(CHECKOV_VENV)/bin/checkov
@@ -15,7 +17,7 @@ TRANSFORMED := .kennel/lint/template.json
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check lint openapi aws-smoke
+.PHONY: help run up down test check lint openapi proof aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -28,6 +30,9 @@ up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 
 down: $(VENV)/run.stamp  ## stop the laptop cloud and everything on it
 	@$(BIN)/python -m local down
+
+proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and no more, 20 minutes [MUTANTS=5] [SEED=0]
+	@$(BIN)/python -m local proof --mutants $(MUTANTS) --seed $(SEED)
 
 aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from deployment to deletion [LAPTOP=1] [KEEP=1] [YES=1]
 	@$(BIN)/python -m local.aws_smoke $(if $(LAPTOP),--laptop) $(if $(KEEP),--keep) $(if $(YES),--yes)

@@ -52,6 +52,14 @@ def _drill(arguments: argparse.Namespace) -> int:
     os.execve(sys.executable, command, os.environ | settings)
 
 
+def _proof(arguments: argparse.Namespace) -> int:
+    """In a process of its own, with a home of its own and a cloud whose time flies."""
+    settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20"}
+    options = {"--port": arguments.port, "--mutants": arguments.mutants, "--seed": arguments.seed}
+    command = [sys.executable, "-m", "local.proof", *(str(part) for pair in options.items() for part in pair)]
+    os.execve(sys.executable, command, os.environ | settings)
+
+
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
     print("\nFor the AWS CLI and boto3:")
@@ -144,6 +152,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--speed", type=float, default=10, help="of the cloud's clock (%(default)s)")
     command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 10, help="(%(default)s)")
     command.set_defaults(do=_drill)
+
+    command = commands.add_parser(
+        "proof",
+        help="show that the template grants what is needed and no more, on a laptop cloud of its own",
+    )
+    command.add_argument("--mutants", type=int, default=5, help="of the template, to be run for real (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of their choice (%(default)s)")
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 20, help="(%(default)s)")
+    command.set_defaults(do=_proof)
 
     command = commands.add_parser("interrupt", help="take a spot training job's instances away, as AWS may")
     command.add_argument("job", nargs="?", metavar="JOB", help="its name (default: the one that is running)")

@@ -46,9 +46,9 @@ def build() -> "subprocess.Popen[bytes]":
     return sam("build", *_OPTIONS, "--build-dir", str(TEMPLATE.parent))
 
 
-def deploy(laptop: Laptop) -> "subprocess.Popen[bytes]":
-    """Start ``sam deploy``; hand the process to ``finish``."""
-    return sam("deploy", *_OPTIONS, "--template-file", str(TEMPLATE), env=laptop.environment())
+def deploy(laptop: Laptop, template: Path = TEMPLATE) -> "subprocess.Popen[bytes]":
+    """Start ``sam deploy`` of what was built; hand the process to ``finish``."""
+    return sam("deploy", *_OPTIONS, "--template-file", str(template), env=laptop.environment())
 
 
 def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:

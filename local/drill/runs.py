@@ -39,13 +39,13 @@ def bad_smoke(stage: Stage, report: Report) -> None:
     )
     report.promise("the pointer names it still", stage.champion() == champion)
     report.promise("nothing half-made is left", not left)
-    report.promise("the lock is free", not _lock(stage))
+    report.promise("the lock is free", not lock(stage))
 
 
 def double_start(stage: Stage, report: Report) -> None:
     """One run at a time, and a lock whose holder is gone holds nobody up."""
     first = stage.promote()
-    stage.wait(lambda: bool(_lock(stage)), "the first run's lock", 60)
+    stage.wait(lambda: bool(lock(stage)), "the first run's lock", 60)
     report.say("a run has the lock; another is started")
     second = stage.ended(stage.promote())
     report.say(f"it ended as {second['status']}: {second.get('error')}: {second.get('cause')}")
@@ -60,7 +60,7 @@ def double_start(stage: Stage, report: Report) -> None:
     stage.laptop.client("ssm").put_parameter(Name=f"/{stack.STACK}/lock", Value=gone, Type="String")
     report.say("a lock is left by a run that does not exist; a run is started")
     report.promise("a stale lock is taken over", stage.ended(stage.promote())["status"] == "SUCCEEDED")
-    report.promise("the lock is free", not _lock(stage))
+    report.promise("the lock is free", not lock(stage))
 
 
 def teardown(stage: Stage, report: Report) -> None:
@@ -124,7 +124,8 @@ def _targets(stage: Stage) -> list[dict[str, str]]:
     return found
 
 
-def _lock(stage: Stage) -> str:
+def lock(stage: Stage) -> str:
+    """Who holds the run lock; empty when it is free."""
     ssm = stage.laptop.client("ssm")
     try:
         return str(ssm.get_parameter(Name=f"/{stack.STACK}/lock")["Parameter"]["Value"])

@@ -36,6 +36,10 @@ from local.drill.__main__ import DRILLS
 from local.drill.fuzz import fuzz_api
 from local.drill.report import Report
 from local.drill.stage import Stage
+from local.proof.policies import Deployed
+from local.proof.recording import Recording
+from local.proof.replay import Replay
+from local.proof.verdict import named
 from local.sketchbook import BREEDS, write
 from tests.integration import function_url
 from tests.integration.chromium import chromium
@@ -215,6 +219,21 @@ def test_an_earlier_version_serves_again_without_training(kennel: Kennel) -> Non
     after = kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
     assert after["EndpointConfigName"] != before["EndpointConfigName"]
     assert kennel.local("promote", "--version", "99").returncode == 1
+
+
+def test_rights_are_judged_by_what_was_recorded(kennel: Kennel) -> None:
+    deployed = Deployed(kennel.stage().laptop, "kennel")
+    replay = Replay(deployed.policies, Recording(kennel.home).asked())
+    found = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}
+    training = found["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].by
+    assert training
+    assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
+    assert found["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
+    assert found["TrainingRole trust", "#1", "aws:SourceAccount"].needed
+    assert found["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
+    assert found["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
+    assert not found["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].by
+    assert not found["StateMachinePolicy", "DeliverLogs", "all of it"].by
 
 
 def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
