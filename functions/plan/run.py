@@ -28,6 +28,8 @@ from shared.prices import per_hour
 from shared.settings import Settings
 
 VARIANT = "main"
+# Instance types with disks of their own, for which SageMaker takes no key: g, p and trn, and those with a d.
+_OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ def run_id(execution_name: str) -> str:
     return f"{plain}-{hashlib.sha256(execution_name.encode()).hexdigest()[:6]}"
 
 
+def has_own_disks(instance_type: str) -> bool:
+    """Whether instances encrypt their disks themselves, and SageMaker refuses a key for them."""
+    return bool(_OWN_DISKS.fullmatch(instance_type))
+
+
 def decide(
     request: Request,
     settings: PlanSettings,
@@ -127,6 +134,7 @@ def decide(
             hyperparameters=hyperparameters,
             instance_type=train_type,
             instance_count=train_count,
+            own_disks=has_own_disks(train_type),
             spot=spot,
         ),
         evaluation=EvaluationPlan(
@@ -184,6 +192,7 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
         staging_name=f"{name}-s",
         staging_config_name=f"{name}-s",
         instance_type=instance_type,
+        own_disks=has_own_disks(instance_type),
         min_instances=request.min_instances,
         max_instances=request.max_instances,
         max_p99_ms=int(settings.max_p99_microseconds) / 1000 if request.max_p99_ms is None else request.max_p99_ms,

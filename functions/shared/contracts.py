@@ -122,6 +122,7 @@ class TrainingPlan(Document):
 
     key: 16 hex digits of all that decides the model; jobs of one key leave their models below one ``output_uri``.
     reused: the model of an earlier job of this key, instead of which nothing is trained.
+    own_disks: whether the instances have disks that encrypt themselves; else the stack's key encrypts their volumes.
     """
 
     key: str
@@ -135,6 +136,7 @@ class TrainingPlan(Document):
     hyperparameters: dict[str, str]
     instance_type: str
     instance_count: int
+    own_disks: bool
     spot: bool
 
 
@@ -168,7 +170,7 @@ class EndpointPlan(Document):
     """The production endpoint and the names this run adds for it.
 
     max_p99_ms: milliseconds. bake_seconds: how long an update is watched before it counts.
-    lease_hours: 0 for an endpoint that stays.
+    lease_hours: 0 for an endpoint that stays. own_disks: as of TrainingPlan.
     """
 
     name: str
@@ -178,6 +180,7 @@ class EndpointPlan(Document):
     staging_name: str
     staging_config_name: str
     instance_type: str
+    own_disks: bool
     min_instances: int
     max_instances: int
     max_p99_ms: float

@@ -271,6 +271,13 @@ class Job(ABC):
                 f"permissions for SageMaker: {', '.join(permissions.PULL)}"
             ) from None
 
+    def check_volumes(self, cluster: Mapping[str, Any]) -> None:
+        """Raises ApiError: the job's role may not let the key be used that encrypts its instances' volumes."""
+        try:
+            iam.authorize(self.caller, permissions.encrypt_volumes(cluster.get("VolumeKmsKeyId", "")))
+        except iam.DeniedError as error:
+            raise invalid(str(error)) from None
+
     def description(self) -> dict[str, Any]:
         """The Describe operation's answer."""
         return {

@@ -217,6 +217,11 @@ def encrypt(key: str) -> list[Permission]:
     return [Permission("kms:Encrypt", key), Permission("kms:GenerateDataKey", key)]
 
 
+def encrypt_volumes(key: str) -> list[Permission]:
+    """What SageMaker asks about who has instances' volumes encrypted with a key; nothing without one."""
+    return [Permission("kms:CreateGrant", key, {"kms:GrantIsForAWSResource": "true"})] if key else []
+
+
 def pull(image: str) -> list[Permission]:
     """Reading an image from ECR; nothing for an image elsewhere."""
     repository = _repository(image)
@@ -236,6 +241,8 @@ def _of_sagemaker(operation: str, request: Request, place: Place) -> list[Permis
         needed.append(Permission("sagemaker:AddTags", arns[0]))
     if role := _text(request, "RoleArn") or _text(request, "ExecutionRoleArn"):
         needed.append(Permission("iam:PassRole", role, {"iam:PassedToService": SAGEMAKER}))
+    if operation == "CreateEndpointConfig":  # AWS asks this of who creates or updates the endpoint
+        needed += encrypt_volumes(_text(request, "KmsKeyId"))
     if operation == "CreateModelPackage":  # the registry has no role and reads as its caller
         for container in request.get("InferenceSpecification", {}).get("Containers", []):
             source = container.get("ModelDataSource", {}).get("S3DataSource", {})

@@ -23,6 +23,7 @@ class ProcessingJob(Job):
     def check(self) -> None:
         rules.processing_job(self.request, self.context.store.region)
         self.check_pull(self.request["AppSpecification"]["ImageUri"])
+        self.check_volumes(self.request["ProcessingResources"]["ClusterConfig"])
         self._exit_message: str | None = None
 
     def work(self) -> None:

@@ -272,6 +272,12 @@ def endpoint_config(request: Request) -> None:
                 f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName, InstanceType and "
                 "InitialInstanceCount; it has neither serverless variants nor inference components."
             )
+        kind = variant["InstanceType"]
+        if "KmsKeyId" in request and kind.split(".")[1] in _LOCAL_DISKS:
+            raise invalid(
+                f"You can't request a KmsKeyId when using an instance type with local storage; {kind} encrypts its "
+                "disks with a key of its own."
+            )
     if twice := _twice(variant["VariantName"] for variant in request["ProductionVariants"]):
         raise invalid(f"ProductionVariants names variant {twice} twice; traffic and capacity go by the name.")
 

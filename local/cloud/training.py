@@ -53,6 +53,7 @@ class TrainingJob(Job):
     def check(self) -> None:
         rules.training_job(self.request, self.context.store.region)
         self.check_pull(self.request["AlgorithmSpecification"]["TrainingImage"])
+        self.check_volumes(self.request["ResourceConfig"])
         for channel in self._channels:
             self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"])
         try:

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from dataset.source import ARCHIVE_SUFFIXES
+from local.cloud import rules
 from plan import code, weights
+from plan.run import has_own_disks
 from tests.contract.conftest import states_of
 from training.head import epoch_line
 from training.hyperparameters import Hyperparameters
@@ -69,6 +71,13 @@ def test_plan_knows_the_backbones_that_training_can_take():
     assert {*weights.TORCHVISION, "squeezenet1_0", "squeezenet1_1"} == {*models.list_models(module=models)}
     assert Hyperparameters().backbone == weights.DEFAULT_BACKBONE
     assert weights.SUFFIXES == SUFFIXES
+
+
+def test_plan_knows_the_instances_that_encrypt_their_own_disks():
+    assert all(has_own_disks(f"ml.{family}.xlarge") for family in rules._LOCAL_DISKS)
+    assert not any(
+        has_own_disks(f"ml.{family}.large") for family in ("c7i", "c6g", "m5", "m7i-flex", "p2", "r7i", "t3")
+    )
 
 
 def test_job_imports_nothing_that_awss_image_lacks():

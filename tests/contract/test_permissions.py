@@ -132,7 +132,7 @@ def listed(value):
 
 def allows(statement, permission):
     for operator, wanted in statement.get("Condition", {}).items():
-        assert operator in ("StringEquals", "StringLike")
+        assert operator in ("Bool", "StringEquals", "StringLike")
         for key, patterns in wanted.items():
             if not any(fnmatchcase(permission.context.get(key, ""), pattern) for pattern in listed(patterns)):
                 return False

@@ -131,6 +131,11 @@ def test_volume_key_is_refused_where_the_instance_has_disks_of_its_own() -> None
     with refused("You can't request a VolumeKmsKeyId"):
         cluster = {"InstanceCount": 1, "InstanceType": "ml.g6.xlarge", "VolumeSizeInGB": 1, "VolumeKmsKeyId": "k"}
         processing("ProcessingResources.ClusterConfig", cluster)
+    variant = {"VariantName": "main", "ModelName": "m", "InitialInstanceCount": 1}
+    config = {"ProductionVariants": [{**variant, "InstanceType": "ml.g5.xlarge"}], "KmsKeyId": "alias/k"}
+    with refused("You can't request a KmsKeyId when using an instance type with local storage"):
+        rules.endpoint_config(config)
+    rules.endpoint_config({**config, "ProductionVariants": [{**variant, "InstanceType": "ml.c7i.large"}]})
 
 
 @pytest.mark.parametrize("kind", ["ml.c5.xlarge", "ml.p2.xlarge", "ml.m7i-flex.large", "ml.c5n.xlarge"])
