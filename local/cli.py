@@ -13,7 +13,7 @@ from local import interrupt, invoke, laptop, run, stack
 from local.api import Answer, Api
 from local.home import HOME, LocalError
 
-_DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "teardown")
+_DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown")
 
 
 def main() -> int:

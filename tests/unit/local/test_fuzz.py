@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from local import cli
+from local.drill.__main__ import DRILLS
 from local.drill.fuzz import Answer
 from local.drill.strange import Probe, Stranger
 from local.stack import Stack
@@ -36,6 +38,10 @@ def answer(status: int, document: Any, kind: str = "application/problem+json", *
 )
 def test_fault_is_what_no_caller_should_see(answer: Answer, fault: str) -> None:
     assert answer.fault(PROBE) == fault
+
+
+def test_every_drill_can_be_asked_for() -> None:
+    assert set(cli._DRILLS) == set(DRILLS)
 
 
 def test_strange_requests_are_the_same_each_time() -> None:
