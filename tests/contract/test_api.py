@@ -1,6 +1,5 @@
 """The API's routes: what the template opens, what the function answers and what the document tells are the same."""
 
-import gc
 import importlib
 import json
 import re
@@ -8,20 +7,15 @@ import re
 import pytest
 
 from tests.contract.conftest import ROOT
+from tests.prediction_function import imported
 
 KEYLESS = {("/", "GET"), ("/health", "GET"), ("/page/{name}", "GET"), ("/page/examples/{name}", "GET")}
 
 
 @pytest.fixture(scope="module")
 def openapi():
-    with pytest.MonkeyPatch.context() as env:
-        for name in ("ENDPOINT_NAME", "BUCKET", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
-            env.setenv(name, "x")
-        env.setenv("ALLOWED_ORIGIN", "none")
-        env.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        made = importlib.import_module("classify.openapi")
-        gc.unfreeze()  # what the tests had loaded
-        yield made
+    with imported("classify.openapi") as (module, _):
+        yield module
 
 
 @pytest.fixture(scope="module")

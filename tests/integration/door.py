@@ -1,7 +1,6 @@
 """The prediction function behind the door that a REST API is, before an endpoint that answers what a test wants."""
 
 import base64
-import importlib
 import json
 import threading
 from collections.abc import Iterator
@@ -12,20 +11,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import boto3
-import pytest
+
+from tests.prediction_function import imported
 
 KEY = "key-of-the-tests"
 STAGE = "/v1"
-ENVIRONMENT = {
-    "ENDPOINT_NAME": "dogs",
-    "BUCKET": "kennel-bucket",
-    "ALLOWED_ORIGIN": "none",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "x",
-    "AWS_SECRET_ACCESS_KEY": "x",
-    "POWERTOOLS_SERVICE_NAME": "kennel",
-    "POWERTOOLS_METRICS_NAMESPACE": "Kennel",
-}
 
 
 class Door(ThreadingHTTPServer):
@@ -134,12 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def open_door() -> Iterator[Door]:
     """A door on a free port of loopback."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        with Door(importlib.import_module("classify.app")) as door:
-            runtime: Any = boto3.client("sagemaker-runtime", endpoint_url=door.origin)
-            patch.setattr(importlib.import_module("classify.routes"), "runtime", runtime)
-            threading.Thread(target=door.serve_forever, daemon=True).start()
-            yield door
-            door.shutdown()
+    with imported("classify.app") as (function, patch), Door(function) as door:
+        runtime: Any = boto3.client("sagemaker-runtime", endpoint_url=door.origin)
+        patch.setattr("classify.routes.runtime", runtime)
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        yield door
+        door.shutdown()

@@ -1,7 +1,6 @@
 """The prediction function, event in and response out, with the answers of endpoint and S3 stubbed by botocore."""
 
 import base64
-import gc
 import importlib
 import io
 import json
@@ -14,32 +13,16 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from classify.settings import ClassifySettings
+from tests.prediction_function import ENVIRONMENT, imported
 
 ROOT = Path(__file__).resolve().parents[3]
 PREDICTION = {"breed": "Beagle", "probability": 0.9}
-ENVIRONMENT = {
-    "ENDPOINT_NAME": "dogs",
-    "BUCKET": "kennel-bucket",
-    "ALLOWED_ORIGIN": "none",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "x",
-    "AWS_SECRET_ACCESS_KEY": "x",
-    "POWERTOOLS_SERVICE_NAME": "kennel",
-    "POWERTOOLS_METRICS_NAMESPACE": "Kennel",
-}
 
 
 @pytest.fixture(scope="module")
 def app():
-    with pytest.MonkeyPatch.context() as env:
-        for name, value in ENVIRONMENT.items():
-            env.setenv(name, value)
-        made = importlib.import_module("classify.app")
-        gc.unfreeze()  # what the tests had loaded
-        # Another test may have imported it with another environment.
-        env.setattr(importlib.import_module("classify.routes"), "settings", ClassifySettings.from_environment())
-        yield made
+    with imported("classify.app") as (module, _):
+        yield module
 
 
 @pytest.fixture
