@@ -35,7 +35,7 @@ proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and n
 	@$(BIN)/python -m local proof --mutants $(MUTANTS) --seed $(SEED)
 
 aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from deployment to deletion [LAPTOP=1] [KEEP=1] [YES=1]
-	@$(BIN)/python -m local.aws_smoke $(if $(LAPTOP),--laptop) $(if $(KEEP),--keep) $(if $(YES),--yes)
+	@$(BIN)/python -m proofs.aws_smoke $(if $(LAPTOP),--laptop) $(if $(KEEP),--keep) $(if $(YES),--yes)
 
 test: $(VENV)/dev.stamp  ## all tests
 	@$(BIN)/python -m pytest
@@ -47,13 +47,13 @@ lint: export SAM_CLI_TELEMETRY := 0
 lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy dataset functions training serving local benchmarks
+	@$(BIN)/mypy benchmarks cloud dataset functions local proofs serving sketchbook training
 	@$(BIN)/sam validate --lint
-	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m local.transformed > $(TRANSFORMED)
+	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
-	@$(BIN)/python -m local.audit $(PIP_AUDIT)
+	@$(BIN)/python -m proofs.audit $(PIP_AUDIT)
 
 openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes have changed
 	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none \

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.figures import spread
 from benchmarks.inputs import questions, served_model
 from benchmarks.servers import Question, await_answer, launched, ours, run, sizes
-from local.cloud.images import copy_into, stages_of
+from cloud.ecr.images import copy_into, stages_of
 from local.home import ROOT, LocalError
 from serving.artifact import load_artifact
 

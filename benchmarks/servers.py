@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.client import closed_loop
-from local.cloud.processes import free_port
+from cloud.core.processes import free_port
 from local.home import HOME, ROOT, LocalError
 
 _DEADLINE_SECONDS = 60

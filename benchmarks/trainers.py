@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.servers import say
-from local.cloud.processes import free_port
+from cloud.core.processes import free_port
 from local.data import sketches
 from local.home import ROOT, LocalError
 

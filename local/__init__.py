@@ -1,0 +1,1 @@
+"""The runner: one command from photos to an endpoint on a laptop cloud."""

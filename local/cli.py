@@ -48,7 +48,7 @@ def _drill(arguments: argparse.Namespace) -> int:
         "KENNEL_THROTTLE": f"{arguments.throttle:g}",
         "KENNEL_TIME_SCALE": f"{arguments.speed:g}",
     }
-    command = [sys.executable, "-m", "local.drill", *arguments.names, "--port", str(arguments.port)]
+    command = [sys.executable, "-m", "proofs.drills", *arguments.names, "--port", str(arguments.port)]
     os.execve(sys.executable, command, os.environ | settings)
 
 
@@ -56,7 +56,7 @@ def _proof(arguments: argparse.Namespace) -> int:
     """In a process of its own, with a home of its own and a cloud whose time flies."""
     settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20"}
     options = {"--port": arguments.port, "--mutants": arguments.mutants, "--seed": arguments.seed}
-    command = [sys.executable, "-m", "local.proof", *(str(part) for pair in options.items() for part in pair)]
+    command = [sys.executable, "-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)]
     os.execve(sys.executable, command, os.environ | settings)
 
 

@@ -11,7 +11,7 @@ from dataset import Listing, open_source
 from dataset.source import ARCHIVE_SUFFIXES, Source
 from local.home import HOME
 from local.laptop import Cloud
-from local.sketchbook import write as draw_sketches
+from sketchbook import write as draw_sketches
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest date: equal photos make equal archives
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local.cloud import spot
+from cloud.sagemaker.jobs import spot
 from local.home import HOME, LocalError
 from local.laptop import Laptop
 

@@ -120,7 +120,7 @@ def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "local.cloud", "--port", str(port), "--home", str(home)],
+            [sys.executable, "-m", "cloud", "--port", str(port), "--home", str(home)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -180,7 +180,7 @@ def _is_ours(pid: int) -> bool:
     listed = subprocess.run(
         ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return "local.cloud" in listed and not listed.startswith("Z")
+    return "cloud" in listed and not listed.startswith("Z")
 
 
 def _port_is_taken(port: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from local.cloud import asl
+from cloud.stepfunctions import asl
 
 ROOT = Path(__file__).resolve().parents[2]
 

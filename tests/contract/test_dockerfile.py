@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local.cloud.images import stages_of
+from cloud.ecr.images import stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "serving/Dockerfile").read_text()

@@ -1,39 +1,105 @@
-"""Who may import whom."""
+"""Who may import whom: between the top folders, and between the rooms of the laptop cloud."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTION_PACKAGES = {path.name for path in (ROOT / "functions").iterdir() if (path / "__init__.py").exists()}
-HOUSES = {"functions", "training", "serving", "local", "dataset"}
-MAY = {
+RUNNER = {"cloud", "dataset", "sketchbook"}
+MAY_IMPORT = {
+    "dataset": set(),
     "functions": {"dataset"},
     "training": {"dataset"},
     "serving": {"dataset"},
-    "dataset": set(),
-    "local": HOUSES,
+    "cloud": set(),
+    "sketchbook": {"dataset"},
+    "local": RUNNER,
+    "proofs": RUNNER | {"local"},
+    "benchmarks": RUNNER | {"functions", "local", "serving", "training"},
 }
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, wherever in the file it does."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
-    return {"functions" if name in FUNCTION_PACKAGES else name for name in found}
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
 
 
-@pytest.mark.parametrize("house", sorted(HOUSES))
-def test_house_imports_only_what_it_may(house):
-    files = [path for path in (ROOT / house).rglob("*.py") if "__pycache__" not in path.parts]
-    assert files
-    for path in files:
-        foreign = (imported(path) & HOUSES) - MAY[house] - {house}
+def imported_folders(path: Path) -> set[str]:
+    names = {module.partition(".")[0] for module in imported_modules(path)}
+    return {"functions" if name in FUNCTION_PACKAGES else name for name in names}
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
+def test_a_folder_imports_only_what_it_may(folder):
+    assert sources(folder)
+    for path in sources(folder):
+        foreign = (imported_folders(path) & MAY_IMPORT.keys()) - MAY_IMPORT[folder] - {folder}
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_every_folder_of_code_has_its_rule():
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    with_code = {name for name in folders if name != "tests" and sources(name)}
+    assert with_code - {"TrainedModels"} == MAY_IMPORT.keys()
+
+
+def test_rooms_of_the_laptop_cloud_import_only_downwards():
+    """No two rooms need each other; what starts the cloud (its top files) may use every room."""
+    rooms = {path.name for path in (ROOT / "cloud").iterdir() if (path / "__init__.py").exists()}
+    needs = {room: set() for room in rooms}
+    for room in rooms:
+        for path in sources(f"cloud/{room}"):
+            parts = [module.split(".") for module in imported_modules(path) if module.startswith("cloud.")]
+            assert all(len(names) > 2 for names in parts), f"{path.relative_to(ROOT)} imports a top file of cloud/"
+            needs[room] |= {names[1] for names in parts} - {room}
+    order = list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the rooms
+    assert order[0] == "core"
+
+
+def test_every_name_of_ministacks_inside_is_declared():
+    """What a hooks file uses of MiniStack's private names stands in its HOOKS, which are checked at the start."""
+    summed = (ROOT / "cloud/hooks.py").read_text()
+    for path in sources("cloud"):
+        uses_inside = {
+            module for module in imported_modules(path) if module.startswith(("ministack.", "samtranslator."))
+        }
+        if not uses_inside:
+            continue
+        room = path.parent.name
+        assert path.name == "hooks.py" or path == ROOT / "cloud/core/emulator.py", f"{path} plugs into MiniStack"
+        assert f"cloud.{room} import" in summed, f"cloud/hooks.py does not check {path.relative_to(ROOT)}"
+        tree = ast.parse(path.read_text())
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        objects = {
+            (alias.asname or alias.name)
+            for node in imports
+            for alias in node.names
+            if {alias.name, f"{getattr(node, 'module', '')}.{alias.name}"} & uses_inside
+        }
+        hooks = next(
+            node.value for node in tree.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "HOOKS"
+        )
+        declared = {(row.elts[0].id, name.value) for row in hooks.elts for name in row.elts[1].elts}
+        used = {
+            (node.value.id, node.attr)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in objects
+        }
+        used = {(owner, name) for owner, name in used if owner != "app" or name != "_version"}
+        assert used == declared, f"{path.relative_to(ROOT)}: used and declared differ by {used ^ declared}"
 
 
 def test_the_server_brings_no_torch():

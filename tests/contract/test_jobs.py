@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from cloud.sagemaker import rules
 from dataset.source import ARCHIVE_SUFFIXES
-from local.cloud import rules
 from plan import code, weights
 from plan.run import has_own_disks
 from tests.contract.conftest import states_of

@@ -9,8 +9,8 @@ import jsonata
 import pytest
 from botocore.validate import ParamValidator
 
-from local.cloud import permissions
-from local.cloud.permissions import Place
+from cloud.iam import permissions
+from cloud.iam.permissions import Place
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Request

@@ -11,7 +11,7 @@ import jsonata
 import pytest
 from pydantic import BaseModel
 
-from local.cloud import asl, integrations
+from cloud.stepfunctions import asl, integrations
 from plan.run import VARIANT
 from shared.contracts import Run, Scaling, Smoke, Verdict
 from tests.contract.conftest import states_of

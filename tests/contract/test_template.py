@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from classify.settings import ClassifySettings
-from local.cloud import codebuild
+from cloud.codebuild import builds
 from plan import request
 from plan.run import VARIANT, PlanSettings
 from shared.settings import Settings
@@ -106,7 +106,7 @@ def test_build_makes_and_pushes_what_the_pipeline_looks_for(template):
     assert 'tag="$target-$CONTENT_HASH"' in build
     assert "--file serving/Dockerfile" in build
     assert (ROOT / "serving/Dockerfile").exists()
-    assert codebuild.DOCKERFILE == "serving/Dockerfile"
+    assert builds.DOCKERFILE == "serving/Dockerfile"
     assert properties(template, "Images")["ImageTagMutability"] == "IMMUTABLE"
     assert json.loads(properties(template, "Images")["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
 

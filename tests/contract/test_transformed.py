@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.transformed import transformed
+from proofs.transformed import transformed
 
 
 def test_linters_see_all_resources_and_the_state_machines(machines, monkeypatch: pytest.MonkeyPatch):

@@ -174,7 +174,7 @@ def start_cloud(home: Path, **environment: str) -> Cloud:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "local.cloud", "--port", str(port)),
+            *(sys.executable, "-m", "cloud", "--port", str(port)),
             *("--home", str(home)),
         ],
         cwd=ROOT,

@@ -36,7 +36,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def smoke(home: Path, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """The proof as a process, which does not outlive the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "local.aws_smoke", *arguments],
+        [sys.executable, "-m", "proofs.aws_smoke", *arguments],
         cwd=ROOT,
         env=os.environ | {"KENNEL_HOME": str(home)} | environment,
         stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageChops, ImageStat
 from playwright.sync_api import Browser, Page, expect
 
 from local.home import HOME
-from local.sketchbook.examples import FOLDER
+from sketchbook.examples import FOLDER
 from tests.integration.chromium import chromium
 from tests.integration.door import KEY, Door, open_door
 from tests.integration.laptop import eventually

@@ -32,15 +32,15 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from benchmarks import inputs
 from dataset import breed_name
 from local import laptop, stack
-from local.drill.__main__ import DRILLS
-from local.drill.fuzz import fuzz_api
-from local.drill.report import Report
-from local.drill.stage import Stage
-from local.proof.policies import Deployed
-from local.proof.recording import Recording
-from local.proof.replay import Replay
-from local.proof.verdict import named
-from local.sketchbook import BREEDS, write
+from proofs.drills.__main__ import DRILLS
+from proofs.drills.fuzz import fuzz_api
+from proofs.drills.report import Report
+from proofs.drills.stage import Stage
+from proofs.rights.policies import Deployed
+from proofs.rights.recording import Recording
+from proofs.rights.replay import Replay
+from proofs.rights.verdict import named
+from sketchbook import BREEDS, write
 from tests.integration import function_url
 from tests.integration.chromium import chromium
 from tests.integration.laptop import eventually

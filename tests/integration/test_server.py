@@ -17,7 +17,7 @@ import pytest
 from openvino import opset8 as ops
 from PIL import Image
 
-from local.cloud.processes import free_port
+from cloud.core.processes import free_port
 from local.home import ROOT
 from serving.artifact import Artifact, Calibration, Card, Golden, Label, Network, write_artifact
 from serving.preprocess import Preprocess

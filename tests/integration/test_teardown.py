@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from local.sketchbook import write
-from tests.integration.laptop import ROOT, eventually
 from tests.integration.test_cloud_registry import SPECIFICATION
+
+from sketchbook import write
+from tests.integration.laptop import ROOT, eventually
 from tests.integration.test_pipeline import BREEDS_USED, COUNTS, Kennel, any_job, run_local, wait_for
 
 EVERYTHING = json.loads((ROOT / "events" / "teardown-everything.json").read_text())

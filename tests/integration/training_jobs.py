@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from local.sketchbook import BREEDS, write
+from sketchbook import BREEDS, write
 from tests.integration.laptop import ROLE, ROOT
 from training.weights import packaged
 

@@ -1,0 +1,1 @@
+"""What all rooms share: the emulator, the protocol of JSON services, resources, URIs, processes, the clock."""

@@ -1,0 +1,53 @@
+"""S3: what templates say of buckets is kept, and a bucket that holds objects is not deleted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.services import s3
+from ministack.services.cloudformation import provisioners
+
+from cloud.core.emulator import Hooks
+
+HOOKS: Hooks = (
+    (
+        s3,
+        (
+            "_delete_bucket",
+            "_delete_bucket_encryption",
+            "_put_bucket_encryption",
+        ),
+    ),
+    (
+        provisioners,
+        (
+            "_RESOURCE_HANDLERS",
+            "_S3_BUCKET_CONFIGURATIONS",
+        ),
+    ),
+)
+
+
+def keep_full_buckets() -> None:
+    """Let the deletion of a stack fail for a bucket that holds objects; MiniStack throws them away with it."""
+
+    def delete(name: str, _properties: dict[str, Any]) -> None:
+        status, _, _ = s3._delete_bucket(name)
+        if status == 409:
+            raise ValueError("The bucket you tried to delete is not empty (Service: S3, Status Code: 409)")
+
+    handlers = provisioners._RESOURCE_HANDLERS
+    handlers["AWS::S3::Bucket"] = {**handlers["AWS::S3::Bucket"], "delete": delete}
+
+
+def encrypt_buckets() -> None:
+    """Let templates' buckets be encrypted as they ask; MiniStack's CloudFormation drops BucketEncryption."""
+    encryption = ("BucketEncryption", _encryption_xml, s3._put_bucket_encryption, s3._delete_bucket_encryption)
+    provisioners._S3_BUCKET_CONFIGURATIONS += (encryption,)
+
+
+def _encryption_xml(properties: Mapping[str, Any]) -> bytes:
+    default = properties["ServerSideEncryptionConfiguration"][0]["ServerSideEncryptionByDefault"]
+    members = "".join(f"<{name}>{value}</{name}>" for name, value in default.items())
+    rule = f"<Rule><ApplyServerSideEncryptionByDefault>{members}</ApplyServerSideEncryptionByDefault></Rule>"
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<ServerSideEncryptionConfiguration xmlns="{namespace}">{rule}</ServerSideEncryptionConfiguration>'.encode()

@@ -1,0 +1,1 @@
+"""SageMaker's endpoints: their operations, fleets, router and metrics."""

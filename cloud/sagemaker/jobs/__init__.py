@@ -1,0 +1,1 @@
+"""SageMaker's jobs: training and processing."""

@@ -1,0 +1,344 @@
+"""What AWS refuses beyond botocore's service model: pure functions of a request.
+
+docs/operations.md lists every rule with AWS's page on it. Messages are AWS's where they are known; what AWS
+takes and this cloud does not have is refused as "The laptop cloud …".
+"""
+
+import os.path
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cloud.core.protocol import Request, invalid
+from cloud.core.uris import ImageUri, S3Uri, StorageError
+
+CHECKPOINTS = "/opt/ml/checkpoints"  # unless the request says otherwise
+DEFAULT_MAX_RUNTIME = 24 * 3600
+_MAX_RUNTIME = 28 * 24 * 3600
+
+# Families of SageMaker's instance types with NVMe disks of their own, and those that have EBS volumes only.
+_LOCAL_DISKS = {
+    *("c5d", "c6gd", "dl1", "g4dn", "g5", "g6", "g6e", "m5d", "m6gd", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"),
+    *("p6-b200", "p6-b300", "p6e-gb200", "r5d", "r6gd", "r7gd", "trn1", "trn1n", "trn2"),
+}
+_EBS_ONLY = re.compile(r"[cmr]\d+(n|i|i-flex)?|t[23]|p[23]")
+
+_NOT_IN_TRAINING = (
+    *("DebugHookConfig", "DebugRuleConfigurations", "ExperimentConfig", "InfraCheckConfig", "MlflowConfig"),
+    *("ModelPackageConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig", "RetryStrategy"),
+    *("ServerlessJobConfig", "SessionChainingConfig", "TensorBoardOutputConfig", "VpcConfig"),
+)
+_NOT_IN_ALGORITHMS = ("AlgorithmName", "TrainingImageConfig")
+_NOT_IN_CLUSTERS = ("InstancePlacementConfig", "InstancePreferences", "KeepAlivePeriodInSeconds", "TrainingPlanArn")
+_NOT_IN_MODELS = ("Containers", "InferenceExecutionConfig", "VpcConfig")
+_NOT_IN_CONTAINERS = ("AdditionalModelDataSources", "ContainerMetricsConfig", "ImageConfig", "MultiModelConfig")
+_NOT_IN_CONFIGS = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig", "ShadowProductionVariants", "VpcConfig")
+_NOT_IN_VARIANTS = (
+    *("AcceleratorType", "CapacityReservationConfig", "CoreDumpConfig", "EnableSSMAccess", "InstancePools"),
+    *("ManagedInstanceScaling", "ServerlessConfig"),
+)
+
+
+def training_job(request: Request, region: str) -> None:
+    """CreateTrainingJob. Raises ApiError."""
+    _offered(request, _NOT_IN_TRAINING)
+    algorithm, resources = request.get("AlgorithmSpecification", {}), request.get("ResourceConfig", {})
+    if "TrainingImage" not in algorithm or not algorithm.get("ContainerEntrypoint"):
+        raise invalid(
+            "AlgorithmSpecification.TrainingImage or ContainerEntrypoint is missing; the laptop cloud starts that "
+            "command and has no algorithms, nor an image whose own entry point it could run."
+        )
+    _offered(algorithm, _NOT_IN_ALGORITHMS)
+    _training_image(algorithm["TrainingImage"], region)
+    if not resources.get("InstanceCount") or "InstanceType" not in resources:
+        raise invalid(
+            "ResourceConfig.InstanceCount or InstanceType is missing; the laptop cloud has no instance groups."
+        )
+    _cluster(resources)
+    _channels(request.get("InputDataConfig", []), algorithm["TrainingInputMode"])
+    _stopping(request)
+    s3_uri(request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
+    if request["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
+        raise invalid("OutputDataConfig.CompressionType: the laptop cloud packs what a job leaves, as GZIP.")
+    if "CheckpointConfig" in request:
+        s3_uri(request["CheckpointConfig"]["S3Uri"], "CheckpointConfig.S3Uri")
+        if not _below(request["CheckpointConfig"].get("LocalPath", CHECKPOINTS), "/opt/ml"):
+            raise invalid("CheckpointConfig.LocalPath: the laptop cloud has /opt/ml/… only.")
+
+
+def processing_job(request: Request, region: str) -> None:
+    """CreateProcessingJob. Raises ApiError."""
+    _offered(request, ("ExperimentConfig",))
+    _offered(request.get("NetworkConfig", {}), ("VpcConfig",))
+    specification = request["AppSpecification"]
+    uri, cluster = specification["ImageUri"], request["ProcessingResources"]["ClusterConfig"]
+    image = ImageUri.parse(uri)
+    if not image or image.region != region:
+        raise invalid(
+            f"Invalid image URI {uri}. Please provide a valid Amazon Elastic Container Registry path of the Docker "
+            "image to run."
+        )
+    if not specification.get("ContainerEntrypoint"):
+        raise invalid(
+            "AppSpecification.ContainerEntrypoint is missing; the laptop cloud starts that command and has no image "
+            "whose own entry point it could run."
+        )
+    if "InstanceType" not in cluster or "InstanceCount" not in cluster:
+        raise invalid("ClusterConfig.InstanceType or InstanceCount is missing; the laptop cloud needs both.")
+    _cluster(cluster)
+    for each in request.get("ProcessingInputs", []):
+        _processing_input(each)
+    for each in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        where = f"Output {each['OutputName']}"
+        if each.get("S3Output", {}).get("S3UploadMode") != "EndOfJob" or each.get("AppManaged"):
+            raise invalid(f"{where}: the laptop cloud has S3Output with S3UploadMode EndOfJob only.")
+        _processing_path(each["S3Output"].get("LocalPath", ""), where)
+        s3_uri(each["S3Output"]["S3Uri"], where)
+
+
+def s3_input(source: Mapping[str, Any], where: str) -> None:
+    """An S3 input of either kind of job. Raises ApiError."""
+    if source.get("S3DataType", "S3Prefix") != "S3Prefix":
+        raise invalid(f"{where}: the laptop cloud delivers S3DataType S3Prefix only.")
+    if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
+        raise invalid(f"{where}: the laptop cloud delivers S3DataDistributionType FullyReplicated only.")
+    s3_uri(source["S3Uri"], where)
+
+
+def s3_uri(uri: str, where: str) -> None:
+    """Raises ApiError: not ``s3://bucket/key``."""
+    try:
+        S3Uri.parse(uri)
+    except StorageError as error:
+        raise invalid(f"{where}: {error}") from None
+
+
+def _training_image(uri: str, region: str) -> None:
+    image = ImageUri.parse(uri)
+    if not image:
+        raise invalid(
+            "TrainingImageConfig with TrainingRepositoryAccessMode set to VPC must be provided when using a training "
+            f"image from a private Docker registry ({uri})."
+        )
+    if image.region != region:
+        raise invalid(
+            f"Invalid DNS suffix '{image.suffix}' for region '{image.region}' in training image. Please provide "
+            f"the valid <region>.<dns-suffix>: '{region}.{image.suffix}'"
+        )
+
+
+def _cluster(cluster: Mapping[str, Any]) -> None:
+    _offered(cluster, _NOT_IN_CLUSTERS)
+    kind = cluster["InstanceType"]
+    family = kind.split(".")[1]
+    if family in _LOCAL_DISKS and "VolumeKmsKeyId" in cluster:
+        raise invalid(
+            f"You can't request a VolumeKmsKeyId when using an instance type with local storage; {kind} encrypts its "
+            "disks with a key of its own."
+        )
+    if _EBS_ONLY.fullmatch(family) and not cluster.get("VolumeSizeInGB"):
+        raise invalid(f"You must define VolumeSizeInGB: {kind} has no disks but EBS volumes.")
+
+
+def _channels(channels: Sequence[Mapping[str, Any]], default_mode: str) -> None:
+    for channel in channels:
+        name, mode = channel["ChannelName"], channel.get("InputMode", default_mode)
+        if mode != "File":
+            raise invalid(f"Channel {name}: the laptop cloud has input mode File, not {mode}.")
+        if channel.get("CompressionType", "None") != "None":
+            raise invalid(
+                f"Invalid compression type for channel {name}: File mode only supports NONE, got "
+                f"{channel['CompressionType']} instead"
+            )
+        if channel.get("RecordWrapperType", "None") != "None":
+            raise invalid(f"Channel {name}: RecordWrapperType must be unset or None in File mode.")
+        if "S3DataSource" not in channel["DataSource"]:
+            raise invalid(f"Channel {name}: the laptop cloud delivers S3DataSource only.")
+        s3_input(channel["DataSource"]["S3DataSource"], f"Channel {name}")
+    if twice := _twice(channel["ChannelName"] for channel in channels):
+        raise invalid(f"InputDataConfig names channel {twice} twice; each has one folder, /opt/ml/input/data/{twice}.")
+
+
+def _stopping(request: Request) -> None:
+    times = request.get("StoppingCondition", {})
+    wait = times.get("MaxWaitTimeInSeconds")
+    runtime = times.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+    if runtime > _MAX_RUNTIME:
+        raise invalid(f"Invalid MaxRuntimeInSeconds. The maximum value is 28 days ({_MAX_RUNTIME}).")
+    if request.get("EnableManagedSpotTraining"):
+        if wait is None or wait < runtime:
+            raise invalid(
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+            )
+    elif wait is not None:
+        raise invalid(
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+        )
+
+
+def _processing_input(each: Mapping[str, Any]) -> None:
+    where = f"Input {each['InputName']}"
+    if "S3Input" not in each or each.get("AppManaged"):
+        raise invalid(f"{where}: the laptop cloud delivers S3Input only.")
+    source = each["S3Input"]
+    if source.get("S3InputMode", "File") != "File":
+        raise invalid(f"{where}: the laptop cloud has S3InputMode File, not {source['S3InputMode']}.")
+    if source.get("S3CompressionType", "None") != "None":
+        raise invalid(f"{where}: S3CompressionType Gzip can only be used when S3InputMode is Pipe.")
+    s3_input(source, where)
+    _processing_path(source.get("LocalPath", ""), where)
+
+
+def _processing_path(path: str, where: str) -> None:
+    if not _below(path, "/opt/ml/processing"):
+        raise invalid(f"{where}: LocalPath must begin with /opt/ml/processing/, not '{path}'.")
+
+
+def model(request: Request) -> None:
+    """CreateModel, but for its container. Raises ApiError."""
+    _offered(request, _NOT_IN_MODELS)
+    if "PrimaryContainer" not in request:
+        raise invalid("The laptop cloud serves a model of one PrimaryContainer.")
+    if "ExecutionRoleArn" not in request:
+        raise invalid("The laptop cloud needs ExecutionRoleArn, the role that reads the model's data and image.")
+
+
+def container(specification: Mapping[str, Any], region: str) -> None:
+    """A container of a model or a model package. Raises ApiError."""
+    _offered(specification, _NOT_IN_CONTAINERS)
+    if specification.get("Mode", "SingleModel") != "SingleModel":
+        raise invalid("The laptop cloud has no multi-model endpoints; leave Mode out.")
+    image = specification.get("Image", "")
+    found = ImageUri.parse(image)
+    if not found:
+        raise invalid(f'Using non-ECR image "{image}" without Vpc repository access mode is not supported.')
+    if found.region != region:
+        raise invalid(f'The image "{image}" must be in the same region as the model, {region}.')
+    source = specification.get("ModelDataSource", {}).get("S3DataSource")
+    if source and (source["S3DataType"], source["CompressionType"]) != ("S3Object", "Gzip"):
+        raise invalid("The laptop cloud serves models whose data is one model.tar.gz (S3Object, Gzip).")
+    url = specification.get("ModelDataUrl") or (source or {}).get("S3Uri")
+    if not url:
+        raise invalid("The laptop cloud serves models whose data is one model.tar.gz (ModelDataUrl).")
+    s3_uri(url, "ModelDataUrl")
+    if not url.endswith(".tar.gz"):
+        raise invalid(f"ModelDataUrl must point to a single gzip compressed tar archive (.tar.gz suffix), not {url}.")
+
+
+def model_package(request: Request, region: str) -> None:
+    """CreateModelPackage. Raises ApiError."""
+    group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
+    if group and name:
+        raise invalid(
+            "Both ModelPackageName and ModelPackageGroupName are provided in the input. Cannot determine which one "
+            "to use."
+        )
+    if not group and not name:
+        raise invalid("Missing ARN.")
+    if group and request.get("Tags"):
+        raise invalid("A model package of a group has the group's tags; it cannot be given Tags of its own.")
+    if "InferenceSpecification" not in request:
+        raise invalid("The laptop cloud registers model packages by their InferenceSpecification.")
+    specification = request["InferenceSpecification"]
+    for member in ("SupportedTransformInstanceTypes", "SupportedRealtimeInferenceInstanceTypes"):
+        if not group and member not in specification:
+            raise invalid(f"InferenceSpecification.{member} is required for a model package without a group.")
+    for each in specification["Containers"]:
+        container(each, region)
+
+
+def endpoint_config(request: Request) -> None:
+    """CreateEndpointConfig. Raises ApiError."""
+    _offered(request, _NOT_IN_CONFIGS)
+    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+        raise invalid("The laptop cloud captures no data; leave DataCaptureConfig out.")
+    for variant in request["ProductionVariants"]:
+        _offered(variant, _NOT_IN_VARIANTS)
+        if not {"ModelName", "InitialInstanceCount", "InstanceType"} <= variant.keys():
+            raise invalid(
+                f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName, InstanceType and "
+                "InitialInstanceCount; it has neither serverless variants nor inference components."
+            )
+        kind = variant["InstanceType"]
+        if "KmsKeyId" in request and kind.split(".")[1] in _LOCAL_DISKS:
+            raise invalid(
+                f"You can't request a KmsKeyId when using an instance type with local storage; {kind} encrypts its "
+                "disks with a key of its own."
+            )
+    if twice := _twice(variant["VariantName"] for variant in request["ProductionVariants"]):
+        raise invalid(f"ProductionVariants names variant {twice} twice; traffic and capacity go by the name.")
+
+
+def deployment(config: Mapping[str, Any], counts: Mapping[str, int], serving: Iterable[str] | None) -> None:
+    """A DeploymentConfig.
+
+    Args:
+        config: the configuration; empty when none is given.
+        counts: number of instances of each variant to be deployed.
+        serving: names of the variants that serve; None when there is no endpoint yet.
+
+    Raises:
+        ApiError: SageMaker cannot deploy so.
+    """
+    if not config:
+        return
+    _offered(config, ("RollingUpdatePolicy",))
+    if serving is not None and set(serving) != set(counts):
+        raise invalid(
+            "The new endpoint configuration must have the same variant names as the old one: it has "
+            f"{', '.join(sorted(counts))}, the endpoint {', '.join(sorted(serving))}."
+        )
+    if "BlueGreenUpdatePolicy" in config:
+        _blue_green(config["BlueGreenUpdatePolicy"], counts)
+
+
+def _blue_green(policy: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+    routing = policy["TrafficRoutingConfiguration"]
+    for kind, member, least in (("CANARY", "CanarySize", 0), ("LINEAR", "LinearStepSize", 10)):
+        if routing["Type"] == kind:
+            if member not in routing:
+                raise invalid(f"TrafficRoutingConfiguration of type {kind} needs {member}.")
+            _step(member, routing[member], counts, least)
+    waits = routing["WaitIntervalInSeconds"] + policy.get("TerminationWaitInSeconds", 0)
+    if policy.get("MaximumExecutionTimeoutInSeconds", waits + 1) <= waits:
+        raise invalid(
+            "MaximumExecutionTimeoutInSeconds should be larger than the total waiting time specified in "
+            f"TerminationWaitInSeconds and WaitIntervalInSeconds, {waits}."
+        )
+
+
+def _step(member: str, size: Mapping[str, Any], counts: Mapping[str, int], least: int) -> None:
+    """The share of a fleet that one step moves: at most half of it, and at least so many percent."""
+    for variant, count in counts.items():
+        percent = size["Value"] if size["Type"] == "CAPACITY_PERCENT" else 100 * size["Value"] / count
+        if not least <= percent <= 50:
+            raise invalid(
+                f"{member}: the value must be {f'{least}-50%' if least else 'at most 50%'} of the variant's total "
+                f"instance count; for {variant} it is {percent:g}% of {count}."
+            )
+
+
+def capacities(changes: Sequence[Mapping[str, Any]]) -> None:
+    """The DesiredWeightsAndCapacities of an update. Raises ApiError."""
+    counts = {each["VariantName"]: each["DesiredInstanceCount"] for each in changes if "DesiredInstanceCount" in each}
+    if len(counts) > 1:
+        raise invalid(f"The capacity of one variant can be updated at a time, not of {', '.join(counts)}.")
+    if 0 in counts.values():
+        raise invalid("DesiredInstanceCount 0 is for endpoints with inference components, which this one has not.")
+    if any("ServerlessUpdateConfig" in each for each in changes):
+        raise invalid("The laptop cloud has no serverless variants; leave ServerlessUpdateConfig out.")
+
+
+def _offered(request: Mapping[str, Any], missing: Iterable[str]) -> None:
+    for member in missing:
+        if request.get(member):
+            raise invalid(f"The laptop cloud has no {member}; leave it out.")
+
+
+def _below(path: str, folder: str) -> bool:
+    return os.path.normpath(path).startswith(f"{folder}/")
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)

@@ -1,0 +1,127 @@
+"""The parts put together, and served until a signal comes."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from cloud import hooks
+from cloud.apigateway import hooks as apigateway_hooks
+from cloud.autoscaling.operations import AutoScaling
+from cloud.cloudformation import hooks as cloudformation_hooks
+from cloud.cloudformation import resources
+from cloud.cloudwatch import hooks as cloudwatch_hooks
+from cloud.cloudwatch.alarms import Alarms
+from cloud.codebuild import builds
+from cloud.core import emulator, processes
+from cloud.core.protocol import JsonApi, Response
+from cloud.core.store import Store
+from cloud.ecr.images import Images
+from cloud.iam import authorization
+from cloud.lambdas import hooks as lambdas_hooks
+from cloud.logs import embedded
+from cloud.logs import hooks as logs_hooks
+from cloud.s3 import hooks as s3_hooks
+from cloud.sagemaker.endpoints.operations import Endpoints
+from cloud.sagemaker.endpoints.router import Router
+from cloud.sagemaker.jobs.job import Context, JobOperations
+from cloud.sagemaker.jobs.processing import ProcessingJob
+from cloud.sagemaker.jobs.training import TrainingJob
+from cloud.sagemaker.registry import Models, Packages
+from cloud.sns import hooks as sns_hooks
+from cloud.stepfunctions import tasks
+
+HOST = "127.0.0.1"
+
+
+def install(home: Path) -> Endpoints:
+    """Plug SageMaker and Application Auto Scaling into MiniStack."""
+    hooks.check()
+    authorization.install(home)
+    store = Store(emulator.scope)
+    images = Images(home)
+    context = Context(home, images, store)
+    models, packages = Models(store, images), Packages(store)
+    endpoints = Endpoints(store, models, home, images)
+    alarms = Alarms(endpoints.closing)
+    scaling = AutoScaling(emulator.scope, endpoints.find, endpoints.resize, alarms)
+    endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
+    emulator.spawn_thread(alarms.run, name="alarms")
+    gate = authorization.Gate(endpoints.config_of)
+    sagemaker = JsonApi(
+        emulator.service_model("sagemaker"),
+        {
+            **JobOperations(TrainingJob, context).table(),
+            **JobOperations(ProcessingJob, context).table(),
+            **models.table(),
+            **packages.table(),
+            **endpoints.table(),
+            **store.operations(),
+        },
+        tag=store.tag,
+        authorize=gate.check,
+    )
+    scaling_model = emulator.service_model("application-autoscaling")
+    scaling_api = JsonApi(scaling_model, scaling.table(), authorize=gate.check)
+    router = Router(endpoints, account=lambda: emulator.scope()[1], authorize=gate.check)
+
+    async def either(method: str, path: str, *rest: Any) -> Response:
+        # SageMaker and its runtime sign with one scope, by which MiniStack routes.
+        handle = router.handle_request if path.startswith("/endpoints/") else sagemaker.handle_request
+        return await handle(method, path, *rest)
+
+    emulator.add_service("sagemaker", "SageMaker.", either)
+    emulator.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
+    apigateway_hooks.complete_rest_apis()
+    lambdas_hooks.leave_urls_of_functions_alone()
+    s3_hooks.keep_full_buckets()
+    s3_hooks.encrypt_buckets()
+    sns_hooks.complete_topics()
+    cloudformation_hooks.tell_sam_the_parameters()
+    lambdas_hooks.name_function_errors()
+    cloudwatch_hooks.keep_metrics()
+    logs_hooks.find_embedded_metrics(embedded.embedded)
+    tasks.install(sagemaker, gate)
+    resources.install(sagemaker)
+    builds.install(images, home)
+    return endpoints
+
+
+async def serve(port: int, endpoints: Endpoints) -> None:
+    """Serve on loopback; print one line when ready; end everything started when a signal comes."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = asyncio.create_task(emulator.serve(HOST, port, stop))
+    while not server.done() and not await _listens(port):
+        await asyncio.sleep(0.02)
+    if not server.done():
+        region, _ = emulator.scope()
+        print(f"The laptop cloud answers at http://localhost:{port} (region {region})", flush=True)
+        await stop.wait()
+    try:
+        endpoints.closing.set()
+        # First the children: a request in flight must not keep the server, nor the server them.
+        await asyncio.to_thread(processes.end_marked, processes.mark_of(), 4.0)
+        await asyncio.to_thread(lambdas_hooks.stop_lambda_workers)
+    finally:
+        await server
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def run(port: int, home: Path) -> None:
+    """Run the cloud in this process until SIGINT or SIGTERM; no child is left."""
+    processes.start_guard()
+    # Lambda workers inherit it; set after the guard is started, which must not end itself.
+    os.environ[processes.MARK] = processes.mark_of("lambda")
+    endpoints = install(home)
+    asyncio.run(serve(port, endpoints))

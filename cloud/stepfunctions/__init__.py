@@ -1,0 +1,1 @@
+"""Step Functions: definitions, executions, and what tasks call."""

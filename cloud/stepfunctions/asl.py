@@ -1,0 +1,284 @@
+"""What AWS checks of a state machine before it takes it; knows nothing of MiniStack.
+
+JSONata is the only query language here. Where the rules are from:
+https://docs.aws.amazon.com/step-functions/latest/dg/statemachine-structure.html and the pages of the states,
+https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html (scopes),
+https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html (expressions and ``$states``).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from cloud.stepfunctions import integrations
+
+State = dict[str, Any]
+
+_COMMON = {"Type", "Comment", "QueryLanguage"}
+_ONWARD = {"Next", "End", "Assign", "Output"}
+_TRIED = {"Retry", "Catch"}
+_FIELDS = {  # by type: fields that may stand in a state; those that must
+    "Pass": (_ONWARD, set()),
+    "Task": (
+        _ONWARD | _TRIED | {"Resource", "Arguments", "Credentials", "TimeoutSeconds", "HeartbeatSeconds"},
+        {"Resource"},
+    ),
+    "Choice": ({"Choices", "Default", "Assign", "Output"}, {"Choices"}),
+    "Wait": (_ONWARD | {"Seconds", "Timestamp"}, set()),
+    "Parallel": (_ONWARD | _TRIED | {"Branches", "Arguments"}, {"Branches"}),
+    "Map": (
+        _ONWARD | _TRIED | {"ItemProcessor", "Items", "ItemSelector", "MaxConcurrency"},  # of an inline Map
+        {"ItemProcessor"},
+    ),
+    "Succeed": ({"Output"}, set()),
+    "Fail": ({"Error", "Cause"}, set()),
+}
+_RETRIER = {"ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy"}
+_CATCHER = {"ErrorEquals", "Next", "Assign", "Output", "Comment"}
+_RULE = {"Condition", "Next", "Assign", "Output", "Comment"}
+LONGEST_SECONDS = 99_999_999  # that Step Functions counts
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_VARIABLE = re.compile(r"(?!\d)\w{1,80}")
+
+
+def problems(definition: Any) -> list[str]:
+    """Every reason for which AWS would refuse a definition, each with its place.
+
+    Args:
+        definition: parsed.
+    """
+    if not isinstance(definition, dict):
+        return ["Definition must be a valid JSON object"]
+    if definition.get("QueryLanguage") != "JSONata":
+        return ['The laptop cloud runs state machines in JSONata alone: "QueryLanguage": "JSONata"']
+    try:
+        return _problems(definition)
+    except (AttributeError, TypeError) as error:  # a list where an object belongs, and the like
+        return [f"a field is of a wrong type: {error}"]
+
+
+def moment(text: str) -> datetime:
+    """What a Timestamp says, which has RFC 3339's form, zone included. Raises ValueError."""
+    if not _TIMESTAMP.fullmatch(text):
+        raise ValueError(f"'{text}' is no date and time with a zone, such as 2026-03-14T01:59:00Z")
+    return datetime.fromisoformat(text)
+
+
+def _problems(definition: dict[str, Any]) -> list[str]:
+    allowed = {"StartAt", "States", "Comment", "QueryLanguage", "TimeoutSeconds", "Version"}
+    found = [*_fields("", definition, allowed, {"StartAt", "States"})]
+    found += _number("", definition, "TimeoutSeconds", 1, LONGEST_SECONDS)
+    found += _machine("", definition, frozenset())
+    names = [name for machine in machines_of(definition) for name in machine["States"]]
+    found += [f"DUPLICATE_STATE_NAME: '{name}'" for name in sorted({name for name in names if names.count(name) > 1})]
+    return found
+
+
+def machines_of(machine: Any) -> Iterator[dict[str, Any]]:
+    """A machine and those inside its Parallel and Map states."""
+    if not isinstance(machine, dict) or not isinstance(machine.get("States"), dict):
+        return
+    yield machine
+    for state in machine["States"].values():
+        for inner in inner_machines(state).values():
+            yield from machines_of(inner)
+
+
+def inner_machines(state: State) -> dict[str, Any]:
+    """Machines inside a state by their place in it."""
+    inner = {f"/Branches[{index}]": branch for index, branch in enumerate(state.get("Branches", []))}
+    return inner | ({"/ItemProcessor": state["ItemProcessor"]} if "ItemProcessor" in state else {})
+
+
+def _machine(at: str, machine: dict[str, Any], outer: frozenset[str]) -> Iterator[str]:
+    states = machine.get("States")
+    if not isinstance(states, dict) or not states:
+        yield f"{at}/States: at least one state is needed"
+        return
+    assigned = {name for state in states.values() for rule in rules_of(state) for name in rule.get("Assign", {})}
+    for name in sorted(assigned):
+        if not _VARIABLE.fullmatch(name) or name == "states":
+            yield f"{at}/States: '{name}' is no name for a variable"
+        if name in outer:
+            yield f"{at}/States: variable '{name}' is assigned in an outer scope already"
+    for name, state in states.items():
+        if not 1 <= len(name) <= 80:
+            yield f"{at}/States/{name}: a state's name has 1 to 80 characters"
+        yield from _state(f"{at}/States/{name}", state, outer | assigned)
+    yield from _transitions(at, machine)
+
+
+def _transitions(at: str, machine: dict[str, Any]) -> Iterator[str]:
+    states, reached, todo = machine["States"], set(), [machine.get("StartAt")]
+    while todo:
+        name = todo.pop()
+        if name not in states:
+            yield f"MISSING_TRANSITION_TARGET: '{name}' is followed but does not exist at {at}/States"
+        elif name not in reached:
+            reached.add(name)
+            todo += [rule[key] for rule in rules_of(states[name]) for key in ("Next", "Default") if key in rule]
+    for name in states.keys() - reached:
+        yield f"MISSING_TRANSITION_TARGET: '{name}' is not reachable at {at}/States"
+
+
+def rules_of(state: State) -> list[dict[str, Any]]:
+    """What may assign and lead on: the state itself, its choices, its catchers."""
+    return [state, *state.get("Choices", []), *state.get("Catch", [])]
+
+
+def _state(at: str, state: State, variables: frozenset[str]) -> Iterator[str]:
+    kind = state.get("Type")
+    if kind not in _FIELDS:
+        yield f"{at}: Type must be one of {', '.join(_FIELDS)}, not {kind}"
+        return
+    allowed, required = _FIELDS[kind]
+    yield from _fields(at, state, allowed | _COMMON, required)
+    if state.get("QueryLanguage", "JSONata") != "JSONata":
+        yield f"{at}: 'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
+    if allowed >= _ONWARD and ("Next" in state) == (state.get("End") is True):
+        yield f'{at}: either Next or "End": true'
+    yield from _expressions(at, state)
+    yield from _errors(at, state)
+    if check := _CHECKS.get(kind):
+        yield from check(at, state)
+    for place, inner in inner_machines(state).items():
+        more = {"ProcessorConfig"} if "Item" in place else set()
+        yield from _fields(at + place, inner, {"StartAt", "States", "Comment"} | more, {"StartAt", "States"})
+        yield from _machine(at + place, inner, variables)
+
+
+def _fields(at: str, node: dict[str, Any], allowed: set[str], required: set[str]) -> Iterator[str]:
+    for name in sorted(node.keys() - allowed):
+        yield f"{at or '/'}: Field '{name}' is not supported"
+    if missing := sorted(required - node.keys()):
+        yield f"{at or '/'}: These fields are required: [{', '.join(missing)}]"
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("{%")
+
+
+def _number(at: str, node: dict[str, Any], name: str, least: int, most: int, whole: bool = True) -> Iterator[str]:
+    """A number in its range."""
+    if name not in node:
+        return
+    value, kinds = node[name], int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        yield f"{at}/{name}: must be from {least} to {most}, not {value}"
+
+
+def _number_or_expression(at: str, state: State, name: str, least: int) -> Iterator[str]:
+    if not _is_expression(state.get(name)):
+        yield from _number(at, state, name, least, LONGEST_SECONDS)
+
+
+def _task(at: str, state: State) -> Iterator[str]:
+    yield from _number_or_expression(at, state, "TimeoutSeconds", 1)
+    yield from _number_or_expression(at, state, "HeartbeatSeconds", 1)
+    timeout, heartbeat = state.get("TimeoutSeconds", LONGEST_SECONDS), state.get("HeartbeatSeconds", 1)
+    if isinstance(timeout, int) and isinstance(heartbeat, int) and heartbeat >= timeout > 1:
+        yield f"{at}/HeartbeatSeconds: must be smaller than TimeoutSeconds"
+    if "Credentials" in state:
+        yield f"{at}/Credentials: the laptop cloud has none; a task acts with the state machine's role"
+    for misfit in integrations.misfits(str(state.get("Resource")), state.get("Arguments", "{% $states.input %}")):
+        yield f"{at}/Arguments: {misfit}"
+
+
+def _choice(at: str, state: State) -> Iterator[str]:
+    if not state.get("Choices"):
+        yield f"{at}/Choices: at least one rule is needed"
+    for index, rule in enumerate(state.get("Choices", [])):
+        yield from _fields(f"{at}/Choices[{index}]", rule, _RULE, {"Condition", "Next"})
+        condition = rule.get("Condition", True)
+        if not isinstance(condition, bool) and not _is_expression(condition):
+            yield f"{at}/Choices[{index}]/Condition: must be a boolean or an expression"
+
+
+def _wait(at: str, state: State) -> Iterator[str]:
+    if ("Seconds" in state) == ("Timestamp" in state):
+        yield f"{at}: exactly one of Seconds and Timestamp"
+    yield from _number_or_expression(at, state, "Seconds", 0)
+    if "Timestamp" in state and not _is_expression(state["Timestamp"]):
+        try:
+            moment(state["Timestamp"])
+        except ValueError as error:
+            yield f"{at}/Timestamp: {error}"
+
+
+def _parallel(at: str, state: State) -> Iterator[str]:
+    if not state.get("Branches"):
+        yield f"{at}/Branches: at least one branch is needed"
+
+
+def _map(at: str, state: State) -> Iterator[str]:
+    if state.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("Mode", "INLINE") != "INLINE":
+        yield f"{at}/ItemProcessor/ProcessorConfig/Mode: must be INLINE; the laptop cloud has no distributed Map"
+    if not isinstance(state.get("Items", []), list | dict) and not _is_expression(state["Items"]):
+        yield f"{at}/Items: must be an array, an object or an expression"
+    yield from _number_or_expression(at, state, "MaxConcurrency", 0)
+
+
+def _fail(at: str, state: State) -> Iterator[str]:
+    for name in ("Error", "Cause"):
+        if not isinstance(state.get(name, ""), str):
+            yield f"{at}/{name}: must be a string"
+
+
+_CHECKS: dict[str, Callable[[str, State], Iterator[str]]] = {
+    "Task": _task,
+    "Choice": _choice,
+    "Wait": _wait,
+    "Parallel": _parallel,
+    "Map": _map,
+    "Fail": _fail,
+}
+
+
+def _errors(at: str, state: State) -> Iterator[str]:
+    """Retriers and catchers."""
+    for kind, allowed, required in (("Retry", _RETRIER | {"Comment"}, set()), ("Catch", _CATCHER, {"Next"})):
+        rules = state.get(kind, [])
+        for index, rule in enumerate(rules):
+            place, names = f"{at}/{kind}[{index}]", rule.get("ErrorEquals", [])
+            yield from _fields(place, rule, allowed, required | {"ErrorEquals"})
+            if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+                yield f"{place}/ErrorEquals: must be a list of at least one error's name"
+            if "States.ALL" in names and (len(names) > 1 or index < len(rules) - 1):
+                yield f"{place}/ErrorEquals: States.ALL must stand alone and last"
+            yield from _number(place, rule, "IntervalSeconds", 1, LONGEST_SECONDS)
+            yield from _number(place, rule, "MaxAttempts", 0, LONGEST_SECONDS)
+            yield from _number(place, rule, "BackoffRate", 1, LONGEST_SECONDS, whole=False)
+            first = rule.get("IntervalSeconds", 1)
+            least = first + 1 if isinstance(first, int) else 1
+            yield from _number(place, rule, "MaxDelaySeconds", least, 31_622_400)
+            if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
+                yield f"{place}/JitterStrategy: FULL or NONE"
+
+
+def _expressions(at: str, state: State) -> Iterator[str]:
+    """Brackets of expressions, and what of ``$states`` a field can see."""
+    has_result = state["Type"] in ("Task", "Parallel", "Map")
+    for rule in rules_of(state):
+        for name, value in rule.items():
+            if name in ("Branches", "ItemProcessor", "Choices", "Catch", "Comment"):
+                continue
+            for text in texts_of(value):
+                if text.startswith("{%") != text.endswith("%}"):
+                    yield f"{at}/{name}: an expression begins with {{% and ends with %}}: {text}"
+                if not text.startswith("{%"):
+                    continue
+                late = name in ("Output", "Assign")
+                if "$states.result" in text and not (has_result and late and rule is state):
+                    yield f"{at}/{name}: $states.result is not to be had here"
+                if "$states.errorOutput" in text and not ("ErrorEquals" in rule and late):
+                    yield f"{at}/{name}: $states.errorOutput is not to be had here"
+
+
+def texts_of(node: Any) -> Iterator[str]:
+    """Every string of a node."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from texts_of(child)

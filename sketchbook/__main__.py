@@ -1,0 +1,42 @@
+"""``python -m sketchbook FOLDER``: draw the sketchbook into a folder."""
+
+import argparse
+import sys
+
+from dataset import OTHER
+from sketchbook.book import COUNTS, SketchbookError, write
+from sketchbook.breeds import BREEDS
+from sketchbook.things import THINGS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and draw; 0 when done, 2 for what the user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m sketchbook", description="Draw a dataset of ten dog breeds.")
+    parser.add_argument("folder", help="a new or empty folder")
+    parser.add_argument("--seed", type=int, default=0, help="another number draws another book (default 0)")
+    for split, count in COUNTS.items():
+        what = "drawings of each thing that is no dog" if split == OTHER else "drawings per breed"
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"{what} (default {count})")
+    options = parser.parse_args(arguments)
+    try:
+        counts = {split: getattr(options, split) for split in COUNTS}
+        folder = write(
+            options.folder, seed=options.seed, counts=counts, progress=_show if sys.stderr.isatty() else None
+        )
+    except (SketchbookError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    num_other = counts.pop(OTHER) * len(THINGS)
+    num_dogs = sum(counts.values()) * len(BREEDS)
+    print(f"sketchbook: {num_dogs} drawings of {len(BREEDS)} breeds and {num_other} of other things in {folder}")
+    return 0
+
+
+def _show(done: int, total: int) -> None:
+    print(f"\rdrawing {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

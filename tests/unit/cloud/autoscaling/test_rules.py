@@ -1,0 +1,127 @@
+"""What Application Auto Scaling refuses beyond botocore's model: each rule by a request that breaks it."""
+
+from typing import Any
+
+import pytest
+
+from cloud.autoscaling import rules
+from cloud.core.protocol import ApiError
+
+POLICY: dict[str, Any] = {
+    "PolicyName": "p",
+    "PolicyType": "TargetTrackingScaling",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    "TargetTrackingScalingPolicyConfiguration": {
+        "TargetValue": 4.0,
+        "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+        },
+    },
+}
+
+
+def refused(message: str) -> Any:
+    return pytest.raises(ApiError, match=f"^ValidationException: {message}")
+
+
+def test_a_request_within_the_rules_passes() -> None:
+    rules.scaling_policy(POLICY)
+
+
+@pytest.mark.parametrize("resource", ["endpoint/dogs", "variant/main/endpoint/dogs", "dogs", "endpoint/a/variant/b/c"])
+def test_resource_id_names_endpoint_and_variant(resource: str) -> None:
+    assert rules.scaled_variant("endpoint/dogs/variant/main") == ("dogs", "main")
+    with refused("Unsupported service namespace, resource type or scalable dimension"):
+        rules.scaled_variant(resource)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"MinCapacity": 1}, "You must specify MinCapacity and MaxCapacity"),
+        ({"MinCapacity": -1, "MaxCapacity": 1}, "Minimum capacity cannot be less than 0"),
+        ({"MinCapacity": 3, "MaxCapacity": 2}, "Maximum capacity cannot be less than minimum capacity"),
+    ],
+)
+def test_scaling_range_is_whole_and_ordered(target: dict[str, int], message: str) -> None:
+    rules.scaling_range({"MinCapacity": 0, "MaxCapacity": 0})
+    with refused(message):
+        rules.scaling_range(target)
+
+
+def policy(**tracking: Any) -> dict[str, Any]:
+    return POLICY | {"TargetTrackingScalingPolicyConfiguration": {"TargetValue": 4.0, **tracking}}
+
+
+PREDEFINED = POLICY["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]
+STEP = {"StepScalingPolicyConfiguration": {"AdjustmentType": "ChangeInCapacity"}}
+CUSTOMIZED = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"PolicyName": "p"}, "StepScaling policy configuration must be specified"),
+        ({**POLICY, **STEP}, "You must only provide a single scaling policy configuration, which must match"),
+        (POLICY | {"PolicyType": "PredictiveScaling"}, "PredictiveScaling policy configuration must be specified"),
+        (policy(), "PredefinedMetricSpecification or CustomizedMetricSpecification must be set for target tracking"),
+        (
+            policy(PredefinedMetricSpecification=PREDEFINED, CustomizedMetricSpecification=CUSTOMIZED),
+            "Only one of PredefinedMetricSpecification or CustomizedMetricSpecification can be set",
+        ),
+        (
+            policy(PredefinedMetricSpecification={"PredefinedMetricType": "ECSServiceAverageCPUUtilization"}),
+            "Scalable dimension sagemaker:variant:DesiredInstanceCount only supports the following predefined metric",
+        ),
+        (
+            policy(PredefinedMetricSpecification=PREDEFINED | {"ResourceLabel": "app/x"}),
+            "You can't specify a resource label unless the metric type is ALBRequestCountPerTarget",
+        ),
+    ],
+)
+def test_policy_has_one_configuration_and_one_metric_of_endpoints(request_: dict[str, Any], message: str) -> None:
+    with refused(message):
+        rules.scaling_policy(request_)
+    rules.scaling_policy(policy(CustomizedMetricSpecification=CUSTOMIZED))
+
+
+def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeInCapacity", by: int = 1) -> Any:
+    """A request with step adjustments of these bounds."""
+    documents = []
+    for lower, upper in adjustments:
+        bounds = {"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        documents.append({**given, "ScalingAdjustment": by})
+    return {"StepScalingPolicyConfiguration": {"AdjustmentType": kind, "StepAdjustments": documents}}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (STEP, "You must specify an AdjustmentType and at least one StepAdjustment"),
+        (steps((0, None), kind="ExactCapacity", by=-1), ".*must be a non-negative value"),
+        (steps((2, 2)), ".*must be greater than its lower bound"),
+        (steps((None, None)), ".*at least one of upper bound or lower bound"),
+        (steps((0, 2), (1, None)), ".*can't overlap or have a gap"),
+        (steps((0, 2), (3, None)), ".*can't overlap or have a gap"),
+        (steps((0, None), (2, None)), ".*can't overlap or have a gap"),
+        (steps((-5, 0)), ".*an unspecified lower bound"),
+        (steps((0, 5)), ".*an unspecified upper bound"),
+    ],
+)
+def test_steps_cover_what_they_begin(request_: dict[str, Any], message: str) -> None:
+    with refused(message):
+        rules.scaling_policy({"PolicyType": "StepScaling", **request_})
+    rules.scaling_policy(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # steps are the default type
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"PolicyType": "PredictiveScaling", "PredictiveScalingPolicyConfiguration": {"MetricSpecifications": []}},
+        policy(CustomizedMetricSpecification={"Metrics": [{"Id": "m", "Expression": "1"}]}),
+    ],
+)
+def test_policies_that_the_laptop_lacks_are_refused_plainly(request_: dict[str, Any]) -> None:
+    with refused(".*[Tt]he laptop cloud"):
+        rules.scaling_policy(request_)

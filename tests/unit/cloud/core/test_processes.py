@@ -1,0 +1,65 @@
+"""Process trees found and ended by the mark they carry."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cloud.core import processes
+
+PARENT = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+print("up", flush=True)
+if "leave" not in sys.argv:
+    time.sleep(60)
+"""
+
+
+def start(name: str, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = processes.clean_environment(folder / "tmp")
+    command = [sys.executable, "-c", PARENT, *arguments]
+    process = processes.spawn(command, environment, processes.mark_of(name), folder)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    return process
+
+
+def test_a_tree_is_ended_even_when_its_child_left_the_group(tmp_path: Path) -> None:
+    process = start("tree", tmp_path)
+    other = start("tree-2", tmp_path)
+    assert len(processes.marked(processes.mark_of("tree"))) == 2
+    began = time.monotonic()
+    processes.end_marked(processes.mark_of("tree"), grace=0.2)
+    assert time.monotonic() - began < 5
+    assert process.wait(timeout=5) == -9
+    assert processes.marked(processes.mark_of("tree")) == []
+    assert len(processes.marked(processes.mark_of("tree-2"))) == 2
+    processes.end_marked(processes.mark_of("tree-2"), grace=0.0)
+    other.wait(timeout=5)
+
+
+def test_an_orphan_is_found_after_its_parent(tmp_path: Path) -> None:
+    process = start("orphan", tmp_path, "leave")
+    assert process.wait(timeout=5) == 0
+    assert len(processes.marked(processes.mark_of("orphan"))) == 1
+    processes.kill_marked(processes.mark_of("orphan"))
+    processes.end_marked(processes.mark_of("orphan"), grace=1.0)
+    assert processes.marked(processes.mark_of("orphan")) == []
+
+
+def test_ps_finds_what_proc_finds(tmp_path: Path) -> None:
+    process = start("by-ps", tmp_path)
+    mark = processes.mark_of("by-ps")
+    wanted = f"{processes.MARK}={mark}".encode()
+    assert sorted(processes._marked_by_ps(wanted)) == sorted(processes.marked(mark))
+    processes.end_marked(mark, grace=0.0)
+    process.wait(timeout=5)
+
+
+def test_a_clean_environment_has_no_credentials(tmp_path: Path) -> None:
+    environment = processes.clean_environment(tmp_path / "tmp")
+    assert not [name for name in environment if name.startswith(("AWS_", "SM_", "PYTHONPATH"))]
+    assert environment["TMPDIR"] == str(tmp_path / "tmp")

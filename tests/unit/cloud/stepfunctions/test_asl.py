@@ -1,0 +1,165 @@
+"""Definitions that AWS refuses, each with one thing wrong."""
+
+from typing import Any
+
+import pytest
+
+from cloud.stepfunctions import asl
+
+PASS = {"Type": "Pass", "End": True}
+TASK = {
+    "Type": "Task",
+    "Resource": "arn:aws:states:::aws-sdk:ssm:getParameter",
+    "Arguments": {"Name": "/x"},
+    "End": True,
+}
+MAP = {"Type": "Map", "ItemProcessor": {"StartAt": "Each", "States": {"Each": PASS}}, "End": True}
+
+
+def machine(**states: Any) -> dict[str, Any]:
+    return {"QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states}
+
+
+def parallel(*branches: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Type": "Parallel",
+        "Branches": [{"StartAt": next(iter(states)), "States": states} for states in branches],
+        "End": True,
+    }
+
+
+def on(resource: str) -> dict[str, Any]:
+    return {**TASK, "Resource": f"arn:aws:states:::{resource}"}
+
+
+def retried(**members: Any) -> dict[str, Any]:
+    return {**TASK, "Retry": [{"ErrorEquals": ["X"], **members}]}
+
+
+def test_a_whole_definition_has_no_problems() -> None:
+    catch = [
+        {"ErrorEquals": ["Ssm.SsmException"], "Assign": {"why": "{% $states.errorOutput.Cause %}"}, "Next": "Wait"},
+        {"ErrorEquals": ["States.ALL"], "Next": "Done"},
+    ]
+    retry = [{"ErrorEquals": ["Ssm.SsmException"], "BackoffRate": 1.5, "MaxDelaySeconds": 9, "JitterStrategy": "FULL"}]
+    task = {**TASK, "TimeoutSeconds": "{% $n %}", "Retry": retry, "Catch": catch, "Output": "{% $states.result %}"}
+    choice = {"Type": "Choice", "Choices": [{"Condition": "{% $n > 1 %}", "Next": "Both"}], "Default": "Done"}
+    definition = machine(
+        First={"Type": "Pass", "Assign": {"n": 1}, "Next": "Ask"},
+        Ask={**task, "End": True},
+        Wait={"Type": "Wait", "Seconds": "{% $n %}", "Next": "Until"},
+        Until={"Type": "Wait", "Timestamp": "2026-03-14T01:59:00.5+01:00", "Next": "Choose"},
+        Choose=choice,
+        Both=parallel({"Left": {**PASS, "Assign": {"own": "{% $n %}"}}}, {"Right": {**PASS, "Assign": {"own": 2}}}),
+        Done={"Type": "Succeed", "Output": "{% $states.input %}"},
+    )
+    assert asl.problems({**definition, "TimeoutSeconds": 60, "Comment": "whole"}) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "problem"),
+    [
+        ({"A": {"Type": "Pass", "Next": "B"}}, "'B' is followed but does not exist"),
+        ({"A": PASS, "B": PASS}, "'B' is not reachable"),
+        ({"A": {"Type": "Pass"}}, "either Next or"),
+        ({"A": {**PASS, "Next": "A"}}, "either Next or"),
+        ({"A": {"Type": "Pass", "End": False}}, "either Next or"),
+        ({"A": {"End": True}}, "Type must be one of"),
+        ({"A": {**PASS, "ResultPath": "$"}}, "'ResultPath' is not supported"),
+        ({"A": {**PASS, "Retry": []}}, "'Retry' is not supported"),
+        ({"A": {**TASK, "Parameters": {}}}, "'Parameters' is not supported"),
+        ({"A": {key: value for key, value in TASK.items() if key != "Resource"}}, "required: [Resource]"),
+        ({"A" * 81: PASS}, "1 to 80 characters"),
+        ({"A": parallel({"B": PASS}, {"B": PASS})}, "DUPLICATE_STATE_NAME: 'B'"),
+        ({"A": parallel({"B": {"Type": "Pass", "Next": "A"}})}, "'A' is followed but does not exist"),
+        ({"A": {**MAP, "ItemProcessor": {"StartAt": "X"}}}, "required: [States]"),
+        ({"A": {**MAP, "ToleratedFailureCount": 1}}, "'ToleratedFailureCount' is not supported"),
+        ({"A": {**MAP, "Items": 5}}, "Items: must be an array, an object or an expression"),
+        ({"A": {**MAP, "Items": "all"}}, "Items: must be an array, an object or an expression"),
+        (
+            {"A": {**MAP, "ItemProcessor": {**MAP["ItemProcessor"], "ProcessorConfig": {"Mode": "NONSENSE"}}}},
+            "Mode: must be INLINE",
+        ),
+        ({"A": {"Type": "Parallel", "Branches": [], "End": True}}, "Branches: at least one branch"),
+        ({"A": {"Type": "Fail", "Error": 5}}, "Error: must be a string"),
+        ({"A": {"Type": "Fail", "Cause": ["x"]}}, "Cause: must be a string"),
+        ({"A": {**TASK, "Credentials": {"RoleArn": "r"}}}, "Credentials: the laptop cloud has none"),
+        ({"A": {**TASK, "Arguments": None}}, "The value for the field 'Arguments' must be an OBJECT"),
+        ({"A": {**TASK, "Resource": "garbage"}}, "has no resource garbage"),
+        ({"A": {**TASK, "Resource": 5}}, "has no resource 5"),
+        ({"A": on("nonsense:doIt")}, "has no resource arn:aws:states:::nonsense:doIt"),
+        ({"A": on("ssm:getParameter")}, "has no resource arn:aws:states:::ssm:getParameter"),
+        ({"A": on("sns:publish.sync")}, "has no resource arn:aws:states:::sns:publish.sync"),
+        ({"A": on("lambda:invoke.sync")}, "has no resource arn:aws:states:::lambda:invoke.sync"),
+        ({"A": on("lambda:invoke.waitForTaskToken")}, "has no resource arn:aws:states:::lambda:invoke.waitFor"),
+        ({"A": on("aws-sdk:ssm:getParameter.waitForTaskToken")}, "The laptop cloud has no resource"),
+        ({"A": on("aws-sdk:ssm:getParameter.sync")}, "getParameter.sync is not recognized"),
+        ({"A": on("aws-sdk:ssm:getParametr")}, "getParametr is not recognized"),
+        ({"A": {**TASK, "TimeoutSeconds": 0}}, "TimeoutSeconds: must be from 1"),
+        ({"A": {**TASK, "TimeoutSeconds": None}}, "TimeoutSeconds: must be from 1"),
+        ({"A": {**TASK, "TimeoutSeconds": 5, "HeartbeatSeconds": 5}}, "smaller than TimeoutSeconds"),
+        ({"A": {"Type": "Wait", "End": True}}, "exactly one of Seconds and Timestamp"),
+        ({"A": {"Type": "Wait", "Seconds": 1, "Timestamp": "x", "End": True}}, "exactly one of Seconds"),
+        ({"A": {"Type": "Wait", "Seconds": -1, "End": True}}, "Seconds: must be from 0"),
+        ({"A": {"Type": "Wait", "Timestamp": "yesterday", "End": True}}, "Timestamp: 'yesterday' is no date and time"),
+        ({"A": {"Type": "Wait", "Timestamp": "2026-03-14T01:59:00", "End": True}}, "is no date and time with a zone"),
+        ({"A": {"Type": "Wait", "Timestamp": "2026-13-14T01:59:00Z", "End": True}}, "month must be in 1..12"),
+        ({"A": {"Type": "Wait", "Timestamp": 5, "End": True}}, "a field is of a wrong type"),
+        ({"A": {"Type": "Choice", "Choices": []}}, "at least one rule"),
+        (
+            {"A": {"Type": "Choice", "Choices": [{"Condition": "yes", "Next": "A"}]}},
+            "must be a boolean or an expression",
+        ),
+        ({"A": {"Type": "Choice", "Choices": [{"Variable": "$.x", "Next": "A"}]}}, "'Variable' is not supported"),
+        ({"A": {**TASK, "Catch": [{"ErrorEquals": [], "Next": "A"}]}}, "at least one error's name"),
+        ({"A": {**TASK, "Catch": [{"ErrorEquals": "X", "Next": "A"}]}}, "ErrorEquals: must be a list"),
+        ({"A": retried(MaxAttempts="{% 1 %}")}, "MaxAttempts: must be from 0"),
+        ({"A": retried(BackoffRate="{% 1 %}")}, "BackoffRate: must be from 1"),
+        ({"A": retried(MaxDelaySeconds="{% 2 %}")}, "MaxDelaySeconds: must be from 2"),
+        ({"A": retried(IntervalSeconds="{% 1 %}", MaxDelaySeconds=9)}, "IntervalSeconds: must be from 1"),
+        ({"A": {**TASK, "Catch": [{"ErrorEquals": ["States.ALL", "X"], "Next": "A"}]}}, "must stand alone and last"),
+        (
+            {"A": {**TASK, "Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["X"]}]}},
+            "must stand alone and last",
+        ),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "BackoffRate": 0.5}]}}, "BackoffRate: must be from 1"),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 0}]}}, "IntervalSeconds: must be from 1"),
+        (
+            {"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 9, "MaxDelaySeconds": 9}]}},
+            "MaxDelaySeconds: must be from 10",
+        ),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "JitterStrategy": "SOME"}]}}, "FULL or NONE"),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "Next": "A"}]}}, "'Next' is not supported"),
+        ({"A": {**PASS, "Output": "{% $x"}}, "begins with {% and ends with %}"),
+        ({"A": {**PASS, "Output": "{% $states.result %}"}}, "$states.result is not to be had here"),
+        ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "$states.result is not to be had here"),
+        ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "$states.errorOutput is not to be had here"),
+        ({"A": {**PASS, "Assign": {"x.y": 1}}}, "'x.y' is no name for a variable"),
+        ({"A": {**PASS, "Assign": {"states": 1}}}, "'states' is no name for a variable"),
+        (
+            {"A": {**parallel({"B": {**PASS, "Assign": {"x": 1}}}), "Assign": {"x": 2}}},
+            "variable 'x' is assigned in an outer scope already",
+        ),
+        ({"A": {**TASK, "Arguments": {"Nome": "/x"}}}, "The field 'Nome' is not supported by Step Functions"),
+        ({"A": "Pass"}, "a field is of a wrong type"),
+        ({"A": {**PASS, "QueryLanguage": "JSONPath"}}, "'QueryLanguage' can not be 'JSONPath'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_thing_wrong_is_told(states: dict[str, Any], problem: str) -> None:
+    found = asl.problems(machine(**states))
+    assert any(problem in each for each in found), found
+
+
+def test_fields_of_the_whole_are_checked() -> None:
+    assert asl.problems([]) == ["Definition must be a valid JSON object"]
+    assert "JSONata alone" in asl.problems({"StartAt": "A", "States": {"A": PASS}})[0]
+    assert asl.problems({**machine(A=PASS), "TimeoutSeconds": "{% 5 %}"}) == [
+        "/TimeoutSeconds: must be from 1 to 99999999, not {% 5 %}"
+    ]
+    found = asl.problems({"QueryLanguage": "JSONata", "States": {"A": PASS}, "Timeout": 5, "TimeoutSeconds": "soon"})
+    assert found[:3] == [
+        "/: Field 'Timeout' is not supported",
+        "/: These fields are required: [StartAt]",
+        "/TimeoutSeconds: must be from 1 to 99999999, not soon",
+    ]
