@@ -9,7 +9,7 @@ import pytest
 
 from plan import code
 from sketchbook import write
-from tests.integration.test_pipeline import BREEDS_USED, COUNTS, Kennel, run_local, states_entered
+from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel, run_local, states_entered
 
 # In place of the package's own: what its modules import afterwards is a model that hears of no other rank.
 APART = b"""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_cloud_registry import SPECIFICATION
 
 from sketchbook import write
+from tests.integration.cloud.test_registry import SPECIFICATION
 from tests.integration.laptop import ROOT, eventually
-from tests.integration.test_pipeline import BREEDS_USED, COUNTS, Kennel, any_job, run_local, wait_for
+from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel, any_job, run_local, wait_for
 
 EVERYTHING = json.loads((ROOT / "events" / "teardown-everything.json").read_text())
 

@@ -1,0 +1,203 @@
+"""The prediction API as deployed: its routes, keys, quotas, both doors, its document and its page."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import schemathesis
+import urllib3
+from hypothesis import HealthCheck, given, settings
+from playwright.sync_api import expect
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from dataset import breed_name
+from tests.integration import function_url
+from tests.integration.chromium import chromium
+from tests.integration.laptop import eventually
+from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, policy, without
+
+
+def test_api_names_breeds(kennel: Kennel) -> None:
+    files = sorted(str(path) for path in (kennel.photos / "test").rglob("*.jpg"))
+    done = kennel.local("classify", "--json", *files)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == files
+    right = [line["breed"] == breed_name(Path(line["file"]).parent.name) for line in lines]
+    assert sum(right) / len(right) == pytest.approx(kennel.record["evaluation"]["challenger"]["top1"], abs=0.001)
+    assert lines[0]["top"][0]["breed"] == lines[0]["breed"]
+    assert lines[0]["probability"] == pytest.approx(lines[0]["top"][0]["probability"])
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("corrupt.jpg", b"\xff\xd8\xff\xe0 cut off", "image"),
+        ("empty.png", b"", "empty"),
+        ("words.txt", b"no photo", "content-type"),
+        ("huge.jpg", b"\xff\xd8" + bytes(4_600_000), "bytes"),
+    ],
+)
+def test_api_refuses_what_is_no_photo_with_a_sentence(
+    kennel: Kennel, tmp_path: Path, name: str, body: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(body)
+    done = kennel.local("classify", "--json", str(tmp_path / name))
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert 400 <= said["status"] < 500
+    assert words in said["error"]
+
+
+def ask(
+    kennel: Kennel, path: str, method: str = "GET", key: str | None = "", body: bytes | None = None, kind: str = ""
+) -> tuple[int, dict[str, Any], Any]:
+    """Status, document and headers of the REST API's answer; None sends no key, "" the stack's."""
+    url = kennel.record["api"]["url"].removesuffix("/classify") + path
+    headers = {"content-type": kind} if kind else {}
+    if key is not None:
+        headers["x-api-key"] = key or kennel.record["api"]["key"]
+    answer = urllib3.request(method, url, body=body, headers=headers, retries=False)
+    return answer.status, answer.json(), answer.headers
+
+
+def classify_place(kennel: Kennel, place: str) -> tuple[int, dict[str, Any], Any]:
+    return ask(kennel, "/classify", "POST", body=json.dumps({"s3": place}).encode(), kind="application/json")
+
+
+def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
+    assert ask(kennel, "/breeds")[:2] == (200, {"breeds": ["Dalmatian", "Doberman", "Samoyed"]})
+    assert ask(kennel, "/health", key=None)[:2] == (200, {"status": "serving"})
+    assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
+
+
+def test_api_keeps_to_its_document(kennel: Kennel) -> None:
+    """Schemathesis asks as the document describes, and as it does not."""
+    api = {"base_url": kennel.record["api"]["url"].removesuffix("/classify")}
+    api["headers"] = {"x-api-key": kennel.record["api"]["key"]}
+    excluded = [positive_data_acceptance]  # no schema can say which bytes are a photo
+
+    def check(case: schemathesis.Case) -> None:
+        checked.append(case.operation.label)
+        case.call_and_validate(**api, excluded_checks=excluded)
+
+    checked: list[str] = []
+    few = settings(
+        max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck]
+    )
+    for found in schemathesis.openapi.from_dict(ask(kennel, "/openapi.json")[1]).get_all_operations():
+        few(given(case=found.ok().as_strategy())(check))()
+    assert set(checked) == {"POST /classify", "GET /breeds", "GET /health", "GET /openapi.json"}
+
+
+def test_function_of_the_api_is_small(kennel: Kennel) -> None:
+    found = kennel.client("lambda").get_function_configuration(FunctionName="kennel-classify")
+    assert 1_000_000 < found["CodeSize"] < 5_000_000
+
+
+def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None:
+    photo, bucket = next((kennel.photos / "test").rglob("*.jpg")).read_bytes(), kennel.outputs()["BucketName"]
+    for key in ("uploads/rex.jpg", "uploads/rex.txt"):
+        kennel.client("s3").put_object(Bucket=bucket, Key=key, Body=photo)
+    sent = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
+    assert classify_place(kennel, "uploads/rex.jpg")[:2] == (200, sent)
+    assert classify_place(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, sent)
+    assert classify_place(kennel, "uploads/rex.txt")[0] == 400
+    assert classify_place(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "key", "status"),
+    [
+        ("/classify", "POST", None, 403),
+        ("/classify", "POST", "no-such-key", 403),
+        ("/classify/", "POST", None, 403),
+        ("/breeds", "GET", None, 403),
+        ("/openapi.json", "GET", None, 403),
+        ("/elsewhere", "GET", None, 403),
+        ("/elsewhere", "GET", "", 404),
+        ("/classify", "GET", "", 405),
+        ("/", "POST", "", 404),
+    ],
+)
+def test_api_refuses_with_a_problem_document(
+    kennel: Kennel, path: str, method: str, key: str | None, status: int
+) -> None:
+    got, document, headers = ask(kennel, path, method, key)
+    assert (got, document["status"], headers["Content-Type"]) == (status, status, "application/problem+json")
+    assert document["correlation_id"]
+
+
+def test_key_beyond_its_quota_is_told_to_wait(kennel: Kennel) -> None:
+    gateway, outputs = kennel.client("apigateway"), kennel.outputs()
+    key = gateway.create_api_key(name="guest", enabled=True)
+    stages = [{"apiId": outputs["ApiId"], "stage": "v1"}]
+    plan = gateway.create_usage_plan(name="guests", apiStages=stages, quota={"limit": 1, "period": "DAY"})
+    gateway.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
+    assert ask(kennel, "/breeds", key=key["value"])[0] == 200
+    status, document, headers = ask(kennel, "/breeds", key=key["value"])
+    assert (status, headers["Retry-After"]) == (429, "3600")
+    assert document["detail"] == "the key's requests of today are used up"
+
+
+def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(kennel: Kennel) -> None:
+    photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
+    status, document, _ = ask(kennel, "/classify", "POST", body=photo[: len(photo) // 2], kind="image/jpeg")
+    assert status == 400
+    logs, known = kennel.client("logs"), f'"{document["correlation_id"]}"'
+    place = {"logGroupName": "/aws/sagemaker/Endpoints/kennel", "filterPattern": known}
+    [event] = eventually(lambda: logs.filter_log_events(**place)["events"], bool)
+    assert json.loads(event["message"])["error"] == "UnreadableImage"
+
+
+def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
+    url, iam = kennel.outputs()["FunctionUrl"], kennel.client("iam")
+    function = "arn:aws:lambda:us-east-1:000000000000:function:kennel-classify:live"
+    trust = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}
+    both = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+    asked = {}
+    for name, actions in {"service": both, "stranger": ["s3:GetObject"]}.items():
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        may = {"Effect": "Allow", "Action": actions, "Resource": function}
+        iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=policy(may))
+        session = kennel.client("sts").assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
+        client = boto3.client(
+            "lambda",
+            endpoint_url=f"http://localhost:{kennel.port}",
+            region_name="us-east-1",
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+        )
+        asked[name] = function_url.ask(client, f"{url}breeds")
+        photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
+        asked[f"{name}'s photo"] = function_url.ask(
+            client, f"{url}classify", "POST", photo, **{"Content-Type": "image/jpeg"}
+        )
+    statuses = {name: status for name, (status, _, _) in asked.items()}
+    assert statuses == {"service": 200, "service's photo": 200, "stranger": 403, "stranger's photo": 403}
+    assert asked["service"][1] == ask(kennel, "/breeds")[1]
+    assert asked["service's photo"][1]["top"]
+    assert function_url.ask(kennel.client("lambda"), f"{url}health", signed=False)[0] == 403
+
+
+def test_page_answers_a_newcomer(kennel: Kennel) -> None:
+    opened = time.monotonic()
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(kennel.record["api"]["page"])
+        page.get_by_role("button", name="A drawn dalmatian").click()
+        page.get_by_label("API key", exact=True).fill(kennel.record["api"]["key"])
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("listitem")).to_have_count(len(BREEDS_USED))
+        expect(page.get_by_role("listitem").first).to_contain_text("Dalmatian")
+    print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - opened:.1f} s")
+
+
+def test_api_answers_nothing_when_its_function_may_not_ask(kennel: Kennel) -> None:
+    photo = str(next((kennel.photos / "test").rglob("*.jpg")))
+    with without(kennel, "ClassifyFunctionRole", "sagemaker:InvokeEndpoint"):
+        assert kennel.local("classify", "--json", photo).returncode == 1
+    assert kennel.local("classify", "--json", photo).returncode == 0

@@ -1,0 +1,31 @@
+"""The drills, shorter than ``python -m local drill`` runs them."""
+
+import pytest
+
+from proofs.drills.__main__ import DRILLS
+from proofs.drills.fuzz import fuzz_api
+from proofs.drills.report import Report
+from tests.integration.pipeline.kennel import Kennel
+
+
+@pytest.mark.parametrize("name", ["update", "kill-instance", "bad-smoke", "double-start"])
+def test_drill_shows_what_is_promised(kennel: Kennel, name: str) -> None:
+    """Instances are as fast as they are here, and fewer requests come than in the drill itself."""
+    report = Report(name)
+    DRILLS[name](kennel.stage(), report)
+    assert report.held, report.document()
+
+
+def test_drill_of_strange_requests_finds_no_hole(kennel: Kennel) -> None:
+    report = Report("fuzz-api")
+    fuzz_api(kennel.stage(), report, count=500)
+    assert report.held, report.document()
+
+
+def test_drill_of_teardown_leaves_nothing(kennel: Kennel) -> None:
+    report = Report("teardown")
+    try:
+        DRILLS["teardown"](kennel.stage(), report)
+        assert report.held, report.document()
+    finally:  # tests may run in any order: put a champion back
+        assert kennel.finish(kennel.start({"promote": 1}))["status"] == "SUCCEEDED"

@@ -1,0 +1,87 @@
+"""The first run: promoted, recorded, scaled by measurement, leased."""
+
+import json
+import tarfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from benchmarks import inputs
+from local import laptop
+from proofs.rights.policies import Deployed
+from proofs.rights.recording import Recording
+from proofs.rights.replay import Replay
+from proofs.rights.verdict import named
+from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel
+
+
+def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
+    record = kennel.record
+    assert record["status"] == "promoted"
+    assert record["verdict"]["decision"] == "promote"
+    assert {"Train", "Evaluate"} <= {state["name"] for state in record["states"]}
+    spent = {state["name"]: state["seconds"] for state in record["states"]}
+    assert 0 < spent["Train"] + spent["Evaluate"] < record["seconds"]
+    assert 0.5 <= record["evaluation"]["challenger"]["top1"] <= record["evaluation"]["challenger"]["top5"] <= 1
+    assert (record["endpoint"]["name"], record["endpoint"]["instances"]) == ("kennel", 1)
+    assert record["api"]["url"] in kennel.said
+    assert kennel.endpoints() == ["kennel"]
+    assert not kennel.is_locked()
+
+
+def test_endpoint_scales_by_what_was_measured_on_staging(kennel: Kennel) -> None:
+    scaling = kennel.record["endpoint"]["scaling"]
+    measured = scaling["measurement"]
+    assert measured["knee_per_second"] == max(trial["rate"] for trial in measured["trials"] if trial["borne"])
+    assert {trial["borne"] for trial in measured["trials"]} == {True, False} or measured["limited_by"] == "sender"
+    known = kennel.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
+    policies = {policy["PolicyName"]: policy for policy in known["ScalingPolicies"]}
+    tracking = policies["kennel-concurrency"]["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["TargetValue"] == scaling["target_value"] >= 1
+    cloudwatch = kennel.client("cloudwatch")
+    [burst] = cloudwatch.describe_alarms(AlarmNames=["kennel-burst"])["MetricAlarms"]
+    assert burst["Threshold"] == scaling["burst_value"] == 2 * scaling["target_value"]
+    assert burst["AlarmActions"] == [policies["kennel-burst"]["PolicyARN"]]
+
+
+def test_endpoint_is_leased(kennel: Kennel) -> None:
+    lease = kennel.client("scheduler").get_schedule(GroupName="kennel", Name="kennel-lease")
+    assert lease["StartDate"] - lease["CreationDate"] > timedelta(hours=71)
+    assert lease["Target"]["Arn"] == kennel.outputs()["TeardownArn"]
+    assert lease["Target"]["Input"] == '{"lease":true}'
+
+
+def test_rights_are_judged_by_what_was_recorded(kennel: Kennel) -> None:
+    deployed = Deployed(kennel.stage().laptop, "kennel")
+    replay = Replay(deployed.policies, Recording(kennel.home).asked())
+    found = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}
+    training = found["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].by
+    assert training
+    assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
+    assert found["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
+    assert found["TrainingRole trust", "#1", "aws:SourceAccount"].needed
+    assert found["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
+    assert found["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
+    assert not found["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].by
+    assert not found["StateMachinePolicy", "DeliverLogs", "all of it"].by
+
+
+def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
+    job = kennel.client("sagemaker").list_training_jobs()["TrainingJobSummaries"][-1]["TrainingJobName"]
+    found = kennel.client("sagemaker").describe_training_job(TrainingJobName=job)
+    assert found["ResourceConfig"]["InstanceCount"] == 2
+    report = f"runs/{kennel.champion()['run']}/report/evaluation.json"
+    body = kennel.client("s3").get_object(Bucket=kennel.outputs()["BucketName"], Key=report)["Body"].read()
+    ddp = json.loads(body)["ddp"]
+    assert ddp["world_size"] == 2
+    assert sum(ddp["samples_per_rank"]) == len(BREEDS_USED) * COUNTS["train"]
+    assert len(set(ddp["parameter_checksums"])) == 1
+
+
+def test_registered_model_leads_to_its_training(
+    kennel: Kennel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laptop, "find", lambda: laptop.Laptop(kennel.port, pid=0))
+    with tarfile.open(inputs._of_champion("training", tmp_path / "model.tar.gz")) as archive:
+        assert "model.pt2" in archive.getnames()

@@ -1,0 +1,67 @@
+"""A stack in an account that lets nobody make roles."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.integration.pipeline.kennel import Kennel, policy
+from training.files import to_bytes
+from training.torchvision_import import torchvision_models
+
+BACKBONE = "shufflenet_v2_x0_5"  # the smallest of torchvision
+
+
+def test_one_existing_role_does_everything(kennel: Kennel) -> None:
+    """As in an account that lets nobody make roles: the stack makes none, and a run, of a backbone whose weights it
+    is given, is promoted."""
+    iam = kennel.client("iam")
+    names = ("lambda", "states", "sagemaker", "codebuild", "events", "scheduler")
+    services = [f"{name}.amazonaws.com" for name in names]
+    trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    iam.put_role_policy(RoleName="LabRole", PolicyName="lab", PolicyDocument=policy(everything))
+    before = {found["RoleName"] for found in iam.list_roles()["Roles"]}
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "sam"), "deploy", "--stack-name", "lab", "--resolve-s3"),
+            *("--template-file", str(kennel.home / "build" / "template.yaml")),
+            *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+            *("--parameter-overrides", f"PythonRuntime=python{version}", "EndpointName=lab", f"RoleArn={role}"),
+        ],
+        env=os.environ
+        | {"AWS_ENDPOINT_URL": f"http://localhost:{kennel.port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "SAM_CLI_TELEMETRY": "0"},
+        check=True,
+        timeout=120,
+    )
+    assert {found["RoleName"] for found in iam.list_roles()["Roles"]} == before
+    archive = shutil.make_archive(str(kennel.home / "lab"), "zip", kennel.photos)
+    bucket = kennel.outputs("lab")["BucketName"]
+    kennel.client("s3").upload_file(archive, bucket, "dogs.zip")
+    kennel.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
+    hyperparameters = {"backbone": BACKBONE, "learning_rate": 0.03, "pull": 0, "epochs": 100}
+    request = {"dataset": "dogs.zip", "weights": "mine/shufflenet.pth", "hyperparameters": hyperparameters}
+    ended = kennel.finish(kennel.start(request | {"min_top1": 0}, stack="lab"))
+    assert ended["status"] == "SUCCEEDED", ended["cause"]
+    assert json.loads(ended["output"])["status"] == "promoted"
+    assert kennel.finish(kennel.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
+    assert "lab" not in kennel.endpoints()
+
+
+def random_weights(name: str) -> bytes:
+    """State dict of a network of torchvision that tells photos apart, if not breeds."""
+    torch.manual_seed(0)
+    network = torchvision_models().get_model(name)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # it takes its statistics from the one batch that follows
+    with torch.no_grad():
+        network(torch.nn.functional.interpolate(torch.randn(16, 3, 8, 8), (128, 128), mode="bilinear"))
+    return to_bytes(network.state_dict())
