@@ -14,10 +14,12 @@ PIP_AUDIT_VERSION := 2.10.1
 PIP_AUDIT_VENV := $(VENV)/pip-audit-$(PIP_AUDIT_VERSION)
 PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
 TRANSFORMED := .kennel/lint/template.json
+# More workers than cores: most tests of the laptop cloud wait for it most of the time.
+WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check lint openapi proof aws-smoke
+.PHONY: help run up down test test-slow check lint openapi proof aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,8 +39,11 @@ proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and n
 aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from deployment to deletion [LAPTOP=1] [KEEP=1] [YES=1]
 	@$(BIN)/python -m proofs.aws_smoke $(if $(LAPTOP),--laptop) $(if $(KEEP),--keep) $(if $(YES),--yes)
 
-test: $(VENV)/dev.stamp  ## all tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/dev.stamp  ## all tests but the slow ones
+	@$(BIN)/python -m pytest $(WORKERS)
+
+test-slow: $(VENV)/dev.stamp  ## the slow tests, such as the update of an earlier release to this tree
+	@$(BIN)/python -m pytest -m slow --durations=10
 
 check: lint test  ## what CI runs: lint, types, tests
 

@@ -65,6 +65,7 @@ def record(home: Path) -> dict[str, Any]:
     return dict(json.loads((home / "aws-smoke.json").read_text()))
 
 
+@pytest.mark.slow
 def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, tmp_path: Path) -> None:
     with smoke(tmp_path, "--yes", **at(account)) as process:
         said, _ = process.communicate(timeout=DEADLINE)

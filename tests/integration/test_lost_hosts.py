@@ -83,7 +83,10 @@ def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:
     ("mode", "line", "hyperparameters"),
     [
         ("head", "epoch=3/100 ", {"epochs": "100", "global_batch_size": "4"}),
-        ("full", "epoch=1/2 ", {"epochs": "1", "full_epochs": "2", "global_batch_size": "6"}),
+        pytest.param(
+            *("full", "epoch=1/2 ", {"epochs": "1", "full_epochs": "2", "global_batch_size": "6"}),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["head", "full"],
 )

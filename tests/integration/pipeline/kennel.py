@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +120,13 @@ def swap(one: Path, other: Path) -> None:
     body = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(body)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -4,6 +4,7 @@ import json
 import socket
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,19 +25,19 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "action", "last", "never"),
+    ("role", "action", "request_", "last", "never"),
     [
-        ("PipelineRole", "iam:PassRole", "Train", "Evaluate"),
-        ("TrainingRole", "s3:GetObject", "Train", "Evaluate"),
-        ("PipelineRole", "ssm:PutParameter", "Promote", "NotifyResult"),
+        ("PipelineRole", "iam:PassRole", {"reuse": False}, "Train", "Evaluate"),
+        ("TrainingRole", "s3:GetObject", {"reuse": False}, "Train", "Evaluate"),
+        ("PipelineRole", "ssm:PutParameter", {"promote": 1}, "Promote", "NotifyResult"),
     ],
 )
 def test_run_fails_at_the_step_whose_right_is_missing(
-    kennel: Kennel, role: str, action: str, last: str, never: str
+    kennel: Kennel, role: str, action: str, request_: dict[str, Any], last: str, never: str
 ) -> None:
     champion = kennel.champion()
     with without(kennel, role, action):
-        arn = kennel.start({"dataset": kennel.dataset, "reuse": last != "Train"})
+        arn = kennel.start(request_ if "promote" in request_ else request_ | {"dataset": kennel.dataset})
         ended = kennel.finish(arn)
     assert ended["status"] == "FAILED"
     assert f"is not authorized to perform: {action} on resource: " in ended["cause"]

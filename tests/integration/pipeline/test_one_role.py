@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.integration.pipeline.kennel import Kennel, policy
@@ -16,10 +17,11 @@ from training.torchvision_import import torchvision_models
 BACKBONE = "shufflenet_v2_x0_5"  # the smallest of torchvision
 
 
-def test_one_existing_role_does_everything(kennel: Kennel) -> None:
+@pytest.mark.slow
+def test_one_existing_role_does_everything(bare: Kennel) -> None:
     """As in an account that lets nobody make roles: the stack makes none, and a run, of a backbone whose weights it
     is given, is promoted."""
-    iam = kennel.client("iam")
+    iam = bare.client("iam")
     names = ("lambda", "states", "sagemaker", "codebuild", "events", "scheduler")
     services = [f"{name}.amazonaws.com" for name in names]
     trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
@@ -31,28 +33,28 @@ def test_one_existing_role_does_everything(kennel: Kennel) -> None:
     subprocess.run(
         [
             *(str(Path(sys.executable).parent / "sam"), "deploy", "--stack-name", "lab", "--resolve-s3"),
-            *("--template-file", str(kennel.home / "build" / "template.yaml")),
+            *("--template-file", str(bare.home / "build" / "template.yaml")),
             *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
             *("--parameter-overrides", f"PythonRuntime=python{version}", "EndpointName=lab", f"RoleArn={role}"),
         ],
         env=os.environ
-        | {"AWS_ENDPOINT_URL": f"http://localhost:{kennel.port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        | {"AWS_ENDPOINT_URL": f"http://localhost:{bare.port}", "AWS_DEFAULT_REGION": "us-east-1"}
         | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "SAM_CLI_TELEMETRY": "0"},
         check=True,
         timeout=120,
     )
     assert {found["RoleName"] for found in iam.list_roles()["Roles"]} == before
-    archive = shutil.make_archive(str(kennel.home / "lab"), "zip", kennel.photos)
-    bucket = kennel.outputs("lab")["BucketName"]
-    kennel.client("s3").upload_file(archive, bucket, "dogs.zip")
-    kennel.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
+    archive = shutil.make_archive(str(bare.home / "lab"), "zip", bare.photos)
+    bucket = bare.outputs("lab")["BucketName"]
+    bare.client("s3").upload_file(archive, bucket, "dogs.zip")
+    bare.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
     hyperparameters = {"backbone": BACKBONE, "learning_rate": 0.03, "pull": 0, "epochs": 100}
     request = {"dataset": "dogs.zip", "weights": "mine/shufflenet.pth", "hyperparameters": hyperparameters}
-    ended = kennel.finish(kennel.start(request | {"min_top1": 0}, stack="lab"))
+    ended = bare.finish(bare.start(request | {"min_top1": 0}, stack="lab"))
     assert ended["status"] == "SUCCEEDED", ended["cause"]
     assert json.loads(ended["output"])["status"] == "promoted"
-    assert kennel.finish(kennel.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
-    assert "lab" not in kennel.endpoints()
+    assert bare.finish(bare.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
+    assert "lab" not in bare.endpoints()
 
 
 def random_weights(name: str) -> bytes:

@@ -1,34 +1,20 @@
 """Teardown of everything, so that the stack can be deleted; and what cannot be deleted, as on AWS."""
 
 import json
-import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sketchbook import write
 from tests.integration.cloud.test_registry import SPECIFICATION
 from tests.integration.laptop import ROOT, eventually
-from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel, any_job, run_local, wait_for
+from tests.integration.pipeline.kennel import Kennel, any_job, wait_for
 
 EVERYTHING = json.loads((ROOT / "events" / "teardown-everything.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def kennel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kennel]:
-    """A laptop cloud with the stack deployed; nothing has run."""
-    home = tmp_path_factory.mktemp("home")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    try:
-        done = run_local(home, "up", "--port", str(port))
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Kennel(home, port, home, {}, done.stdout)
-    finally:
-        assert run_local(home, "down").returncode == 0
+@pytest.fixture
+def kennel(bare: Kennel) -> Kennel:
+    return bare
 
 
 def tear_down(kennel: Kennel, request: dict[str, Any]) -> dict[str, Any]:
@@ -85,10 +71,9 @@ def test_teardown_without_everything_leaves_objects_and_packages(kennel: Kennel)
 
 
 def test_teardown_refuses_while_a_run_is_at_work_and_waits_for_the_job_of_a_stopped_one(
-    kennel: Kennel, tmp_path: Path
+    kennel: Kennel,
 ) -> None:
-    photos = write(tmp_path / "sketches", seed=5, counts=COUNTS, breeds=BREEDS_USED, size=160)
-    run = kennel.start({"dataset": kennel.upload("photos", photos)})
+    run = kennel.start({"dataset": kennel.upload("photos", kennel.photos)})
     wait_for(lambda: any_job(kennel, "InProgress"))
     for request in ({}, EVERYTHING):
         ended = tear_down(kennel, request)
