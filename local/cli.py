@@ -1,4 +1,4 @@
-"""Kennel on a laptop: the same template and state machine as on AWS, on real processes of this machine."""
+"""Kennel on a laptop: the same template and state machine as on AWS, run by processes of this machine."""
 
 import argparse
 import json
@@ -10,24 +10,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
 from local import interrupt, invoke, laptop, run, stack
-from local.api import Answer, Api
+from local.api import Api, ApiAnswer
+from local.console import say, say_exactly
 from local.home import HOME, LocalError
 
 _DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown")
 
 
 def main() -> int:
-    """Parse, do one thing, and turn a user's mistakes into sentences."""
+    """Run one command; print a sentence instead of a traceback for a user's mistake."""
     arguments = _parser().parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is stopped like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops a run as Ctrl-C does.
     try:
         return int(arguments.do(arguments))
     except (LocalError, DatasetError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except (ClientError, BotoCoreError) as error:
-        print(f"the laptop cloud refused, or went away: {error}; see .kennel/cloud.log", file=sys.stderr)
+        print(f"the laptop cloud refused, or has stopped: {error}; see .kennel/cloud.log", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return run.STOPPED
@@ -42,7 +43,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _drill(arguments: argparse.Namespace) -> int:
-    """In a process of its own, with a home of its own and a cloud whose instances are slow and whose time flies."""
+    """Run drills in another process, with files of their own and a cloud with slow instances and a fast clock."""
     settings = {
         "KENNEL_HOME": str(HOME / "drill"),
         "KENNEL_THROTTLE": f"{arguments.throttle:g}",
@@ -53,7 +54,7 @@ def _drill(arguments: argparse.Namespace) -> int:
 
 
 def _proof(arguments: argparse.Namespace) -> int:
-    """In a process of its own, with a home of its own and a cloud whose time flies."""
+    """Run the proof in another process, with files of its own and a cloud with a fast clock."""
     settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20"}
     options = {"--port": arguments.port, "--mutants": arguments.mutants, "--seed": arguments.seed}
     command = [sys.executable, "-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)]
@@ -62,17 +63,19 @@ def _proof(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
-    print("\nFor the AWS CLI and boto3:")
+    say("\nFor the AWS CLI and boto3:")
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-        print(f"  export {name}={cloud.environment()[name]}")
-    print(f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}")
-    print(f"API            {deployed.api_url}\nPage           {deployed.page_url}\nAPI key        {deployed.api_key}")
-    print("Stop everything with make down")
+        say_exactly(f"  export {name}={cloud.environment()[name]}")
+    say_exactly(f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}")
+    say_exactly(
+        f"API            {deployed.api_url}\nPage           {deployed.page_url}\nAPI key        {deployed.api_key}"
+    )
+    say("Stop everything with make down")
     return 0
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    print("the laptop cloud is down" if laptop.stop() else "no laptop cloud was up")
+    say("the laptop cloud is down" if laptop.stop() else "no laptop cloud was running")
     return 0
 
 
@@ -81,7 +84,7 @@ def _classify(arguments: argparse.Namespace) -> int:
     failed = 0
     for answer in Api(deployed.api_url, deployed.api_key).classify_files(arguments.files):
         failed += not answer.ok
-        print(json.dumps(_line(answer)) if arguments.json else _words(answer), flush=True)
+        print(json.dumps(_line(answer)) if arguments.json else _sentence(answer), flush=True)
     return 1 if failed else 0
 
 
@@ -94,19 +97,19 @@ def _interrupt(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _line(answer: Answer) -> dict[str, object]:
+def _line(answer: ApiAnswer) -> dict[str, object]:
     if not answer.ok:
         return {"file": answer.file, "status": answer.status, "error": answer.problem}
     return {"file": answer.file} | {key: answer.document[key] for key in ("breed", "probability", "is_dog", "top")}
 
 
-def _words(answer: Answer) -> str:
+def _sentence(answer: ApiAnswer) -> str:
     if not answer.ok:
         return f"{answer.file}: {answer.problem}"
-    said = answer.document
-    others = ", ".join(f"{item['breed']} {item['probability']:.0%}" for item in said["top"][1:3])
-    doubt = "" if said["is_dog"] else "not a dog, it seems; as a dog: "
-    return f"{answer.file}: {doubt}{said['breed']} {said['probability']:.0%} (then {others})"
+    prediction = answer.document
+    others = ", ".join(f"{item['breed']} {item['probability']:.0%}" for item in prediction["top"][1:3])
+    doubt = "" if prediction["is_dog"] else "probably not a dog; as a dog: "
+    return f"{answer.file}: {doubt}{prediction['breed']} {prediction['probability']:.0%} (then {others})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,13 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--event",
         metavar="FILE",
-        help="the execution's input, see events/; pipeline-anew.json trains anew (default: {})",
+        help="the execution's input, see events/; pipeline-anew.json trains again (default: {})",
     )
     _add_port(command)
     command.set_defaults(do=_run)
 
     command = commands.add_parser("promote", help="let a version that served before serve again, without training")
-    command.add_argument("--version", type=int, required=True, help="in the model package group: 1 was the first")
+    command.add_argument("--version", type=int, required=True, help="number of its model package; 1 is the first")
     command.set_defaults(do=_promote)
 
     command = commands.add_parser("up", help="start the laptop cloud and deploy, without a run")
@@ -136,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("classify", help="ask the prediction API about photos")
     command.add_argument("files", nargs="+", metavar="FILE", help="JPEG, PNG or WebP")
-    command.add_argument("--json", action="store_true", help="one JSON line a file")
+    command.add_argument("--json", action="store_true", help="print one line of JSON per file")
     command.set_defaults(do=_classify)
 
     command = commands.add_parser("invoke", help="run one function by itself with sam local invoke (needs Docker)")
@@ -145,29 +148,38 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(do=_invoke)
 
     command = commands.add_parser(
-        "drill", help="show that a promise about the endpoint holds, on a laptop cloud of its own; prints JSON"
+        "drill", help="show that a promise about the endpoint holds, on a separate laptop cloud; prints JSON"
     )
     command.add_argument("names", nargs="+", metavar="NAME", choices=_DRILLS, help=", ".join(_DRILLS))
-    command.add_argument("--throttle", type=float, default=15, help="requests/s that an instance bears (%(default)s)")
-    command.add_argument("--speed", type=float, default=10, help="of the cloud's clock (%(default)s)")
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 10, help="(%(default)s)")
+    command.add_argument(
+        "--throttle", type=float, default=15, help="requests/s that an instance can answer (%(default)s)"
+    )
+    command.add_argument(
+        "--speed",
+        type=float,
+        default=10,
+        help="speed of the cloud's clock (%(default)s times real)",
+    )
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 10, help="port of that cloud (%(default)s)")
     command.set_defaults(do=_drill)
 
     command = commands.add_parser(
         "proof",
-        help="show that the template grants what is needed and no more, on a laptop cloud of its own",
+        help="show that the template grants what is needed and no more, on a separate laptop cloud",
     )
-    command.add_argument("--mutants", type=int, default=5, help="of the template, to be run for real (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of their choice (%(default)s)")
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 20, help="(%(default)s)")
+    command.add_argument(
+        "--mutants", type=int, default=5, help="number of changed templates that are run (%(default)s)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="random seed by which they are chosen (%(default)s)")
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 20, help="port of that cloud (%(default)s)")
     command.set_defaults(do=_proof)
 
     command = commands.add_parser("interrupt", help="take a spot training job's instances away, as AWS may")
-    command.add_argument("job", nargs="?", metavar="JOB", help="its name (default: the one that is running)")
+    command.add_argument("job", nargs="?", metavar="JOB", help="the job's name (default: the one that is running)")
     command.add_argument("--host", help="the instance that is lost first (default: the last one, such as algo-2)")
     command.set_defaults(do=_interrupt)
     return parser
 
 
 def _add_port(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT, help="of the laptop cloud (%(default)s)")
+    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT, help="port of the laptop cloud (%(default)s)")

@@ -1,4 +1,4 @@
-"""From a folder or archive of photos to one archive in the stack's bucket, once per content."""
+"""Check a folder or archive of photos and upload it to the stack's bucket as one archive, once per content."""
 
 import hashlib
 import zipfile
@@ -9,16 +9,23 @@ from botocore.exceptions import ClientError
 
 from dataset import Listing, open_source
 from dataset.source import ARCHIVE_SUFFIXES, Source
+from local.console import say
 from local.home import HOME
 from local.laptop import Cloud
 from sketchbook import write as draw_sketches
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest date: equal photos make equal archives
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # The earliest date of a zip; with one fixed date equal photos make equal archives.
 
 
 @dataclass(frozen=True)
 class Data:
-    """A checked dataset: how to read it here, and the archive that is uploaded."""
+    """A checked dataset.
+
+    Attributes:
+        source: reads its photos on this machine.
+        archive: the file that is uploaded.
+        key: of the uploaded object; it contains the archive's hash.
+    """
 
     source: Source
     archive: Path
@@ -26,24 +33,24 @@ class Data:
 
     @property
     def listing(self) -> Listing:
-        """Its photos and classes."""
+        """The photos and classes of the dataset."""
         return self.source.listing
 
 
 def sketches() -> Path:
-    """The sketchbook's folder, drawn at first use."""
+    """Return the folder of the sketchbook, which is drawn on first use."""
     folder = HOME / "sketches"
     if not folder.exists():
-        print("Drawing the sketchbook: ten cartoon breeds stand in, for no DATA=folder was given", flush=True)
+        say("No DATA=folder was given, so the sketchbook is drawn: ten cartoon breeds stand in for photos")
         draw_sketches(folder)
     return folder
 
 
 def prepare(path: Path) -> Data:
-    """Check the dataset and make it one archive: S3 takes one file far faster than thousands.
+    """Check the dataset and pack it into one archive, because S3 takes one file far faster than thousands.
 
     Raises:
-        dataset.DatasetError: a dataset that cannot be trained on.
+        dataset.DatasetError: the dataset cannot be trained on; the message says why.
     """
     source = open_source(path)
     if path.is_file():
@@ -55,7 +62,7 @@ def prepare(path: Path) -> Data:
 
 
 def upload(cloud: Cloud, bucket: str, data: Data) -> bool:
-    """Put the archive into the bucket unless it lies there; returns whether it had to travel."""
+    """Upload the archive unless the bucket already has it, and return whether it was uploaded."""
     s3 = cloud.client("s3")
     try:
         s3.head_object(Bucket=bucket, Key=data.key)
@@ -70,7 +77,7 @@ def upload(cloud: Cloud, bucket: str, data: Data) -> bool:
 def _pack(source: Source) -> Path:
     archive = HOME / "dataset.zip"
     HOME.mkdir(exist_ok=True)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # photos are compressed already
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # Photos are already compressed.
         for photo in source.listing.photos:
             file.writestr(zipfile.ZipInfo(photo.path, _EPOCH), source.read(photo))
     return archive

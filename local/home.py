@@ -1,4 +1,4 @@
-"""Where the laptop keeps things: the project's root and its ``.kennel`` folder (or ``KENNEL_HOME``)."""
+"""The project's root folder, and the ``.kennel`` folder (or ``KENNEL_HOME``) in which the runner keeps its files."""
 
 import json
 import os
@@ -11,11 +11,11 @@ LAST_RUN = HOME / "last-run.json"
 
 
 class LocalError(RuntimeError):
-    """Something a user can mend; the message is the sentence that they read."""
+    """Something that the user can mend; the message is the sentence that they read."""
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document whole or not at all."""
+    """Write a JSON document completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(document, indent=2) + "\n")

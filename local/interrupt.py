@@ -1,4 +1,4 @@
-"""Taking a spot training job's instances away, and telling what becomes of the job."""
+"""Take the instances of a spot training job away, and print what becomes of the job."""
 
 import time
 from typing import Any
@@ -6,42 +6,43 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cloud.sagemaker.jobs import spot
+from local.console import say
 from local.home import HOME, LocalError
 from local.laptop import Laptop
 
 _POLL_SECONDS = 0.2
-_PATIENCE = 120.0  # seconds: a job that is downloading hears of it only when it trains
+_TIMEOUT_SECONDS = 120.0  # A job that is downloading is interrupted only when it begins to train.
 
 
 def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
     """Interrupt a job, and follow it until it trains again or is over.
 
     Args:
-        cloud: where it runs.
-        name: the job's; None for the one that is running.
-        host: the instance that is lost first; None for the last one.
+        cloud: the laptop cloud that runs it.
+        name: the job's name; None for the one that is running.
+        host: the instance that is lost first, such as algo-2; None for the last one.
 
     Raises:
         LocalError: there is no such job or host, or the job cannot be interrupted.
     """
     sagemaker = cloud.client("sagemaker")
     job = _described(sagemaker, name or _running(sagemaker))
-    name, lost = job["TrainingJobName"], _lost(job, host)
-    told = len(job["SecondaryStatusTransitions"])
+    name, lost = job["TrainingJobName"], _lost_host(job, host)
+    num_before = len(job["SecondaryStatusTransitions"])
     request = spot.request(HOME / "cloud", name, lost)
-    print(f"{name}: {lost} is taken away, and the job's other instances with it", flush=True)
-    seen, deadline = list[str](), time.monotonic() + _PATIENCE
-    while seen[-1:] != ["Training"] or "Interrupted" not in seen:
+    say(f"{name}: {lost} is taken away, and with it the job's other instances")
+    statuses, deadline = list[str](), time.monotonic() + _TIMEOUT_SECONDS
+    while statuses[-1:] != ["Training"] or "Interrupted" not in statuses:
         if job["TrainingJobStatus"] != "InProgress" or time.monotonic() > deadline:
             request.unlink(missing_ok=True)
-            if "Interrupted" in seen:
+            if "Interrupted" in statuses:
                 return
             raise LocalError(f"training job {name} was not interrupted: it is {job['SecondaryStatus']}")
         time.sleep(_POLL_SECONDS)
         job = _described(sagemaker, name)
-        for step in job["SecondaryStatusTransitions"][told + len(seen) :]:
-            seen.append(step["Status"])
-            print(f"  {step['Status']:<12}  {step['StatusMessage']}", flush=True)
+        for step in job["SecondaryStatusTransitions"][num_before + len(statuses) :]:
+            statuses.append(step["Status"])
+            say(f"  {step['Status']:<12}  {step['StatusMessage']}")
 
 
 def _described(sagemaker: Any, name: str) -> dict[str, Any]:
@@ -53,27 +54,27 @@ def _described(sagemaker: Any, name: str) -> dict[str, Any]:
 
 
 def _running(sagemaker: Any) -> str:
-    """The name of the one spot training job that is running."""
+    """Return the name of the one spot training job that is running."""
     listed = sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]
     jobs = [_described(sagemaker, each["TrainingJobName"]) for each in listed]
     names = [str(job["TrainingJobName"]) for job in jobs if job["EnableManagedSpotTraining"]]
     if len(names) > 1:
-        raise LocalError(f"{len(names)} spot training jobs are running; say which: {', '.join(names)}")
+        raise LocalError(f"{len(names)} spot training jobs are running; name one: {', '.join(names)}")
     if not names:
-        others = f" ({', '.join(job['TrainingJobName'] for job in jobs)} is none)" if jobs else ""
+        others = f" ({', '.join(job['TrainingJobName'] for job in jobs)} is not a spot job)" if jobs else ""
         raise LocalError(
             f"no spot training job is running{others}; make run EVENT=events/pipeline-spot.json starts one"
         )
     return names[0]
 
 
-def _lost(job: dict[str, Any], host: str | None) -> str:
-    """The host to be lost, if it can be."""
+def _lost_host(job: dict[str, Any], host: str | None) -> str:
+    """Return the host to take away; raises LocalError if that is not possible."""
     name, hosts = job["TrainingJobName"], [f"algo-{n + 1}" for n in range(job["ResourceConfig"]["InstanceCount"])]
     if job["TrainingJobStatus"] != "InProgress":
-        raise LocalError(f"training job {name} is over: it is {job['TrainingJobStatus']}")
+        raise LocalError(f"training job {name} has ended: it is {job['TrainingJobStatus']}")
     if not job["EnableManagedSpotTraining"]:
-        raise LocalError(f"training job {name} is no spot job, so nobody takes its instances away")
+        raise LocalError(f"training job {name} is not a spot job, so its instances cannot be taken away")
     if host and host not in hosts:
         raise LocalError(f"training job {name} has no host {host}; it has {', '.join(hosts)}")
     return host or hosts[-1]

@@ -1,4 +1,4 @@
-"""One function by itself: ``sam local invoke`` with a sample event, against the laptop cloud."""
+"""Run one function by itself with ``sam local invoke`` and a sample event, against the laptop cloud."""
 
 import asyncio
 import errno
@@ -18,27 +18,27 @@ from local import stack
 from local.home import HOME, ROOT, LocalError, write_json
 from local.laptop import Laptop
 
-# What lies in events/ for a function, by its name.
+# The function that each sample event in events/ is for.
 SAMPLES = {
     **{name: name for name in ("plan", "gate", "smoke", "measure", "classify")},
     **dict.fromkeys(("classify-s3", "classify-url", "health"), "classify"),
 }
 _FOLDER = HOME / "events"
-_HOST = "host.docker.internal"  # what Docker Desktop calls the machine that it runs on
+_HOST = "host.docker.internal"  # Docker Desktop's name for the machine that it runs on.
 
 
 def invoke(laptop: Laptop, name: str, options: Sequence[str]) -> int:
-    """Run a function in its container; says the command first, which can then be repeated and changed.
+    """Run a function in a container, after printing the command so that it can be repeated and changed.
 
     Args:
-        name: of a sample, one of ``SAMPLES``.
-        options: more of ``sam local invoke``.
+        name: a sample event, one of ``SAMPLES``.
+        options: more options of ``sam local invoke``.
 
     Returns:
-        0 when the function returned, 1 when it raised: SAM's own code is 0 for both.
+        0 when the function returned, 1 when it raised; SAM's own exit code is 0 for both.
 
     Raises:
-        LocalError: no container engine, or nothing serves that the sample could be about.
+        LocalError: there is no container engine, or no model serves yet.
     """
     gateway = _bridge()
     function = f"{SAMPLES[name].capitalize()}Function"
@@ -60,13 +60,13 @@ def invoke(laptop: Laptop, name: str, options: Sequence[str]) -> int:
         *("--add-host", f"{_HOST}:host-gateway", *options),
     ]
     print(shlex.join(command), file=sys.stderr, flush=True)
-    said = asyncio.run(_run(command, laptop, gateway))
-    print(said)
-    return 1 if _raised(said) else 0
+    output = asyncio.run(_run(command, laptop, gateway))
+    print(output)
+    return 1 if _raised(output) else 0
 
 
 def sample(name: str, values: dict[str, str]) -> dict[str, Any]:
-    """A sample event with its ``$NAMES`` filled in."""
+    """Return a sample event with its ``$NAMES`` filled in."""
     text = (ROOT / "events" / f"{name}.json").read_text()
     event: dict[str, Any] = json.loads(Template(text).substitute(values))
     return event
@@ -76,10 +76,10 @@ def _values(laptop: Laptop) -> dict[str, str]:
     deployed = stack.describe(laptop)
     champion = laptop.client("ssm").get_parameter(Name=f"/{stack.STACK}/champion")["Parameter"]["Value"]
     if champion == "none":
-        raise LocalError("nothing serves yet that an event could be about; `make run` changes that")
+        raise LocalError("no model serves yet; `make run` deploys one")
     datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/").get("Contents", [])
     if not datasets:
-        raise LocalError(f"no dataset lies under datasets/ of {deployed.bucket}; `make run` uploads one")
+        raise LocalError(f"bucket {deployed.bucket} has no dataset under datasets/; `make run` uploads one")
     serving = laptop.client("sagemaker").describe_endpoint(EndpointName=deployed.endpoint_name)
     return {
         "BUCKET": deployed.bucket,
@@ -91,37 +91,37 @@ def _values(laptop: Laptop) -> dict[str, str]:
 
 
 def _environment(laptop: Laptop, function: str) -> dict[str, str]:
-    """As deployed: left to itself SAM gives the logical names of what the template refers to."""
-    found = laptop.client("lambda").get_function_configuration(FunctionName=f"{stack.STACK}-{function}")
-    return {**found["Environment"]["Variables"], "AWS_ENDPOINT_URL": f"http://{_HOST}:{laptop.port}"}
+    """Return the function's variables as deployed, because SAM would put in logical names for what is referred to."""
+    configuration = laptop.client("lambda").get_function_configuration(FunctionName=f"{stack.STACK}-{function}")
+    return {**configuration["Environment"]["Variables"], "AWS_ENDPOINT_URL": f"http://{_HOST}:{laptop.port}"}
 
 
 def _bridge() -> str:
-    """The address at which containers find this machine."""
+    """Return the address at which containers reach this machine."""
     engine = shutil.which("docker")
     inspect = ("network", "inspect", "bridge", "--format", "{{json (index .IPAM.Config 0)}}")
-    found = engine and subprocess.run([engine, *inspect], capture_output=True, text=True, check=False)
-    if not found or found.returncode:
-        raise LocalError("sam local invoke runs functions in containers, and no Docker engine answers here")
-    network = json.loads(found.stdout)
+    inspected = engine and subprocess.run([engine, *inspect], capture_output=True, text=True, check=False)
+    if not inspected or inspected.returncode:
+        raise LocalError("sam local invoke runs functions in containers, and no Docker engine answers here; start one")
+    network = json.loads(inspected.stdout)
     return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
 
 async def _run(command: Sequence[str], laptop: Laptop, gateway: str) -> str:
-    """The command's standard output; while it runs, containers can reach the laptop cloud."""
+    """Run the command and return its standard output; meanwhile containers can reach the laptop cloud."""
     relay = await _relay(gateway, laptop.port)
     env = laptop.environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=subprocess.PIPE)
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     if relay:
         relay.close()
     if process.returncode:
-        raise LocalError(f"sam local invoke failed with code {process.returncode}; its words are above")
-    return said.decode().strip()
+        raise LocalError(f"sam local invoke failed with code {process.returncode}; its output is above")
+    return output.decode().strip()
 
 
 async def _relay(gateway: str, port: int) -> asyncio.Server | None:
-    """Connect the bridge with loopback, where alone the laptop cloud listens; Docker Desktop does so itself."""
+    """Relay the bridge to loopback, the only address the laptop cloud listens on; Docker Desktop does so itself."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
@@ -136,13 +136,13 @@ async def _relay(gateway: str, port: int) -> asyncio.Server | None:
     try:
         return await asyncio.start_server(connect, gateway, port)
     except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:  # the bridge is inside Docker Desktop's virtual machine
+        if error.errno == errno.EADDRNOTAVAIL:  # The bridge is inside Docker Desktop's virtual machine.
             return None
         raise
 
 
-def _raised(said: str) -> bool:
+def _raised(output: str) -> bool:
     try:
-        return "errorType" in json.loads(said.splitlines()[-1])
+        return "errorType" in json.loads(output.splitlines()[-1])
     except (IndexError, ValueError, TypeError):
         return True

@@ -1,4 +1,4 @@
-"""Starting, finding and stopping the laptop cloud, and talking to it as one talks to AWS."""
+"""Start, find and stop the laptop cloud, and make boto3 clients of it."""
 
 import functools
 import json
@@ -25,34 +25,35 @@ _STATE = HOME / "cloud.json"
 _LOG = HOME / "cloud.log"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
-_own: list["subprocess.Popen[bytes]"] = []  # what this program started, known before any record of it is written
+# The clouds that this program started; known here before their record is written, so that Ctrl-C can stop them.
+_own: list["subprocess.Popen[bytes]"] = []
 
 
 class Cloud(Protocol):
-    """What answers as AWS does: the laptop cloud, or an account."""
+    """The laptop cloud, or an AWS account."""
 
     @property
     def url(self) -> str:
-        """Where it answers; empty for AWS itself."""
+        """Its address; empty for AWS itself."""
 
     def client(self, service: str) -> Any:
-        """A boto3 client of it."""
+        """Return a boto3 client of one of its services."""
 
 
 @dataclass(frozen=True)
 class Laptop:
-    """A laptop cloud that is up."""
+    """A laptop cloud that is running."""
 
     port: int
     pid: int
 
     @property
     def url(self) -> str:
-        """What AWS_ENDPOINT_URL has to be."""
+        """The value for AWS_ENDPOINT_URL."""
         return f"http://localhost:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with AWS's variables pointing at the laptop and nowhere else."""
+        """Return this process's environment with all AWS variables replaced by those of the laptop cloud."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         return clean | {
             "AWS_ENDPOINT_URL": self.url,
@@ -66,25 +67,25 @@ class Laptop:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the laptop cloud; the account's own settings play no part."""
+        """Return a boto3 client of the laptop cloud, which ignores the user's own AWS settings."""
         return _client(service, self.url)
 
 
-@functools.cache  # making a client reads its service's model; those who poll ask again and again
+@functools.cache  # Making a client reads the service's model, which takes long for callers that poll.
 def _client(service: str, url: str) -> Any:
-    make: Any = boto3.client  # its stubs want the service as a literal
+    make: Any = boto3.client  # Its type stubs require a literal service name.
     return make(
         service,
         endpoint_url=url,
         region_name=REGION,
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the laptop cloud's root has no other
+        aws_secret_access_key="test",  # noqa: S106 - the only one of the laptop cloud's root
         config=Config(retries={"total_max_attempts": 2}),
     )
 
 
 def find() -> Laptop | None:
-    """The laptop cloud that this project has running, if any."""
+    """Return this project's running laptop cloud; None if there is none."""
     try:
         state = json.loads(_STATE.read_text())
         pid, port = int(state["pid"]), int(state["port"])
@@ -94,10 +95,10 @@ def find() -> Laptop | None:
 
 
 def start(port: int) -> Laptop:
-    """The running laptop cloud, started on ``port`` if there is none.
+    """Return the running laptop cloud, or start one on ``port``.
 
     Raises:
-        LocalError: the port is taken, or the cloud did not come up.
+        LocalError: the port is in use, or the cloud did not start.
     """
     if running := find():
         return running
@@ -116,7 +117,7 @@ def start(port: int) -> Laptop:
 
 
 def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """Start a laptop cloud; it does not answer yet."""
+    """Start the process of a laptop cloud, without waiting until it answers."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         return subprocess.Popen(
@@ -125,12 +126,12 @@ def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            start_new_session=True,  # Ctrl-C is for the program that started it, which stops it in its own time
+            start_new_session=True,  # Ctrl-C reaches only the program that started it, which stops it in order.
         )
 
 
 def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> Laptop:
-    """The laptop cloud once it answers.
+    """Wait until a laptop cloud answers.
 
     Raises:
         LocalError: it ended, or took too long.
@@ -138,13 +139,13 @@ def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> Lap
     deadline = time.monotonic() + _START_SECONDS
     while not _is_ready(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise LocalError(f"the laptop cloud did not start; its last words in {log}:\n{_tail(log)}")
+            raise LocalError(f"the laptop cloud did not start; the end of its log {log}:\n{_tail(log)}")
         time.sleep(0.05)
     return Laptop(port, process.pid)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a laptop cloud to end, and see to it."""
+    """Ask a laptop cloud to end, and kill it if it does not."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
@@ -154,7 +155,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def stop_own() -> bool:
-    """End the laptop cloud that this very program started; returns whether it had."""
+    """End the laptop clouds that this program started, and return whether there were any."""
     for process in _own:
         end(process)
         _STATE.unlink(missing_ok=True)
@@ -162,7 +163,7 @@ def stop_own() -> bool:
 
 
 def stop() -> bool:
-    """End the project's laptop cloud and everything it started; returns whether there was one."""
+    """End the project's laptop cloud and everything it started, and return whether there was one."""
     running = find()
     if running:
         os.kill(running.pid, signal.SIGTERM)
@@ -176,11 +177,11 @@ def stop() -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether the process lives and is our cloud, not a stranger that got its number later."""
+    """Whether the process lives and is our cloud; another program may have received its number since."""
     listed = subprocess.run(
         ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return "cloud" in listed and not listed.startswith("Z")
+    return "-m cloud " in listed and not listed.startswith("Z")
 
 
 def _port_is_taken(port: int) -> bool:

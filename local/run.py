@@ -16,6 +16,7 @@ from dataset import DatasetError
 from dataset.layout import named
 from local import data, laptop, report, stack
 from local.api import Api
+from local.console import say, say_exactly, show, step
 from local.follow import Outcome, follow
 from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
@@ -26,13 +27,13 @@ _CLEANING_SECONDS = 60
 
 
 def up(port: int) -> tuple[Laptop, Stack]:
-    """Start the laptop cloud if need be, and build and deploy the stack.
+    """Start the laptop cloud if none is running, then build and deploy the stack.
 
     Raises:
-        LocalError: with the sentence to read.
+        LocalError: something failed; the message says what and how to mend it.
     """
     with _step("sam build, laptop cloud"):
-        build = stack.build()  # both take seconds; side by side they take the longer one's
+        build = stack.build()  # It runs beside the start of the cloud, because both take seconds.
         try:
             cloud = laptop.start(port)
         except BaseException:
@@ -46,20 +47,20 @@ def up(port: int) -> tuple[Laptop, Stack]:
 
 
 def run(data_path: str | None, event_path: str | None, port: int) -> int:
-    """One whole run; returns the exit code."""
+    """Do one whole run and return the exit code."""
     started = time.monotonic()
     execution_arn = ""
     cloud: Laptop | None = None
     try:
         event = _read_event(event_path)
-        with _alone():
+        with _runner_lock():
             photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches())
-            _announce(photos, data_path)
+            _describe(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
                 data.upload(cloud, deployed.bucket, photos)
         name = time.strftime("%Y%m%d-%H%M%S")
-        # known before it starts, so that Ctrl-C at any moment knows what to stop
+        # The ARN is known before the execution starts, so that Ctrl-C can stop it at any moment.
         execution_arn = _execution_arn(deployed, name)
         _start(cloud, deployed, name, event if "promote" in event else {"dataset": photos.key} | event)
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
@@ -75,19 +76,19 @@ def run(data_path: str | None, event_path: str | None, port: int) -> int:
 
 
 def running() -> Laptop:
-    """The laptop cloud that is up.
+    """Return the laptop cloud that is running.
 
     Raises:
-        LocalError: none is.
+        LocalError: none is running.
     """
     cloud = laptop.find()
     if cloud is None:
-        raise LocalError("no laptop cloud is up; `make run` starts one and puts a model on it")
+        raise LocalError("no laptop cloud is running; `make run` starts one and deploys a model on it")
     return cloud
 
 
 def promote(cloud: Laptop, version: int) -> int:
-    """Let a version that served before serve again, through the pipeline's own states; returns the exit code."""
+    """Let the pipeline deploy a version that served before, and return the exit code."""
     started, deployed, name = time.monotonic(), stack.describe(cloud), time.strftime("%Y%m%d-%H%M%S")
     _start(cloud, deployed, name, {"promote": version})
     execution_arn = _execution_arn(deployed, name)
@@ -113,12 +114,12 @@ def _read_event(path: str | None) -> dict[str, Any]:
     return event
 
 
-def _announce(photos: data.Data, data_path: str | None) -> None:
-    found = photos.listing
-    counts = ", ".join(f"{number:,} {split}" for split, number in found.counts().items())
-    print(f"{data_path or 'Sketchbook'}: {len(found.classes)} breeds, {counts}", flush=True)
-    if found.ignored:
-        print(f"  left out, for they are no <split>/<breed>/<photo>: {named(found.ignored)}", flush=True)
+def _describe(photos: data.Data, data_path: str | None) -> None:
+    listing = photos.listing
+    counts = ", ".join(f"{number:,} {split}" for split, number in listing.counts().items())
+    say(f"{data_path or 'Sketchbook'}: {len(listing.classes)} breeds, {counts}")
+    if listing.ignored:
+        say(f"  left out, because they are not <split>/<breed>/<photo>: {named(listing.ignored)}")
 
 
 def _execution_arn(deployed: Stack, name: str) -> str:
@@ -128,7 +129,7 @@ def _execution_arn(deployed: Stack, name: str) -> str:
 def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -> None:
     machine = deployed.pipeline_arn
     cloud.client("stepfunctions").start_execution(stateMachineArn=machine, name=name, input=json.dumps(request))
-    print(f"\nExecution {name} of {machine.rsplit(':', 1)[1]}", flush=True)
+    say(f"\nExecution {name} of {machine.rsplit(':', 1)[1]}")
 
 
 def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: Outcome, started: float) -> int:
@@ -149,7 +150,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
             "status": output["status"],
             "trained": output["trained"],
             "verdict": output["verdict"],
-            "evaluation": {side: _marks(evaluation[side]) for side in ("challenger", "champion")},
+            "evaluation": {side: _scores(evaluation[side]) for side in ("challenger", "champion")},
             "endpoint": output["endpoint"],
         }
     else:
@@ -157,61 +158,63 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
     record["seconds"] = round(time.monotonic() - started, 1)
     write_json(LAST_RUN, record)
     if outcome.status == "SUCCEEDED":
-        _tell_result(cloud, deployed, photos, output, evaluation["challenger"])
+        _print_result(cloud, deployed, photos, output, evaluation["challenger"])
     else:
-        print(f"\nFAILED  {outcome.error}: {outcome.cause}")
-    print(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
-    print("stop everything: make down")
+        say(f"\nFAILED  {outcome.error}: {outcome.cause}")
+    say(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
+    say("stop everything: make down")
     return {"promoted": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
 
 
-def _tell_result(
+def _print_result(
     cloud: Laptop, deployed: Stack, photos: data.Data | None, output: dict[str, Any], scores: dict[str, Any]
 ) -> None:
-    print(f"\n{output['status'].upper()}")
-    print(report.checklist(output["verdict"]))
-    print(report.headline(scores))
-    print(report.best_and_worst(scores))
+    say(f"\n{output['status'].upper()}")
+    show(report.checklist(output["verdict"]))
+    say(report.headline(scores))
+    show(report.best_and_worst(scores), indent=0)
     card = report.save_card(cloud, output["run"]["evaluation"]["report_uri"])
-    print(f"the model's card:  {os.path.relpath(card)}")
+    say(f"the model's card:  {os.path.relpath(card)}")
     if output["status"] != "promoted":
         return
     if photos:
         picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
-        print(f"a few predictions: {os.path.relpath(picture)}")
-    print(report.capacity(output["endpoint"]))
-    print(f"\nShow it a photo, with the API key {deployed.api_key}:\n  {deployed.page_url}")
-    print("Or ask it yourself:")
-    print(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
-    print("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
+        say(f"a few predictions: {os.path.relpath(picture)}")
+    say("the endpoint can answer, with room for a burst:")
+    show(report.capacity(output["endpoint"]))
+    say(report.lease(output["endpoint"]["lease_hours"]))
+    say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
+    say("Or ask it from a shell:")
+    say_exactly(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
+    say_exactly("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
 
 
-def _marks(scores: dict[str, Any] | None) -> dict[str, Any] | None:
+def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: scores[key] for key in ("top1", "top5", "latency_ms")} if scores else None
 
 
 def _abandon(cloud: Laptop | None, execution_arn: str) -> None:
-    """After Ctrl-C: leave the machine as the run found it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; cleaning up takes seconds
-    print("\nstopping …", flush=True)
+    """After Ctrl-C, stop what this run started."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A second Ctrl-C must not interrupt the seconds of cleaning up.
+    say("\nstopping …")
     if laptop.stop_own():
-        print("stopped; the laptop cloud that this run had started is down, nothing is left running")
+        say("stopped; the laptop cloud that this run had started is down, nothing is left running")
         return
     if cloud and execution_arn:
         with suppress(ClientError, BotoCoreError):
             cloud.client("stepfunctions").stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
-            _await_cleaning(cloud, execution_arn)
-    print("stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped")
+            _await_release(cloud, execution_arn)
+    say("stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped")
 
 
-def _await_cleaning(cloud: Laptop, execution_arn: str) -> None:
-    """Wait until the job is over and the stack's own rule has made teardown let go of the lock."""
+def _await_release(cloud: Laptop, execution_arn: str) -> None:
+    """Wait until no job runs and teardown, started by the stack's rule for stopped runs, has released the lock."""
     deadline = time.monotonic() + _CLEANING_SECONDS
-    while time.monotonic() < deadline and (_works(cloud) or _holds_lock(cloud, execution_arn)):
+    while time.monotonic() < deadline and (_runs_job(cloud) or _holds_lock(cloud, execution_arn)):
         time.sleep(0.3)
 
 
-def _works(cloud: Laptop) -> bool:
+def _runs_job(cloud: Laptop) -> bool:
     sagemaker = cloud.client("sagemaker")
     return any(
         sagemaker.list_training_jobs(StatusEquals=status)["TrainingJobSummaries"]
@@ -229,14 +232,14 @@ def _holds_lock(cloud: Laptop, execution_arn: str) -> bool:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One runner at a time draws, builds and deploys in this folder; runs themselves have the stack's lock."""
+def _runner_lock() -> Iterator[None]:
+    """Let one runner at a time draw, build and deploy in this folder; executions have the stack's own lock."""
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "runner.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another make run is building here; waiting for it", flush=True)
+            say("another make run is building here; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -245,4 +248,4 @@ def _alone() -> Iterator[None]:
 def _step(name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    print(f"  {name:<24}{time.monotonic() - started:6.1f} s", flush=True)
+    step(name, f"{time.monotonic() - started:.1f} s")

@@ -1,4 +1,4 @@
-"""A stack on the laptop cloud or an account, by the unmodified SAM CLI, and what it put out."""
+"""Build and deploy the stack with the unmodified SAM CLI, and read its outputs."""
 
 import os
 import subprocess
@@ -16,8 +16,8 @@ from local.laptop import Cloud, Laptop
 STACK = "kennel"
 _LOG = HOME / "sam.log"
 TEMPLATE = HOME / "build" / "template.yaml"
-RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"  # this very interpreter
-BAKE = "BakeSeconds=4"  # there are no users here whose requests an update could be watched by
+RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"  # the interpreter of this program
+BAKE = "BakeSeconds=4"  # No callers ask on a laptop, so an update has little to watch.
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
     *("--parameter-overrides", RUNTIME, BAKE),
@@ -26,7 +26,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Stack:
-    """What the runner needs of the template's outputs."""
+    """The outputs of the deployed template that the runner needs."""
 
     bucket: str
     pipeline_arn: str
@@ -37,17 +37,17 @@ class Stack:
 
     @property
     def page_url(self) -> str:
-        """Where people show photos; beside what programs ask."""
+        """The address of the page on which people show photos."""
         return self.api_url.removesuffix("classify")
 
 
 def build() -> "subprocess.Popen[bytes]":
-    """Start ``sam build``; hand the process to ``finish``."""
+    """Start ``sam build``; pass the process to ``finish``."""
     return sam("build", *_OPTIONS, "--build-dir", str(TEMPLATE.parent))
 
 
 def deploy(laptop: Laptop, template: Path = TEMPLATE) -> "subprocess.Popen[bytes]":
-    """Start ``sam deploy`` of what was built; hand the process to ``finish``."""
+    """Start ``sam deploy`` of what was built; pass the process to ``finish``."""
     return sam("deploy", *_OPTIONS, "--template-file", str(template), env=laptop.environment())
 
 
@@ -55,7 +55,7 @@ def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:
     """Wait for a SAM command.
 
     Raises:
-        LocalError: it failed; its last words are in the message.
+        LocalError: it failed; the message contains the end of its output.
     """
     try:
         code = process.wait()
@@ -64,40 +64,40 @@ def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:
         process.wait()
         raise
     if code != 0:
-        words = log.read_text(errors="replace").splitlines()[-15:]
-        raise LocalError(f"sam failed; its last words in {log}:\n" + "\n".join(words))
+        tail = log.read_text(errors="replace").splitlines()[-15:]
+        raise LocalError(f"sam failed; the end of its output in {log}:\n" + "\n".join(tail))
 
 
 def look_up(cloud: Cloud, name: str) -> dict[str, Any]:
-    """CloudFormation's description of a stack; empty when there is none."""
+    """Return CloudFormation's description of a stack; empty when there is none."""
     try:
-        found: dict[str, Any] = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        description: dict[str, Any] = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in str(error):
             return {}
         raise
-    return found
+    return description
 
 
 def describe(cloud: Cloud, name: str = STACK) -> Stack:
-    """The deployed stack.
+    """Return the outputs of the deployed stack.
 
     Raises:
         LocalError: it is not deployed.
     """
-    described = look_up(cloud, name)
-    if not described:
+    description = look_up(cloud, name)
+    if not description:
         raise LocalError(f"there is no stack {name} yet; on the laptop `make run` or `make up` deploys it")
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    # The laptop has no DNS: API Gateway's own URL in the form that the laptop cloud answers.
-    here = f"{cloud.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify"
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
+    # The laptop has no DNS for API Gateway's host names, so its cloud takes the API's id in the path.
+    local_url = f"{cloud.url}/restapis/{outputs['ApiId']}/v1/_user_request_/classify"
     key = cloud.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
     return Stack(
         bucket=outputs["BucketName"],
         pipeline_arn=outputs["PipelineArn"],
         teardown_arn=outputs["TeardownArn"],
         endpoint_name=outputs["EndpointName"],
-        api_url=here if cloud.url else outputs["ApiUrl"],
+        api_url=local_url if cloud.url else outputs["ApiUrl"],
         api_key=key,
     )
 
@@ -105,18 +105,18 @@ def describe(cloud: Cloud, name: str = STACK) -> Stack:
 def sam(
     command: str, *arguments: str, env: Mapping[str, str] = os.environ, log: Path = _LOG
 ) -> "subprocess.Popen[bytes]":
-    """Start a SAM command, which says to ``log`` what it has to say; hand the process to ``finish``."""
+    """Start a SAM command whose output goes to ``log``; pass the process to ``finish``."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    here = Path(sys.executable).parent  # sam and the functions' interpreter lie in this environment
+    bin_folder = Path(sys.executable).parent  # It contains sam and the functions' interpreter.
     env = dict(env, SAM_CLI_TELEMETRY="0")
-    env["PATH"] = f"{here}{os.pathsep}{env['PATH']}"
+    env["PATH"] = f"{bin_folder}{os.pathsep}{env['PATH']}"
     env.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         return subprocess.Popen(
-            [str(here / "sam"), command, *arguments],
+            [str(bin_folder / "sam"), command, *arguments],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )

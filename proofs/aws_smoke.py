@@ -33,6 +33,7 @@ from cloud.core.processes import free_port
 from dataset import breed_name
 from local import data, laptop, report, stack
 from local.api import CONTENT_TYPES, Api
+from local.console import columns, say, show
 from local.data import Data
 from local.follow import follow
 from local.home import HOME, ROOT, LocalError, write_json
@@ -137,7 +138,7 @@ class Table:
         """Time a step; what it raises makes it failed and goes on, but for NotCheckedError."""
         row = Row(what, "proven", 0.0, "")
         started = time.monotonic()
-        print(f"{what} …", flush=True)
+        say(f"{what} …")
         try:
             yield row
         except NotCheckedError as reason:
@@ -148,14 +149,12 @@ class Table:
         finally:
             row.seconds = round(time.monotonic() - started, 1)
             self.rows.append(row)
-            print(f"  {row.result} after {row.seconds:.1f} s{f': {row.detail}' if row.detail else ''}", flush=True)
+            say(f"  {row.result} after {row.seconds:.1f} s{f': {row.detail}' if row.detail else ''}")
 
     def show(self) -> None:
         """Print it."""
-        width = max(len(row.what) for row in self.rows)
-        print()
-        for row in self.rows:
-            print(f"{row.what:<{width}}  {row.result:<16}  {row.seconds:7.1f} s  {row.detail}".rstrip())
+        say()
+        show(columns([(r.result, f"{r.seconds:.1f} s", r.what, r.detail) for r in self.rows], right=(1,)), indent=0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def test_an_earlier_version_serves_again_without_training(kennel: Kennel) -> Non
     jobs, before = kennel.training_jobs(), kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
     done = kennel.local("promote", "--version", "1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "version 1 is to serve again" in done.stdout
+    assert "version 1 will serve again" in done.stdout
     assert "measured by run" in done.stdout  # not once more
     assert kennel.champion()["model_package_arn"].endswith("/1")
     assert kennel.training_jobs() == jobs

@@ -10,8 +10,9 @@ import pytest
 
 from dataset import DatasetError
 from local import data, report, run
-from local.api import Answer, Api
-from local.follow import Screen, Visit, _in_columns, _summary, _tell_visit, _visits
+from local.api import Api, ApiAnswer
+from local.console import Screen, console
+from local.follow import Visit, _in_columns, _print_visit, _summary, _visits
 from local.home import LocalError
 
 
@@ -68,11 +69,19 @@ def test_a_folder_without_photos_is_refused(tmp_path):
         data.prepare(tmp_path / "empty")
 
 
+def printed(table):
+    """The lines of a table as a file receives them."""
+    output = console()
+    with output.capture() as capture:
+        output.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
 def test_best_and_worst_breeds_are_told_apart():
     scores = {"per_breed": [{"breed": name, "recall": recall} for name, recall in (("A", 1), ("B", 0.5), ("C", 0.9))]}
-    assert report.best_and_worst(scores, 2) == "best   A 100%, C 90%\nworst  B 50%, C 90%"
+    assert printed(report.best_and_worst(scores, 2)) == ["best   A 100%, C 90%", "worst  B 50%, C 90%"]
     faultless = {"per_breed": [{"breed": "A", "recall": 1}]}
-    assert "every test photo" in report.best_and_worst(faultless)
+    assert "every test photo" in printed(report.best_and_worst(faultless))[1]
 
 
 def test_checks_of_the_gate_are_told_in_columns():
@@ -80,15 +89,15 @@ def test_checks_of_the_gate_are_told_in_columns():
         {"name": "floor", "passed": True, "words": "top-1 90.0%"},
         {"name": "breeds", "passed": False, "words": "Pug lost 60 points"},
     ]
-    assert report.checklist({"checks": checks}).splitlines() == (
-        ["  ✓ floor         top-1 90.0%", "  ✗ breeds        Pug lost 60 points"]
+    assert printed(report.checklist({"checks": checks})) == (
+        ["✓  floor   top-1 90.0%", "✗  breeds  Pug lost 60 points"]
     )
 
 
 def test_headline_says_how_sure_its_figures_are():
     scores = {"top1": 0.995, "top1_interval": [0.972, 0.9991], "top5": 1, "latency_ms": 9.04, "precision": "int8"}
     assert report.headline(scores) == (
-        "top-1 99.5% (97.2% to 99.9% with 95% confidence), top-5 100.0%, 9.0 ms a photo in int8"
+        "top-1 99.5% (97.2% to 99.9% with 95% confidence), top-5 100.0%, 9.0 ms per photo in int8"
     )
 
 
@@ -117,10 +126,10 @@ def test_a_run_that_reuses_a_training_says_whose(capsys):
         "training": {"instance_count": 2, "reused": {"job": "kennel-1-0"}},
     }
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == "3 breeds, 12 / 3 / 4 photos; trained before"
-    _tell_visit(Screen(), [Visit("ReuseTraining", "Pass", 0.0, 0.0, {"job": "kennel-1-0"})], 0)
-    said, why = capsys.readouterr().out.splitlines()
-    assert said.split() == ["Train", "reused", "kennel-1-0"]
-    assert why.endswith('{"reuse": false} trains anew')
+    _print_visit(Screen(), [Visit("ReuseTraining", "Pass", 0.0, 0.0, {"job": "kennel-1-0"})], 0)
+    line, reason = capsys.readouterr().out.splitlines()
+    assert line.split() == ["Train", "reused", "kennel-1-0"]
+    assert reason.endswith('{"reuse": false} trains again')
 
 
 def test_the_gates_words_are_told():
@@ -133,7 +142,7 @@ def test_the_gates_words_are_told():
     [({"detail": "a"}, "a"), ({}, "status 502")],
 )
 def test_answer_says_what_is_wrong(document, problem):
-    assert Answer("x", 502, document).problem == problem
+    assert ApiAnswer("x", 502, document).problem == problem
 
 
 def test_a_file_that_is_missing_is_an_answer_too(tmp_path):

@@ -1,0 +1,125 @@
+"""What the runner prints: steps with their times, progress that replaces itself, tables, and sentences.
+
+Text is wrapped at the terminal's width; a file receives whole lines. Below ``_NARROW`` columns a step's words are
+printed under its name instead of beside it.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_NARROW = 72  # columns
+_FILE_COLUMNS = 200  # the width of tables in a file
+_QUIET_SECONDS = 5.0  # between two lines of progress in a file
+_NAME_COLUMNS, _TIME_COLUMNS = 24, 9
+
+
+def console() -> Console:
+    """Return a console for the present standard output."""
+    width = None if sys.stdout.isatty() else _FILE_COLUMNS
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=width is not None)
+
+
+def say(text: str = "") -> None:
+    """Print prose, wrapped between words on a terminal."""
+    console().print(text)
+    sys.stdout.flush()
+
+
+def say_exactly(text: str) -> None:
+    """Print text that people copy, such as a command or a URL, without breaking its lines."""
+    console().print(text, soft_wrap=True)
+    sys.stdout.flush()
+
+
+def columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> Table:
+    """Return a table without lines, indented by two columns.
+
+    Args:
+        rows: of equal length; the last column takes the remaining width and is wrapped.
+        right: the numbers of the columns that are aligned to the right.
+    """
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    for number in range(len(rows[0])):
+        last = number == len(rows[0]) - 1
+        table.add_column(justify="right" if number in right else "left", no_wrap=not last)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def show(table: RenderableType, indent: int = 2) -> None:
+    """Print a table or another object of rich, without rich's spaces at the ends of lines."""
+    output = console()
+    with output.capture() as capture:
+        output.print(Padding(table, (0, 0, 0, indent)), soft_wrap=False)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()), flush=True)
+
+
+def step(name: str, took: str, words: str = "") -> None:
+    """Print a step's name, how long it took, and what came of it."""
+    if console().width < _NARROW:
+        show(f"{name}  {took}")
+        if words:
+            show(words, indent=6)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(width=_NAME_COLUMNS - 2, no_wrap=True)
+    table.add_column(width=_TIME_COLUMNS, justify="right", no_wrap=True)
+    table.add_column()
+    table.add_row(name, took, words)
+    show(table)
+
+
+class Screen:
+    """Lines that stay, and below them one line of progress that the next one replaces.
+
+    A file has no such line: it receives a line of progress at most every ``_QUIET_SECONDS``.
+    """
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._live: Live | None = None
+        self._last_print = time.monotonic()
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def line(self, text: str, indent: int = 0) -> None:
+        """Print a line that stays."""
+        self.close()
+        show(text, indent)
+        self._last_print = time.monotonic()
+
+    def step(self, name: str, took: str, words: str = "") -> None:
+        """Print a step that is over."""
+        self.close()
+        step(name, took, words)
+        self._last_print = time.monotonic()
+
+    def passing(self, text: str) -> None:
+        """Print a line that the next one replaces."""
+        if self._console.is_terminal:
+            line = Text(text, no_wrap=True, overflow="ellipsis")
+            if self._live is None:
+                self._live = Live(line, console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(line, refresh=True)
+        elif time.monotonic() - self._last_print >= _QUIET_SECONDS:
+            say(text)
+            self._last_print = time.monotonic()
+
+    def close(self) -> None:
+        """Remove the line of progress."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
