@@ -1,4 +1,4 @@
-"""docs/operations.md lists what the laptop refuses as AWS does: every row has its test and AWS's page."""
+"""docs/laptop-cloud.md lists what the laptop cloud refuses as AWS does: every row has its test and AWS's page."""
 
 import ast
 import functools
@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs/laptop-cloud.md"
 HEADING = "## What the laptop refuses as AWS does"
 
 
 def rows():
     """The cells of every row of the section's tables: rule, error, test, source."""
-    section = (ROOT / "docs/operations.md").read_text().partition(f"{HEADING}\n")[2].partition("\n## ")[0]
+    section = DOCUMENT.read_text().partition(f"{HEADING}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     return [row for row in cells if row[0] != "rule" and set(row[0]) != {"-"}]
@@ -42,5 +43,5 @@ def test_rule_has_its_error_its_test_and_its_source(row):
 
 
 def test_every_test_that_the_document_names_exists():
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/operations.md").read_text())
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text())
     assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
