@@ -64,16 +64,17 @@ openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes h
 	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none \
 		AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/python -m classify.openapi
 
-# torch first and alone: another package's looser wish would bring its CUDA build, several GB.
-$(VENV)/run.stamp: pyproject.toml
+# torch comes first and alone: beside other packages pip could choose the CUDA build, several GB. CONTRIBUTING.md says
+# how to refresh the lock.
+$(VENV)/run.stamp: pyproject.toml requirements.lock
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes, once)"
-	@$(BIN)/pip install -q torch==2.13.0
-	@$(BIN)/pip install -q -e .
+	@$(BIN)/pip install -q -c requirements.lock torch==2.13.0
+	@$(BIN)/pip install -q -c requirements.lock -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
-	@$(BIN)/pip install -q -e ".[dev]"
+	@$(BIN)/pip install -q -c requirements.lock -e ".[dev]"
 	@touch $@
 
 # A house of its own, for it wants other versions of much that the rest needs.
