@@ -52,6 +52,7 @@ lint: export SAM_CLI_TELEMETRY := 0
 lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
 	@$(BIN)/mypy benchmarks cloud dataset functions local proofs serving sketchbook training
 	@$(BIN)/sam validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
