@@ -1,0 +1,105 @@
+"""The documents: their links, anchors and paths exist, and they stay readable."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
+MAX_README_LINES = 150
+MAX_LINE_LENGTH = 400  # characters, outside tables
+SOURCES = ("*.py", "*.yaml", "*.toml", "*.json", "Makefile", "Dockerfile")
+CODE = ("benchmarks", "cloud", "dataset", "functions", "layers", "local", "proofs", "serving", "sketchbook", "training")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@cache
+def prose(page: Path) -> str:
+    """Return the page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the page's headlines."""
+    headlines = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {anchor(headline) for headline in headlines}
+
+
+def anchor(headline: str) -> str:
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", headline)
+    return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+
+
+def problem_of(page: Path, target: str) -> str | None:
+    """Return what is wrong with a relative link, or None."""
+    path, _, fragment = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if not file.exists():
+        return f"{target}: no such file"
+    if fragment and fragment not in anchors(file):
+        return f"{target}: no such headline"
+    return None
+
+
+@every_page
+def test_links_and_anchors_resolve(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    assert [problem for target in local if (problem := problem_of(page, target))] == []
+
+
+@every_page
+def test_headlines_are_distinct(page):
+    """GitHub numbers the anchors of equal headlines, and links to them break when one is added."""
+    headlines = [anchor(headline) for headline in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)]
+    if page.name != "CHANGELOG.md":
+        assert sorted(headlines) == sorted(set(headlines))
+
+
+@every_page
+def test_lines_can_be_read(page):
+    lines = page.read_text().splitlines()
+    too_long = [line[:60] for line in lines if len(line) > MAX_LINE_LENGTH and not line.startswith("|")]
+    assert too_long == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+def test_paths_in_the_architecture_exist():
+    tokens = re.findall(r"`([^`\s]+)`", prose(ROOT / "docs/architecture.md"))
+    paths = [token for token in tokens if re.search(r"/|\.(md|py|toml|yaml)$", token) and "<" not in token]
+    assert len(paths) > 40
+    # Folders within a row are named from the folder that the row is about.
+    parents = [ROOT, ROOT / "functions", ROOT / "proofs", ROOT / "tests"]
+    assert [path for path in paths if not any((parent / path).exists() for parent in parents)] == []
+
+
+def test_code_names_documents_that_exist():
+    files = [path for folder in (*CODE, "tests") for kind in SOURCES for path in (ROOT / folder).rglob(kind)]
+    files += [ROOT / "template.yaml", ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".checkov.yaml"]
+    named = [(path, name) for path in files for name in re.findall(r"\bdocs/[\w/-]+\.md(?:#[\w-]+)?", path.read_text())]
+    assert len(named) > 3
+    wrong = [
+        f"{path.relative_to(ROOT)}: {problem}" for path, name in named if (problem := problem_of(ROOT / "x", name))
+    ]
+    assert wrong == []
+
+
+def test_every_decision_is_in_the_index():
+    """The index lists every headline in the order of its file; the headline holds the verdict."""
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    listed = re.findall(r"^- \[(.+)\]\(([\w-]+\.md)#([^)]+)\)$", index, re.MULTILINE)
+    for path in DECISIONS:
+        headlines = re.findall(r"^### (.+)$", prose(path), re.MULTILINE)
+        assert [title for title, name, _ in listed if name == path.name] == headlines, path.name
+        dated = re.findall(r"^### .+\n20\d\d-\d\d-\d\d\. ?", path.read_text(), re.MULTILINE)
+        assert len(dated) == len(headlines), f"{path.name}: an entry begins with its date"
+    assert {name for _, name, _ in listed} == {path.name for path in DECISIONS}
