@@ -8,10 +8,10 @@ EVENT ?=
 MUTANTS ?= 5
 SEED ?= 0
 CHECKOV_VERSION := 3.3.30
-CHECKOV_VENV := $(VENV)/checkov-$(CHECKOV_VERSION)
+CHECKOV_VENV := .tools/checkov-$(CHECKOV_VERSION)
 CHECKOV := $(CHECKOV_VENV)/bin/checkov
 PIP_AUDIT_VERSION := 2.10.1
-PIP_AUDIT_VENV := $(VENV)/pip-audit-$(PIP_AUDIT_VERSION)
+PIP_AUDIT_VENV := .tools/pip-audit-$(PIP_AUDIT_VERSION)
 PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
 TRANSFORMED := .kennel/lint/template.json
 # More workers than cores: most tests of the laptop cloud wait for it most of the time.
@@ -19,7 +19,7 @@ WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test test-slow check lint openapi proof aws-smoke
+.PHONY: help install run up down test test-slow check lint openapi proof aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,8 @@ test: $(VENV)/dev.stamp  ## all tests but the slow ones
 
 test-slow: $(VENV)/dev.stamp  ## the slow tests, such as the update of an earlier release to this tree
 	@$(BIN)/python -m pytest -m slow --durations=10
+
+install: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)  ## everything that make check needs
 
 check: lint test  ## what CI runs: lint, types, tests
 
@@ -78,12 +80,12 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@$(BIN)/pip install -q -c requirements.lock -e ".[dev]"
 	@touch $@
 
-# A house of its own, for it wants other versions of much that the rest needs.
-$(CHECKOV): | $(VENV)/run.stamp
+# In environments of their own: checkov requires other versions of much that the rest needs.
+$(CHECKOV):
 	@echo "Installing checkov (a minute, once)"
 	@$(PYTHON) -m venv $(CHECKOV_VENV)
 	@$(CHECKOV_VENV)/bin/pip install -q checkov==$(CHECKOV_VERSION)
 
-$(PIP_AUDIT): | $(VENV)/run.stamp
+$(PIP_AUDIT):
 	@$(PYTHON) -m venv $(PIP_AUDIT_VENV)
 	@$(PIP_AUDIT_VENV)/bin/pip install -q pip-audit==$(PIP_AUDIT_VERSION)

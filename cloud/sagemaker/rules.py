@@ -1,6 +1,6 @@
 """What AWS refuses beyond botocore's service model: pure functions of a request.
 
-docs/operations.md lists every rule with AWS's page on it. Messages are AWS's where they are known; what AWS
+docs/laptop-cloud.md lists every rule with AWS's page on it. Messages are AWS's where they are known; what AWS
 takes and this cloud does not have is refused as "The laptop cloud …".
 """
 

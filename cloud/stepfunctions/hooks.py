@@ -70,7 +70,7 @@ def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
 def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
     """Check definitions and run executions ourselves, as AWS does; MiniStack keeps them and answers the API.
 
-    MiniStack's own engine is laxer in many ways, which docs/operations.md lists.
+    MiniStack's own engine is laxer in many ways, which docs/laptop-cloud.md lists.
 
     Args:
         authorize: asked before each task; takes the state machine's role, the execution's name, the task's
