@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloud.core.processes import free_port
@@ -328,9 +329,9 @@ def _validate(account: Account) -> None:
 
     if verdict(_BROKEN)["result"] == "OK":
         raise NotCheckedError("the validator here finds nothing wrong with a definition that leads nowhere")
-    for path in sorted((ROOT / "statemachine").glob("*.asl.json")):
+    for path in sorted((ROOT / "statemachine").glob("*.asl.yaml")):
         # A substitution's own name stands for its value; where an ARN belongs, an ARN of that name.
-        text = re.sub(r"\$\{(\w+?)(Arn)?\}", _sample, path.read_text())
+        text = re.sub(r"\$\{(\w+?)(Arn)?\}", _sample, json.dumps(yaml.safe_load(path.read_text())))
         if (said := verdict(text))["result"] != "OK":
             faults = "; ".join(f"{fault.get('location', '')}: {fault['message']}" for fault in said["diagnostics"])
             raise LocalError(f"{path.name}: {faults}")

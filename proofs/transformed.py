@@ -7,6 +7,7 @@ roles and the API's stage, nor the state machines, which lie in files of their o
 import json
 from typing import Any
 
+import yaml
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
@@ -36,7 +37,7 @@ def transformed() -> dict[str, Any]:
         if "ContentUri" in properties:
             properties["ContentUri"] = _ELSEWHERE
         if "DefinitionUri" in properties:
-            definitions[name] = json.loads((ROOT / properties["DefinitionUri"]).read_text())
+            definitions[name] = yaml.safe_load((ROOT / properties["DefinitionUri"]).read_text())
             properties["DefinitionUri"] = _ELSEWHERE
     result: dict[str, Any] = transform(template, {}, _NoManagedPolicies())
     for name, definition in definitions.items():

@@ -6,10 +6,13 @@ https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html (sc
 https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html (expressions and ``$states``).
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
+
+import yaml
 
 from cloud.stepfunctions import integrations
 
@@ -56,6 +59,23 @@ def problems(definition: Any) -> list[str]:
         return _problems(definition)
     except (AttributeError, TypeError) as error:  # a list where an object belongs, and the like
         return [f"a field is of a wrong type: {error}"]
+
+
+def to_json(text: str) -> str:
+    """Return a definition file's text as JSON.
+
+    Args:
+        text: JSON, which is returned as it is, or YAML.
+
+    Raises:
+        ValueError: the YAML is broken, or has values that JSON does not have, such as bytes.
+    """
+    if text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.dumps(yaml.safe_load(text))
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(f"Invalid State Machine Definition: INVALID_YAML_DESCRIPTION: {error}") from None
 
 
 def moment(text: str) -> datetime:

@@ -47,6 +47,20 @@ HOOKS: Hooks = (
 _MAX_EVENTS = 25_000  # of an execution's history
 
 
+def _in_json(read: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    """Let MiniStack read definitions in YAML, which CloudFormation takes in a file in S3.
+
+    Args:
+        read: MiniStack's; returns a definition with its substitutions made.
+    """
+
+    def definition(properties: dict[str, Any]) -> str:
+        text = read(properties)
+        return asl.to_json(text) if "DefinitionS3Location" in properties else text
+
+    return definition
+
+
 _HISTORIES = threading.Lock()  # held to write to one, and to end an execution
 
 
@@ -101,6 +115,8 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
             return f"INVALID_JSON_DESCRIPTION: {error}"
         broken: str | None = find_broken_expression(text)
         return broken or (f"SCHEMA_VALIDATION_FAILED: {'; '.join(found)}" if found else None)
+
+    provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
 
     def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
         if reason := refusal(provisioners._sfn_definition(properties)):

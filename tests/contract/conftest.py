@@ -1,9 +1,9 @@
 """The documents that the contract tests hold against each other."""
 
-import json
 from pathlib import Path
 
 import pytest
+import yaml
 from samcli.yamlhelper import yaml_parse
 
 from cloud.stepfunctions import asl
@@ -24,5 +24,5 @@ def template():
 @pytest.fixture(scope="session")
 def machines():
     return {
-        path.name.split(".")[0]: json.loads(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.json")
+        path.name.split(".")[0]: yaml.safe_load(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.yaml")
     }

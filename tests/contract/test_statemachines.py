@@ -9,12 +9,14 @@ from typing import get_args
 import botocore.session
 import jsonata
 import pytest
+import yaml
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from cloud.stepfunctions import asl, integrations
 from plan.run import VARIANT
 from shared.contracts import Run, Scaling, Smoke, Verdict
-from tests.contract.conftest import states_of
+from tests.contract.conftest import ROOT, states_of
 
 # What a task can fail with, beside what every task can; the modelled errors of aws-sdk: are taken from the models.
 STATES_ERRORS = {"States.ALL", "States.TaskFailed", "States.Timeout"}
@@ -48,6 +50,60 @@ def expressions(node) -> list[str]:
 @pytest.fixture(params=["pipeline", "teardown"])
 def machine(request, machines):
     return machines[request.param]
+
+
+@pytest.fixture(params=["pipeline", "teardown"])
+def text(request):
+    return (ROOT / f"statemachine/{request.param}.asl.yaml").read_text()
+
+
+def test_yaml_1_1_and_1_2_read_the_same_definition(text):
+    """AWS does not say which of them it reads; OFF is false in 1.1 and a word in 1.2."""
+    assert YAML(typ="safe", pure=True).load(text) == yaml.safe_load(text)
+
+
+def test_definition_is_one_document_without_anchors_aliases_and_tags(text):
+    events = list(yaml.parse(text, yaml.SafeLoader))
+    assert [type(event) for event in events].count(yaml.DocumentStartEvent) == 1
+    for event in events:
+        assert not isinstance(event, yaml.AliasEvent), event.start_mark
+        assert getattr(event, "anchor", None) is None, event.start_mark
+        assert getattr(event, "tag", None) is None, event.start_mark
+
+
+def test_no_key_is_written_twice(text):
+    """PyYAML takes the last of them."""
+    for node in walk(yaml.compose(text, yaml.SafeLoader)):
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), node.start_mark
+
+
+def walk(node) -> Iterator[yaml.Node]:
+    yield node
+    if isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for each in pair:
+                yield from walk(each)
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            yield from walk(each)
+
+
+def test_substitutions_stand_in_quotes_or_blocks(text):
+    """CloudFormation puts values into the text: unquoted, an endpoint named 123 would be a number."""
+    scalars = [event for event in yaml.parse(text, yaml.SafeLoader) if isinstance(event, yaml.ScalarEvent)]
+    used = [event for event in scalars if "${" in event.value]
+    assert len(used) > 10
+    assert [event.value for event in used if event.style not in ('"', ">")] == []
+
+
+# What the parameters' patterns, stack names and ARNs allow; a role's path may hold nearly everything.
+@pytest.mark.parametrize("value", ["123", "1e3", "on", "arn:aws:iam::1:role/a: b #c, {d} [e] & *f !g %h @i |j -k/l"])
+def test_substituted_values_do_not_change_what_is_around_them(text, value):
+    around = json.dumps(yaml.safe_load(text))
+    written = re.sub(r"\$\{\w+\}", lambda _: value, text)
+    assert json.dumps(yaml.safe_load(written)) == re.sub(r"\$\{\w+\}", lambda _: value, around)
 
 
 def test_aws_would_take_the_definition(machine):

@@ -1,5 +1,4 @@
 import copy
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from dataset import Photo
@@ -221,7 +221,7 @@ def test_a_depthwise_convolution_keeps_float32_under_autocast() -> None:
 def test_an_epoch_says_what_the_pipelines_metrics_look_for(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     build().run()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch=2/2 "))
-    pipeline = json.loads((Path(__file__).parents[3] / "statemachine/pipeline.asl.json").read_text())
+    pipeline = yaml.safe_load((Path(__file__).parents[3] / "statemachine/pipeline.asl.yaml").read_text())
     metrics = list(_metrics(pipeline))
     assert len(metrics) >= 4
     for metric in metrics:

@@ -1,5 +1,6 @@
 """Definitions that AWS refuses, each with one thing wrong."""
 
+import json
 from typing import Any
 
 import pytest
@@ -34,6 +35,20 @@ def on(resource: str) -> dict[str, Any]:
 
 def retried(**members: Any) -> dict[str, Any]:
     return {**TASK, "Retry": [{"ErrorEquals": ["X"], **members}]}
+
+
+def test_definitions_are_taken_in_yaml() -> None:
+    """A file in S3 may be either; JSON is left to those who say what is wrong with it."""
+    text = "States:\n  One:\n    Type: Pass\n    Output: >-\n      {% 'a'\n      & 'b' %}\n    End: true\n"
+    output = "{% 'a' & 'b' %}"
+    assert json.loads(asl.to_json(text)) == {"States": {"One": {"Type": "Pass", "Output": output, "End": True}}}
+    assert asl.to_json('{"StartAt": ') == '{"StartAt": '
+
+
+@pytest.mark.parametrize("text", ["States: [", "Comment: !!binary aGk="])
+def test_yaml_that_cannot_be_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="INVALID_YAML_DESCRIPTION"):
+        asl.to_json(text)
 
 
 def test_a_whole_definition_has_no_problems() -> None:
