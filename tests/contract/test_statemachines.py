@@ -165,6 +165,31 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
     assert forgiving == {"NotifyResult", "ReleaseLock", "ExtendLease", "EndLease"}
 
 
+def test_catchers_take_the_failed_states_name_from_the_context(machines):
+    """A name that is copied by hand can be another state's."""
+    caught = [
+        (name, catcher)
+        for name, state in states_of(machines["pipeline"])
+        for catcher in state.get("Catch", [])
+        if catcher["Next"] == "ExplainFailure"
+    ]
+    assert len(caught) > 30
+    for name, catcher in caught:
+        assert catcher["Assign"]["failedIn"] == "{% $states.context.State.Name %}", name
+        assert "Output" not in catcher, name  # ExplainFailure reads the error output
+
+
+def test_choices_that_fail_a_run_hand_on_what_a_catcher_does(machines):
+    """Error and Cause as output, and in failedIn the state that the failure is ascribed to."""
+    states = machines["pipeline"]["States"]
+    failing = [rule for state in states.values() for rule in state.get("Choices", []) if "failedIn" in str(rule)]
+    assert len(failing) > 5
+    for rule in failing:
+        assert rule["Next"] == "ExplainFailure"
+        assert rule["Assign"]["failedIn"] in states
+        assert rule["Output"].keys() == {"Error", "Cause"}
+
+
 def test_every_task_before_the_end_is_caught(machines):
     states = machines["pipeline"]["States"]
     assert [name for name, state in states.items() if state["Type"] in RETRIED and "Catch" not in state] == []

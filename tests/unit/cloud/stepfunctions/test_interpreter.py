@@ -75,6 +75,15 @@ def test_each_retrier_counts_for_itself_and_all_count_for_the_context(delays: li
     assert delays == [1, 2]
 
 
+def test_a_catcher_sees_its_own_states_name_whatever_failed_inside() -> None:
+    catch = [{"ErrorEquals": ["States.ALL"], "Assign": {"failedIn": "{% State.Name %}"}, "Next": "Caught"}]
+    scope = Scope({}, ChainMap())
+    states = {"All": {**BROKEN, "Catch": catch, "End": True}, "Caught": {"Type": "Succeed"}}
+    output = Interpreter(Nowhere()).run({"StartAt": "All", "States": states}, {}, scope)
+    assert scope.variables == {"failedIn": "All"}
+    assert output == {"Error": "Broken", "Cause": ""}
+
+
 @pytest.mark.parametrize("text", ["2026-03-14T01:59:00", "2026-03-14", "soon"])
 def test_a_timestamp_needs_a_zone(text: str) -> None:
     with pytest.raises(StatesError, match=f"'Timestamp': '{text}' is no date and time with a zone") as refused:
