@@ -36,12 +36,13 @@ _OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\
 class PlanSettings(Settings):
     """The stack's choices, for what a request leaves open.
 
-    image_repository: URI in ECR. base_image: what the stack's own images build on.
+    key_arn: of the stack's key. image_repository: URI in ECR. base_image: what the stack's own images build on.
     training_image: URI. evaluation_image, serving_image: URIs, or ``build``.
     vpc_subnets, vpc_security_groups: ids with commas between them; empty for SageMaker's own network.
     """
 
     bucket: str
+    key_arn: str
     endpoint_name: str
     lock_parameter: str
     champion_parameter: str
@@ -134,7 +135,7 @@ def decide(
             hyperparameters=hyperparameters,
             instance_type=train_type,
             instance_count=train_count,
-            own_disks=has_own_disks(train_type),
+            volume_key=_volume_key("VolumeKmsKeyId", train_type, settings),
             spot=spot,
         ),
         evaluation=EvaluationPlan(
@@ -142,6 +143,8 @@ def decide(
             artifact_uri=f"{place}/artifact",
             report_uri=f"{place}/report",
             champion_uri=champion.artifact_uri if champion else "",
+            inputs=[_input("dataset", found.uri)] + ([_input("champion", champion.artifact_uri)] if champion else []),
+            volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
         ),
         images=images,
         endpoint=endpoint,
@@ -172,7 +175,12 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         dataset=None,
         training=None,
         evaluation=EvaluationPlan(
-            job_name="", artifact_uri=f"{version.place}/artifact", report_uri=f"{version.place}/report", champion_uri=""
+            job_name="",
+            artifact_uri=f"{version.place}/artifact",
+            report_uri=f"{version.place}/report",
+            champion_uri="",
+            inputs=[],
+            volume_key={},
         ),
         images=ImagePlan(evaluate="", serve=version.image, repository="", targets=[], content_hash="", context=""),
         endpoint=endpoint,
@@ -192,13 +200,24 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
         staging_name=f"{name}-s",
         staging_config_name=f"{name}-s",
         instance_type=instance_type,
-        own_disks=has_own_disks(instance_type),
+        volume_key=_volume_key("KmsKeyId", instance_type, settings),
         min_instances=request.min_instances,
         max_instances=request.max_instances,
         max_p99_ms=int(settings.max_p99_microseconds) / 1000 if request.max_p99_ms is None else request.max_p99_ms,
         bake_seconds=int(settings.bake_seconds),
         lease_hours=float(settings.lease_hours) if request.lease_hours is None else request.lease_hours,
     )
+
+
+def _volume_key(field: str, instance_type: str, settings: PlanSettings) -> dict[str, str]:
+    """Return the field by which a request has the stack's key encrypt volumes, or ``{}`` where SageMaker refuses it."""
+    return {} if has_own_disks(instance_type) else {field: settings.key_arn}
+
+
+def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:
+    """Return an input of the evaluation job, which ``serving.evaluate`` finds in the folder of its name."""
+    source = {"S3Uri": uri, "LocalPath": f"/opt/ml/processing/input/{name}"}
+    return {"InputName": name, "S3Input": {**source, "S3DataType": "S3Prefix", "S3InputMode": "File"}}
 
 
 def _quote(endpoint: EndpointPlan, training_per_hour: float | None) -> Quote:

@@ -122,7 +122,8 @@ class TrainingPlan(Document):
 
     key: 16 hex digits of all that decides the model; jobs of one key leave their models below one ``output_uri``.
     reused: the model of an earlier job of this key, instead of which nothing is trained.
-    own_disks: whether the instances have disks that encrypt themselves; else the stack's key encrypts their volumes.
+    volume_key: ``VolumeKmsKeyId``, the stack's key, as ResourceConfig takes it; ``{}`` for instances that encrypt their
+        own disks.
     """
 
     key: str
@@ -136,17 +137,23 @@ class TrainingPlan(Document):
     hyperparameters: dict[str, str]
     instance_type: str
     instance_count: int
-    own_disks: bool
+    volume_key: dict[str, str]
     spot: bool
 
 
 class EvaluationPlan(Document):
-    """Where the Evaluate state reads and writes; ``champion_uri`` is empty when nothing serves yet."""
+    """Where the Evaluate state reads and writes; ``champion_uri`` is empty when nothing serves yet.
+
+    inputs: the dataset and, if there is one, the champion, as CreateProcessingJob takes them; Evaluate adds the model.
+    volume_key: the same as TrainingPlan's, for ClusterConfig.
+    """
 
     job_name: str
     artifact_uri: str
     report_uri: str
     champion_uri: str
+    inputs: list[dict[str, str | dict[str, str]]]
+    volume_key: dict[str, str]
 
 
 class ImagePlan(Document):
@@ -170,7 +177,9 @@ class EndpointPlan(Document):
     """The production endpoint and the names this run adds for it.
 
     max_p99_ms: milliseconds. bake_seconds: how long an update is watched before it counts.
-    lease_hours: 0 for an endpoint that stays. own_disks: as of TrainingPlan.
+    lease_hours: 0 for an endpoint that stays.
+    volume_key: ``KmsKeyId``, the stack's key, as CreateEndpointConfig takes it; ``{}`` for instances that encrypt their
+        own disks.
     """
 
     name: str
@@ -180,7 +189,7 @@ class EndpointPlan(Document):
     staging_name: str
     staging_config_name: str
     instance_type: str
-    own_disks: bool
+    volume_key: dict[str, str]
     min_instances: int
     max_instances: int
     max_p99_ms: float

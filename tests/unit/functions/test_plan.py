@@ -25,6 +25,7 @@ CHAMPION = Champion(
 )
 SETTINGS = PlanSettings(
     bucket="b",
+    key_arn="arn:k",
     endpoint_name="dogs",
     lock_parameter="/k/lock",
     champion_parameter="/k/champion",
@@ -95,6 +96,30 @@ def test_request_overrides_the_stacks_choices():
     assert decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).quote.training_per_hour == pytest.approx(
         2 * 0.21
     )
+
+
+def test_volumes_are_encrypted_by_the_stacks_key_unless_instances_do_so_themselves():
+    def keys(train, serve):
+        wanted = Request(training_instance_type=train, serving_instance_type=serve)
+        run = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None)
+        return run.training.volume_key, run.evaluation.volume_key, run.endpoint.volume_key
+
+    job, config = {"VolumeKmsKeyId": "arn:k"}, {"KmsKeyId": "arn:k"}
+    assert keys("ml.c7i.large", "ml.c7i.large") == (job, job, config)
+    assert keys("ml.g5.xlarge", "ml.c7i.large") == ({}, job, config)
+    assert keys("ml.c7i.large", "ml.c5d.large") == (job, {}, {})
+
+
+def test_evaluation_reads_the_champion_only_if_there_is_one():
+    def inputs(champion):
+        run = decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, champion)
+        return [(each["InputName"], each["S3Input"]) for each in run.evaluation.inputs]
+
+    file = {"S3DataType": "S3Prefix", "S3InputMode": "File"}
+    dataset = {"S3Uri": "s3://b/datasets/x.zip", "LocalPath": "/opt/ml/processing/input/dataset", **file}
+    old = {"S3Uri": "s3://b/old", "LocalPath": "/opt/ml/processing/input/champion", **file}
+    assert inputs(None) == [("dataset", dataset)]
+    assert inputs(CHAMPION) == [("dataset", dataset), ("champion", old)]
 
 
 def test_hyperparameters_travel_as_text():
