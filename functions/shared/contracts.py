@@ -5,7 +5,7 @@ import nothing from here, have their documents checked against them by the contr
 Every model is frozen; what people write refuses unknown fields.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, model_validator
 
@@ -423,3 +423,20 @@ class Scaling(Document):
     scale_out_cooldown: int
     scale_in_cooldown: int
     capacity: list[Capacity]
+
+
+class ScalingPolicies(Document):
+    """What the champion scales by, remembered so that a failed run can put it back.
+
+    policies: requests of PutScalingPolicy, as it takes them.
+    burst_value: the threshold of the alarm that starts the step policy; 0 where there is no such policy.
+    """
+
+    policies: list[dict[str, Any]]
+    burst_value: float
+
+
+class Explanation(Document):
+    """Why a run failed: ``cause`` is the sentence of the failed task's report that a person needs."""
+
+    cause: str

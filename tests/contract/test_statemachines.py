@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from cloud.stepfunctions import asl, integrations
 from plan.run import VARIANT
-from shared.contracts import Run, Scaling, Smoke, Verdict
+from shared.contracts import Explanation, Run, Scaling, ScalingPolicies, Smoke, Verdict
 from tests.contract.conftest import ROOT, states_of
 
 # What a task can fail with, beside what every task can; the modelled errors of aws-sdk: are taken from the models.
@@ -203,6 +203,14 @@ def test_expressions_parse(machine):
         assert "$eval" not in expression  # the one function that Step Functions leaves out
 
 
+def test_no_expression_is_a_program(machine):
+    """More than one expression, or one that nobody reads at a glance, belongs in a function of ``functions/``."""
+    for expression in expressions(machine):
+        code = re.sub(r"'[^']*'", "''", expression)
+        assert not re.search(r":=|;|~>|\bfunction\b", code), expression
+        assert len(expression) <= 380, expression
+
+
 def test_expressions_read_what_the_context_object_has(machine):
     for name, state in states_of(machine):
         known = CONTEXT | ({"State.RetryCount"} if state["Type"] in RETRIED else set())
@@ -318,6 +326,13 @@ def test_fields_that_expressions_read_exist_in_the_documents(machines):
             fields = (
                 annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
             )
+
+
+@pytest.mark.parametrize(("name", "document"), [("RememberPolicies", ScalingPolicies), ("ExplainFailure", Explanation)])
+def test_fields_of_a_payload_are_those_of_its_document(machines, name, document):
+    assigned = expressions(machines["pipeline"]["States"][name]["Assign"])
+    read = re.findall(r"\$states\.result\.Payload\.(\w+)", " ".join(assigned))
+    assert sorted(read) == sorted(document.model_fields)
 
 
 def test_both_machines_scale_the_variant_that_plan_names(machines):

@@ -15,7 +15,7 @@ from plan.run import VARIANT, PlanSettings
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Classify")
+FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Explain", "Classify")
 
 
 def properties(template, name):
@@ -75,6 +75,7 @@ def test_statements_on_everything_are_those_that_know_no_resources(template):
         "FindEndpoints",
         "FindWhatIsOurs",
         "RememberScaling",
+        "DescribeScalingPolicies",
         "SeeTheNetwork",
         "DeliverLogs",
         "SendTraces",

@@ -1,0 +1,18 @@
+"""Explain: find the sentence in a failed task's report that tells a person what went wrong."""
+
+from typing import TYPE_CHECKING, Any
+
+from explain.sentence import sentence_of
+from shared.contracts import Explanation
+from shared.observability import logger
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Turn ``{"cause"}``, the cause as Step Functions reports it, into an ``Explanation`` document."""
+    explanation = Explanation(cause=sentence_of(event["cause"]))
+    logger.info("failure explained", extra=explanation.model_dump())
+    return explanation.model_dump()

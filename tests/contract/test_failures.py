@@ -1,0 +1,128 @@
+"""Whatever task fails, the run ends in Fail and says which state failed and why, also if nobody can explain it."""
+
+import json
+from collections import ChainMap
+
+import jsonata
+import pytest
+import yaml
+
+from cloud.stepfunctions.executions import StatesError
+from cloud.stepfunctions.interpreter import Interpreter, Scope
+from explain.sentence import sentence_of
+from tests.contract.conftest import ROOT
+from tests.contract.test_permissions import PACKAGE, sample_run
+
+PIPELINE = yaml.safe_load((ROOT / "statemachine/pipeline.asl.yaml").read_text())
+STATES = PIPELINE["States"]
+CAUGHT = [
+    name for name, state in STATES.items() if any(each["Next"] == "ExplainFailure" for each in state.get("Catch", []))
+]
+REPORT = json.dumps({"errorMessage": "no dogs", "errorType": "Broken"})
+
+
+class Broken:
+    """A cloud in which every task fails with ``REPORT``, except what explains and notifies.
+
+    said: the messages that were published.
+    """
+
+    wait_scale = 0.0
+
+    def __init__(self, explain):
+        self.said = []
+        self._explain = explain
+
+    def evaluate(self, expression, scope):
+        states = {"context": scope.context, "input": scope.input, "result": scope.result, "errorOutput": scope.error}
+        value = jsonata.Jsonata(expression).evaluate(None, {**scope.variables, "states": states})
+        if value is None:
+            raise StatesError("States.QueryEvaluationError", f"nothing (undefined): {expression}")
+        return value
+
+    def invoke(self, resource, arguments):
+        if resource.endswith("sns:publish"):
+            self.said.append(arguments["Message"])
+            return {}
+        if arguments.get("FunctionName") == "${ExplainFunctionArn}":
+            return {"Payload": self._explain(arguments["Payload"])}
+        raise StatesError("Broken", REPORT)
+
+    def record(self, kind, details):
+        pass
+
+
+def explained(payload):
+    return {"cause": sentence_of(payload["cause"])}
+
+
+def unreachable(payload):
+    raise StatesError("Lambda.TooManyRequestsException", "Rate Exceeded")
+
+
+def speechless(payload):
+    return {}
+
+
+def run_from(name, data, explain, template):
+    """Begin an execution in the middle; returns how it failed and what was published."""
+    run = sample_run(template).model_dump()
+    variables = {
+        "run": run,
+        "planned": True,
+        "trained": {"job": "x-0", "model_uri": "s3://b/model.tar.gz"},
+        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
+        "scaling": {"target_value": 5, "burst_value": 10, "scale_in_cooldown": 300, "scale_out_cooldown": 60},
+        "packageArn": PACKAGE,
+        "previousConfig": "kennel-before",
+        "burstPolicyArn": "arn:policy",
+        "startSeconds": 60,
+        "instances": 1,
+        "capacityBefore": 2,
+        "productionDeadline": 0,
+        "stagingDeadline": 0,
+        "stagingStarted": 0,
+        "typeBefore": "ml.c7i.large",
+        **dict.fromkeys(("productionTouched", "created", "registered"), False),
+        **{before: [] for before in ("rangeBefore", "policiesBefore")},
+    }
+    cloud = Broken(explain)
+    context = {"Execution": {"Id": "arn:x", "Name": "x"}}
+    with pytest.raises(StatesError) as failed:
+        Interpreter(cloud).run({**PIPELINE, "StartAt": name}, data, Scope(context, ChainMap(variables)))
+    return failed.value, cloud.said
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_failed_task_is_named_and_explained(name, template):
+    error, said = run_from(name, {}, explained, template)
+    assert (error.error, error.cause) == ("Broken", "no dogs")
+    assert said == [f"x failed in {name}: Broken: no dogs"]
+
+
+@pytest.mark.parametrize("explain", [unreachable, speechless])
+def test_failure_that_nobody_explains_ends_in_fail_with_the_whole_report(explain, template):
+    error, said = run_from("Measure", {}, explain, template)
+    assert (error.error, error.cause) == ("Broken", REPORT)
+    assert said == [f"x failed in Measure: Broken: {REPORT}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "state", "error", "cause"),
+    [
+        ("CheckStaging", {"status": "Failed", "reason": "no memory"}, "CreateStaging", "StagingFailed", "no memory"),
+        ("CheckStaging", {"status": "Creating"}, "CreateStaging", "StagingTimeout", "within 30 minutes"),
+        ("CheckProduction", {"desired": 1}, "UpdateProduction", "CapacityLost", "left 1 instance(s) of 2"),
+        ("CheckProduction", {"config": "old"}, "UpdateProduction", "ProductionRolledBack", "alarm"),
+        ("CheckProduction", {"status": "Failed"}, "CreateProduction", "ProductionFailed", "the endpoint failed: alarm"),
+        ("CheckProduction", {"status": "Updating"}, "DescribeProduction", "ProductionTimeout", "within 60 minutes"),
+    ],
+)
+def test_failure_that_a_choice_finds_is_ascribed_to_its_state(name, data, state, error, cause, template):
+    served = {"status": "InService", "config": sample_run(template).endpoint.config_name}
+    found, [said] = run_from(
+        name, {**served, "desired": 2, "instances": 2, "reason": "alarm", **data}, explained, template
+    )
+    assert found.error == error
+    assert cause in found.cause
+    assert said == f"x failed in {state}: {error}: {found.cause}"

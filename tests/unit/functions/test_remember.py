@@ -1,0 +1,47 @@
+"""Scaling policies as a failed run puts them back."""
+
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+from botocore.validate import ParamValidator
+
+from remember.policies import remembered
+
+OF_VARIANT = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/dogs/variant/main",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+DESCRIBED = {"PolicyARN": "arn:p", "Alarms": [], "CreationTime": datetime(2026, 3, 14, tzinfo=UTC), **OF_VARIANT}
+TRACKING = {"TargetValue": 5.0, "ScaleInCooldown": 300, "ScaleOutCooldown": 60}
+STEPS = {
+    "AdjustmentType": "PercentChangeInCapacity",
+    "StepAdjustments": [
+        {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 10.0, "ScalingAdjustment": 100},
+        {"MetricIntervalLowerBound": 10.0, "ScalingAdjustment": 300},
+    ],
+}
+CONCURRENCY = {
+    "PolicyName": "dogs-concurrency",
+    "PolicyType": "TargetTrackingScaling",
+    "TargetTrackingScalingPolicyConfiguration": TRACKING,
+}
+BURST = {"PolicyName": "dogs-burst", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": STEPS}
+
+
+def test_remembered_policies_are_requests_that_application_auto_scaling_takes():
+    found = remembered([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}])
+    assert found.policies == [{**OF_VARIANT, **CONCURRENCY}, {**OF_VARIANT, **BURST}]
+    client = boto3.client("application-autoscaling", region_name="us-east-1")
+    shape = client.meta.service_model.operation_model("PutScalingPolicy").input_shape
+    assert [ParamValidator().validate(each, shape).generate_report() for each in found.policies] == ["", ""]
+
+
+def test_burst_value_is_the_first_steps_upper_bound():
+    assert remembered([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}]).burst_value == 10.0
+
+
+@pytest.mark.parametrize("policies", [[], [{**DESCRIBED, **CONCURRENCY}]])
+def test_burst_value_is_0_without_a_step_policy(policies):
+    assert remembered(policies).burst_value == 0
