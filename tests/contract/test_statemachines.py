@@ -106,6 +106,18 @@ def test_substituted_values_do_not_change_what_is_around_them(text, value):
     assert json.dumps(yaml.safe_load(written)) == re.sub(r"\$\{\w+\}", lambda _: value, around)
 
 
+@pytest.mark.parametrize("sign", ['"', "'", "\\"])
+def test_no_parameter_puts_a_quote_or_a_backslash_into_a_definition(template, machines, sign):
+    """The definitions have substitutions in double quotes of YAML and in single ones of JSONata."""
+    given = [template["Resources"][name.capitalize()]["Properties"]["DefinitionSubstitutions"] for name in machines]
+    parameters = set(re.findall(r"'Ref': '(\w+)'", str(given))) & template["Parameters"].keys()
+    assert parameters == {"EndpointName", "RoleArn"}
+    for name, value in {"EndpointName": f"a{sign}", "RoleArn": f"arn:aws:iam::123456789012:role/a{sign}/b"}.items():
+        pattern = template["Parameters"][name]["AllowedPattern"]
+        assert not re.fullmatch(pattern, value)
+        assert re.fullmatch(pattern, value.replace(sign, ""))
+
+
 def test_aws_would_take_the_definition(machine):
     """Fields, transitions, scopes of variables, and arguments against the APIs' models."""
     assert asl.problems(machine) == []
