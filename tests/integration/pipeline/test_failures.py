@@ -27,6 +27,7 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
 @pytest.mark.parametrize(
     ("role", "action", "request_", "last", "never"),
     [
+        ("PipelineRole", "lambda:InvokeFunction", {}, "Plan", "FindStaging"),  # so nobody can explain it either
         ("PipelineRole", "iam:PassRole", {"reuse": False}, "Train", "Evaluate"),
         ("TrainingRole", "s3:GetObject", {"reuse": False}, "Train", "Evaluate"),
         ("PipelineRole", "ssm:PutParameter", {"promote": 1}, "Promote", "NotifyResult"),
