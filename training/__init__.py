@@ -1,1 +1,1 @@
-"""Training of an image classifier: knows no AWS API, runs by launcher, torchrun or plain python."""
+"""Training of an image classifier, started by the launcher, by torchrun or by plain python; it calls no AWS API."""

@@ -1,4 +1,4 @@
-"""The hyperparameters: one frozen dataclass, read from the command line or from SageMaker's strings."""
+"""The hyperparameters, one frozen dataclass, read from the command line or from SageMaker's strings."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,10 @@ from typing import Any
 
 
 class HyperparameterError(ValueError):
-    """A hyperparameter is unknown, of the wrong type or out of range; the message names all that are."""
+    """Hyperparameters are unknown, of the wrong type or out of range; the message names all of them."""
+
+
+# The functions below describe a field: ``text`` is its help, ``mode`` the only mode that reads it, empty for both.
 
 
 def _number(default: Any, low: float, high: float, text: str, mode: str = "") -> Any:
@@ -34,58 +37,58 @@ def _choice(default: str, choices: tuple[str, ...], text: str, mode: str = "") -
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a user may set; the text of each field is what ``--help`` prints."""
+    """The settings of a user; ``--help`` prints the text of each field."""
 
     mode: str = _choice(
         "auto",
         ("auto", "head", "full"),
-        "what is trained: head, a linear head on the frozen backbone's features; full, after it the whole network; "
-        "auto, full where there is a GPU and enough photos",
+        "head: train a linear head on the frozen backbone's features; full: then train the whole network as well; "
+        "auto: full if there is a GPU and there are enough photos, otherwise head",
     )
     backbone: str = _name(
         "efficientnet_lite0",
         "efficientnet_lite0, efficientnet_lite2 or, with --weights, a classifier of torchvision such as resnet50",
         "the pretrained network",
     )
-    epochs: int = _number(20, 0, 10_000, "passes of the head over the features; 0 leaves it as it starts")
+    epochs: int = _number(20, 0, 10_000, "passes of the head over the features; 0 leaves the head as it starts")
     full_epochs: int = _number(5, 1, 10_000, "passes of the whole network over the photos", "full")
     global_batch_size: int = _number(128, 1, 1_000_000, "photos per step, over all ranks")
-    learning_rate: float = _number(3e-3, 1e-8, 10.0, "the head's: Adam's first step size; a cosine takes it to 0")
+    learning_rate: float = _number(3e-3, 1e-8, 10.0, "Adam's first step size for the head; a cosine lowers it to 0")
     full_learning_rate: float = _number(
-        3e-4, 1e-8, 10.0, "the whole network's: AdamW's step size for the last layer, after a warm-up", "full"
+        3e-4, 1e-8, 10.0, "AdamW's step size for the last layer of the whole network, after a warm-up", "full"
     )
     layer_decay: float = _number(
-        0.8, 0.01, 1.0, "what the step size is multiplied with from each block to the one before it", "full"
+        0.8, 0.01, 1.0, "step size of each block, as a multiple of that of the block after it", "full"
     )
     pull: float = _number(
         0.05, 0.0, 1_000.0, "strength of the head's pull towards the pretrained ImageNet rows, per squared distance"
     )
     keep: float = _number(
-        0.3, 0.0, 1.0, "share of the network as it was before full training in the average that results", "full"
+        0.3, 0.0, 1.0, "the result averages the networks before and after full training; share of the former", "full"
     )
-    weight_decay: float = _number(0.01, 0.0, 10.0, "AdamW's, of matrices and convolutions", "full")
+    weight_decay: float = _number(0.01, 0.0, 10.0, "AdamW's weight decay, for matrices and convolutions only", "full")
     label_smoothing: float = _number(0.1, 0.0, 0.9, "share of each label spread over all classes", "full")
     clip_norm: float = _number(1.0, 1e-6, 1e6, "greatest norm of a step's gradient", "full")
     ema_decay: float = _number(
-        0.998, 0.0, 0.999999, "of the moving average of the weights that is judged and kept, per step", "full"
+        0.998, 0.0, 0.999999, "decay per step of the moving average of the weights, which is validated and kept", "full"
     )
     augment: str = _choice(
-        "trivial", ("trivial", "crop"), "crop: random crops and flips; trivial: TrivialAugment as well", "full"
+        "trivial", ("trivial", "crop"), "crop: random crops and flips; trivial: also TrivialAugment", "full"
     )
     start_resolution: float = _number(
-        0.625, 0.1, 1.0, "side of the photos in the first full epoch, as a share of the last one's", "full"
+        0.625, 0.1, 1.0, "side of the photos in the first full epoch, as a share of the side in the last", "full"
     )
     sampling: str = _choice(
-        "natural", ("natural", "balanced"), "balanced: every class weighs the same, however few photos it has"
+        "natural", ("natural", "balanced"), "balanced: every class has the same weight, however few photos it has"
     )
     precision: str = _choice(
-        "auto", ("auto", "fp32", "bf16"), "what the backbone computes in; auto: the faster, measured at the start"
+        "auto", ("auto", "fp32", "bf16"), "precision of the backbone; auto: the faster one, measured at the start"
     )
     checkpoint_seconds: float = _number(60.0, 0.0, 86_400.0, "seconds between checkpoints")
     seed: int = _number(0, 0, 2**31 - 1, "seed of the sharding, the order of photos and the augmentation")
 
     def of_mode(self, mode: str) -> dict[str, Any]:
-        """Those that a run of this mode, ``head`` or ``full``, looks at."""
+        """Return the hyperparameters that a run of this mode, ``head`` or ``full``, reads."""
         others = {"head", "full"} - {mode}
         return {
             field.name: getattr(self, field.name)
@@ -94,15 +97,18 @@ class Hyperparameters:
         }
 
 
-def from_strings(given: Mapping[str, Any]) -> Hyperparameters:
-    """Hyperparameters from names and strings, as SageMaker delivers them (``"20"``, also ``"\\"20\\""``).
+def from_strings(strings: Mapping[str, Any]) -> Hyperparameters:
+    r"""Read hyperparameters from strings, as SageMaker delivers them (``"20"``, also ``"\"20\""``).
+
+    Args:
+        strings: the values by name.
 
     Raises:
-        HyperparameterError: naming every unknown, ill-typed and out-of-range one, and the valid names.
+        HyperparameterError: names every unknown, ill-typed or out-of-range one, and the valid names.
     """
     fields = {field.name: field for field in dataclasses.fields(Hyperparameters)}
     values, problems = {}, []
-    for name, text in given.items():
+    for name, text in strings.items():
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             problems.append(f"'{name}' is unknown" + (f" (did you mean '{close[0]}'?)" if close else ""))
@@ -117,7 +123,7 @@ def from_strings(given: Mapping[str, Any]) -> Hyperparameters:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One ``--name`` per hyperparameter, explained with its range and default."""
+    """Add an option ``--name`` for each hyperparameter, whose help gives its range and default."""
     group = parser.add_argument_group("hyperparameters")
     for field in dataclasses.fields(Hyperparameters):
         meta = field.metadata
@@ -130,8 +136,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _parse(field: dataclasses.Field[Any], given: Any) -> Any:
-    text = _unquoted(given)
+def _parse(field: dataclasses.Field[Any], value: Any) -> Any:
+    text = _unquoted(value)
     if "choices" in field.metadata:
         if text not in field.metadata["choices"]:
             raise ValueError(f"must be {' or '.join(field.metadata['choices'])}, not '{text}'")
@@ -143,16 +149,16 @@ def _parse(field: dataclasses.Field[Any], given: Any) -> Any:
     if kind is int and not re.fullmatch(r"[+-]?\d+", text):
         raise ValueError(f"must be a whole number, not '{text}'")
     try:
-        value = kind(text)
+        number = kind(text)
     except ValueError:
         raise ValueError(f"must be a number, not '{text}'") from None
-    if not low <= value <= high:  # also refuses nan
+    if not low <= number <= high:  # This also refuses nan.
         raise ValueError(f"must be between {low:g} and {high:g}, not {text}")
-    return value
+    return number
 
 
-def _unquoted(given: Any) -> str:
-    text = str(given).strip()
+def _unquoted(value: Any) -> str:
+    text = str(value).strip()
     if text.startswith('"'):
         try:
             return str(json.loads(text)).strip()

@@ -1,6 +1,6 @@
-"""Which of the 1000 ImageNet classes are dogs, and which of them a dataset's class is.
+"""The dogs among the 1000 ImageNet classes, and the ImageNet class of a dataset's class.
 
-Row numbers are those of the ILSVRC-2012 classification challenge, names and ids those of WordNet 3.0.
+Row numbers come from the ILSVRC-2012 classification challenge, names and ids from WordNet 3.0.
 """
 
 import re
@@ -45,10 +45,10 @@ n02111889 Samoyed; n02112018 Pomeranian; n02112137 chow; n02112350 keeshond;
 n02112706 Brabancon griffon; n02113023 Pembroke; n02113186 Cardigan; n02113624 toy poodle;
 n02113712 miniature poodle; n02113799 standard poodle; n02113978 Mexican hairless
 """
-# The wild dogs, from row 273. Wolves (269 to 272) are left out: P(dog) is not to accept them.
+# The wild dogs, from row 273. Wolves (269 to 272) are left out, because P(dog) must not accept them.
 _WILD = "n02115641 dingo; n02115913 dhole; n02116738 African hunting dog"
-# Other names of the same breeds: synonyms of WordNet, and the kennel clubs' names that Udacity's
-# 133 folders carry. Only true equals: the American Eskimo dog, say, is not ImageNet's Eskimo dog.
+# Other names of the same breeds: WordNet's synonyms, and the kennel clubs' names, which Udacity's 133 folders have.
+# Each must be exactly the same breed. The American Eskimo dog, for example, is not ImageNet's Eskimo dog.
 _ALIASES = {
     "Airedale": ("Airedale terrier",),
     "American Staffordshire terrier": ("pit bull terrier", "Amstaff"),
@@ -121,9 +121,12 @@ _BY_NAME = {_plain(alias): row for row, (_, name) in _TABLE.items() for alias in
 
 
 def imagenet_row(label: str) -> int | None:
-    """The ImageNet row of a class folder, by the WordNet id in its name or by the breed's name.
+    """Return the ImageNet row of a class folder, by the WordNet id in its name or by the breed's name.
 
-    ``071.German_shepherd_dog``, ``085.German_shepherd`` and ``n02106662-German_shepherd`` are all 235.
+    ``071.German_shepherd_dog``, ``085.German_shepherd`` and ``n02106662-German_shepherd`` all give 235.
+
+    Returns:
+        The row, 0 to 999; None if ImageNet does not know the breed.
     """
     wnid = re.search(r"n\d{8}", label)
     if wnid and wnid.group() in _BY_WNID:
@@ -132,5 +135,5 @@ def imagenet_row(label: str) -> int | None:
 
 
 def imagenet_rows(labels: Sequence[str]) -> list[int | None]:
-    """``imagenet_row`` of every class, in order."""
+    """Return the ``imagenet_row`` of every class, in order."""
     return [imagenet_row(label) for label in labels]

@@ -1,18 +1,18 @@
-"""What glibc does with memory that is freed."""
+"""Tell glibc how to treat freed memory."""
 
 import ctypes
 import sys
 
-# Numbers of glibc's malloc.h.
+# Parameter numbers from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks: each batch's activations would else be mapped anew, page by page.
+    """Let glibc keep large freed blocks, so that each batch's activations are not mapped anew, page by page.
 
-    Worth 1.3 to 1.6 times the photos per second. One arena for all threads, for that of a thread cannot grow beyond
-    64 MiB, and what does not fit is mapped after all; so this must be called before there are threads. Elsewhere than
-    on glibc it does nothing.
+    This gives 1.3 to 1.6 times the photos per second. All threads use one arena, because the arena of a thread cannot
+    grow beyond 64 MiB and larger blocks would be mapped after all. Therefore call this before any thread starts.
+    Without glibc it does nothing.
     """
     if sys.platform != "linux":
         return

@@ -1,9 +1,9 @@
-"""``import torchvision``, also beside a torch that torchvision's compiled operators were not built for.
+"""Import torchvision, even when its compiled operators do not fit the installed torch.
 
-PyPI's torchvision is built for PyPI's torch, which brings CUDA. Beside a CPU build of torch its operators do not
-load, and the import fails where it describes two of them, ``nms`` and ``qnms``, that were never declared. Once they
-are, the import works; what needs an operator of torchvision's own (detection, its decoders) does not, and no
-classifier does. Where the operators load, as in AWS's images, nothing is declared.
+PyPI's torchvision is built for PyPI's torch, which includes CUDA. With a CPU build of torch its operators do not load.
+The import then fails where it describes two of them, ``nms`` and ``qnms``, because nobody has declared them. Once they
+are declared, the import works. Parts that need torchvision's own operators (detection, its decoders) still fail, but
+no classifier needs them. Where the operators load, as in AWS's images, nothing is declared.
 """
 
 from functools import cache
@@ -11,12 +11,13 @@ from typing import Any
 
 from torch.library import Library
 
-_OPERATORS = Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]  # what it defines lives as long as it
+# A declared operator exists only as long as this object.
+_OPERATORS = Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 @cache
 def torchvision_models() -> Any:
-    """The module ``torchvision.models``; imported at first use, for it takes two seconds."""
+    """Return the module ``torchvision.models``; the first call imports it, which takes two seconds."""
     try:
         import torchvision
     except RuntimeError as error:

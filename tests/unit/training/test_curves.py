@@ -1,4 +1,4 @@
-"""The learning curve: what is drawn where."""
+"""Tests of the learning curve's lines, texts and ticks."""
 
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -31,9 +31,9 @@ def test_curve_has_a_point_per_epoch_and_accuracy_begins_before_the_first() -> N
     train, valid, top1 = points(drawn(("head", HEAD)))
     assert (len(train), len(valid), len(top1)) == (2, 2, 3)
     assert [x for x, _ in train] == [x for x, _ in valid] == [x for x, _ in top1][1:]
-    assert train[1][1] > train[0][1]  # falls: down is the greater y
+    assert train[1][1] > train[0][1]  # The loss falls, and y grows downwards.
     assert top1[0][1] > top1[1][1] > top1[2][1]
-    assert top1[1][1] - top1[2][1] == pytest.approx(top1[0][1] - top1[1][1])  # 25, 50 and 75 %
+    assert top1[1][1] - top1[2][1] == pytest.approx(top1[0][1] - top1[1][1])  # 25, 50 and 75 % are equally far apart.
 
 
 def test_each_phase_has_a_line_of_its_own_and_its_name() -> None:
@@ -44,7 +44,7 @@ def test_each_phase_has_a_line_of_its_own_and_its_name() -> None:
 
 
 def test_a_run_that_learned_nothing_is_drawn_too() -> None:
-    assert points(drawn(("head", [])))[-1] == [(52.0, 127.0)]  # one point, in the middle of its plot's height
+    assert points(drawn(("head", [])))[-1] == [(52.0, 127.0)]  # One point, in the middle of the plot's height.
 
 
 @pytest.mark.parametrize(
