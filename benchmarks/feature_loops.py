@@ -22,14 +22,14 @@ import torch
 
 from dataset import Photo, Source, open_source
 from serving.progress import evenly
-from training.backbones import pretrained
-from training.distributed import joined, num_cores
+from training.backbones import find_backbone
+from training.distributed import num_cores, process_group
 from training.features import FeaturePass
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork
 from training.memory import keep_freed_memory
 from training.preprocess import pixels
-from training.workers import Progress, workers
+from training.workers import WorkerProgress, worker_pool
 
 _PEER_BATCH = 32  # photos
 _DECODED = 512  # photos in memory; where more are asked for, they come again under other hashes
@@ -49,27 +49,27 @@ class _FromMemory(FeaturePass):
 def ours(data: Path, backbone: str, folder: Path) -> dict[str, Work]:
     """Training's pass with its defaults, and the network as it has configured it, by source."""
     keep_freed_memory()  # as training.train does
-    chosen, source, settings, threads = pretrained(backbone, None), open_source(data), Hyperparameters(), num_cores()
-    with joined() as world:
+    chosen, source, settings, threads = find_backbone(backbone, None), open_source(data), Hyperparameters(), num_cores()
+    with process_group() as world:
         from_files = FeaturePass(chosen, world, threads, folder, settings)
         from_memory = _FromMemory(chosen, world, threads, folder, settings)
     photos = evenly(source.listing.of("train"), _DECODED)
     from_memory.decoded = {photo: pixels(source.read(photo), chosen.preprocess) for photo in photos}
     network = FeatureNetwork(chosen, world.device, from_files.choice.precision)
-    batch = network.prepared(np.stack([from_memory.decoded[photo] for photo in photos[: from_files.choice.batch_size]]))
+    batch = network.prepare(np.stack([from_memory.decoded[photo] for photo in photos[: from_files.choice.batch_size]]))
     never_seen = map(str, itertools.count())
 
     def through(work: FeaturePass, num_photos: int) -> None:
         some = list(itertools.islice(itertools.cycle(photos), num_photos))
         hashes = list(itertools.islice(never_seen, num_photos))
-        work.features(source, some, hashes, Progress("features", num_photos, talks=True))
+        work.features(source, some, hashes, WorkerProgress("features", num_photos, prints=True))
 
     @torch.inference_mode()
     def bare(_: int) -> None:
         network.network(batch)
 
     def on_a_batch(num_photos: int) -> None:
-        with workers(threads) as pool:
+        with worker_pool(threads) as pool:
             list(pool.map(bare, range(num_photos // len(batch))))
 
     return {"files": partial(through, from_files), "memory": partial(through, from_memory), "batch": on_a_batch}
@@ -77,7 +77,7 @@ def ours(data: Path, backbone: str, folder: Path) -> dict[str, Work]:
 
 def peer(backbone: str) -> dict[str, Work]:
     """The network as it comes from its file: fp32, channels first, on all cores."""
-    network, side = pretrained(backbone, None).load(), pretrained(backbone, None).preprocess.image_size
+    network, side = find_backbone(backbone, None).load(), find_backbone(backbone, None).preprocess.image_size
     batch = torch.randn(_PEER_BATCH, 3, side, side)
 
     @torch.no_grad()

@@ -26,12 +26,12 @@ from benchmarks.servers import say
 from dataset import Photo, Source, open_source
 from local.data import sketches
 from serving.progress import evenly
-from training.backbones import pretrained
+from training.backbones import find_backbone
 from training.distributed import World
 from training.hyperparameters import Hyperparameters
 from training.loader import TrainLoader
-from training.photos import Decoded, decoded
-from training.preprocess import Preprocess
+from training.photos import DecodedPhotos, decode_photos
+from training.preprocess import TrainingPreprocess
 from training.torchvision_import import torchvision_models
 
 _NUM_PHOTOS = 600
@@ -54,14 +54,14 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _measured(source: Source, options: argparse.Namespace) -> dict[str, Any]:
     photos = evenly(source.listing.of("train"), _NUM_PHOTOS)
-    spec = pretrained("efficientnet_lite0", None).preprocess
+    spec = find_backbone("efficientnet_lite0", None).preprocess
     spec = replace(spec, image_size=options.side or spec.image_size)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
 
-        def decode() -> Decoded:
-            return decoded(_ALONE, source, photos, spec, True, Path(folder), num_threads=1)
+        def decode() -> DecodedPhotos:
+            return decode_photos(_ALONE, source, photos, spec, True, Path(folder), num_threads=1)
 
         ours = {("ours", augment): _batches(decode(), spec, augment) for augment in _AUGMENTS}
         systems = {**ours, ("ours", "decoding"): decode, **_peers(source, photos, spec)}
@@ -121,7 +121,7 @@ def _report(rounds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
     }
 
 
-def _batches(photos: Decoded, spec: Preprocess, augment: str) -> Callable[[], None]:
+def _batches(photos: DecodedPhotos, spec: TrainingPreprocess, augment: str) -> Callable[[], None]:
     """An epoch of our loader."""
     labels = torch.zeros(len(photos.pixels), dtype=torch.int64)
     loader = TrainLoader(_ALONE, photos, labels, spec, Hyperparameters(augment=augment), num_threads=1)
@@ -133,7 +133,9 @@ def _batches(photos: Decoded, spec: Preprocess, augment: str) -> Callable[[], No
     return epoch
 
 
-def _peers(source: Source, photos: Sequence[Photo], spec: Preprocess) -> dict[tuple[str, str], Callable[[], None]]:
+def _peers(
+    source: Source, photos: Sequence[Photo], spec: TrainingPreprocess
+) -> dict[tuple[str, str], Callable[[], None]]:
     """torchvision's pipelines over all photos, by peer and augmentation."""
     torchvision_models()
     from torchvision.transforms import v2  # works since the line above

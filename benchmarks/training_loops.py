@@ -29,19 +29,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dataset import open_source
 from serving.progress import evenly
-from training.backbones import Backbone, pretrained
+from training.backbones import Backbone, find_backbone
 from training.checkpoint import Checkpoint
-from training.distributed import World, joined
-from training.full import FullTraining
-from training.head import Start
+from training.distributed import World, process_group
+from training.full import FullTraining, FullTrainingData
+from training.head import HeadStart
 from training.hyperparameters import Hyperparameters
 from training.loader import Batch, TrainLoader
 from training.memory import keep_freed_memory
 from training.network import Network
-from training.photos import decoded
-from training.preprocess import Preprocess
+from training.photos import decode_photos
+from training.preprocess import TrainingPreprocess
 from training.torchvision_import import torchvision_models
-from training.weights import packaged
+from training.weights import packaged_weights
 
 _BATCHES = 8  # of different photos
 _WORKERS = 16
@@ -59,13 +59,20 @@ def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
     photos = evenly(source.listing.of("train"), _BATCHES * settings.global_batch_size)
     labels = torch.tensor([classes.index(photo.label) for photo in photos])
     head = nn.Linear(backbone.num_features, len(classes))
-    start = Start(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(len(classes)))
+    start = HeadStart(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(len(classes)))
     with TemporaryDirectory() as folder:
-        pixels = decoded(world, source, photos, spec, True, Path(folder), len(options.cores))
+        pixels = decode_photos(world, source, photos, spec, True, Path(folder), len(options.cores))
         loader = TrainLoader(world, pixels, labels, spec, settings, len(options.cores))
         never = Checkpoint(world, Path(folder, "none"), "", math.inf)
         training = FullTraining(
-            world, settings, backbone, head, start, loader, photos, pixels, labels, spec, never, len(options.cores)
+            world,
+            settings,
+            backbone,
+            head,
+            start,
+            FullTrainingData(loader, photos, pixels, labels, spec),
+            never,
+            len(options.cores),
         )
     batches = (batch for epoch in count(1) for batch in loader.epoch(epoch, 0, options.side))
     images, targets = _synthetic(world, options)
@@ -97,7 +104,7 @@ def peer(world: World, options: argparse.Namespace) -> dict[str, Step]:
     return {"photos": lambda: step(batches), "synthetic": lambda: step(synthetic)}
 
 
-def _dataloader(spec: Preprocess, options: argparse.Namespace) -> Iterator[Sequence[Tensor]]:
+def _dataloader(spec: TrainingPreprocess, options: argparse.Namespace) -> Iterator[Sequence[Tensor]]:
     from torchvision import datasets  # works once torchvision_models() was called
     from torchvision.transforms import v2
 
@@ -117,13 +124,13 @@ def _dataloader(spec: Preprocess, options: argparse.Namespace) -> Iterator[Seque
     return (batch for _ in count() for batch in loader)
 
 
-def _backbone(name: str) -> tuple[Backbone, Preprocess]:
+def _backbone(name: str) -> tuple[Backbone, TrainingPreprocess]:
     """With its weights where a pip package brings them, else with random ones, which are as fast."""
     models = torchvision_models()
-    if packaged(name):
-        chosen = pretrained(name, None)
+    if packaged_weights(name):
+        chosen = find_backbone(name, None)
         return chosen.load(), chosen.preprocess
-    return Backbone(name, models.get_model(name, weights=None).eval()), Preprocess()
+    return Backbone(name, models.get_model(name, weights=None).eval()), TrainingPreprocess()
 
 
 def _synthetic(world: World, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -144,7 +151,7 @@ def _main() -> None:
     torch.set_num_threads(len(options.cores))
     if options.loop == "ours":
         keep_freed_memory()  # as training.train does
-    with joined() as world:
+    with process_group() as world:
         steps = (ours if options.loop == "ours" else peer)(world, options)
         print("ready", flush=True)
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What a run needs to go on as if it had never stopped, in one file that is whole at any time."""
+"""Checkpoints: one file with everything that a run needs to continue as if it had never stopped."""
 
 import time
 from pathlib import Path
@@ -6,67 +6,77 @@ from typing import Any
 
 import torch
 
-from training.distributed import World, gathered, same_as_main
+from training.distributed import World, broadcast_from_main, gather
 from training.files import replace_file, to_bytes
 
 
 class Checkpoint:
-    """The file that rank 0 writes every so many seconds, and that all ranks go on from.
+    """The file that rank 0 writes at intervals and that all ranks resume from.
 
     Args:
         world: this rank among its peers.
-        path: the file; only rank 0's is read and written.
-        run_key: what makes this run; the checkpoint of another is left alone.
-        seconds: at least so long between two of them.
+        path: the file; only rank 0's copy is read and written.
+        run_key: identifies the run; a checkpoint with another key is ignored.
+        seconds: least time between two checkpoints.
     """
 
     def __init__(self, world: World, path: Path, run_key: str, seconds: float) -> None:
         self._world, self._path, self._run_key, self._seconds = world, path, run_key, seconds
-        self._saved = time.monotonic()
+        self._last_save = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time; by this rank's clock, so ranks must agree before they save."""
-        return time.monotonic() - self._saved >= self._seconds
+        """Whether it is time to save, by this rank's clock; ranks must agree before they save."""
+        return time.monotonic() - self._last_save >= self._seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, which must be the same on every rank, and each rank's random generators; all must call it.
+        """Write the state and each rank's random generators; all ranks must call it.
 
         Args:
-            state: tensors, numbers, texts, and lists and dicts of them.
+            state: tensors, numbers, texts, and lists and dicts of them; the same on every rank.
 
         Raises:
-            StorageError: the file cannot be written.
+            FileWriteError: the file cannot be written.
         """
-        generators = gathered(self._world, _generators(self._world))
+        generators = gather(self._world, _generator_states(self._world))
         if self._world.is_main:
             replace_file(self._path, to_bytes({"run_key": self._run_key, "generators": generators, "state": state}))
-        self._saved = time.monotonic()
+        self._last_save = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state on every rank, its generators set; None where this run has no checkpoint. All must call it."""
-        kept = same_as_main(self._world, self._read() if self._world.is_main else None)
-        if kept is None:
+        """Restore this rank's random generators and return the state; all ranks must call it.
+
+        Returns:
+            The saved state, the same on every rank; None if this run has no checkpoint.
+        """
+        saved = broadcast_from_main(self._world, self._read() if self._world.is_main else None)
+        if saved is None:
             return None
-        for generator, value in kept["generators"][self._world.rank].items():
+        for generator, value in saved["generators"][self._world.rank].items():
             (torch if generator == "cpu" else torch.cuda).set_rng_state(value)
-        state: dict[str, Any] = kept["state"]
+        state: dict[str, Any] = saved["state"]
         return state
 
     def finish(self) -> None:
-        """Delete the file, on this host; in S3 SageMaker follows. Runs that share the folder would all download it."""
+        """Delete the file on this host; SageMaker then deletes it in S3.
+
+        Other runs share the folder, and each would otherwise download the file.
+        """
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any] | None:
         if not self._path.is_file():
             return None
-        kept: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-        if kept["run_key"] == self._run_key:
-            return kept
-        print(f"the checkpoint in {self._path} is of another run (data or settings differ): starting anew", flush=True)
+        saved: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        if saved["run_key"] == self._run_key:
+            return saved
+        print(
+            f"the checkpoint in {self._path} is of another run (data or settings differ): starting from the beginning",
+            flush=True,
+        )
         return None
 
 
-def _generators(world: World) -> dict[str, torch.Tensor]:
+def _generator_states(world: World) -> dict[str, torch.Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if world.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state()

@@ -1,4 +1,4 @@
-"""What ranks say to each other in a training step, while they compute, and how long they wait for it beside."""
+"""Communication between ranks in a training step, which overlaps with computing, and the time spent waiting for it."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,14 +13,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.distributed import World
 
-_BUCKET_MB = 4  # of gradients that travel together: more overlap than DDP's 25 for networks of 20 MB
+# MB of gradients that are sent together. For networks of 20 MB this overlaps more than DDP's default of 25.
+_BUCKET_MB = 4
 
 
-class Parallel:
-    """A network whose gradients are averaged over all ranks while backward still computes.
+class ParallelNetwork:
+    """A network whose gradients are averaged over all ranks while the backward pass still computes.
+
+    Args:
+        world: this rank among its peers.
+        network: the network; a single rank uses it as it is.
 
     Attributes:
-        waited: seconds, in all, from when the last gradients were handed over to when all had arrived.
+        waited: total seconds between handing over the last gradients of a step and the arrival of all of them.
     """
 
     def __init__(self, world: World, network: nn.Module) -> None:
@@ -32,37 +37,38 @@ class Parallel:
             self._ddp = DistributedDataParallel(
                 network, bucket_cap_mb=_BUCKET_MB, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
-            self._ddp.register_comm_hook(self, _timed)
+            self._ddp.register_comm_hook(self, _hook)
 
     def __call__(self, photos: Tensor) -> Tensor:
+        """Run the forward pass."""
         logits: Tensor = (self._ddp or self._network)(photos)
         return logits
 
-    def silent(self) -> AbstractContextManager[None]:
-        """A block whose gradients stay with this rank until the next backward pass outside of one."""
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Return a context in which gradients stay on this rank, until the next backward pass outside of it."""
         return self._ddp.no_sync() if self._ddp else nullcontext()
 
     def begin_sum(self, figures: Tensor) -> None:
-        """Begin to sum a tensor over all ranks, in place."""
+        """Begin to sum a tensor over all ranks, in place; ``wait`` finishes it."""
         if self._ddp:
             self._summing = dist.all_reduce(figures, async_op=True)
 
     def wait(self) -> None:
-        """Until gradients and figures of all ranks have arrived, after backward."""
+        """Wait after the backward pass until gradients and figures of all ranks have arrived."""
         if self._summing:
             self._summing.wait()
             self.waited += _seconds(self._handed_over, self._now())
             self._summing = None
 
     def hand_over(self, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
-        """Begin to average some gradients."""
+        """Begin to average a bucket of gradients over all ranks; DDP calls it."""
         if bucket.is_last():
             self._handed_over = self._now()
         assert dist.group.WORLD
         return allreduce_hook(dist.group.WORLD, bucket)
 
     def _now(self) -> Any:
-        """Seconds; on CUDA, which computes later than it is told to, a mark among what it was told."""
+        """Return the time in seconds; on CUDA an event, because kernels run later than they are launched."""
         if self._world.device.type != "cuda":
             return time.monotonic()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -70,7 +76,7 @@ class Parallel:
         return event
 
 
-def _timed(parallel: Parallel, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
+def _hook(parallel: ParallelNetwork, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     return parallel.hand_over(bucket)
 
 

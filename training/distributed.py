@@ -1,4 +1,4 @@
-"""The one reader of ``RANK``, ``WORLD_SIZE`` and their kin, and what ranks say to each other."""
+"""The process group: the only reader of ``RANK``, ``WORLD_SIZE`` and so on, and the calls between ranks."""
 
 import os
 import re
@@ -16,18 +16,20 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
-# Longest that a rank waits for the others: to come, in one call of any kind, and in one of training's own. Most calls
-# end a phase whose shares take as long as they take; a peer that died is noticed at once, by its closed connection.
-_MEETING = timedelta(minutes=30)
-_PATIENCE = timedelta(hours=6)
-_STEP_PATIENCE = timedelta(minutes=10)
-_ANSWER_SECONDS = 5.0  # to a roll call, once a patience is at its end
-# What gloo, NCCL and the store say when a peer's connection closes, where torch has no type for it.
-_LOST = re.compile(r"gloo|NCCL|Connection|Broken pipe|recvValue|socket", re.IGNORECASE)
+# The longest time that a rank waits for the others: to join, in any call between ranks, and in a call inside a training
+# step. The second is long because most calls end a phase in which one rank may work much longer than another. A rank
+# that dies is noticed at once, because its connections close.
+_JOIN_TIMEOUT = timedelta(minutes=30)
+_CALL_TIMEOUT = timedelta(hours=6)
+_STEP_TIMEOUT = timedelta(minutes=10)
+# After a timeout, each rank has this many seconds to answer a roll call.
+_ROLL_CALL_SECONDS = 5.0
+# Words in the messages of gloo, NCCL and the store when a peer's connection closes; torch has no exception type for it.
+_CONNECTION_LOST = re.compile(r"gloo|NCCL|Connection|Broken pipe|recvValue|socket", re.IGNORECASE)
 
 
 class PeerLostError(RuntimeError):
-    """Another rank ended before its time, or hangs; its own log says why."""
+    """Another rank ended too early or hangs; that rank's own log says why."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class World:
 
     rank: 0 to world_size - 1, over all hosts.
     world_size: number of processes, over all hosts.
-    local_rank, local_world_size: the same on this host.
-    device: what this rank computes on.
+    local_rank, local_world_size: the same numbers within this host.
+    device: the device that this rank computes on.
     backend: ``gloo`` on CPU, ``nccl`` on CUDA, ``none`` for a single process.
-    host: the name the platform gives this host, else its own.
+    host: the name that the platform gives this host, otherwise its hostname.
     """
 
     rank: int
@@ -52,37 +54,48 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank speaks and writes for all."""
+        """Whether this rank prints and writes files for all ranks."""
         return self.rank == 0
+
+    def print_once(self, *lines: str) -> None:
+        """Print lines on rank 0; do nothing on the others."""
+        if self.is_main:
+            for line in lines:
+                print(line, flush=True)
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the process group that torchrun or our launcher describes; alone without one.
+def process_group() -> Iterator[World]:
+    """Join the process group that the variables of torchrun or of our launcher describe.
+
+    Without these variables the world is this process alone.
+
+    Yields:
+        This rank among its peers.
 
     Raises:
-        PeerLostError: another rank did not come, or was lost inside the block. Under NCCL a rank may end by SIGABRT
-            instead: torch's watchdog sees the loss and ends the process, for what its GPU holds is no longer sound.
+        PeerLostError: another rank did not join, or was lost inside the block. Under NCCL a rank may end by SIGABRT
+            instead: torch's watchdog notices the loss and aborts the process, because its GPU's results may be wrong.
     """
-    world = _described()
+    world = _read_world()
     if world.world_size == 1:
         yield world
         return
     hosts: list[str] = []
     try:
-        dist.init_process_group(world.backend, timeout=_MEETING)
-        distributed_c10d._set_pg_timeout(_PATIENCE)  # as torchtitan does; there is no public name for it
-        hosts += gathered(world, world.host)
+        dist.init_process_group(world.backend, timeout=_JOIN_TIMEOUT)
+        distributed_c10d._set_pg_timeout(_CALL_TIMEOUT)  # There is no public function; torchtitan calls this one, too.
+        hosts += gather(world, world.host)
         yield world
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or (type(error) is RuntimeError and _LOST.search(str(error))):
-            loss = _loss(world, hosts, is_timeout="Timed out" in str(error))
-            raise PeerLostError(f"training: rank {world.rank} on {world.host} {loss}") from error
+        if isinstance(error, dist.DistError) or (type(error) is RuntimeError and _CONNECTION_LOST.search(str(error))):
+            reason = _loss_reason(world, hosts, is_timeout="Timed out" in str(error))
+            raise PeerLostError(f"training: rank {world.rank} on {world.host} {reason}") from error
         raise
     dist.destroy_process_group()
 
 
-def _described() -> World:
+def _read_world() -> World:
     rank, world_size, local_rank, local_world_size = (
         int(os.environ.get(name, default))
         for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
@@ -97,63 +110,70 @@ def _described() -> World:
 
 
 @contextmanager
-def in_step(world: World) -> Iterator[None]:
-    """A block in which every rank speaks every few seconds, so that one that is stuck is noticed within minutes."""
+def step_timeout(world: World) -> Iterator[None]:
+    """Shorten the timeout inside a block of training steps, so that a rank that hangs is noticed within minutes.
+
+    Inside the block every rank must call the others every few seconds.
+    """
     if world.world_size == 1:
         yield
         return
-    distributed_c10d._set_pg_timeout(_STEP_PATIENCE)
+    distributed_c10d._set_pg_timeout(_STEP_TIMEOUT)
     yield
-    distributed_c10d._set_pg_timeout(_PATIENCE)
+    distributed_c10d._set_pg_timeout(_CALL_TIMEOUT)
 
 
-def _loss(world: World, hosts: list[str], is_timeout: bool) -> str:
+def _loss_reason(world: World, hosts: list[str], is_timeout: bool) -> str:
     if not hosts:
-        return f"did not meet all {world.world_size} ranks"
+        return f"could not join the other ranks; all {world.world_size} must start"
     if not is_timeout:
         return "lost another rank; the log of the rank that ended first says why"
-    silent = " and ".join(f"rank {rank} on {hosts[rank]}" for rank in _silent(world))
-    return f"waited too long for {silent or 'an answer'}, stuck or cut off from here"
+    silent = " and ".join(f"rank {rank} on {hosts[rank]}" for rank in _silent_ranks(world))
+    return f"waited too long for {silent or 'another rank'} (hanging or unreachable)"
 
 
-def _silent(world: World) -> list[int]:
-    """Ranks that do not answer a roll call in the store that all joined by; all others must call it, too."""
-    silent = [0]  # which keeps the store: where that does not answer, neither does the rank
+def _silent_ranks(world: World) -> list[int]:
+    """Return the ranks that do not answer a roll call in the group's store; all other ranks must call this, too."""
+    silent = [0]  # Rank 0 runs the store. If the store does not answer, rank 0 is the silent one.
 
     def call_the_roll() -> None:
         store = distributed_c10d._get_default_store()
         with suppress(dist.DistError):
             store.set(f"here/{world.rank}", "")
-            time.sleep(_ANSWER_SECONDS + 2 * world.is_main)  # so that the store outlives the others' questions
+            # Rank 0 waits longer, so that its store still runs when the others read it.
+            time.sleep(_ROLL_CALL_SECONDS + 2 * world.is_main)
             silent[:] = [rank for rank in range(world.world_size) if not store.check([f"here/{rank}"])]
 
-    asking = Thread(target=call_the_roll, daemon=True)  # the store knows no time limit for a question
-    asking.start()
-    asking.join(_ANSWER_SECONDS + 5)
+    caller = Thread(target=call_the_roll, daemon=True)  # A thread, because calls of the store have no timeout.
+    caller.start()
+    caller.join(_ROLL_CALL_SECONDS + 5)
     return silent
 
 
 def num_threads(world: World) -> int:
-    """Cores for this rank: its share of the machine's. "Hosts" may be processes of one machine."""
+    """Return this rank's share of the machine's cores; all ranks must call it.
+
+    The ranks of a machine are counted by its hostname, because on a laptop several "hosts" run on one machine.
+    """
     machine = socket.gethostname()
-    return max(1, num_cores() // gathered(world, machine).count(machine))
+    return max(1, num_cores() // gather(world, machine).count(machine))
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def summed(world: World, *numbers: float | Tensor) -> list[float]:
-    """Each number summed over all ranks, in float64."""
+def sum_over_ranks(world: World, *numbers: float | Tensor) -> list[float]:
+    """Sum each number over all ranks, in float64; all ranks must call it."""
     total = torch.tensor([float(number) for number in numbers], dtype=torch.float64, device=world.device)
     if world.world_size > 1:
         dist.all_reduce(total)
     return total.tolist()
 
 
-def gathered(world: World, value: Any) -> list[Any]:
-    """Every rank's value, in the order of ranks, on every rank."""
+def gather(world: World, value: Any) -> list[Any]:
+    """Return every rank's value, in the order of ranks, on every rank; all must call it."""
     if world.world_size == 1:
         return [value]
     values: list[Any] = [None] * world.world_size
@@ -161,10 +181,10 @@ def gathered(world: World, value: Any) -> list[Any]:
     return values
 
 
-def same_as_main(world: World, value: Any) -> Any:
-    """Rank 0's value, on every rank."""
+def broadcast_from_main(world: World, value: Any) -> Any:
+    """Return rank 0's value on every rank; all must call it."""
     if world.world_size == 1:
         return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or the next start after a crash, never sees half of one."""
+"""Write files so that no reader, and no start after a crash, ever sees half of one."""
 
 import errno
 import io
@@ -10,22 +10,25 @@ from typing import Any
 import torch
 
 
-class StorageError(RuntimeError):
-    """A file could not be written; the message says which and why."""
+class FileWriteError(RuntimeError):
+    """A file could not be written; the message names the file and the cause."""
 
 
 def to_bytes(value: Any) -> bytes:
-    """``torch.save`` into memory: to a file, torch reports a full disk as an unreadable internal error."""
+    """Return what ``torch.save`` writes.
+
+    When ``torch.save`` itself writes to a full disk, it raises an internal error that nobody understands.
+    """
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a whole file, or leave the old one as it is.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written.
+        FileWriteError: the disk is full, or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -35,9 +38,13 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         hint = "; give the job a larger volume" if error.errno == errno.ENOSPC else ""
-        raise StorageError(f"storage: cannot write {path} ({error.strerror}){hint}") from error
+        raise FileWriteError(f"storage: cannot write {path} ({error.strerror}){hint}") from error
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all; see ``replace_file``."""
+    """Write a value as indented JSON, as ``replace_file`` does.
+
+    Raises:
+        FileWriteError: the disk is full, or the folder cannot be written.
+    """
     replace_file(path, (json.dumps(value, indent=1) + "\n").encode())

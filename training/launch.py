@@ -1,13 +1,18 @@
-"""What SageMaker starts on every host of the training job: starts this host's ranks and says why they failed.
+"""The launcher that SageMaker starts on every host of the training job.
 
-Reads only ``<root>/input/config/*.json`` and its own place, ``<root>/input/data/code/training/launch.py``,
-so ``<root>`` is ``/opt/ml`` in a container and any folder on a laptop. The hosts meet at the first one's name,
-unless MASTER_ADDR and MASTER_PORT say where: hosts that are processes of one machine have no names. It sets the
-variables that torchrun would set and starts one ``python -m training.train`` per GPU (or one). torchrun itself
-is not used: of its services we need only these variables and the watching below, and importing it costs every
-host two seconds.
+    python3 /opt/ml/input/data/code/training/launch.py
 
-Standard library only, so that a mistake is reported before torch is loaded.
+It starts this host's ranks, one ``python -m training.train`` per GPU, or one without GPUs, and reports why they failed.
+
+It reads only ``<root>/input/config/*.json`` and the input channels. It finds ``<root>`` from its own location,
+``<root>/input/data/code/training/launch.py``, so ``<root>`` is ``/opt/ml`` in a container and any folder on a laptop.
+The ranks connect to the first host by its name. On a laptop, hosts are processes of one machine and have no names;
+there MASTER_ADDR and MASTER_PORT give the address.
+
+The launcher sets the variables that torchrun would set. torchrun itself is not used, because only these variables and
+the watching of processes are needed, and importing torchrun takes two seconds on every host.
+
+This module imports the standard library only, so that mistakes are reported before torch is loaded.
 """
 
 import json
@@ -25,29 +30,40 @@ from typing import Any
 
 DEFAULT_PORT = "29500"
 CHANNELS = ("code", "dataset", "weights")
-GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for ranks that must end; SageMaker itself gives 120
-PEER_LOST = 75  # exit code of a rank that lost another
-# After which a host says so: the job's reason is that of the host that fails first, and should be the lost one's. Nor
-# is a spot instance that is taken away a failure, if SageMaker notices that before the others' failures.
+GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for the remaining ranks; SageMaker itself gives 120
+PEER_LOST_EXIT_CODE = 75  # A rank that lost another rank exits with it.
+# A host whose rank lost another waits this long before it fails. SageMaker reports the reason of the host that fails
+# first, and that should be the host of the lost rank. Also, SageMaker then notices first if a spot instance was taken
+# away, and does not count that as a failure.
 YIELD_SECONDS = 30
-RESOLVE_SECONDS = 600  # for the first host's name: hosts start minutes apart, and SageMaker names them late
-# Of the SageMaker toolkit and of a torchrun around us; the latter's store would be taken for ours.
-_FOREIGN = ("SM_", "TORCHELASTIC_")
-_LOSSES = (PEER_LOST, -signal.SIGABRT)  # by the latter NCCL's watchdog ends a rank that lost another
+# Time until the first host's name must resolve: hosts start minutes apart, and SageMaker names them late.
+RESOLVE_SECONDS = 600
+# Variables that ranks must not inherit, from the SageMaker toolkit and from a torchrun around this process. Torch would
+# use the store of that torchrun.
+_FOREIGN_PREFIXES = ("SM_", "TORCHELASTIC_")
+# Exit codes of a rank that lost another rank. Under NCCL, torch's watchdog then aborts the process.
+_PEER_LOST_CODES = (PEER_LOST_EXIT_CODE, -signal.SIGABRT)
 _HINTS = {
-    signal.SIGABRT: "; on GPUs a rank ends so that lost another, whose log then says why",
+    signal.SIGABRT: "; on GPUs this happens when another rank was lost, whose log says why",
     signal.SIGBUS: "; the disk or the shared memory may be full",
     signal.SIGKILL: "; the host may be out of memory",
 }
-_FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
+_FAILURE_LIMIT = 1024  # SageMaker shows this many characters of the failure file.
 
 
 class LaunchError(RuntimeError):
     """The job cannot start; the message says what is missing and where."""
 
 
-class Host:
-    """This host's part of the job, as SageMaker's configuration files describe it."""
+class HostConfig:
+    """This host's part of the job, from SageMaker's configuration files.
+
+    Args:
+        root: the folder that SageMaker calls ``/opt/ml``.
+
+    Raises:
+        LaunchError: a file or a channel is missing or unusable.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -76,7 +92,7 @@ class Host:
         self.weights = files[0]
 
     def command(self) -> list[str]:
-        """The training program with this host's folders and the job's hyperparameters."""
+        """Return the command of the training program, with this host's folders and the job's hyperparameters."""
         return [
             *(sys.executable, "-m", "training.train"),
             *("--data", str(self._channel("dataset"))),
@@ -87,10 +103,10 @@ class Host:
         ]
 
     def environment(self, local_rank: int, num_local: int) -> dict[str, str]:
-        """The variables of one rank: those that torchrun would set, over the host's own."""
+        """Return the environment of one rank: the host's variables, overridden by those that torchrun would set."""
         inherited = os.environ.get("PYTHONPATH")
         variables = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_PREFIXES)},
             "PYTHONPATH": os.pathsep.join([str(self.code), *([inherited] if inherited else [])]),
             "PYTHONUNBUFFERED": "1",
             "MASTER_ADDR": self.master_address,
@@ -120,14 +136,19 @@ class Host:
 
 
 class Ranks:
-    """The processes of this host: when one fails, or we are told to stop, none stays."""
+    """The ranks of this host; when one fails, or a signal stops the launcher, all end.
 
-    def __init__(self, host: Host, num_local: int) -> None:
+    Args:
+        host: this host's part of the job.
+        num_local: ranks to start.
+    """
+
+    def __init__(self, host: HostConfig, num_local: int) -> None:
         self._host, self._stopped_by, self._stopping = host, "", threading.Event()
         self._processes = [
             subprocess.Popen(
                 host.command(),
-                cwd=host.code,  # python -m looks there first
+                cwd=host.code,  # ``python -m`` searches this folder first.
                 env=host.environment(rank, num_local),
                 stderr=subprocess.PIPE,
                 text=True,
@@ -135,16 +156,16 @@ class Ranks:
             )
             for rank in range(num_local)
         ]
-        self._last_words = [deque[str](maxlen=1) for _ in self._processes]
+        self._last_lines = [deque[str](maxlen=1) for _ in self._processes]
         self._readers = [
             threading.Thread(target=self._relay, args=pair, daemon=True)
-            for pair in zip(self._processes, self._last_words, strict=True)
+            for pair in zip(self._processes, self._last_lines, strict=True)
         ]
         for reader in self._readers:
             reader.start()
 
     def stop(self, signum: int, _frame: FrameType | None) -> None:
-        """Hand the signal's wish on; the ranks end at once, and their last checkpoint is whole at any time."""
+        """Handle a signal: terminate the ranks, which end at once; their last checkpoint is always complete."""
         self._stopped_by = signal.Signals(signum).name
         self._stopping.set()
         self._terminate()
@@ -155,14 +176,19 @@ class Ranks:
                 process.terminate()
 
     def wait(self) -> tuple[int, str]:
-        """Until all ranks ended well (0, ""), or the first failed: its exit code and the reason."""
+        """Wait until all ranks have succeeded or one has failed, and end the rest.
+
+        Returns:
+            The exit code and the reason of the rank that failed first; 0 and "" if all succeeded.
+        """
         while True:
             codes = [process.poll() for process in self._processes]
             failed = [rank for rank, code in enumerate(codes) if code]
             if failed:
-                first = min(failed, key=lambda rank: codes[rank] in _LOSSES)
+                # A rank that failed by itself comes before ranks that lost another.
+                first = min(failed, key=lambda rank: codes[rank] in _PEER_LOST_CODES)
                 self._end_the_rest()
-                if codes[first] in _LOSSES:
+                if codes[first] in _PEER_LOST_CODES:
                     self._stopping.wait(YIELD_SECONDS)
                 return self._reason(first)
             if all(code == 0 for code in codes):
@@ -182,34 +208,38 @@ class Ranks:
         self._readers[rank].join(timeout=5)
         code = self._processes[rank].returncode
         if self._stopped_by:
-            return 128 + signal.Signals[self._stopped_by], f"training: stopped by {self._stopped_by} before its end"
+            return 128 + signal.Signals[self._stopped_by], f"training: stopped by {self._stopped_by} before it finished"
         name = f"rank {self._host.rank * len(self._processes) + rank} on {self._host.name}"
         if code < 0:
-            killer = signal.Signals(-code)
-            return 128 - code, f"training: {name} was killed by {killer.name}{_HINTS.get(killer, '')}"
-        return code, (self._last_words[rank] or [f"training: {name} ended with exit code {code}"])[0]
+            signum = signal.Signals(-code)
+            return 128 - code, f"training: {name} was killed by {signum.name}{_HINTS.get(signum, '')}"
+        return code, (self._last_lines[rank] or [f"training: {name} ended with exit code {code}"])[0]
 
     @staticmethod
-    def _relay(process: "subprocess.Popen[str]", last_words: "deque[str]") -> None:
+    def _relay(process: "subprocess.Popen[str]", last_line: "deque[str]") -> None:
         assert process.stderr is not None
         for line in process.stderr:
             sys.stderr.write(line)
             sys.stderr.flush()
             if line.strip():
-                last_words.append(line.strip())
+                last_line.append(line.strip())
 
 
 def _host_number(name: str) -> tuple[int, str]:
-    """Order of ``algo-1`` … ``algo-10``: by number, so that algo-1 is rank 0 and algo-10 the last."""
+    """Return a sort key that orders ``algo-2`` before ``algo-10``."""
     digits = name.rpartition("-")[2]
     return (int(digits) if digits.isdigit() else 0, name)
 
 
-def await_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
+def wait_for_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
     """Wait until a host's name resolves.
 
+    Args:
+        name: the host's name.
+        seconds: the timeout.
+
     Raises:
-        LaunchError: it does not within so many seconds.
+        LaunchError: the name did not resolve in time.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -220,22 +250,22 @@ def await_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
             if time.monotonic() >= deadline:
                 raise LaunchError(
                     f"launcher: the name of host {name} did not resolve within {seconds:g} s ({error.strerror}); "
-                    "the hosts cannot meet"
+                    "the hosts cannot connect"
                 ) from error
         time.sleep(1)
 
 
 def num_gpus() -> int:
-    """GPUs of this host, without loading torch for it; 0 where there is no driver."""
+    """Return the number of GPUs of this host, without loading torch; 0 without a driver."""
     try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
+        gpus = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return 0
-    return len(listed.stdout.splitlines())
+    return len(gpus.stdout.splitlines())
 
 
 def write_failure(root: Path, reason: str) -> None:
-    """Leave the reason where SageMaker reads it (``FailureReason`` of the job)."""
+    """Write the reason into the file that becomes the job's ``FailureReason``."""
     try:
         (root / "output").mkdir(parents=True, exist_ok=True)
         (root / "output" / "failure").write_text(reason[:_FAILURE_LIMIT])
@@ -244,12 +274,16 @@ def write_failure(root: Path, reason: str) -> None:
 
 
 def main() -> int:
-    """Run this host's ranks to their end; the exit code is that of the first that failed."""
+    """Run this host's ranks to their end.
+
+    Returns:
+        The exit code of the rank that failed first, otherwise 0.
+    """
     root = Path(__file__).resolve().parents[4]
     try:
-        host = Host(root)
+        host = HostConfig(root)
         if len(host.hosts) > 1:
-            await_name(host.master_address)
+            wait_for_name(host.master_address)
     except LaunchError as error:
         print(error, file=sys.stderr)
         write_failure(root, str(error))

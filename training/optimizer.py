@@ -1,4 +1,7 @@
-"""How the whole network learns: each block slower than the next, decay for matrices alone, warm-up, then a cosine."""
+"""The optimizer of full training, and its learning rate.
+
+Earlier blocks learn slower than later ones, only matrices decay, and the rate follows a warm-up and then a cosine.
+"""
 
 import math
 
@@ -7,46 +10,55 @@ from torch import nn
 
 from training.hyperparameters import Hyperparameters
 
-_WARM_UP = 0.05  # of all steps: AdamW's first ones go by too few gradients to be long
+# Share of all steps. AdamW's first steps must be short, because they rest on few gradients.
+_WARM_UP = 0.05
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def adamw(layers: nn.Module, head: nn.Module, settings: Hyperparameters) -> torch.optim.AdamW:
-    """The optimizer of all parameters that want gradients.
+    """Return the optimizer of all parameters that require gradients.
 
-    The head learns at the full rate, the last block at ``layer_decay`` of it, the one before at that of the last
-    block's, and so on: what the first layers know is of use for any photo (Howard and Ruder 2018, arXiv:1801.06146).
-    Only tensors of more than one dimension decay: biases and norms have no direction to forget.
+    The head learns at the full rate, and each block at ``layer_decay`` times the rate of the block after it, because
+    what the first layers know is useful for any photo (Howard and Ruder 2018, arXiv:1801.06146). Only tensors with
+    more than one dimension decay, so biases and norms do not.
     """
     groups = []
-    for depth, block in enumerate([list(head.parameters()), *reversed(blocks(layers))]):
+    for depth, block in enumerate([list(head.parameters()), *reversed(parameter_blocks(layers))]):
         peak = settings.full_learning_rate * settings.layer_decay**depth
         for is_matrix, decay in ((True, settings.weight_decay), (False, 0.0)):
-            chosen = [each for each in block if each.requires_grad and (each.ndim > 1) == is_matrix]
-            groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
+            parameters = [each for each in block if each.requires_grad and (each.ndim > 1) == is_matrix]
+            groups.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay})
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
-    """Set each group's learning rate for a step of so many; it depends on nothing else, so no checkpoint holds it."""
-    share = rate(step, steps)
+def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int) -> None:
+    """Set each group's learning rate for a step.
+
+    The rate depends on the step alone, so a checkpoint need not contain it.
+
+    Args:
+        optimizer: the optimizer that ``adamw`` returned.
+        step: the step, counted from 0.
+        num_steps: all steps of the training.
+    """
+    share = learning_rate_share(step, num_steps)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
 
 
-def rate(step: int, steps: int) -> float:
-    """Share of the greatest learning rate, in (0, 1], at a step counted from 0."""
-    warm_up = math.ceil(_WARM_UP * steps)
+def learning_rate_share(step: int, num_steps: int) -> float:
+    """Return the learning rate at a step counted from 0, as a share of the greatest one, in (0, 1]."""
+    warm_up = math.ceil(_WARM_UP * num_steps)
     if step < warm_up:
         return (step + 1) / (warm_up + 1)
-    return (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up))) / 2
+    return (1 + math.cos(math.pi * (step - warm_up) / (num_steps - warm_up))) / 2
 
 
-def blocks(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters by block, from input to output.
+def parameter_blocks(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the network's parameters by block, from input to output.
 
-    A block is a module that is neither a plain container nor holds more than half of the network; those are taken
-    apart. What has no matrix of its own, such as a norm, belongs to the block before it.
+    A plain container, or a module with more than half of the network's parameters, is divided into its children. Any
+    other module is a block. A module without a matrix, such as a norm, belongs to the block before it.
     """
     half = _size(network) / 2
 
@@ -57,13 +69,13 @@ def blocks(network: nn.Module) -> list[list[nn.Parameter]]:
         own = list(module.parameters(recurse=False))
         return [*([own] if own else []), *(block for child in children for block in parts(child))]
 
-    found: list[list[nn.Parameter]] = []
+    blocks: list[list[nn.Parameter]] = []
     for block in parts(network):
-        if found and all(each.ndim < 2 for each in block):
-            found[-1] += block
+        if blocks and all(each.ndim < 2 for each in block):
+            blocks[-1] += block
         else:
-            found.append(block)
-    return found
+            blocks.append(block)
+    return blocks
 
 
 def _size(module: nn.Module) -> int:
@@ -71,9 +83,9 @@ def _size(module: nn.Module) -> int:
 
 
 def averaging_rate(decay: float, step: int) -> float:
-    """How far an exponential moving average goes to its new value after a step counted from 0.
+    """Return the weight of the new value in an exponential moving average, after a step counted from 0.
 
-    Shorter averages at first, as TensorFlow's ``num_updates`` has it: else the start would weigh in for as many
-    steps as a short run has.
+    The first averages are shorter, as with TensorFlow's ``num_updates``. Otherwise the start would still count at the
+    end of a short run.
     """
     return 1 - min(decay, (1 + step) / (10 + step))

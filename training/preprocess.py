@@ -1,7 +1,7 @@
-"""From a photo's bytes to the network's input: the specification, and the code that follows it.
+"""Turn a photo's bytes into the network's input, as a specification says.
 
-The specification travels in the model artifact as ``preprocess.json``; serving reads it there and
-follows it with its own code, so a change here changes the file's fields, never only the code.
+The specification is part of the model artifact, as ``preprocess.json``. Serving reads it there and follows it with
+code of its own. So whoever changes the preprocessing here must also change the fields of that file.
 """
 
 import io
@@ -10,34 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-# What serving takes as well: a photo that trains must also be one that can be asked about (but for the few that
-# serving alone refuses, for more bytes than a request may have or for a JPEG's endless scans).
+# Serving accepts the same formats, so that users can send every photo that a model was trained on. Serving also refuses
+# photos with more bytes than a request may have, and JPEGs with very many scans.
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
-Image.MAX_IMAGE_PIXELS = None  # Pillow would warn at 89 and raise at 179 megapixels; ours is the lower limit
+# Pillow would warn above 89 megapixels and raise above 179. MAX_PIXELS is lower and replaces both.
+Image.MAX_IMAGE_PIXELS = None
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class UnreadablePhotoError(ValueError):
-    """The bytes are no photo that Pillow can decode."""
+    """Pillow cannot decode the bytes."""
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class TrainingPreprocess:
     """How a photo becomes the network's input; the fields of ``preprocess.json``.
 
     image_size: side of the square input, pixels.
-    resize: ``squash`` keeps the central ``image_size / resize_to`` of the width and of the height,
-        whatever the aspect ratio; ``shortest_side`` keeps the central square whose side is that share
-        of the shortest side. Either is resized to the input in one pass (Pillow's ``box``).
-    resize_to: pixels; the size that the whole photo would have at the scale of the input.
-    interpolation: ``bilinear`` or ``bicubic``, Pillow's, which average over the source when shrinking.
-    jpeg_oversampling: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT) while that leaves the
-        whole photo at least this many times ``resize_to`` high and wide; 0: always decoded in full.
+    resize: ``squash`` keeps the central ``image_size / resize_to`` of the width and of the height, whatever the aspect
+        ratio. ``shortest_side`` keeps the central square whose side is that share of the shortest side. Both resize
+        the kept part to the input in one pass (Pillow's ``box``).
+    resize_to: size of the whole photo at the scale of the input, pixels.
+    interpolation: Pillow's ``bilinear`` or ``bicubic``, which average over the source when they shrink.
+    jpeg_oversampling: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT) as long as width and
+        height stay at least this many times ``resize_to``. 0 means that it is always decoded at full size.
     mean, std: per channel, of values in [0, 1]: input = (value - mean) / std.
-    color: always ``RGB``; grey, palette, CMYK and 16-bit photos are converted, transparency shows white.
-    exif_orientation: turn the photo as its EXIF tag says before anything else.
+    color: always ``RGB``. Grey, palette, CMYK and 16-bit photos are converted; transparent parts become white.
+    exif_orientation: whether to turn the photo as its EXIF tag says, before anything else.
     """
 
     image_size: int = 256
@@ -51,11 +52,11 @@ class Preprocess:
     exif_orientation: bool = True
 
 
-def decode(data: bytes, spec: Preprocess) -> Image.Image:
-    """Decode a photo of any colour mode to RGB, upright.
+def decode(data: bytes, spec: TrainingPreprocess) -> Image.Image:
+    """Decode a photo of any colour mode to an upright RGB image.
 
     Raises:
-        UnreadablePhotoError: truncated, not an image, or absurdly large.
+        UnreadablePhotoError: the photo is truncated, is not an image, or has more than ``MAX_PIXELS``.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -65,16 +66,16 @@ def decode(data: bytes, spec: Preprocess) -> Image.Image:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
         if spec.exif_orientation:
-            ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
+            ImageOps.exif_transpose(image, in_place=True)  # In place, so that an upright photo is not copied.
         return _to_rgb(image)
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise UnreadablePhotoError(str(error) or type(error).__name__) from error
 
 
-def resize(image: Image.Image, spec: Preprocess) -> Image.Image:
-    """Cut out the centre and resize it as the specification says: ``image_size`` x ``image_size``.
+def resize(image: Image.Image, spec: TrainingPreprocess) -> Image.Image:
+    """Cut out the centre of a photo and resize it to ``image_size`` x ``image_size``, as the specification says.
 
-    In one pass over the part that is kept: a strip of 10000x1 pixels never becomes 2,560,000x256.
+    Cutting and resizing are one pass, so that a strip of 10000x1 pixels never becomes an image of 2,560,000x256.
     """
     share = spec.image_size / spec.resize_to
     width, height = (side * share for side in image.size)
@@ -85,8 +86,11 @@ def resize(image: Image.Image, spec: Preprocess) -> Image.Image:
     return image.resize(size, _FILTERS[spec.interpolation], box=(left, top, left + width, top + height))
 
 
-def pixels(data: bytes, spec: Preprocess) -> np.ndarray:
-    """A photo's bytes to uint8 RGB ``[image_size, image_size, 3]``.
+def pixels(data: bytes, spec: TrainingPreprocess) -> np.ndarray:
+    """Decode and resize a photo.
+
+    Returns:
+        uint8 RGB ``[image_size, image_size, 3]``.
 
     Raises:
         UnreadablePhotoError: see ``decode``.
@@ -95,7 +99,7 @@ def pixels(data: bytes, spec: Preprocess) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")

@@ -1,68 +1,71 @@
-"""What the ranks found in the photos together: unreadable ones, and photos that are in two splits."""
+"""Report on the photos of all ranks: unreadable photos, and photos that are in two splits."""
 
 import hashlib
 from collections.abc import Collection, Mapping
 
 from dataset import DatasetError, Listing, Photo
 from dataset.layout import check_classes, named
-from training.photos import Hashed
+from training.photos import HashedPhotos
 
 
 class DataReport:
-    """What a person and the later steps should know of the photos; the same on every rank.
+    """What people and the later steps should know about the photos; the same on every rank.
 
     Args:
         listing: the whole dataset.
-        hashed: the splits that are trained on and validated with.
+        photos: the hashed photos by split, ``train`` and ``valid``.
         unreadable: paths of photos that could not be read or decoded.
     """
 
-    def __init__(self, listing: Listing, hashed: Mapping[str, Hashed], unreadable: Collection[str]) -> None:
+    def __init__(self, listing: Listing, photos: Mapping[str, HashedPhotos], unreadable: Collection[str]) -> None:
         self._listing, self._unreadable = listing, frozenset(unreadable)
         self._readable: dict[str, list[Photo]] = {}
         self._hashes: dict[str, dict[str, str]] = {}
-        for split, found in hashed.items():
+        for split, hashed in photos.items():
             pairs = [
                 (photo, digest)
-                for photo, digest in zip(found.photos, found.hashes, strict=True)
+                for photo, digest in zip(hashed.photos, hashed.hashes, strict=True)
                 if photo.path not in self._unreadable
             ]
             self._readable[split] = [photo for photo, _ in pairs]
-            # Of equal photos within a split the first is named.
+            # Reversed, so that of equal photos in a split the first one is named.
             self._hashes[split] = {digest: photo.path for photo, digest in reversed(pairs)}
 
     def readable(self, split: str) -> list[Photo]:
-        """The photos of a split that can be used, in the listing's order."""
+        """Return the readable photos of a split, in the listing's order."""
         return self._readable[split]
 
     def digest(self) -> str:
-        """16 hex digits over every photo's bytes and place."""
+        """Return 16 hex digits that depend on every readable photo's bytes and path."""
         return hashlib.sha256(repr(self._hashes).encode()).hexdigest()[:16]
 
     def leaked(self) -> list[dict[str, str]]:
-        """Validation photos that are training photos too, byte for byte."""
+        """Return the validation photos that are also training photos, byte for byte."""
         train, valid = self._hashes["train"], self._hashes["valid"]
         return [
             {"photo": valid[d], "also": train[d]} for d in sorted(valid.keys() & train.keys(), key=valid.__getitem__)
         ]
 
     def refuse_empty_classes(self, where: str) -> None:
-        """Refuse a class that has no readable photo left in a split.
+        """Check that every class has a readable photo in each split.
+
+        Args:
+            where: the dataset's location, for the message.
 
         Raises:
-            DatasetError: naming the classes and the unreadable photos.
+            DatasetError: a class has none; the message names the classes and the unreadable photos.
         """
         readable = [photo for photo in self._listing.photos if photo.path not in self._unreadable]
         try:
             check_classes(self._listing.classes, readable, where)
         except DatasetError as error:
-            bad = sorted(self._unreadable)
-            raise DatasetError(f"{error}; {len(bad)} photos could not be read: {named(bad)}") from error
+            paths = sorted(self._unreadable)
+            raise DatasetError(f"{error}; {len(paths)} photos could not be read: {named(paths)}") from error
 
     def sentences(self) -> list[str]:
-        """What a person should know, empty when all is well."""
+        """Return the problems as sentences for people; none if there are no problems."""
         lines = []
-        for split, paths in self._left_out().items():
+        for split, paths in self._unreadable_by_split().items():
             if paths:
                 lines.append(f"{len(paths)} unreadable photos in {split}/ left out: {named(paths)}")
         if leaked := self.leaked():
@@ -71,8 +74,8 @@ class DataReport:
         return lines
 
     def document(self) -> dict[str, object]:
-        """``data.json``."""
-        unreadable = self._left_out()
+        """Return the content of ``data.json``."""
+        unreadable = self._unreadable_by_split()
         return {
             "splits": {
                 split: {"photos": len(photos), "unreadable": unreadable[split]}
@@ -83,7 +86,7 @@ class DataReport:
             "ignored": len(self._listing.ignored),
         }
 
-    def _left_out(self) -> dict[str, list[str]]:
+    def _unreadable_by_split(self) -> dict[str, list[str]]:
         return {
             split: sorted(path for path in self._unreadable if path.startswith(f"{split}/")) for split in self._readable
         }

@@ -1,20 +1,27 @@
-"""Train an image classifier on a folder of labelled photos, on one process or many.
+r"""Train an image classifier on a folder of labelled photos, in one process or many.
 
-On a laptop (the folder holds train/, valid/ and test/, each with one folder per class):
+The folder contains train/, valid/ and test/, each with one folder per class.
+
+On a laptop, in one process that uses all cores:
 
     python -m training.train --data dogImages --model-dir TrainedModels
 
-On any machine with several processes, or several machines (torchrun's own options as usual):
+On one machine with two processes, for example one per GPU:
 
     torchrun --nproc_per_node=2 -m training.train --data dogImages --model-dir TrainedModels
 
-On SageMaker the container's entrypoint starts it on every host through the launcher:
+On two machines, the same command on each; algo-1 is the name of one of them:
+
+    torchrun --nnodes=2 --nproc_per_node=1 --rdzv-backend=c10d --rdzv-endpoint=algo-1:29500 \
+        -m training.train --data dogImages --model-dir TrainedModels
+
+On SageMaker, the entry point of the container on every host is the launcher, which starts this program:
 
     python3 /opt/ml/input/data/code/training/launch.py
 
-It goes: features of this rank's share of the photos (kept, so that a restart and other runs have them), a linear
-head on them over all ranks, in mode full then the whole network, and on rank 0 the model artifact. A run that was
-interrupted goes on from its checkpoint when the same command is given again.
+The program first computes features of the photos, each rank those of its share. They are kept, so that a restart and
+other runs find them. Then all ranks train a linear head on the features and, in mode full, the whole network. At the
+end rank 0 writes the model artifact. The same command again continues an interrupted run from its checkpoint.
 """
 
 import argparse
@@ -24,50 +31,55 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from training import hyperparameters
-from training.artifact import Classifier, ddp_document, labels_document, write_model
-from training.backbones import Backbone, Pretrained, pretrained
+from training.artifact import ExportedClassifier, ddp_document, labels_document, write_model
+from training.backbones import Pretrained, find_backbone
 from training.checkpoint import Checkpoint
 from training.curves import learning_curve
-from training.distributed import PeerLostError, World, gathered, in_step, joined, num_threads
-from training.files import StorageError, replace_file, replace_json
-from training.full import FullTraining
-from training.head import HeadTraining, NonFiniteLossError, Start, starting_head
+from training.distributed import PeerLostError, World, gather, num_threads, process_group, step_timeout
+from training.files import FileWriteError, replace_file, replace_json
+from training.full import FullTraining, FullTrainingData
+from training.head import HeadTraining, NonFiniteLossError, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
-from training.launch import PEER_LOST
+from training.launch import PEER_LOST_EXIT_CODE
 from training.loader import TrainLoader
 from training.memory import keep_freed_memory
-from training.photos import decoded, hashed
+from training.photos import decode_photos, hash_photos
+from training.preprocess import TrainingPreprocess
 from training.report import DataReport
-from training.samples import head_samples, labels
+from training.samples import class_indices, head_samples
 from training.weights import WeightsError
 
-SPLITS = ("train", "valid")  # the test photos are the evaluation's alone
+SPLITS = ("train", "valid")  # Only the evaluation reads the test photos.
 USER_ERRORS = (
     DatasetError,
     HyperparameterError,
     NonFiniteLossError,
-    StorageError,
+    FileWriteError,
     WeightsError,
 )
-_MIN_PHOTOS = 20  # a class, from which on the whole network learns more than its head
+# With fewer training photos per class, training the whole network gains nothing over training the head.
+_MIN_PHOTOS_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
 class Folders:
     """Where a run reads and writes.
 
-    data: folder or archive of photos. model: what rank 0 leaves. checkpoints: what a restart finds, and other runs of
-    the backbone may share. scratch: decoded photos while mode full trains.
+    data: folder or archive of photos.
+    model: folder in which rank 0 writes the model artifact.
+    checkpoints: folder of checkpoints and features; runs with the same backbone may share it.
+    scratch: folder of the decoded photos during full training.
     """
 
     data: Path
@@ -77,177 +89,187 @@ class Folders:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; 0, or another code with one sentence as the last line on stderr."""
+    """Run the command line.
+
+    Args:
+        arguments: the command line's arguments; None reads those of the process.
+
+    Returns:
+        The exit code. If it is not 0, the last line on stderr is a sentence that says why.
+    """
     keep_freed_memory()
     options = _parser().parse_args(arguments)
     try:
-        given = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
-        settings = hyperparameters.from_strings({**options.hyperparameters, **given})
-        chosen = pretrained(settings.backbone, options.weights)
+        strings = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
+        settings = hyperparameters.from_strings({**options.hyperparameters, **strings})
+        pretrained = find_backbone(settings.backbone, options.weights)
         checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
-        with joined() as world:
-            train(world, settings, chosen, Folders(options.data, options.model_dir, checkpoints, options.scratch_dir))
+        with process_group() as world:
+            folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir)
+            train(world, settings, pretrained, folders)
     except PeerLostError as error:
         print(error, file=sys.stderr)
-        return PEER_LOST
+        return PEER_LOST_EXIT_CODE
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("training: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("training: stopped; run the same command again to continue from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
-def train(world: World, settings: Hyperparameters, chosen: Pretrained, folders: Folders) -> None:
-    """The whole run of one rank."""
+def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folders: Folders) -> None:
+    """Run the whole training of one rank; all ranks must call it.
+
+    Args:
+        world: this rank among its peers.
+        settings: the hyperparameters.
+        pretrained: the backbone.
+        folders: where to read and write.
+
+    Raises:
+        PeerLostError: another rank ended too early or hangs.
+        DatasetError, FileWriteError, HyperparameterError, NonFiniteLossError, WeightsError: see their classes.
+    """
     begin = time.monotonic()
     source = open_source(folders.data)
     classes = source.listing.classes
-    mode, why = chosen_mode(settings, world.device, len(source.listing.of("train")), len(classes))
-    _say(world, f"mode {mode}: {why}")
+    mode, reason = choose_mode(settings, world.device, len(source.listing.of("train")), len(classes))
+    world.print_once(f"mode {mode}: {reason}")
 
-    backbone, rows = chosen.load(), imagenet_rows(classes)
-    _say(world, matches(classes, rows))
-    start = starting_head(backbone.fc, rows)
-    photos = {split: hashed(world, source, split, num_threads(world)) for split in SPLITS}
-    sampled = head_samples(world, settings, chosen, source, photos, start, folders.checkpoints)
-    report = DataReport(source.listing, photos, sampled.unreadable)
-    _say(world, *report.sentences())
+    backbone, rows = pretrained.load(), imagenet_rows(classes)
+    world.print_once(imagenet_sentence(classes, rows))
+    start, threads = starting_head(backbone.fc, rows), num_threads(world)
+    photos = {split: hash_photos(world, source, split, threads) for split in SPLITS}
+    samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints)
+    report = DataReport(source.listing, photos, samples.unreadable)
+    world.print_once(*report.sentences())
     report.refuse_empty_classes(str(folders.data))
 
-    run_key = _run_key(settings, world, chosen, report, mode)
+    run_key = _run_key(settings, world, pretrained, report, mode)
     checkpoints = {
         phase: Checkpoint(world, folders.checkpoints / f"{phase}-{run_key}.pt", run_key, settings.checkpoint_seconds)
         for phase in (("head", "full") if mode == "full" else ("head",))
     }
     num_train = len(report.readable("train"))
-    head_training = HeadTraining(world, settings, start, sampled.train, sampled.valid, num_train, checkpoints["head"])
-    with in_step(world):
+    head_training = HeadTraining(world, settings, start, samples.train, samples.valid, num_train, checkpoints["head"])
+    with step_timeout(world):
         head_training.run()
     phases = [{"name": "head", "epochs": head_training.progress.epochs}]
     last: HeadTraining | FullTraining = head_training
     head = head_training.head.cpu()
     if mode == "full":
-        last = _full_training(
-            world,
-            settings,
-            chosen,
-            source,
-            report,
-            folders.scratch,
-            backbone,
-            start,
-            head_training,
-            checkpoints["full"],
-        )
-        with in_step(world):
+        data = _full_training_data(world, settings, pretrained, source, report, folders.scratch)
+        last = FullTraining(world, settings, backbone, head, start, data, checkpoints["full"], threads)
+        with step_timeout(world):
             last.run()
         phases.append({"name": "full", "epochs": last.progress.epochs})
         backbone, head = last.result()
 
-    checksums, hosts = gathered(world, last.checksum()), gathered(world, world.host)
+    checksums, hosts = gather(world, last.checksum()), gather(world, world.host)
     if world.is_main:
-        progress = last.progress
+        progress, history = last.progress, {"start_top1": head_training.progress.start_top1, "phases": phases}
         ddp = ddp_document(hosts, world.backend, num_train, progress.samples_per_rank, progress.steps, checksums)
-        _say(
-            world, f"{world.world_size} rank(s), parameters {'equal' if ddp['in_sync'] else 'NOT equal: trained apart'}"
-        )
-        history = {"start_top1": head_training.progress.start_top1, "phases": phases}
+        equality = "equal" if ddp["in_sync"] else "NOT equal: the ranks trained separately"
+        world.print_once(f"{world.world_size} rank(s), parameters {equality}")
         documents = {
             "labels": labels_document(classes, rows),
-            "preprocess": asdict(chosen.preprocess),
+            "preprocess": asdict(pretrained.preprocess),
             "ddp": ddp,
             "data": report.document(),
             "history": history,
-            "training": {
-                "hyperparameters": settings.of_mode(mode) | {"mode": mode},
-                "backbone": settings.backbone,
-                "mode": mode,
-                "torch": torch.__version__,
-                "seconds": round(time.monotonic() - begin, 1),
-                "photos_per_second": round(sampled.photos_per_second, 1),
-                "start_top1": history["start_top1"],
-                "valid_top1": last.valid_top1,
-            },
+            "training": _training_document(settings, mode, begin, samples.photos_per_second, history, last.valid_top1),
         }
-        for name, document in documents.items():
-            replace_json(folders.model / f"{name}.json", document)
-        replace_file(folders.model / "history.svg", learning_curve(history).encode())
-        exporting = time.monotonic()
-        write_model(folders.model / "model.pt2", Classifier(backbone, head), chosen.preprocess.image_size)
-        _say(world, f"exported in {time.monotonic() - exporting:.1f} s")
+        _write_artifact(world, folders.model, documents, ExportedClassifier(backbone, head), pretrained.preprocess)
         seconds = time.monotonic() - begin
-        _say(world, f"trained in {seconds:.1f} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}")
-    gathered(world, None)  # until rank 0 has written the model
+        world.print_once(f"trained in {seconds:.1f} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}")
+    gather(world, None)  # Wait until rank 0 has written the model.
     for checkpoint in checkpoints.values():
         checkpoint.finish()
 
 
-def chosen_mode(settings: Hyperparameters, device: torch.device, num_photos: int, num_classes: int) -> tuple[str, str]:
-    """The mode, ``head`` or ``full``, and why."""
+def choose_mode(settings: Hyperparameters, device: torch.device, num_photos: int, num_classes: int) -> tuple[str, str]:
+    """Return the mode, ``head`` or ``full``, and the reason for it."""
     if settings.mode != "auto":
-        return settings.mode, "as asked for"
+        return settings.mode, "set by the hyperparameter"
     if device.type != "cuda":
         return (
             "head",
-            "there is no GPU, and without one the whole network takes hours; --mode full trains it all the same",
+            "there is no GPU, and without one training the whole network takes hours; --mode full does it anyway",
         )
-    if num_photos < _MIN_PHOTOS * num_classes:
+    if num_photos < _MIN_PHOTOS_PER_CLASS * num_classes:
         return "head", f"{num_photos:,} photos of {num_classes} classes are too few for the whole network"
     return "full", f"there is a GPU, and {num_photos:,} photos of {num_classes} classes are enough"
 
 
-def matches(classes: Sequence[str], rows: Sequence[int | None]) -> str:
-    """Which classes ImageNet knows, in a sentence."""
+def imagenet_sentence(classes: Sequence[str], rows: Sequence[int | None]) -> str:
+    """Return a sentence that says how many classes ImageNet knows, and names the others."""
     unknown = [label for label, row in zip(classes, rows, strict=True) if row is None]
-    found = f"{len(classes) - len(unknown)} of {len(classes)} classes start from their ImageNet rows"
-    return f"{found}; ImageNet does not know {named(unknown)}" if unknown else found
+    sentence = f"{len(classes) - len(unknown)} of {len(classes)} classes start from their ImageNet rows"
+    return f"{sentence}; ImageNet does not know {named(unknown)}" if unknown else sentence
 
 
-def _full_training(
-    world: World,
-    settings: Hyperparameters,
-    chosen: Pretrained,
-    source: Source,
-    report: DataReport,
-    scratch: Path,
-    backbone: Backbone,
-    start: Start,
-    head_training: HeadTraining,
-    checkpoint: Checkpoint,
-) -> FullTraining:
-    """The training of the whole network, its photos decoded."""
-    classes, threads, spec = source.listing.classes, num_threads(world), chosen.preprocess
+def _full_training_data(
+    world: World, settings: Hyperparameters, pretrained: Pretrained, source: Source, report: DataReport, scratch: Path
+) -> FullTrainingData:
+    """Decode the photos for the training of the whole network; all ranks must call it."""
+    classes, threads, spec = source.listing.classes, num_threads(world), pretrained.preprocess
     train, valid = report.readable("train"), report.readable("valid")
-    train_photos = decoded(world, source, train, spec, True, scratch, threads)
-    valid_photos = decoded(world, source, valid, spec, False, scratch, threads)
-    loader = TrainLoader(world, train_photos, labels(train, classes), spec, settings, threads)
-    return FullTraining(
-        world,
-        settings,
-        backbone,
-        head_training.head,
-        start,
-        loader,
-        train,
-        valid_photos,
-        labels(valid, classes),
-        spec,
-        checkpoint,
-        threads,
+    train_decoded = decode_photos(world, source, train, spec, True, scratch, threads)
+    valid_decoded = decode_photos(world, source, valid, spec, False, scratch, threads)
+    loader = TrainLoader(world, train_decoded, class_indices(train, classes), spec, settings, threads)
+    return FullTrainingData(loader, train, valid_decoded, class_indices(valid, classes), spec)
+
+
+def _training_document(
+    settings: Hyperparameters,
+    mode: str,
+    begin: float,
+    photos_per_second: float,
+    history: Mapping[str, Any],
+    valid_top1: float,
+) -> dict[str, object]:
+    """Return the content of ``training.json``."""
+    return {
+        "hyperparameters": settings.of_mode(mode) | {"mode": mode},
+        "backbone": settings.backbone,
+        "mode": mode,
+        "torch": torch.__version__,
+        "seconds": round(time.monotonic() - begin, 1),
+        "photos_per_second": round(photos_per_second, 1),
+        "start_top1": history["start_top1"],
+        "valid_top1": valid_top1,
+    }
+
+
+def _write_artifact(
+    world: World,
+    folder: Path,
+    documents: dict[str, Any],
+    classifier: ExportedClassifier,
+    spec: TrainingPreprocess,
+) -> None:
+    """Write the documents, the learning curve and the exported model."""
+    for name, document in documents.items():
+        replace_json(folder / f"{name}.json", document)
+    replace_file(folder / "history.svg", learning_curve(documents["history"]).encode())
+    begin = time.monotonic()
+    write_model(folder / "model.pt2", classifier, spec.image_size)
+    world.print_once(f"exported in {time.monotonic() - begin:.1f} s")
+
+
+def _run_key(settings: Hyperparameters, world: World, pretrained: Pretrained, report: DataReport, mode: str) -> str:
+    """Return 16 hex digits that differ between runs which must not resume from each other's checkpoint."""
+    parts = (
+        settings.of_mode(mode),
+        mode,
+        world.world_size,
+        asdict(pretrained.preprocess),
+        pretrained.digest,
+        report.digest(),
     )
-
-
-def _run_key(settings: Hyperparameters, world: World, chosen: Pretrained, report: DataReport, mode: str) -> str:
-    parts = (settings.of_mode(mode), mode, world.world_size, asdict(chosen.preprocess), chosen.digest, report.digest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _say(world: World, *lines: str) -> None:
-    if world.is_main:
-        for line in lines:
-            print(line, flush=True)
 
 
 def _json_object(text: str) -> dict[str, object]:
@@ -265,21 +287,29 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder or .zip/.tar archive of photos")
-    parser.add_argument("--model-dir", type=Path, required=True, help="where rank 0 writes the model artifact")
     parser.add_argument(
-        "--checkpoint-dir", type=Path, help="features and checkpoints, to go on from (default: MODEL_DIR/checkpoints)"
+        "--model-dir", type=Path, required=True, help="folder in which rank 0 writes the model artifact"
     )
     parser.add_argument(
-        "--weights", type=Path, help="the backbone's .pth or .safetensors (default: that of its pip package)"
+        "--checkpoint-dir",
+        type=Path,
+        help="folder of features and checkpoints to continue from (default: MODEL_DIR/checkpoints)",
     )
     parser.add_argument(
-        "--hyperparameters", type=_json_object, default={}, metavar="JSON", help="all of the below as one JSON object"
+        "--weights", type=Path, help="the backbone's .pth or .safetensors (default: the file of its pip package)"
+    )
+    parser.add_argument(
+        "--hyperparameters",
+        type=_json_object,
+        default={},
+        metavar="JSON",
+        help="all hyperparameters below as one JSON object",
     )
     parser.add_argument(
         "--scratch-dir",
         type=Path,
         default=Path(tempfile.gettempdir()),
-        help="decoded photos, 0.2 MB each, while mode full trains (default: %(default)s)",
+        help="folder for decoded photos in mode full, 0.2 MB each (default: %(default)s)",
     )
     hyperparameters.add_arguments(parser)
     return parser
@@ -289,6 +319,6 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Without the interpreter's own goodbye: there torch 2.13's gloo threads sometimes end a rank that has done
-    # its work with SIGABRT ("terminate called without an active exception", 1 of 50 ranks here).
+    # Exit without the interpreter's shutdown, in which torch 2.13's gloo threads sometimes abort a finished rank with
+    # SIGABRT ("terminate called without an active exception", 1 of 50 ranks here).
     os._exit(code)

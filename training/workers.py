@@ -1,4 +1,4 @@
-"""Threads that each work on photos of their own, and how far they are."""
+"""Worker threads, each with photos of its own, and a log of their progress."""
 
 import itertools
 import time
@@ -10,35 +10,41 @@ from typing import TypeVar
 
 import torch
 
-_S = TypeVar("_S")
-_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-class Progress:
-    """``features 1234/9000 photos_per_s=210.3 eta_s=36.9`` at most once a second."""
+class WorkerProgress:
+    """Counts finished photos and prints ``features 1234/9000 photos_per_s=210.3 eta_s=36.9`` at most once a second.
 
-    def __init__(self, what: str, total: int, talks: bool) -> None:
-        self._what, self._total, self._talks, self._done = what, total, talks, 0
-        self._start = self._last = time.monotonic()
+    Args:
+        task: first word of the line; the runner expects lower-case letters and spaces.
+        total: photos to do.
+        prints: whether this rank prints at all.
+    """
+
+    def __init__(self, task: str, total: int, prints: bool) -> None:
+        self._task, self._total, self._prints, self._done = task, total, prints, 0
+        self._start = self._last_print = time.monotonic()
 
     def skip(self, count: int) -> None:
-        """So many need not be done."""
+        """Take photos that need no work off the total."""
         self._total -= count
 
     def add(self, count: int) -> None:
-        """So many more are done."""
+        """Count photos as done."""
         self._done += count
         now = time.monotonic()
-        if self._talks and now - self._last >= 1:
-            self._last = now
+        if self._prints and now - self._last_print >= 1:
+            self._last_print = now
             rate = self._done / (now - self._start)
             eta = (self._total - self._done) / rate
-            print(f"{self._what} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
+            print(f"{self._task} {self._done}/{self._total} photos_per_s={rate:.1f} eta_s={eta:.1f}", flush=True)
 
 
 @contextmanager
-def workers(num_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads whose calls of torch compute on one core each, as do this one's meanwhile."""
+def worker_pool(num_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread pool in which torch computes on one core per thread; the calling thread also uses one."""
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -47,10 +53,12 @@ def workers(num_threads: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(num_threads)
 
 
-def ahead(pool: ThreadPoolExecutor, work: Callable[[_S], _T], items: Iterable[_S], depth: int) -> Iterator[_T]:
-    """``map`` over a pool that keeps at most ``depth`` results waiting, so that memory stays bounded."""
-    waiting = iter(items)
-    futures = deque(pool.submit(work, item) for item in itertools.islice(waiting, depth))
+def map_ahead(
+    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], depth: int
+) -> Iterator[_Result]:
+    """Map over a pool in order, with at most ``depth`` results waiting, so that memory stays bounded."""
+    remaining = iter(items)
+    futures = deque(pool.submit(work, item) for item in itertools.islice(remaining, depth))
     while futures:
         yield futures.popleft().result()
-        futures.extend(pool.submit(work, item) for item in itertools.islice(waiting, 1))
+        futures.extend(pool.submit(work, item) for item in itertools.islice(remaining, 1))

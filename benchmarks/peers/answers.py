@@ -11,7 +11,7 @@ from training import preprocess
 
 FOLDER = Path(os.environ["PEER_MODEL"])
 _MODEL = json.loads((FOLDER / "model.json").read_text())
-SPEC = preprocess.Preprocess(**_MODEL["preprocess"])
+SPEC = preprocess.TrainingPreprocess(**_MODEL["preprocess"])
 
 
 def pixels(photo: bytes) -> np.ndarray:

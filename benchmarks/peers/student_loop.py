@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from training.backbones import pretrained
+from training.backbones import find_backbone
 from training.torchvision_import import torchvision_models
 
 parser = argparse.ArgumentParser()
@@ -26,7 +26,7 @@ torchvision_models()  # after which torchvision can be imported beside any build
 from torchvision.datasets import ImageFolder  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
-chosen = pretrained(given.backbone, None)
+chosen = find_backbone(given.backbone, None)
 to_tensor = [
     v2.ToImage(),
     v2.ToDtype(torch.float32, scale=True),

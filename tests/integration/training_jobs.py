@@ -7,7 +7,7 @@ from typing import Any
 
 from sketchbook import BREEDS, write
 from tests.integration.laptop import ROLE, ROOT
-from training.weights import packaged
+from training.weights import packaged_weights
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.13-cpu-amzn2023-sagemaker"
 _PROGRAM = """
@@ -50,7 +50,7 @@ def put_program(s3: Any, folder: Path) -> None:
     """Put the training program, drawings of three breeds and a backbone into S3, as Plan leaves them."""
     photos = write(folder / "drawings", seed=5, counts=_COUNTS, breeds=_BREEDS, size=160)
     archive = shutil.make_archive(str(folder / "drawings"), "zip", photos)
-    weights = packaged("efficientnet_lite0")
+    weights = packaged_weights("efficientnet_lite0")
     assert weights
     code = [file for package in ("training", "dataset") for file in (ROOT / package).glob("*.py")]
     for key, file in {

@@ -1,4 +1,4 @@
-"""A tiny dataset of coloured noise, and an opt/ml tree as SageMaker lays it out."""
+"""Fixtures: a tiny dataset of coloured noise, and an opt/ml tree as SageMaker creates it."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.weights import packaged
+from training.weights import packaged_weights
 
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")
 PHOTOS = {"train": 5, "valid": 2, "test": 1}
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """3 classes with 5 training, 2 validation and 1 test photos each; each photo is unique."""
+    """Write a dataset of 3 classes with 5 training, 2 validation and 1 test photos each; each photo is unique."""
     root = tmp_path / "dogImages"
     random = np.random.default_rng(0)
     for split, count in PHOTOS.items():
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
-    """Builds the opt/ml tree of one host; returns its root."""
+    """Return a function that builds the opt/ml tree of one host and returns its root."""
 
     def build(host: str = "algo-1", hosts: tuple[str, ...] = ("algo-1",), **hyperparameters: str) -> Path:
         root = tmp_path / host
@@ -56,7 +56,7 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
-        weights = packaged("efficientnet_lite0")
+        weights = packaged_weights("efficientnet_lite0")
         assert weights
         (root / "input/data/weights" / weights.name).symlink_to(weights)
         interface = "lo0" if sys.platform == "darwin" else "lo"

@@ -1,4 +1,4 @@
-"""What the ranks notice of each other's end: real processes over gloo, killed, stopped and never started."""
+"""Tests of lost ranks: real processes over gloo that are killed, stopped or never started."""
 
 import os
 import signal
@@ -11,29 +11,29 @@ from pathlib import Path
 import pytest
 
 from training import distributed
-from training.distributed import PeerLostError, gathered, in_step, joined, summed
+from training.distributed import PeerLostError, gather, process_group, step_timeout, sum_over_ranks
 
 REPOSITORY = Path(__file__).parents[3]
-PATIENCE = 3  # seconds, of the ranks below
+TIMEOUT = 3  # seconds
 
 
 def main(mode: str) -> None:
-    """One rank: it makes steps on and on, one step and then a long phase, or waits for others that do not come."""
-    distributed._STEP_PATIENCE = timedelta(seconds=PATIENCE)
-    distributed._ANSWER_SECONDS = 1.0
+    """Run one rank, which takes steps without end, or one step before a long phase, or waits for a missing rank."""
+    distributed._STEP_TIMEOUT = timedelta(seconds=TIMEOUT)
+    distributed._ROLL_CALL_SECONDS = 1.0
     if mode == "alone":
-        distributed._MEETING = timedelta(seconds=PATIENCE)
+        distributed._JOIN_TIMEOUT = timedelta(seconds=TIMEOUT)
     try:
-        with joined() as world:
-            with in_step(world):
-                summed(world, 1.0)
+        with process_group() as world:
+            with step_timeout(world):
+                sum_over_ranks(world, 1.0)
                 print("stepping", flush=True)
                 while mode == "steps":
-                    summed(world, 1.0)
+                    sum_over_ranks(world, 1.0)
                     time.sleep(0.01)
             if world.rank == 1:
-                time.sleep(PATIENCE + 1)
-            print(sum(gathered(world, world.rank)), flush=True)
+                time.sleep(TIMEOUT + 1)
+            print(sum(gather(world, world.rank)), flush=True)
     except PeerLostError as error:
         print(error, flush=True)
 
@@ -53,7 +53,7 @@ def start(port: int, world_size: int, mode: str, missing: int = 0) -> "list[subp
 
 
 def stepping(port: int, world_size: int) -> "list[subprocess.Popen[str]]":
-    """Ranks that have all made a step."""
+    """Start ranks and wait until each has taken a step."""
     ranks = start(port, world_size, "steps")
     for process in ranks:
         assert process.stdout is not None
@@ -66,30 +66,30 @@ def last_line(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.parametrize("stuck", [1, 0], ids=["stuck", "stuck-with-the-store"])
-def test_a_rank_that_is_stuck_in_a_step_is_named_by_the_others(free_port: int, stuck: int) -> None:
+def test_a_rank_that_hangs_in_a_step_is_named_by_the_others(free_port: int, stuck: int) -> None:
     ranks = stepping(free_port, 3)
     try:
         ranks[stuck].send_signal(signal.SIGSTOP)
         for rank in {0, 1, 2} - {stuck}:
-            words = f"waited too long for rank {stuck} on algo-{stuck + 1}, stuck or cut off from here"
+            words = f"waited too long for rank {stuck} on algo-{stuck + 1} (hanging or unreachable)"
             assert last_line(ranks[rank]) == f"training: rank {rank} on algo-{rank + 1} {words}"
     finally:
         ranks[stuck].kill()
         ranks[stuck].communicate()
 
 
-def test_a_rank_that_dies_is_missed_by_all_others(free_port: int) -> None:
+def test_a_rank_that_dies_is_noticed_by_all_others(free_port: int) -> None:
     *others, last = stepping(free_port, 4)
     last.kill()
     last.communicate()
-    for rank, process in enumerate(others):  # also by those that have no word with it in a step
+    for rank, process in enumerate(others):  # Some of them do not exchange data with it in a step.
         words = "lost another rank; the log of the rank that ended first says why"
         assert last_line(process) == f"training: rank {rank} on algo-{rank + 1} {words}"
 
 
-def test_ranks_that_do_not_all_come_say_so(free_port: int) -> None:
+def test_a_rank_that_never_starts_is_reported(free_port: int) -> None:
     (process,) = start(free_port, 2, "alone", missing=1)
-    assert last_line(process) == "training: rank 0 on algo-1 did not meet all 2 ranks"
+    assert last_line(process) == "training: rank 0 on algo-1 could not join the other ranks; all 2 must start"
 
 
 def test_a_phase_without_steps_may_take_longer_than_a_step(free_port: int) -> None:

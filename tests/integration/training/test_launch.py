@@ -1,4 +1,4 @@
-"""The launcher with real opt/ml trees: two hosts are two processes, as on the laptop cloud."""
+"""Tests of the launcher with real opt/ml trees; two hosts are two processes, as on the laptop cloud."""
 
 import json
 import os
@@ -14,10 +14,11 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).parents[3]
-CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
+CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # the classes of the fixture ``dataset``
 NUM_TRAIN = 15
 HOSTS = ("algo-1", "algo-2")
-STRAY = {  # as SageMaker's toolkit or a torchrun around us would leave it
+# Variables that SageMaker's toolkit, or a torchrun around the launcher, would set.
+STRAY = {
     "SM_HOSTS": '["other"]',
     "SM_CURRENT_HOST": "other",
     "SM_CHANNEL_DATASET": "/nowhere",
@@ -32,7 +33,7 @@ STRAY = {  # as SageMaker's toolkit or a torchrun around us would leave it
 
 
 def start(root: Path, port: int, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """The launcher of one host; unless told otherwise, in this process's environment and meeting on loopback."""
+    """Start the launcher of one host; by default in this process's environment, with loopback as the main address."""
     if environment is None:
         environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": ""}
     environment = {**environment, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
@@ -54,7 +55,7 @@ def await_line(process: subprocess.Popen[str], begin: str) -> None:
 
 
 def ranks_below(pid: int) -> list[int]:
-    """Ids of the ranks that a launcher, or torchrun, has started."""
+    """Return the process ids of the ranks that a launcher, or torchrun, has started."""
     listed = subprocess.run(["ps", "-ax", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, check=True)
     pairs = [line.split() for line in listed.stdout.splitlines()]
     return sorted(int(child) for child, parent in pairs if int(parent) == pid)
@@ -70,7 +71,7 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     leaked = (dataset / "train" / CLASSES[1] / "0.png").read_bytes()
     (dataset / "valid" / CLASSES[1] / "leaked.png").write_bytes(leaked)
     (dataset / "other" / "cats").mkdir(parents=True)
-    (dataset / "other" / "cats" / "0.png").write_bytes(leaked)  # never looked at
+    (dataset / "other" / "cats" / "0.png").write_bytes(leaked)  # Nothing reads this folder.
     roots = [opt_ml(host, HOSTS, epochs="3", global_batch_size="4") for host in HOSTS]
 
     processes = [start(root, free_port) for root in roots]
@@ -86,7 +87,7 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     assert ddp["num_train"] == NUM_TRAIN
     assert sum(ddp["samples_per_rank"]) == NUM_TRAIN
     assert min(ddp["samples_per_rank"]) >= NUM_TRAIN // 2 - 1
-    assert ddp["steps"] == 3 * 4  # ceil(15 / 4) steps an epoch
+    assert ddp["steps"] == 3 * 4  # ceil(15 / 4) steps in each of 3 epochs
     assert not list((roots[1] / "model").iterdir())
 
     data = document(roots[0], "data.json")
@@ -115,10 +116,10 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
 
 
 @pytest.mark.parametrize("stray", [{}, STRAY], ids=["bare", "misled"])
-def test_hosts_meet_by_name_whatever_else_the_environment_says(
+def test_hosts_connect_by_name_whatever_the_environment_says(
     opt_ml: Callable[..., Path], free_port: int, stray: dict[str, str]
 ) -> None:
-    hosts = ("localhost", "algo-2")  # the first is where all meet
+    hosts = ("localhost", "algo-2")  # All connect to the first.
     roots = [opt_ml(host, hosts, epochs="1") for host in hosts]
     bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     processes = [start(root, free_port, bare | stray) for root in roots]
@@ -139,7 +140,7 @@ def test_a_rank_that_dies_ends_its_host_first(opt_ml: Callable[..., Path], free_
     assert host.returncode == 128 + signal.SIGKILL
     assert (roots[1] / "output/failure").read_text().startswith("training: rank 1 on algo-2 was killed by SIGKILL")
     await_line(other, "training: rank 0 on algo-1 lost another rank")
-    other.terminate()  # as the platform does with the other hosts of a job that has failed
+    other.terminate()  # The platform does this with the other hosts of a failed job.
     other.communicate(timeout=30)
     assert [process.returncode for process in processes] == [128 + signal.SIGTERM, 128 + signal.SIGKILL]
 
@@ -158,10 +159,10 @@ def test_a_rank_that_dies_ends_torchrun(dataset: Path, tmp_path: Path) -> None:
     )
     await_line(process, "epoch=2/")
     os.kill(ranks_below(process.pid)[1], signal.SIGKILL)
-    said, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "training.train FAILED" in said
-    assert "Signal 9 (SIGKILL) received by PID" in said
+    assert "training.train FAILED" in output
+    assert "Signal 9 (SIGKILL) received by PID" in output
 
 
 def test_sigterm_ends_promptly_and_leaves_a_checkpoint(opt_ml: Callable[..., Path], free_port: int) -> None:
@@ -195,8 +196,8 @@ def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., 
 
     (root / "input/config/resourceconfig.json").write_text("{" + "x" * 2000)
     process = start(root, free_port)
-    said, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=10)
     failure = (root / "output/failure").read_text()
     assert process.returncode == 1
     assert failure.startswith(f"launcher: cannot read {root / 'input/config/resourceconfig.json'} (Expecting property")
-    assert said.splitlines() == [failure]
+    assert output.splitlines() == [failure]

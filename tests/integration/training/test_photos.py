@@ -1,4 +1,4 @@
-"""Three ranks on two hosts hash and decode one dataset: real processes over gloo."""
+"""A test of hashing and decoding by three ranks on two hosts: real processes over gloo."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from dataset import Photo, Source, open_source
-from training.distributed import joined
-from training.photos import decoded, hashed
-from training.preprocess import Preprocess, pixels
+from training.distributed import process_group
+from training.photos import decode_photos, hash_photos
+from training.preprocess import TrainingPreprocess, pixels
 
 REPOSITORY = Path(__file__).parents[3]
-SPEC = Preprocess(image_size=32, resize_to=32)
-# Local rank, ranks of the host, host.
-PLACES = ((0, 2, "algo-1"), (1, 2, "algo-1"), (0, 1, "algo-2"))
+SPEC = TrainingPreprocess(image_size=32, resize_to=32)
+# The ranks: local rank, ranks of the host, host.
+RANKS = ((0, 2, "algo-1"), (1, 2, "algo-1"), (0, 1, "algo-2"))
 
 
 class Counting:
@@ -33,15 +33,15 @@ class Counting:
 
 
 def rank(dataset: Path, scratch: Path) -> dict[str, Any]:
-    """One of the ranks; this file is their program."""
+    """Run as one of the ranks, which all run this file."""
     source = Counting(open_source(dataset))
-    with joined() as world:
-        found = hashed(world, source, "train", num_threads=1)
+    with process_group() as world:
+        hashed = hash_photos(world, source, "train", num_threads=1)
         num_hashed, source.num_read = source.num_read, 0
-        # Hosts have disks of their own, even where they are processes of one machine.
-        photos = decoded(world, source, found.photos, SPEC, False, scratch / world.host, num_threads=1)
+        # Each host has a disk of its own, even if the hosts are processes of one machine.
+        photos = decode_photos(world, source, hashed.photos, SPEC, False, scratch / world.host, num_threads=1)
         return {
-            "hashes": found.hashes,
+            "hashes": hashed.hashes,
             "num_hashed": num_hashed,
             "num_decoded": source.num_read,
             "pixels": hashlib.sha256(photos.pixels.tobytes()).hexdigest(),
@@ -60,7 +60,7 @@ def test_hosts_decode_once_and_ranks_share_it(dataset: Path, tmp_path: Path, fre
             stdout=subprocess.PIPE,
             text=True,
         )
-        for number, (local_rank, local_world_size, host) in enumerate(PLACES)
+        for number, (local_rank, local_world_size, host) in enumerate(RANKS)
     ]
     answers = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
@@ -70,15 +70,15 @@ def test_hosts_decode_once_and_ranks_share_it(dataset: Path, tmp_path: Path, fre
     photos = source.listing.of("train")
     data = [source.read(photo) for photo in photos]
     expected = np.stack([pixels(each, SPEC) for each in data])
-    for found in ranks:
-        assert found["hashes"] == [hashlib.sha256(each).hexdigest()[:16] for each in data]
-        assert found["pixels"] == hashlib.sha256(expected.tobytes()).hexdigest()
-        assert found["sizes"] == [[48, 40]] * 15
-    assert [found["num_hashed"] for found in ranks] == [5, 5, 5]
-    assert [found["num_decoded"] for found in ranks] == [8, 7, 15]
+    for result in ranks:
+        assert result["hashes"] == [hashlib.sha256(each).hexdigest()[:16] for each in data]
+        assert result["pixels"] == hashlib.sha256(expected.tobytes()).hexdigest()
+        assert result["sizes"] == [[48, 40]] * 15
+    assert [result["num_hashed"] for result in ranks] == [5, 5, 5]
+    assert [result["num_decoded"] for result in ranks] == [8, 7, 15]
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()] == []
 
 
 if __name__ == "__main__":
     print(json.dumps(rank(Path(sys.argv[1]), Path(sys.argv[2]))), flush=True)
-    os._exit(0)  # as training.train leaves, see there
+    os._exit(0)  # For the same reason as training.train.

@@ -1,4 +1,4 @@
-"""The training program in this process, and over two gloo ranks."""
+"""Tests of the training program, in this process and over two gloo ranks."""
 
 import errno
 import json
@@ -18,20 +18,20 @@ from dataset import Photo
 from training import head, train
 from training.artifact import ddp_document
 from training.checkpoint import Checkpoint
-from training.distributed import World, gathered, joined
-from training.files import StorageError, replace_file
-from training.head import HeadTraining, NonFiniteLossError, Samples, Start, starting_head
+from training.distributed import World, gather, process_group
+from training.files import FileWriteError, replace_file
+from training.head import HeadStart, HeadTraining, NonFiniteLossError, Samples, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
-from training.samples import share
+from training.samples import shard
 
-CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # of the dataset fixture
+CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # the classes of the fixture ``dataset``
 REPOSITORY = Path(__file__).parents[3]
 SETTINGS = Hyperparameters(epochs=4, global_batch_size=8, learning_rate=0.01, checkpoint_seconds=0)
 FULL_BATCH = Hyperparameters(epochs=4, global_batch_size=21, learning_rate=0.01)
 
 
 def samples(rank: int = 0, world_size: int = 1) -> tuple[Samples, Samples]:
-    """This rank's share of 21 training and 6 validation points in 3 clusters."""
+    """Return this rank's share of 21 training and 6 validation points in 3 clusters."""
     random = torch.Generator().manual_seed(1)
     shares = []
     for count in (21, 6):
@@ -42,49 +42,47 @@ def samples(rank: int = 0, world_size: int = 1) -> tuple[Samples, Samples]:
     return shares[0], shares[1]
 
 
-def start() -> Start:
-    return Start(torch.zeros(3, 5), torch.zeros(3), torch.tensor([1.0, 1.0, 0.0]))
+def start() -> HeadStart:
+    return HeadStart(torch.zeros(3, 5), torch.zeros(3), torch.tensor([1.0, 1.0, 0.0]))
 
 
 def alone() -> World:
     return World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 
 
-def head_training(
-    world: World, file: Path, settings: Hyperparameters = SETTINGS, run_key: str = "key", starts: Start | None = None
-) -> HeadTraining:
+def head_training(world: World, file: Path, settings: Hyperparameters = SETTINGS, run_key: str = "key") -> HeadTraining:
     checkpoint = Checkpoint(world, file, run_key, settings.checkpoint_seconds)
-    return HeadTraining(world, settings, starts or start(), *samples(world.rank, world.world_size), 21, checkpoint)
+    return HeadTraining(world, settings, start(), *samples(world.rank, world.world_size), 21, checkpoint)
 
 
-class Killed(Exception):
-    """Stands for the end of the process after an epoch's checkpoint."""
+class KilledError(Exception):
+    """Stands for the end of the process after the checkpoint of an epoch."""
 
 
 def killed_after(epoch: int, training: HeadTraining) -> None:
-    """Run up to the checkpoint of an epoch and no further."""
+    """Run until the checkpoint of an epoch."""
     run_epoch = training._run_epoch
 
     def stopping(number: int) -> None:
         run_epoch(number)
         if number == epoch:
-            raise Killed
+            raise KilledError
 
     training._run_epoch = stopping  # type: ignore[method-assign,assignment]
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         training.run()
 
 
-def _apart(module: torch.nn.Module) -> torch.nn.Module:
-    """In place of DDP: no rank hears of the others' gradients."""
+def _without_ddp(module: torch.nn.Module) -> torch.nn.Module:
+    """Replace DDP, so that each rank uses its own gradients only."""
     return module
 
 
 def rank(folder: Path, apart: bool) -> dict[str, Any]:
-    """One of two ranks: a whole run, one that is killed and resumed, and one of full batches."""
+    """Run as one of two ranks: a whole run, a run that is killed and resumed, and one with full batches."""
     if apart:
-        head.DistributedDataParallel = _apart  # type: ignore[attr-defined,assignment]
-    with joined() as world:
+        head.DistributedDataParallel = _without_ddp  # type: ignore[attr-defined,assignment]
+    with process_group() as world:
         whole = head_training(world, folder / "whole.pt")
         whole.run()
         if not apart:
@@ -94,7 +92,7 @@ def rank(folder: Path, apart: bool) -> dict[str, Any]:
         full = head_training(world, folder / "full.pt", FULL_BATCH)
         full.run()
         return {
-            "checksums": gathered(world, whole.checksum()),
+            "checksums": gather(world, whole.checksum()),
             "resumed": resumed.checksum(),
             "samples_per_rank": whole.progress.samples_per_rank,
             "evaluation": whole.evaluate(),
@@ -104,7 +102,7 @@ def rank(folder: Path, apart: bool) -> dict[str, Any]:
 
 
 def two_ranks(port: int, folder: Path, *options: str) -> list[dict[str, Any]]:
-    """What ``rank`` returns on each of two processes; this file is their program."""
+    """Return the result of ``rank`` in each of two processes, which run this file."""
     processes = [
         subprocess.Popen(
             [sys.executable, __file__, str(folder), *options],
@@ -138,7 +136,7 @@ def test_two_ranks_train_one_model_and_resume_bit_identically(tmp_path: Path, fr
     assert first["preview"] == second["preview"] > 1 / 3
     assert ddp_document(["a", "b"], "gloo", 21, first["samples_per_rank"], 12, checksums)["in_sync"] is True
 
-    # A step over all samples does not depend on how they are shared out, uneven shares included.
+    # A step over all samples does not depend on how the ranks share them, even if the shares differ in size.
     single = head_training(alone(), tmp_path / "one.pt", FULL_BATCH)
     single.run()
     assert single.progress.steps == FULL_BATCH.epochs
@@ -177,7 +175,7 @@ def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path, capsys: pytes
     assert other.progress.steps == 4 * 3
 
 
-def test_the_pull_holds_matched_classes_and_no_others(tmp_path: Path) -> None:
+def test_the_pull_holds_matched_classes_only(tmp_path: Path) -> None:
     free = head_training(alone(), tmp_path / "free.pt", Hyperparameters(epochs=4, pull=0.0))
     pulled = head_training(alone(), tmp_path / "pulled.pt", Hyperparameters(epochs=4, pull=1000.0))
     free.run()
@@ -221,8 +219,8 @@ def test_no_epochs_leave_the_head_as_it_starts(tmp_path: Path) -> None:
     assert training.valid_top1 == training.progress.start_top1 == 2 / 6  # all zero: always the first class
 
 
-def test_balanced_sampling_lets_every_class_weigh_the_same(tmp_path: Path) -> None:
-    """Of 3 classes with 2, 1 and 1 photos; at the start each photo's loss is log 3."""
+def test_balanced_sampling_gives_every_class_the_same_weight(tmp_path: Path) -> None:
+    """There are 3 classes with 2, 1 and 1 photos; at the start each photo's loss is log 3."""
     photos = [Photo(f"train/{number}.jpg", "train", "a", 1) for number in range(4)]
     shares = Samples(torch.eye(4, 5), torch.tensor([0, 0, 1, 2]), photos)
     settings = replace(SETTINGS, epochs=1, global_batch_size=4, sampling="balanced", pull=0.0)
@@ -234,53 +232,53 @@ def test_balanced_sampling_lets_every_class_weigh_the_same(tmp_path: Path) -> No
     training.run()
     gradient = training._parallel.bias.grad
     assert isinstance(gradient, torch.Tensor)
-    assert gradient.tolist() == pytest.approx([0, 0, 0], abs=1e-6)  # as it is where all classes are equally common
+    assert gradient.tolist() == pytest.approx([0, 0, 0], abs=1e-6)  # The same as with equally many photos per class.
 
 
 @pytest.mark.parametrize(
-    ("mode", "device", "num_photos", "chosen", "why"),
+    ("mode", "device", "num_photos", "expected", "why"),
     [
-        ("full", "cpu", 10, "full", "as asked for"),
+        ("full", "cpu", 10, "full", "set by the hyperparameter"),
         ("auto", "cpu", 10_000, "head", "there is no GPU"),
         ("auto", "cuda", 199, "head", "199 photos of 10 classes are too few"),
         ("auto", "cuda", 200, "full", "there is a GPU"),
     ],
 )
-def test_mode_is_chosen_by_device_and_photos(mode: str, device: str, num_photos: int, chosen: str, why: str) -> None:
-    found, reason = train.chosen_mode(Hyperparameters(mode=mode), torch.device(device), num_photos, 10)
-    assert found == chosen
+def test_mode_is_chosen_by_device_and_photos(mode: str, device: str, num_photos: int, expected: str, why: str) -> None:
+    actual, reason = train.choose_mode(Hyperparameters(mode=mode), torch.device(device), num_photos, 10)
+    assert actual == expected
     assert reason.startswith(why)
 
 
 def test_classes_that_imagenet_does_not_know_are_named() -> None:
-    assert train.matches(CLASSES, [162, 254, None]) == (
+    assert train.imagenet_sentence(CLASSES, [162, 254, None]) == (
         "2 of 3 classes start from their ImageNet rows; ImageNet does not know 003.Unicorn_hound"
     )
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_every_photo_falls_to_exactly_one_rank(world_size: int) -> None:
+def test_every_photo_belongs_to_exactly_one_rank(world_size: int) -> None:
     photos = [Photo(f"train/a/{number}.jpg", "train", "a", 1) for number in range(10)]
     worlds = [World(r, world_size, 0, 1, torch.device("cpu"), "gloo", "here") for r in range(world_size)]
-    shares = [share(photos, world, seed=3) for world in worlds]
+    shares = [shard(photos, world, seed=3) for world in worlds]
     assert sorted(photo for share in shares for photo in share) == sorted(photos)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert shares[0] != photos[::world_size]  # shuffled
 
 
-def test_the_same_command_again_takes_features_from_the_checkpoints_and_makes_the_same_model(
+def test_the_same_command_again_reads_features_from_the_checkpoints_and_writes_the_same_model(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--data", str(dataset), "--model-dir", str(tmp_path / "model"), "--epochs", "2"]
     assert train.main(command) == 0
     features = list((tmp_path / "model/checkpoints").glob("features-*.pt"))
-    kept = {path: path.stat().st_mtime_ns for path in features}
-    assert kept
+    times = {path: path.stat().st_mtime_ns for path in features}
+    assert times
     model = (tmp_path / "model/ddp.json").read_text()
     capsys.readouterr()
     assert train.main(command) == 0
-    assert "21 of 21 photos' features were kept from before" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert "21 of 21 photos' features come from the cache" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in times} == times
     assert (tmp_path / "model/ddp.json").read_text() == model
     assert json.loads(model)["world_size"] == 1
     assert json.loads(model)["samples_per_rank"] == [15]
@@ -296,7 +294,7 @@ def test_previews_come_with_the_first_features_and_change_nothing(
         assert train.main([*command, "--checkpoint-dir", str(tmp_path / "shared")]) == 0
         previews.append(re.findall(r"after (\d+) of 15 training photos valid_top1=[01]\.\d+", capsys.readouterr().out))
         models.append((tmp_path / run / "ddp.json").read_text())
-    assert previews == [["4", "8"], []]  # the second run has all features from the start
+    assert previews == [["4", "8"], []]  # The second run reads all features from the cache.
     assert models[0] == models[1]
 
 
@@ -321,9 +319,9 @@ def test_a_damaged_member_of_an_archive_is_named_and_left_out(
     with zipfile.ZipFile(archive, "w") as file:
         for photo in dataset.rglob("*.png"):
             file.write(photo, photo.relative_to(dataset))
-        place = file.getinfo(damaged).header_offset + 200
+        offset = file.getinfo(damaged).header_offset + 200
     data = bytearray(archive.read_bytes())
-    data[place] ^= 0xFF  # its checksum no longer fits
+    data[offset] ^= 0xFF  # Now the checksum is wrong.
     archive.write_bytes(data)
     assert train.main(["--data", str(archive), "--model-dir", str(tmp_path / "model"), "--epochs", "1"]) == 0
     assert f"1 unreadable photos in train/ left out: {damaged}" in capsys.readouterr().out
@@ -342,11 +340,11 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match=r"head.pt .No space left on device.; give the job a larger volume"):
+    with pytest.raises(FileWriteError, match=r"head.pt .No space left on device.; give the job a larger volume"):
         replace_file(file, b"new")
     assert file.read_bytes() == b"old"
 
 
 if __name__ == "__main__":
     print(json.dumps(rank(Path(sys.argv[1]), apart="apart" in sys.argv[2:])), flush=True)
-    os._exit(0)  # as training.train leaves, see there
+    os._exit(0)  # For the same reason as training.train.

@@ -190,7 +190,7 @@ def test_pixels_equal_those_of_training() -> None:
     cropped = replace(SPEC, image_size=100, resize="shortest_side", resize_to=120, interpolation="bicubic")
     shrunk = replace(SPEC, image_size=30, resize="shortest_side", resize_to=32, jpeg_oversampling=2)
     for spec in (squash, cropped, shrunk):
-        theirs = training.Preprocess(**spec.__dict__)
+        theirs = training.TrainingPreprocess(**spec.__dict__)
         for number, body in enumerate(photos):
             assert np.array_equal(pixels(body, spec), training.pixels(body, theirs)), f"photo {number}"
 

@@ -1,4 +1,4 @@
-"""The augmentation beside torchvision's: the same boxes in distribution, the same pixels, the same 14 operations."""
+"""Tests that compare the augmentation with torchvision's: distribution of boxes, pixels, and the 14 operations."""
 
 import math
 
@@ -10,7 +10,7 @@ from PIL import Image
 from training import augment
 from training.torchvision_import import torchvision_models
 
-torchvision_models()  # makes torchvision importable
+torchvision_models()  # Makes torchvision importable.
 from torchvision.transforms import v2  # noqa: E402
 
 NUM_DRAWN = 4000
@@ -39,7 +39,7 @@ def test_draws_are_uniform() -> None:
     drawn = augment.draws(0, 0, 0, NUM_DRAWN)
     assert drawn.min() >= 0
     assert drawn.max() < 1
-    # Five standard errors of a uniform number's mean.
+    # The tolerance is five standard errors of the mean of uniform numbers.
     np.testing.assert_allclose(drawn.mean(0), 0.5, atol=5 / math.sqrt(12 * NUM_DRAWN))
 
 
@@ -60,13 +60,13 @@ def test_boxes_are_distributed_as_torchvisions(width: int, height: int) -> None:
     ):
         at = np.union1d(ours, other)
         shares = [np.searchsorted(np.sort(values), at, side="right") / NUM_DRAWN for values in (ours, other)]
-        # Kolmogorov and Smirnov's distance of two samples, which equal distributions exceed once in a million.
+        # The Kolmogorov-Smirnov distance of two samples of the same distribution exceeds this once in a million.
         assert np.abs(shares[0] - shares[1]).max() < math.sqrt(math.log(2e6) / NUM_DRAWN), name
 
 
 @pytest.mark.parametrize(
     ("size", "box"),
-    [((3000, 20), (1486, 0, 1513, 20)), ((20, 3000), (0, 1486, 20, 1513))],  # 27 is 20 * 4 / 3
+    [((3000, 20), (1486, 0, 1513, 20)), ((20, 3000), (0, 1486, 20, 1513))],  # The longer side is 27 = 20 * 4 / 3.
     ids=["wide", "tall"],
 )
 def test_a_photo_that_no_box_fits_keeps_its_centre(size: tuple[int, int], box: tuple[int, ...]) -> None:
@@ -77,11 +77,11 @@ def test_a_photo_that_no_box_fits_keeps_its_centre(size: tuple[int, int], box: t
 def test_boxes_keep_their_share_of_the_square() -> None:
     sizes = np.array([[512, 128], [512, 128], [3000, 20], [3000, 20]])
     boxes = np.array([[0, 0, 512, 128], [128, 32, 384, 64], [1486, 0, 1513, 20], [2999, 0, 3000, 20]])
-    on_square = augment.on_square(boxes, sizes, 256)
-    assert on_square[:2].tolist() == [[0, 0, 256, 256], [64, 64, 192, 128]]
-    # 27 and 1 of 3000 columns are less than one of 256.
-    assert (on_square[2:, 2] - on_square[2:, 0] >= 1).all()
-    assert (on_square[2:, 2] <= 256).all()
+    scaled = augment.scale_boxes(boxes, sizes, 256)
+    assert scaled[:2].tolist() == [[0, 0, 256, 256], [64, 64, 192, 128]]
+    # One of 3000 columns is less than one of 256, and no box may be empty.
+    assert (scaled[2:, 2] - scaled[2:, 0] >= 1).all()
+    assert (scaled[2:, 2] <= 256).all()
 
 
 @pytest.mark.parametrize("side", [64, 224])
@@ -110,7 +110,7 @@ def test_operations_are_torchvisions() -> None:
     assert augment.OPERATIONS.keys() == transform._AUGMENTATION_SPACE.keys()
     for name, (magnitudes, is_signed) in transform._AUGMENTATION_SPACE.items():
         strengths = magnitudes(31, 64, 96)
-        for number in (0, 1, 11, 17, 30):  # theirs are float32, of which some fall just short of a whole number
+        for number in (0, 1, 11, 17, 30):  # At others torchvision's float32 is just below a whole number.
             for sign in (1, -1) if is_signed else (1,):
                 magnitude = sign * float(strengths[number]) if strengths is not None else 0.0
                 expected = transform._apply_image_or_video_transform(
@@ -121,7 +121,7 @@ def test_operations_are_torchvisions() -> None:
                 np.testing.assert_allclose(a, b, atol=1, err_msg=f"{name} {magnitude}")
 
 
-def test_trivial_does_what_was_drawn_in_place() -> None:
+def test_trivial_applies_the_drawn_operation_in_place() -> None:
     pixels = noise(16, 16)
     (drawn,) = augment.draws(0, 0, 0, 1)
     names = list(augment.OPERATIONS)
@@ -130,11 +130,11 @@ def test_trivial_does_what_was_drawn_in_place() -> None:
         drawn[augment._OPERATION] = (names.index("Solarize") + 0.5) / len(names)
         drawn[augment._STRENGTH], drawn[augment._SIGN] = strongest, sign
         photos = as_photos(pixels.copy())
-        augment.trivial(photos, drawn)
-        np.testing.assert_array_equal(as_pixels(photos), 255 - pixels)  # from 0 on: all of them
+        augment.trivial_augment(photos, drawn)
+        np.testing.assert_array_equal(as_pixels(photos), 255 - pixels)  # The threshold is 0.
     drawn[augment._OPERATION] = (names.index("TranslateX") + 0.5) / len(names)
-    drawn[augment._STRENGTH], drawn[augment._SIGN] = 3.5 / 31, 0.0  # the fourth of 31: 3.2 of 32 pixels, to the right
+    drawn[augment._STRENGTH], drawn[augment._SIGN] = 3.5 / 31, 0.0  # Level 3 of 0 to 30: 3.2 pixels to the right.
     photos = as_photos(pixels.copy())
-    augment.trivial(photos, drawn)
+    augment.trivial_augment(photos, drawn)
     np.testing.assert_array_equal(as_pixels(photos)[:, 3:], pixels[:, :-3])
     assert not as_pixels(photos)[:, :3].any()

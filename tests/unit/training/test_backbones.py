@@ -1,4 +1,4 @@
-"""The backbones by name: the same functions as their authors', whole or split, and what is refused."""
+"""Tests of the backbones: they compute the same as their authors' networks, and unsuitable ones are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from training.backbones import Backbone, Pretrained, fold_norms, pretrained
+from training.backbones import Backbone, Pretrained, find_backbone, fold_norms
 from training.hyperparameters import HyperparameterError
-from training.preprocess import Preprocess
+from training.preprocess import TrainingPreprocess
 from training.torchvision_import import torchvision_models
 from training.weights import WeightsError
 
@@ -20,7 +20,10 @@ def photos(size: int = 224) -> torch.Tensor:
 
 
 def torchvision_weights(name: str, path: Path, **settings: Any) -> torch.nn.Module:
-    """A torchvision network with seeded weights and lived-in batch norms, in eval mode; its state dict in a file."""
+    """Return a torchvision network with seeded weights, in eval mode, and write its state dict to a file.
+
+    A forward pass in training mode gives its batch norms statistics.
+    """
     torch.manual_seed(0)
     network: torch.nn.Module = torchvision_models().get_model(name, **settings)
     with torch.no_grad():
@@ -32,7 +35,7 @@ def torchvision_weights(name: str, path: Path, **settings: Any) -> torch.nn.Modu
 @pytest.mark.parametrize("name", LITES)
 def test_logits_equal_those_of_the_package_the_weights_come_from(name: str) -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    chosen = pretrained(name, None)
+    chosen = find_backbone(name, None)
     layers, settings = package.get_model_params(name.replace("_", "-"), {"image_size": chosen.preprocess.image_size})
     reference = package.EfficientNet(layers, settings).eval()
     reference.load_state_dict(torch.load(chosen.weights, weights_only=True))
@@ -43,10 +46,10 @@ def test_logits_equal_those_of_the_package_the_weights_come_from(name: str) -> N
 
 def test_torchvision_classifier_is_split_before_its_last_layer(tmp_path: Path) -> None:
     network = torchvision_weights("mobilenet_v3_small", tmp_path / "w.pth")
-    backbone = pretrained("mobilenet_v3_small", tmp_path / "w.pth").load()
+    backbone = find_backbone("mobilenet_v3_small", tmp_path / "w.pth").load()
     with torch.inference_mode():
         features = backbone.features(photos())
-        assert features.shape == (3, backbone.num_features) == (3, 1024)  # after the classifier's own hidden layer
+        assert features.shape == (3, backbone.num_features) == (3, 1024)  # The output of the classifier's hidden layer.
         torch.testing.assert_close(backbone.fc(features), network(photos()), rtol=0, atol=1e-5)
 
 
@@ -55,7 +58,7 @@ def test_folding_the_norms_keeps_the_function(name: str, tmp_path: Path) -> None
     weights = None
     if name == "resnet18":
         torchvision_weights(name, weights := tmp_path / "w.pth")
-    network = pretrained(name, weights).load()
+    network = find_backbone(name, weights).load()
     with torch.inference_mode():
         before = network(photos())
         after = fold_norms(network)(photos())
@@ -66,14 +69,14 @@ def test_folding_the_norms_keeps_the_function(name: str, tmp_path: Path) -> None
 def test_torchvision_preprocessing_is_that_of_the_very_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
 
-    def of(name: str, digest: str) -> Preprocess:
-        monkeypatch.setattr("training.backbones.digest", lambda _: digest)
+    def of(name: str, digest: str) -> TrainingPreprocess:
+        monkeypatch.setattr("training.backbones.file_digest", lambda _: digest)
         return Pretrained(name, Path("w.pth")).preprocess
 
-    # The digests are those in the names of torchvision's files: resnet50-0676ba61.pth, resnet50-11ad3fa6.pth.
-    assert of("resnet50", "0676ba61" + 56 * "0") == Preprocess(image_size=224, resize_to=256, **imagenet)
-    assert of("resnet50", "11ad3fa6" + 56 * "0") == Preprocess(image_size=224, resize_to=232, **imagenet)
-    assert of("resnet50", 64 * "f") == Preprocess(image_size=224, resize_to=232, **imagenet)
+    # The digests come from the names of torchvision's files, resnet50-0676ba61.pth and resnet50-11ad3fa6.pth.
+    assert of("resnet50", "0676ba61" + 56 * "0") == TrainingPreprocess(image_size=224, resize_to=256, **imagenet)
+    assert of("resnet50", "11ad3fa6" + 56 * "0") == TrainingPreprocess(image_size=224, resize_to=232, **imagenet)
+    assert of("resnet50", 64 * "f") == TrainingPreprocess(image_size=224, resize_to=232, **imagenet)
     assert of("efficientnet_b1", 64 * "f").image_size == 240
 
 
@@ -85,18 +88,18 @@ def test_torchvision_preprocessing_is_that_of_the_very_weights(monkeypatch: pyte
         ("zzz", "'backbone' zzz is unknown .known are efficientnet_lite0, efficientnet_lite2, alexnet, "),
     ],
 )
-def test_unknown_backbone_is_refused_with_a_near_one(name: str, sentence: str) -> None:
+def test_unknown_backbone_is_refused_with_a_similar_name(name: str, sentence: str) -> None:
     with pytest.raises(HyperparameterError, match=sentence):
-        pretrained(name, None)
+        find_backbone(name, None)
 
 
 def test_backbone_without_its_weights_says_how_to_give_them(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="backbone resnet18: no pip package brings its weights; give --weights"):
-        pretrained("resnet18", None)
+        find_backbone("resnet18", None)
     with pytest.raises(
         WeightsError, match=r"backbone efficientnet_lite0: no such file .*none.pth; give --weights FILE"
     ):
-        pretrained("efficientnet_lite0", tmp_path / "none.pth")
+        find_backbone("efficientnet_lite0", tmp_path / "none.pth")
 
 
 def test_classifier_that_ends_in_no_linear_layer_is_refused() -> None:
@@ -121,11 +124,11 @@ def test_other_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
         "checkpoint.pth": "checkpoint.pth holds no state dict, a dictionary of tensors by name",
         "numbered.pth": "numbered.pth holds no state dict, a dictionary of tensors by name",
         "wrapped.safetensors": "wrapped.safetensors cannot be matched: its names are not torchvision's; give the .pth",
-        "text.pth": "cannot read text.pth .UnpicklingError.; it must be a state dict that torch.save or ",
+        "text.pth": "cannot read text.pth .UnpicklingError.; it must be a state dict written by torch.save or ",
         "text.safetensors": "cannot read text.safetensors .JSONDecodeError.; it must be a state dict",
     }.items():
         with pytest.raises(WeightsError, match=f"^backbone resnet18: {sentence}") as caught:
-            pretrained("resnet18", tmp_path / file).load()
+            find_backbone("resnet18", tmp_path / file).load()
         assert "\n" not in str(caught.value)
 
 
@@ -141,5 +144,5 @@ def test_weights_are_read_whatever_a_file_calls_them_and_from_safetensors(tmp_pa
     with torch.inference_mode():
         expected = network(photos(64))
         for file in ("plain.pth", "wrapped.pth", "old.pth", "same.safetensors"):
-            answer = pretrained("resnet18", tmp_path / file).load()(photos(64))
+            answer = find_backbone("resnet18", tmp_path / file).load()(photos(64))
             torch.testing.assert_close(answer, expected, rtol=0, atol=0, msg=file)

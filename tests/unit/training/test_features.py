@@ -1,4 +1,4 @@
-"""The feature pass: each photo computed once, by whichever run comes first."""
+"""Tests of the feature pass, which computes each photo once, also over several runs."""
 
 import hashlib
 import io
@@ -15,11 +15,11 @@ from torch import nn
 from dataset import Listing, Photo
 from training.backbones import Backbone, ConvNorm, Pretrained
 from training.distributed import World
-from training.features import Choice, FeaturePass, Features
+from training.features import FeaturePass, Features, InferenceChoice
 from training.hyperparameters import Hyperparameters
 from training.inference import supported_precisions
-from training.preprocess import Preprocess
-from training.workers import Progress
+from training.preprocess import TrainingPreprocess
+from training.workers import WorkerProgress
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 SETTINGS = Hyperparameters(precision="fp32", checkpoint_seconds=0)
@@ -28,10 +28,10 @@ NUM_FEATURES = 16
 
 @dataclass(frozen=True)
 class Small(Pretrained):
-    """A backbone for photos of 32 pixels, with weights that are random and always the same."""
+    """A backbone for photos of 32 pixels, with seeded weights."""
 
     digest = "of its weights"  # type: ignore[assignment]
-    preprocess = Preprocess(image_size=32, resize_to=32)  # type: ignore[assignment]
+    preprocess = TrainingPreprocess(image_size=32, resize_to=32)  # type: ignore[assignment]
 
     def load(self) -> Backbone:
         torch.manual_seed(0)
@@ -43,7 +43,7 @@ SMALL = Small("small", Path("none"))
 
 
 class Photos:
-    """A source of 40 photos of noise; the one numbered 7 is no photo."""
+    """A source of 40 photos of noise; number 7 is no photo."""
 
     def __init__(self) -> None:
         self.photos = [Photo(f"train/a/{number:02}.png", "train", "a", 1) for number in range(40)]
@@ -82,8 +82,8 @@ def feature_pass(folder: Path, settings: Hyperparameters = SETTINGS, chosen: Pre
     return FeaturePass(chosen, ALONE, 2, folder, settings)
 
 
-def progress() -> Progress:
-    return Progress("features", 40, talks=False)
+def progress() -> WorkerProgress:
+    return WorkerProgress("features", 40, prints=False)
 
 
 def features(folder: Path, source: Photos, some: slice = slice(None)) -> Features:
@@ -104,7 +104,7 @@ def test_only_photos_that_no_run_has_seen_are_computed(tmp_path: Path, source: P
     assert torch.equal(second.features, whole.features[15:])
 
     source.most = 0
-    assert feature_pass(tmp_path / "parts").num_kept([*source.hashes, "never seen"]) == 40
+    assert feature_pass(tmp_path / "parts").num_cached([*source.hashes, "never seen"]) == 40
     assert torch.equal(features(tmp_path / "parts", source).features, whole.features)
 
 
@@ -120,33 +120,33 @@ def test_an_interrupted_pass_loses_little_and_ends_bit_identically(tmp_path: Pat
     assert resumed.readable == whole.readable
 
 
-def test_what_is_no_photo_is_remembered(tmp_path: Path, source: Photos) -> None:
+def test_an_unreadable_photo_is_remembered(tmp_path: Path, source: Photos) -> None:
     for num_computed in (40, 0):
-        found = features(tmp_path, source)
-        assert found.num_computed == num_computed
-        assert [number for number, readable in enumerate(found.readable) if not readable] == [7]
-        assert not found.features[7].any()
+        result = features(tmp_path, source)
+        assert result.num_computed == num_computed
+        assert [number for number, readable in enumerate(result.readable) if not readable] == [7]
+        assert not result.features[7].any()
 
 
-def test_photos_without_bytes_are_not_asked_for_again(tmp_path: Path, source: Photos) -> None:
+def test_photos_without_bytes_are_not_read_again(tmp_path: Path, source: Photos) -> None:
     source.most = 0
-    found = feature_pass(tmp_path).features(source, source.photos[:2], ["", ""], progress())
-    assert (found.readable, found.num_computed) == ([False, False], 0)
-    assert found.features.shape == (2, NUM_FEATURES)
+    result = feature_pass(tmp_path).features(source, source.photos[:2], ["", ""], progress())
+    assert (result.readable, result.num_computed) == ([False, False], 0)
+    assert result.features.shape == (2, NUM_FEATURES)
 
 
 def test_equal_photos_are_computed_once(tmp_path: Path, source: Photos) -> None:
-    found = feature_pass(tmp_path).features(source, [source.photos[0]] * 9, [source.hashes[0]] * 9, progress())
-    assert (found.num_computed, source.num_read) == (1, 1)
-    assert (found.features == found.features[0]).all()
+    result = feature_pass(tmp_path).features(source, [source.photos[0]] * 9, [source.hashes[0]] * 9, progress())
+    assert (result.num_computed, source.num_read) == (1, 1)
+    assert (result.features == result.features[0]).all()
 
 
-def test_a_damaged_file_is_left_alone_with_a_sentence(
+def test_a_damaged_file_is_ignored_with_a_sentence(
     tmp_path: Path, source: Photos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = features(tmp_path, source)
     files = sorted(tmp_path.glob("features-*.pt"))
-    assert len(files) == 10  # of four photos each
+    assert len(files) == 10  # Each contains four photos.
     files[0].write_bytes(files[0].read_bytes()[:-100])
     data = bytearray(files[1].read_bytes())
     data[len(data) // 2] ^= 1
@@ -154,20 +154,20 @@ def test_a_damaged_file_is_left_alone_with_a_sentence(
     again = features(tmp_path, source)
     assert again.num_computed == 8
     assert torch.equal(again.features, whole.features)
-    said = capsys.readouterr().out
-    assert all(f"{file} is damaged and is left alone" in said for file in files[:2])
+    output = capsys.readouterr().out
+    assert all(f"{file} is damaged and is ignored" in output for file in files[:2])
 
 
-def test_features_of_another_kind_are_not_taken(tmp_path: Path, source: Photos) -> None:
+def test_features_of_another_backbone_or_precision_are_not_used(tmp_path: Path, source: Photos) -> None:
     whole = features(tmp_path, source)
     choice = next(tmp_path.glob("inference-*.json"))
     other = feature_pass(tmp_path, chosen=Small("other", Path("none")))
     assert other.features(source, source.photos, source.hashes, progress()).num_computed == 40
     choice.write_text(json.dumps({"precision": "bf16", "batch_size": 4}))
-    found = features(tmp_path, source)
-    assert found.num_computed == 40
-    assert not torch.equal(found.features, whole.features)
-    torch.testing.assert_close(found.features, whole.features, rtol=0.1, atol=0.1)
+    result = features(tmp_path, source)
+    assert result.num_computed == 40
+    assert not torch.equal(result.features, whole.features)
+    torch.testing.assert_close(result.features, whole.features, rtol=0.1, atol=0.1)
 
 
 def test_the_choice_is_kept_for_the_next_start(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_choice_is_kept_for_the_next_start(tmp_path: Path) -> None:
     file = next(tmp_path.glob("inference-*.json"))
     assert json.loads(file.read_text()) == asdict(choice)
     file.write_text('{"precision": "fp32", "batch_size": 5}')
-    assert feature_pass(tmp_path, auto).choice == Choice("fp32", 5)
-    assert feature_pass(tmp_path, replace(SETTINGS, precision="bf16")).choice == Choice("bf16", 4)
+    assert feature_pass(tmp_path, auto).choice == InferenceChoice("fp32", 5)
+    assert feature_pass(tmp_path, replace(SETTINGS, precision="bf16")).choice == InferenceChoice("bf16", 4)
     file.write_text("half a fi")
     assert feature_pass(tmp_path, auto).choice.batch_size == 4

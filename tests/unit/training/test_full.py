@@ -16,22 +16,22 @@ from training import full, precision
 from training.backbones import Backbone
 from training.checkpoint import Checkpoint
 from training.distributed import World
-from training.full import FullTraining, sides
-from training.head import NonFiniteLossError, Start
+from training.full import FullTraining, FullTrainingData, photo_sides
+from training.head import HeadStart, NonFiniteLossError
 from training.hyperparameters import Hyperparameters
 from training.loader import Batch, TrainLoader
-from training.photos import Decoded
+from training.photos import DecodedPhotos
 from training.precision import DepthwiseConv2d, autocast, depthwise_in_float32
-from training.preprocess import Preprocess
+from training.preprocess import TrainingPreprocess
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 SIDE, NUM_PHOTOS, NUM_CLASSES = 96, 24, 3
-SPEC = Preprocess(image_size=SIDE, resize_to=SIDE)
+SPEC = TrainingPreprocess(image_size=SIDE, resize_to=SIDE)
 SETTINGS = Hyperparameters(full_epochs=2, global_batch_size=8, full_learning_rate=0.01, precision="fp32")
 
 
 class Layers(nn.Module):
-    """With a branch that takes no part, as googlenet has them."""
+    """A small network with a branch that its output does not use, as in googlenet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,28 +50,27 @@ Build = Callable[..., FullTraining]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Builds a training of a small network on noise, of which each class has another brightness."""
+    """Build a training of a small network on noise; each class has another brightness."""
 
     def built(settings: Hyperparameters = SETTINGS, layers: nn.Module | None = None) -> FullTraining:
         torch.manual_seed(0)
         network, head = Backbone("small", layers or Layers()), nn.Linear(8, NUM_CLASSES)
-        start = Start(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(NUM_CLASSES))
+        start = HeadStart(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(NUM_CLASSES))
         labels = torch.arange(NUM_PHOTOS) % NUM_CLASSES
         noise = np.random.default_rng(0).integers(0, 64, (NUM_PHOTOS, SIDE, SIDE, 3))
         pixels = (noise + 64 * labels.numpy()[:, None, None, None]).astype(np.uint8)
-        photos = Decoded(pixels, np.full((NUM_PHOTOS, 2), SIDE, np.int32))
+        photos = DecodedPhotos(pixels, np.full((NUM_PHOTOS, 2), SIDE, np.int32))
         named = [Photo(f"train/a/{number}.jpg", "train", "a", 1) for number in range(NUM_PHOTOS)]
         loader = TrainLoader(WORLD, photos, labels, SPEC, settings, num_threads=1)
         checkpoint = Checkpoint(WORLD, tmp_path / "full.pt", "key", settings.checkpoint_seconds)
-        return FullTraining(
-            WORLD, settings, network, head, start, loader, named, photos, labels, SPEC, checkpoint, num_threads=1
-        )
+        data = FullTrainingData(loader, named, photos, labels, SPEC)
+        return FullTraining(WORLD, settings, network, head, start, data, checkpoint, num_threads=1)
 
     return built
 
 
 def state(training: FullTraining) -> dict[str, Tensor]:
-    """What it exports."""
+    """Return the tensors of the result."""
     backbone, head = training.result()
     return copy.deepcopy(
         {**backbone.state_dict(), **{f"head.{name}": each for name, each in head.state_dict().items()}}
@@ -137,31 +136,32 @@ def test_the_gradient_is_that_of_the_mean_smoothed_loss_and_the_pull(build: Buil
     training = build(settings)
     with torch.no_grad():
         training._network.head.weight += 0.1
-    network, given = copy.deepcopy(training._network), batch()
-    training.step(given)
-    labels = 0.8 * nn.functional.one_hot(given.labels, NUM_CLASSES) + 0.2 / NUM_CLASSES
-    loss = -(labels * network(given.images).log_softmax(1)).sum(1).mean()
+    network, step_batch = copy.deepcopy(training._network), batch()
+    training.step(step_batch)
+    labels = 0.8 * nn.functional.one_hot(step_batch.labels, NUM_CLASSES) + 0.2 / NUM_CLASSES
+    loss = -(labels * network(step_batch.images).log_softmax(1)).sum(1).mean()
     loss.backward()
-    network.head.weight.grad += 0.5 * 2 * 0.1  # of half the squared distance
+    network.head.weight.grad += 0.5 * 2 * 0.1  # The gradient of the pull, 0.5 times the squared distance.
     for ours, plain in zip(training._trained, (p for p in network.parameters() if p.requires_grad), strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=1e-6)
-    seen = training._epoch
-    assert (seen.steps, seen.photos, seen.loss / NUM_PHOTOS) == (1, [NUM_PHOTOS], pytest.approx(loss.item(), rel=1e-5))
+    epoch_state = training._epoch
+    assert (epoch_state.steps, epoch_state.photos) == (1, [NUM_PHOTOS])
+    assert epoch_state.loss / NUM_PHOTOS == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_the_average_follows_the_weights(build: Build) -> None:
     training = build()
     before = training._average.head.weight.clone()
     training.step(batch(8))
-    expected = torch.lerp(before, training._network.head.weight, 0.9)  # of the first step, see averaging_rate
+    expected = torch.lerp(before, training._network.head.weight, 0.9)  # The averaging rate of the first step.
     torch.testing.assert_close(training._average.head.weight, expected)
 
 
-def test_sides_rise_to_the_photos_own() -> None:
-    # 160, 184, 208, 232 to the nearest multiples of 32: 160, 192 (5.75), 192 (6.5, to even), 224 (7.25)
-    assert sides(replace(SETTINGS, full_epochs=5, start_resolution=0.625), 256) == [160, 192, 192, 224, 256]
-    assert sides(replace(SETTINGS, full_epochs=1), 224) == [224]
-    assert sides(replace(SETTINGS, full_epochs=3, start_resolution=0.1), 130) == [64, 64, 130]
+def test_sides_rise_to_the_last_one() -> None:
+    # 160, 184, 208 and 232 are 5, 5.75, 6.5 and 7.25 times 32; they are rounded to 5, 6, 6 (to even) and 7 times 32.
+    assert photo_sides(replace(SETTINGS, full_epochs=5, start_resolution=0.625), 256) == [160, 192, 192, 224, 256]
+    assert photo_sides(replace(SETTINGS, full_epochs=1), 224) == [224]
+    assert photo_sides(replace(SETTINGS, full_epochs=3, start_resolution=0.1), 130) == [64, 64, 130]
 
 
 def test_a_network_of_one_size_gets_photos_of_that_size(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +175,7 @@ def test_a_network_of_one_size_gets_photos_of_that_size(build: Build, capsys: py
         training.run()
         assert [epoch["side"] for epoch in training.progress.epochs] == expected
         training._checkpoint.finish()
-    assert f"the backbone takes no photos of 64 pixels: all epochs have {SIDE}" in capsys.readouterr().out
+    assert f"the backbone accepts no photos of 64 pixels: all epochs use {SIDE} pixels" in capsys.readouterr().out
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_step(build: Build) -> None:
@@ -192,7 +192,7 @@ def test_the_precision_is_measured_once_and_kept(build: Build, monkeypatch: pyte
     settings = replace(SETTINGS, precision="auto")
     seconds = {"fp32": 3.0, "bf16": 1.0}
     monkeypatch.setattr(full, "supported_precisions", lambda _: ("fp32", "bf16"))
-    monkeypatch.setattr(precision, "_seconds", lambda *of: seconds[of[-1]])
+    monkeypatch.setattr(precision, "_seconds", lambda *arguments: seconds[arguments[-1]])
     first = build(settings)
     assert first.precision == "bf16"
     first._save()
@@ -202,23 +202,23 @@ def test_the_precision_is_measured_once_and_kept(build: Build, monkeypatch: pyte
     assert build(settings).precision == "fp32"
     seconds["bf16"] = 0.1
     monkeypatch.setattr(full, "supported_precisions", lambda _: ("fp32",))
-    assert build(settings).precision == "fp32"  # and is never tried in another
+    assert build(settings).precision == "fp32"  # bf16 is not even measured.
 
 
 def test_a_depthwise_convolution_keeps_float32_under_autocast() -> None:
     network = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8))
     plain, x = network[1], torch.randn(2, 8, 9, 9)
-    wanted = copy.deepcopy(plain)
+    expected = copy.deepcopy(plain)
     depthwise_in_float32(network)
     assert [type(each) for each in network] == [nn.Conv2d, DepthwiseConv2d]
     with autocast(WORLD, "bf16"):
         between = network[0](x)
         answer = network(x)
     assert between.dtype == answer.dtype == torch.bfloat16
-    assert torch.equal(answer, wanted(between.float()).bfloat16())
+    assert torch.equal(answer, expected(between.float()).bfloat16())
 
 
-def test_an_epoch_says_what_the_pipelines_metrics_look_for(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_line_of_an_epoch_contains_the_pipelines_metrics(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     build().run()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch=2/2 "))
     pipeline = yaml.safe_load((Path(__file__).parents[3] / "statemachine/pipeline.asl.yaml").read_text())

@@ -1,4 +1,4 @@
-"""The backbone as it computes features: faster, and otherwise the same."""
+"""Tests of the fast feature network, which must compute the same as the plain backbone."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,20 @@ import torch
 from torch import nn
 
 from training import inference
-from training.backbones import pretrained, turn
+from training.backbones import find_backbone, rotate_kernels
 from training.inference import FeatureNetwork, supported_precisions
 
 CPU = torch.device("cpu")
-LITE = pretrained("efficientnet_lite0", None)
+LITE = find_backbone("efficientnet_lite0", None)
 PHOTOS = np.random.default_rng(3).integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
 
 
-def test_a_turned_network_sees_in_turned_photos_what_it_saw() -> None:
+def test_rotated_kernels_compute_the_same_of_rotated_photos() -> None:
     photos = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     backbone = LITE.load()
     with torch.no_grad():
         before = backbone.features(photos)
-        assert turn(backbone)
+        assert rotate_kernels(backbone)
         torch.testing.assert_close(backbone.features(photos.flip(2, 3)), before, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(backbone.features(photos), before, rtol=0.1, atol=0.1)
 
@@ -28,12 +28,12 @@ def test_a_turned_network_sees_in_turned_photos_what_it_saw() -> None:
 def test_features_are_the_backbones_own(precision: str) -> None:
     network = FeatureNetwork(LITE, CPU, precision)
     with torch.no_grad():
-        expected = LITE.load().features(inference.normalized(torch.from_numpy(PHOTOS), LITE.preprocess))
+        expected = LITE.load().features(inference.normalize(torch.from_numpy(PHOTOS), LITE.preprocess))
     features = network(PHOTOS)
     assert features.shape == (4, network.num_features) == (4, 1280)
     assert features.dtype == torch.float16
     error = (features.float() - expected).norm() / expected.norm()
-    assert error < {"fp32": 0.001, "bf16": 0.1}[precision]  # bf16 keeps 8 bits, through 50 layers
+    assert error < {"fp32": 0.001, "bf16": 0.1}[precision]  # bf16 has 8 significant bits, and there are 50 layers.
 
 
 @pytest.mark.parametrize("precision", supported_precisions(CPU))

@@ -1,4 +1,4 @@
-"""The launcher's view of one host: SageMaker's configuration files, the ranks' variables, the first host's name."""
+"""Tests of the launcher on one host: SageMaker's configuration files, the ranks' variables, the first host's name."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from training import launch
-from training.launch import PEER_LOST, Host, LaunchError, Ranks, await_name, write_failure
+from training.launch import PEER_LOST_EXIT_CODE, HostConfig, LaunchError, Ranks, wait_for_name, write_failure
 
 RESOURCES = {"current_host": "algo-2", "hosts": ["algo-1", "algo-10", "algo-2"], "network_interface_name": "eth0"}
 
@@ -22,7 +22,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opt_ml(root: Path, **documents: Any) -> Path:
-    """A host's tree; a document that is a string is written as it is, None is left out."""
+    """Build a host's tree; a string is written as it is, and None writes no file."""
     for channel in launch.CHANNELS:
         (root / "input/data" / channel).mkdir(parents=True)
     (root / "input/data/weights/resnet50.pth").touch()
@@ -35,8 +35,8 @@ def opt_ml(root: Path, **documents: Any) -> Path:
 
 
 def test_ranks_are_numbered_and_wired_by_resourceconfig_alone(tmp_path: Path) -> None:
-    variables = Host(opt_ml(tmp_path)).environment(local_rank=1, num_local=2)
-    assert variables["HOST_NAME"] == "algo-2"  # the second: before algo-10
+    variables = HostConfig(opt_ml(tmp_path)).environment(local_rank=1, num_local=2)
+    assert variables["HOST_NAME"] == "algo-2"  # The second host, before algo-10.
     assert (variables["RANK"], variables["WORLD_SIZE"]) == ("3", "6")
     assert (variables["LOCAL_RANK"], variables["LOCAL_WORLD_SIZE"]) == ("1", "2")
     assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("algo-1", "29500")
@@ -46,16 +46,16 @@ def test_ranks_are_numbered_and_wired_by_resourceconfig_alone(tmp_path: Path) ->
 def test_ranks_get_no_stray_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SM_HOSTS", "SM_NUM_GPUS", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "GLOO_SOCKET_IFNAME", "KEPT"):
         monkeypatch.setenv(name, "77")
-    variables = Host(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
+    variables = HostConfig(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
     assert not [name for name in variables if name.startswith(("SM_", "TORCHELASTIC_"))]
     assert (variables["RANK"], variables["WORLD_SIZE"], variables["GLOO_SOCKET_IFNAME"]) == ("1", "3", "eth0")
     assert variables["KEPT"] == "77"
 
 
-def test_hosts_of_one_machine_meet_where_they_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_of_one_machine_connect_to_the_given_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "4242")
-    variables = Host(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
+    variables = HostConfig(opt_ml(tmp_path)).environment(local_rank=0, num_local=1)
     assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("127.0.0.1", "4242")
 
 
@@ -75,31 +75,31 @@ def test_configuration_that_cannot_be_used_is_a_sentence(
     tmp_path: Path, documents: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(LaunchError, match=f"^launcher: .*{sentence}"):
-        Host(opt_ml(tmp_path, **documents))
+        HostConfig(opt_ml(tmp_path, **documents))
 
 
 def test_backbone_is_read_from_the_one_file_of_its_channel(tmp_path: Path) -> None:
-    command = Host(opt_ml(tmp_path)).command()
+    command = HostConfig(opt_ml(tmp_path)).command()
     weights = tmp_path / "input/data/weights"
     assert command[command.index("--weights") + 1] == str(weights / "resnet50.pth")
     (weights / "resnet50.pth.bak").touch()
     with pytest.raises(LaunchError, match="channel 'weights' holds 2 files; it must hold one"):
-        Host(tmp_path)
+        HostConfig(tmp_path)
 
 
 def ranks(root: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Ranks:
-    """Two ranks of the second of three hosts that do something else than train."""
+    """Start ranks of the second of three hosts that run other programs instead of the training."""
     command = f"import os, signal, sys, time\n[{', '.join(programs)}][int(os.environ['LOCAL_RANK'])]()"
-    monkeypatch.setattr(Host, "command", lambda _: [sys.executable, "-c", command])
-    return Ranks(Host(opt_ml(root)), len(programs))
+    monkeypatch.setattr(HostConfig, "command", lambda _: [sys.executable, "-c", command])
+    return Ranks(HostConfig(opt_ml(root)), len(programs))
 
 
-LOSES = f"lambda: (print('lost another', file=sys.stderr), sys.exit({PEER_LOST}))"
+LOSES = f"lambda: (print('lost another', file=sys.stderr), sys.exit({PEER_LOST_EXIT_CODE}))"
 DIES = "lambda: os.kill(os.getpid(), signal.SIGKILL)"
 SLEEPS = "lambda: time.sleep(60)"
 
 
-def test_reason_is_that_of_the_rank_that_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_is_that_of_the_lost_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = ranks(tmp_path, monkeypatch, LOSES, DIES)
     for process in running._processes:
         process.wait()
@@ -107,11 +107,11 @@ def test_reason_is_that_of_the_rank_that_was_lost(tmp_path: Path, monkeypatch: p
     assert running.wait() == (128 + signal.SIGKILL, reason)
 
 
-def test_host_that_lost_another_lets_that_one_speak_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_that_lost_another_lets_that_one_fail_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     running = ranks(tmp_path, monkeypatch, SLEEPS, LOSES)
     monkeypatch.setattr(running._stopping, "wait", waited.append)
-    assert running.wait() == (PEER_LOST, "lost another")
+    assert running.wait() == (PEER_LOST_EXIT_CODE, "lost another")
     assert waited == [launch.YIELD_SECONDS]
 
 
@@ -120,18 +120,18 @@ def test_failure_is_cut_to_what_sagemaker_shows(tmp_path: Path) -> None:
     assert (tmp_path / "output/failure").read_text() == "é" * 1024
 
 
-def test_name_that_does_not_resolve_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_launcher_waits_for_a_name_that_does_not_resolve_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
 
     def resolve(name: str, _port: None) -> None:
-        asked.append(name)
-        if len(asked) < 3:
+        names.append(name)
+        if len(names) < 3:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(launch.time, "sleep", lambda _: None)
-    await_name("algo-1")
-    assert asked == ["algo-1"] * 3
-    asked.clear()
+    wait_for_name("algo-1")
+    assert names == ["algo-1"] * 3
+    names.clear()
     with pytest.raises(LaunchError, match=r"the name of host algo-1 did not resolve within 0 s \(Name or service"):
-        await_name("algo-1", seconds=0)
+        wait_for_name("algo-1", seconds=0)

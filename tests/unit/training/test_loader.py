@@ -1,4 +1,4 @@
-"""What a step's photos are, and that nothing but the seed, the epoch and the position decides it."""
+"""Tests of the batches, which must depend only on the seed, the epoch and the position in the epoch."""
 
 import threading
 from collections import Counter
@@ -13,11 +13,11 @@ from torch import Tensor
 from training.distributed import World
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.loader import Batch, TrainLoader, valid_batches
-from training.photos import Decoded
-from training.preprocess import Preprocess
+from training.photos import DecodedPhotos
+from training.preprocess import TrainingPreprocess
 
 NUM_PHOTOS, SIDE = 23, 32
-SPEC = Preprocess(image_size=SIDE, resize_to=SIDE)
+SPEC = TrainingPreprocess(image_size=SIDE, resize_to=SIDE)
 SETTINGS = Hyperparameters(global_batch_size=5, augment="crop", seed=3)
 LABELS = torch.arange(NUM_PHOTOS) % 3
 
@@ -26,14 +26,14 @@ def world(rank: int = 0, world_size: int = 1) -> World:
     return World(rank, world_size, 0, 1, torch.device("cpu"), "gloo", "here")
 
 
-def photos(count: int = NUM_PHOTOS) -> Decoded:
+def photos(count: int = NUM_PHOTOS) -> DecodedPhotos:
     random = np.random.default_rng(0)
     sizes = random.integers(200, 400, (count, 2), dtype=np.int32)
-    return Decoded(random.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8), sizes)
+    return DecodedPhotos(random.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8), sizes)
 
 
-def plain(value: int, count: int = NUM_PHOTOS) -> Decoded:
-    return Decoded(np.full((count, SIDE, SIDE, 3), value, np.uint8), np.full((count, 2), SIDE, np.int32))
+def plain(value: int, count: int = NUM_PHOTOS) -> DecodedPhotos:
+    return DecodedPhotos(np.full((count, SIDE, SIDE, 3), value, np.uint8), np.full((count, 2), SIDE, np.int32))
 
 
 def loader(
@@ -42,14 +42,14 @@ def loader(
     return TrainLoader(world(rank, world_size), photos(), LABELS, SPEC, settings, num_threads)
 
 
-def taken(batches: Iterator[Batch]) -> list[Batch]:
-    """All batches; the images are copied, for they last as long as no other batch is asked for."""
+def collect(batches: Iterator[Batch]) -> list[Batch]:
+    """Return all batches with copies of their images, because the next batch overwrites them."""
     return [replace(batch, images=batch.images.clone()) for batch in batches]
 
 
 def steps_of(settings: Hyperparameters, world_size: int, epoch: int = 1) -> list[list[Batch]]:
-    """The ranks' parts of each step."""
-    ranks = [taken(loader(settings, rank, world_size).epoch(epoch, 0, SIDE)) for rank in range(world_size)]
+    """Return the ranks' parts of each step."""
+    ranks = [collect(loader(settings, rank, world_size).epoch(epoch, 0, SIDE)) for rank in range(world_size)]
     return [list(parts) for parts in zip(*ranks, strict=True)]
 
 
@@ -73,20 +73,20 @@ def test_world_size_changes_neither_a_steps_photos_nor_their_augmentation(augmen
         assert torch.equal(torch.cat([part.images for part in parts]), alone.images)
 
 
-def test_an_epoch_taken_up_in_the_middle_is_the_same_epoch() -> None:
+def test_an_epoch_resumed_in_the_middle_is_the_same_epoch() -> None:
     settings = replace(SETTINGS, augment="trivial")
-    whole, rest = taken(loader(settings).epoch(2, 0, SIDE)), taken(loader(settings).epoch(2, 3, SIDE))
+    whole, rest = collect(loader(settings).epoch(2, 0, SIDE)), collect(loader(settings).epoch(2, 3, SIDE))
     assert len(rest) == 2
     for batch, expected in zip(rest, whole[3:], strict=True):
         assert torch.equal(batch.indices, expected.indices)
         assert torch.equal(batch.images, expected.images)
-    assert not taken(loader().epoch(2, 5, SIDE))
+    assert not collect(loader().epoch(2, 5, SIDE))
 
 
 @pytest.mark.parametrize(("epoch", "seed"), [(2, 3), (1, 4)])
 def test_epochs_and_seeds_differ_in_order_and_augmentation(epoch: int, seed: int) -> None:
     def images(seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-        batches = taken(loader(replace(SETTINGS, seed=seed)).epoch(epoch, 0, SIDE))
+        batches = collect(loader(replace(SETTINGS, seed=seed)).epoch(epoch, 0, SIDE))
         indices = torch.cat([batch.indices for batch in batches])
         return indices, torch.cat([batch.images for batch in batches])[indices.argsort()]
 
@@ -102,7 +102,7 @@ def test_images_are_normalized_by_channel_and_laid_out_channels_last() -> None:
         assert batch.images.shape[1:] == (3, 24, 24)
         assert batch.images.dtype == torch.float32
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
-        # 51 of 255 is 0.2.
+        # A pixel of 51 has the value 51 / 255 = 0.2.
         expected = torch.tensor([-0.6, -0.2, 1.0]).view(3, 1, 1).expand_as(batch.images)
         torch.testing.assert_close(batch.images, expected)
         assert torch.equal(batch.labels, LABELS[batch.indices])
@@ -133,15 +133,15 @@ def test_steps_leave_every_rank_a_photo(
     assert train.steps_per_epoch == expected
 
 
-def test_what_leaves_a_rank_without_a_photo_is_refused_with_a_sentence() -> None:
+def test_steps_that_leave_a_rank_without_a_photo_are_refused_with_a_sentence() -> None:
     with pytest.raises(HyperparameterError, match=r"global_batch_size is 5; .* number of processes, 6"):
         loader(world_size=6)
-    with pytest.raises(HyperparameterError, match="23 photos cannot be shared out to 24 processes"):
+    with pytest.raises(HyperparameterError, match="23 photos cannot be divided among 24 processes"):
         loader(replace(SETTINGS, global_batch_size=100), world_size=24)
 
 
 def test_balanced_sampling_draws_classes_and_their_photos_equally() -> None:
-    labels = torch.tensor([0] * 15 + [1] * 6 + [2] * 2)  # 23 draws: 8 or 7 of each
+    labels = torch.tensor([0] * 15 + [1] * 6 + [2] * 2)  # 23 photos, so each class gets 7 or 8.
     settings = replace(SETTINGS, sampling="balanced")
     orders = []
     for epoch in (1, 2, 1):
@@ -163,10 +163,10 @@ def loader_threads() -> list[str]:
 def test_an_error_while_preparing_reaches_the_consumer() -> None:
     broken = photos()
     train = TrainLoader(
-        world(), Decoded(broken.pixels, broken.sizes[:-1]), LABELS, SPEC, SETTINGS, num_threads=1
+        world(), DecodedPhotos(broken.pixels, broken.sizes[:-1]), LABELS, SPEC, SETTINGS, num_threads=1
     )  # one size is missing
     with pytest.raises(IndexError):
-        taken(train.epoch(1, 0, SIDE))
+        collect(train.epoch(1, 0, SIDE))
     assert not loader_threads()
 
 
@@ -182,17 +182,17 @@ def test_waiting_is_counted_and_the_callers_threads_are_left_alone() -> None:
     torch.set_num_threads(2)
     train = loader()
     assert train.waited == 0
-    taken(train.epoch(1, 0, SIDE))
+    collect(train.epoch(1, 0, SIDE))
     assert train.waited > 0
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 24])
 def test_validation_has_every_photo_on_one_rank_as_it_is(world_size: int) -> None:
-    given = photos()
-    ranks = [list(valid_batches(world(rank, world_size), given, LABELS, SPEC, 4)) for rank in range(world_size)]
+    decoded = photos()
+    ranks = [list(valid_batches(world(rank, world_size), decoded, LABELS, SPEC, 4)) for rank in range(world_size)]
     batches = [batch for rank in ranks for batch in rank]
     assert max(len(labels) for _, labels in batches) <= 4
     assert torch.equal(torch.cat([labels for _, labels in batches]), LABELS)
     images = torch.cat([images for images, _ in batches]).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(images, given.pixels / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(images, decoded.pixels / 127.5 - 1, atol=1e-6)

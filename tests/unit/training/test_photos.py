@@ -1,4 +1,4 @@
-"""Hashing and decoding by one rank; several are in tests/integration/training."""
+"""Tests of hashing and decoding by one rank; tests/integration/training has several ranks."""
 
 import hashlib
 import io
@@ -15,16 +15,16 @@ from PIL import Image
 
 from dataset import DatasetError, Source, open_source
 from training.distributed import World
-from training.files import StorageError
-from training.photos import decoded, hashed
-from training.preprocess import Preprocess, pixels
+from training.files import FileWriteError
+from training.photos import decode_photos, hash_photos
+from training.preprocess import TrainingPreprocess, pixels
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
-SPEC = Preprocess(image_size=48, resize_to=64)
+SPEC = TrainingPreprocess(image_size=48, resize_to=64)
 
 
 def photo(width: int, height: int, mode: str, kind: str, **options: object) -> bytes:
-    """A coloured gradient."""
+    """Return a coloured gradient as the bytes of a photo."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     image = Image.fromarray(np.stack([x, y, 255 - x], 2).astype(np.uint8)).convert(mode)
     buffer = io.BytesIO()
@@ -32,26 +32,27 @@ def photo(width: int, height: int, mode: str, kind: str, **options: object) -> b
     return buffer.getvalue()
 
 
-def turned() -> Image.Exif:
+def rotated() -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    exif[0x0112] = 6  # Viewers must rotate the photo by 90 degrees.
     return exif
 
 
-# Of the training photos by name: bytes, and width and height as a person sees them.
+# The training photos by name: their bytes, and width and height as a viewer shows them.
 PHOTOS = {
     "crop.png": (photo(90, 60, "RGB", "PNG"), (90, 60)),
     "cmyk.jpg": (photo(80, 100, "CMYK", "JPEG"), (80, 100)),
     "grey.jpg": (photo(64, 64, "L", "JPEG"), (64, 64)),
-    "turned.jpg": (photo(120, 80, "RGB", "JPEG", exif=turned()), (80, 120)),
+    "turned.jpg": (photo(120, 80, "RGB", "JPEG", exif=rotated()), (80, 120)),
     "palette.png": (photo(70, 50, "P", "PNG"), (70, 50)),
-    "large.jpg": (photo(600, 512, "RGB", "JPEG"), (150, 128)),  # decoded at a quarter of its size: 2 * 64 suffice
+    # Decoded at a quarter of its size, because 2 * 64 pixels are enough.
+    "large.jpg": (photo(600, 512, "RGB", "JPEG"), (150, 128)),
 }
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    """All photos in one class of train/; the rest is what a dataset must have."""
+    """Return a dataset with all photos in one class of train/, and one photo in each other folder."""
     for split in ("train", "valid", "test"):
         for label in ("1.Beagle", "2.Pug"):
             folder = tmp_path / "dogs" / split / label
@@ -64,53 +65,53 @@ def source(tmp_path: Path) -> Source:
 
 def test_hashes_are_of_the_bytes_in_the_listings_order(source: Source, tmp_path: Path) -> None:
     photos = source.listing.of("train")
-    (tmp_path / "dogs" / photos[1].path).unlink()  # can no longer be read
-    found = hashed(ALONE, source, "train", num_threads=2)
-    assert found.photos == photos
+    (tmp_path / "dogs" / photos[1].path).unlink()
+    hashed = hash_photos(ALONE, source, "train", num_threads=2)
+    assert hashed.photos == photos
     expected = [hashlib.sha256(source.read(each)).hexdigest()[:16] for each in photos if each != photos[1]]
-    assert [digest for digest in found.hashes if digest] == expected
-    assert found.hashes[1] == ""
+    assert [digest for digest in hashed.hashes if digest] == expected
+    assert hashed.hashes[1] == ""
 
 
 @pytest.mark.parametrize("resize", ["squash", "shortest_side"])
-def test_validation_photos_are_what_preprocess_makes(source: Source, tmp_path: Path, resize: str) -> None:
+def test_validation_photos_equal_those_of_preprocess(source: Source, tmp_path: Path, resize: str) -> None:
     spec = replace(SPEC, resize=resize)
     photos = source.listing.of("train")
-    found = decoded(ALONE, source, photos, spec, whole=False, scratch=tmp_path / "scratch", num_threads=2)
-    assert found.pixels.shape == (len(photos), 48, 48, 3)
-    for each, decoded_pixels in zip(photos, found.pixels, strict=True):
+    decoded = decode_photos(ALONE, source, photos, spec, whole=False, scratch=tmp_path / "scratch", num_threads=2)
+    assert decoded.pixels.shape == (len(photos), 48, 48, 3)
+    for each, decoded_pixels in zip(photos, decoded.pixels, strict=True):
         np.testing.assert_array_equal(decoded_pixels, pixels(source.read(each), spec))
 
 
 def test_training_photos_are_whole_upright_and_squashed(source: Source, tmp_path: Path) -> None:
     photos = [each for each in source.listing.of("train") if Path(each.path).name in PHOTOS]
-    found = decoded(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=2)
-    assert [tuple(size) for size in found.sizes] == [PHOTOS[Path(each.path).name][1] for each in photos]
-    whole = Preprocess(image_size=64, resize_to=64, resize="squash")
-    for each, squashed in zip(photos, found.pixels, strict=True):
+    decoded = decode_photos(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=2)
+    assert [tuple(size) for size in decoded.sizes] == [PHOTOS[Path(each.path).name][1] for each in photos]
+    whole = TrainingPreprocess(image_size=64, resize_to=64, resize="squash")
+    for each, squashed in zip(photos, decoded.pixels, strict=True):
         np.testing.assert_allclose(squashed, pixels(source.read(each), whole).astype(int), atol=1, err_msg=each.path)
 
 
 def test_decoded_photos_are_read_only_and_leave_no_file(source: Source, tmp_path: Path) -> None:
     photos = source.listing.of("train")
-    found = decoded(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=1)
+    decoded = decode_photos(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=1)
     assert not list((tmp_path / "scratch").iterdir())
-    for array in (found.pixels, found.sizes):
+    for array in (decoded.pixels, decoded.sizes):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
-def test_a_photo_that_went_bad_is_named_and_leaves_no_file(source: Source, tmp_path: Path) -> None:
+def test_a_photo_that_became_unreadable_is_named_and_leaves_no_file(source: Source, tmp_path: Path) -> None:
     photos = source.listing.of("train")
     (tmp_path / "dogs" / photos[2].path).write_bytes(b"no photo")
-    with pytest.raises(DatasetError, match=f"photo {photos[2].path} could be read before and cannot now"):
-        decoded(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=2)
+    with pytest.raises(DatasetError, match=f"photo {photos[2].path} could be read before and cannot be read now"):
+        decode_photos(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=2)
     assert not list((tmp_path / "scratch").iterdir())
 
 
 @contextmanager
 def files_limited(num_bytes: int) -> Iterator[None]:
-    """No file of this process can be longer, as if the disk were full."""
+    """Limit the length of this process's files, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
     try:
@@ -119,8 +120,8 @@ def files_limited(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_without_room_is_a_sentence_and_leaves_no_file(source: Source, tmp_path: Path) -> None:
-    photos = source.listing.of("train") * 100  # 700 of 64 * 64 * 3 + 8 bytes
-    with files_limited(1_000_000), pytest.raises(StorageError, match=r"cannot keep .* must .* have 0\.01 GB free"):
-        decoded(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=1)
+def test_a_full_disk_is_a_sentence_and_leaves_no_file(source: Source, tmp_path: Path) -> None:
+    photos = source.listing.of("train") * 100  # 700 photos of 64 * 64 * 3 + 8 bytes
+    with files_limited(1_000_000), pytest.raises(FileWriteError, match=r"cannot keep .* must .* have 0\.01 GB free"):
+        decode_photos(ALONE, source, photos, SPEC, whole=True, scratch=tmp_path / "scratch", num_threads=1)
     assert not list((tmp_path / "scratch").iterdir())
