@@ -1,14 +1,15 @@
-"""A folder or archive of labelled photos: its layout, its rules, and how to read it.
+"""Read a folder or archive of labelled photos and check its layout.
 
-The layout is that of Udacity's dogImages: ``<split>/<class>/<photo>`` with the splits
-``train``, ``valid`` and ``test``; a class folder may carry a number (``017.English_foxhound``).
-An optional folder ``other`` beside the splits, flat or with folders of any name, holds photos that
-show none of the classes: nothing trains on them, the evaluation asks whether they are told apart.
-The same layout may lie in one ``.zip`` or ``.tar[.gz]``, which S3 moves far faster than
-ten thousand small objects. A single folder around the three splits is looked through.
+The layout is the one of Udacity's dogImages: ``<split>/<class>/<photo>`` with the splits
+``train``, ``valid`` and ``test``. The name of a class folder may begin with a number
+(``017.English_foxhound``). An optional folder ``other`` beside the splits, flat or with folders of
+any name, contains photos that show none of the classes. Training ignores them; the evaluation
+measures whether the model recognizes them as no dog. The same layout may be packed into one
+``.zip`` or ``.tar[.gz]``, which S3 transfers far faster than ten thousand small objects. One
+folder around the three splits is allowed and skipped.
 
-Standard library only: the Plan function, the training job, the evaluation and the laptop's
-runner all read datasets with this package.
+The package uses the standard library alone, because the Plan function, the training job, the
+evaluation and the laptop's runner all read datasets with it.
 """
 
 from dataset.layout import (

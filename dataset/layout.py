@@ -1,4 +1,4 @@
-"""What a dataset must look like: pure functions over paths, no files opened."""
+"""Check the layout of a dataset. The functions are pure: they see paths and sizes and open no file."""
 
 import hashlib
 import re
@@ -9,23 +9,25 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 SPLITS = ("train", "valid", "test")
-OTHER = "other"  # beside the splits: photos that show none of the classes; judged, never trained on
+# The folder beside the splits with photos that show none of the classes. Only the evaluation uses it.
+OTHER = "other"
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-MAX_NAMED = 5  # how many offenders an error names before it counts the rest
+MAX_NAMED = 5  # number of items that a message names before it counts the rest
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
 class DatasetError(ValueError):
-    """The dataset cannot be used; the message says what, where and how to mend it."""
+    """The dataset cannot be used. The message says what is wrong, where, and how to fix it."""
 
 
 class Photo(NamedTuple):
     """One photo of the dataset.
 
-    path: path inside the dataset, ``<split>/<class>/<photo>`` or ``other/…/<photo>``, with ``/``.
-    split: one of ``SPLITS``, or ``OTHER``.
-    label: the class folder's name, for example ``017.English_foxhound``; empty in ``OTHER``.
-    size: bytes.
+    Attributes:
+        path: path inside the dataset, ``<split>/<class>/<photo>`` or ``other/…/<photo>``, with ``/``.
+        split: one of ``SPLITS``, or ``OTHER``.
+        label: name of the class folder, for example ``017.English_foxhound``; empty in ``OTHER``.
+        size: size in bytes.
     """
 
     path: str
@@ -38,10 +40,11 @@ class Photo(NamedTuple):
 class Listing:
     """The photos of a dataset in a stable order (split, class, name).
 
-    classes: class folder names, sorted; a class's position is its index everywhere.
-    photos: every photo of the splits and of ``OTHER``, sorted by path.
-    ignored: paths of files that are no photos or lie elsewhere, sorted.
-    prefix: the folder around the splits with its ``/``, or an empty string.
+    Attributes:
+        classes: names of the class folders, sorted. The position of a class is its index everywhere.
+        photos: every photo of the splits and of ``OTHER``, sorted by path.
+        ignored: paths of all other files, sorted: no photos, or photos outside the layout.
+        prefix: the folder around the splits with its ``/``, or an empty string.
     """
 
     classes: tuple[str, ...]
@@ -50,16 +53,16 @@ class Listing:
     prefix: str = ""
 
     def of(self, split: str) -> tuple[Photo, ...]:
-        """The photos of one split, or of ``OTHER``, in the stable order."""
+        """Return the photos of one split, or of ``OTHER``, in the stable order."""
         return tuple(photo for photo in self.photos if photo.split == split)
 
     def counts(self) -> dict[str, int]:
-        """Number of photos per split, and of ``OTHER`` when there are any."""
+        """Return the number of photos per split, and of ``OTHER`` when it has any."""
         splits = (*SPLITS, OTHER) if self.of(OTHER) else SPLITS
         return {split: len(self.of(split)) for split in splits}
 
     def fingerprint(self) -> str:
-        """16 hex digits over every path and size: equal for equal listings."""
+        """Return 16 hex digits over every path and size. Equal listings have equal fingerprints."""
         digest = hashlib.sha256()
         for photo in self.photos:
             digest.update(f"{photo.path}\0{photo.size}\n".encode())
@@ -67,12 +70,12 @@ class Listing:
 
 
 def breed_name(label: str) -> str:
-    """A class folder's name as a person says it: ``005.Shih_Tzu`` is ``Shih Tzu``."""
+    """Return the name of a class folder as people write it: ``005.Shih_Tzu`` becomes ``Shih Tzu``."""
     return re.sub(r"^\d+\.", "", label).replace("_", " ").strip()
 
 
 def named(items: Iterable[str]) -> str:
-    """The first few items, and how many more there are."""
+    """Return the first few items as text, and how many more there are."""
     items = list(items)
     more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
     return ", ".join(items[:MAX_NAMED]) + more
@@ -82,11 +85,11 @@ def listing(files: Iterable[tuple[str, int]], where: str) -> Listing:
     """Sort the files of a dataset into photos and the rest, and check the layout.
 
     Args:
-        files: (path inside the dataset with ``/``, size in bytes) of every file.
-        where: what to call the dataset in errors.
+        files: path inside the dataset (with ``/``) and size in bytes of every file.
+        where: name of the dataset in messages.
 
     Raises:
-        DatasetError: no photos, a split or class missing, or a class without a photo in a split.
+        DatasetError: there are no photos, a split or a class is missing, or a class has no photo in a split.
     """
     paths = {
         path: size
@@ -109,7 +112,7 @@ def listing(files: Iterable[tuple[str, int]], where: str) -> Listing:
     if not classes:
         raise DatasetError(
             f"dataset {where}: no photos found; expected train/, valid/ and test/, "
-            f"each with one folder per breed holding {', '.join(sorted(PHOTO_SUFFIXES))} files"
+            f"each with one folder per breed that contains {', '.join(sorted(PHOTO_SUFFIXES))} files"
         )
     check_classes(classes, photos, where)
     return Listing(classes, tuple(photos), tuple(ignored), prefix)
@@ -119,7 +122,7 @@ def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -
     """Refuse a dataset in which a class has no photo in some split.
 
     Raises:
-        DatasetError: naming each class and split that is empty.
+        DatasetError: the message names the classes and splits without photos.
     """
     classes = list(classes)
     present = Counter((photo.split, photo.label) for photo in photos)
@@ -137,8 +140,8 @@ def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -
 
 
 def _wrapping_folder(paths: Iterable[str]) -> str:
-    """``dogImages/`` when that one folder holds the splits, else an empty string."""
-    firsts = {path.split("/", 1)[0] for path in paths if "/" in path}
-    if firsts & set(SPLITS) or len(firsts) != 1:
+    """Return the one folder around the splits with its ``/`` (``dogImages/``), or an empty string."""
+    top_folders = {path.split("/", 1)[0] for path in paths if "/" in path}
+    if top_folders & set(SPLITS) or len(top_folders) != 1:
         return ""
-    return f"{firsts.pop()}/"
+    return f"{top_folders.pop()}/"

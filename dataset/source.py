@@ -1,4 +1,4 @@
-"""Reading a dataset's bytes from a folder, a ``.zip`` or a ``.tar[.gz]``."""
+"""Read the photos of a dataset from a folder, a ``.zip`` or a ``.tar[.gz]``."""
 
 import functools
 import os
@@ -16,30 +16,30 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 class ReadError(OSError):
-    """One photo's bytes cannot be had: a damaged disk or archive member."""
+    """The bytes of one photo cannot be read, because the disk or the archive member is damaged."""
 
 
 class Source(Protocol):
-    """A dataset that can be read. ``read`` may be called from several threads and after a fork."""
+    """A dataset whose photos can be read. ``read`` may be called from several threads and after a fork."""
 
     listing: Listing
 
     def read(self, photo: Photo) -> bytes:
-        """The photo's bytes.
+        """Return the bytes of a photo.
 
         Raises:
-            ReadError: they cannot be had; the rest of the dataset may well be.
+            ReadError: this photo cannot be read. Other photos of the dataset may still be readable.
         """
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """Open a dataset: a folder with the splits, an archive, or a folder holding one archive.
+    """Open a dataset: a folder with the splits, an archive, or a folder that contains one archive.
 
-    The last is how a SageMaker channel delivers an archive (``/opt/ml/input/data/dataset/dogs.zip``).
+    A SageMaker channel delivers an archive inside a folder (``/opt/ml/input/data/dataset/dogs.zip``).
 
     Raises:
-        DatasetError: nothing there, an archive that cannot be read or that reaches outside itself,
-            or a layout that ``listing`` refuses.
+        DatasetError: the path does not exist, the archive cannot be read or has members outside
+            itself, or ``listing`` refuses the layout.
     """
     path = Path(path)
     if path.is_dir():
@@ -57,10 +57,10 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 
 
 def zip_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
-    """(path, size) of every file of a zip; reads only its central directory.
+    """Return (path, size in bytes) of every file of a zip. Only its central directory is read.
 
     Raises:
-        DatasetError: not a zip, or members that lie outside it.
+        DatasetError: the file is no zip, or has members outside itself.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -72,10 +72,10 @@ def zip_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
 
 
 def tar_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
-    """(path, size) of every regular file of a tar stream; reads it from start to end.
+    """Return (path, size in bytes) of every regular file of a tar. The stream is read from start to end.
 
     Raises:
-        DatasetError: not a tar, or members that lie outside it.
+        DatasetError: the stream is no tar, or has members outside itself.
     """
     try:
         with tarfile.open(fileobj=file, mode="r|*") as archive:
@@ -83,27 +83,29 @@ def tar_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DatasetError(f"dataset {where}: not a readable tar archive ({error})") from error
     _refuse_escapes([m.name for m in members], where)
-    return [(_plain(m.name), m.size) for m in members if m.isreg()]
+    return [(_without_dot(m.name), m.size) for m in members if m.isreg()]
 
 
 def _refuse_escapes(paths: list[str], where: str) -> None:
     outside = [p for p in paths if p.startswith(("/", "\\")) or ".." in PurePosixPath(p.replace("\\", "/")).parts]
     if outside:
-        raise DatasetError(f"dataset {where}: the archive reaches outside itself: {named(outside)}")
+        raise DatasetError(f"dataset {where}: the archive has members outside itself: {named(outside)}")
 
 
-def _guarded(read: Callable[[Any, Photo], bytes]) -> Callable[[Any, Photo], bytes]:
+def _raising_read_error(read: Callable[[Any, Photo], bytes]) -> Callable[[Any, Photo], bytes]:
+    """Turn the errors of files and archives into ReadError."""
+
     @functools.wraps(read)
-    def guarded(self: Any, photo: Photo) -> bytes:
+    def wrapped(self: Any, photo: Photo) -> bytes:
         try:
             return read(self, photo)
         except (OSError, zipfile.BadZipFile, zlib.error) as error:
             raise ReadError(f"{photo.path}: {error}") from error
 
-    return guarded
+    return wrapped
 
 
-def _plain(path: str) -> str:
+def _without_dot(path: str) -> str:
     return path.removeprefix("./")
 
 
@@ -116,12 +118,12 @@ class _Folder:
             for file in (Path(folder, name) for name in names)
             if file.is_file()
         ]
-        unspeakable = [ascii(name) for name, _ in files if not name.isprintable()]
-        if unspeakable:
-            raise DatasetError(f"dataset {path}: rename files whose names are not UTF-8: {named(unspeakable)}")
+        not_utf8 = [ascii(name) for name, _ in files if not name.isprintable()]
+        if not_utf8:
+            raise DatasetError(f"dataset {path}: rename the files whose names are not UTF-8: {named(not_utf8)}")
         self.listing = listing(files, str(path))
 
-    @_guarded
+    @_raising_read_error
     def read(self, photo: Photo) -> bytes:
         return (self._path / (self.listing.prefix + photo.path)).read_bytes()
 
@@ -133,16 +135,16 @@ class _Zip:
             self.listing = listing(zip_files(file, str(path)), str(path))
         self._local = threading.local()
 
-    @_guarded
+    @_raising_read_error
     def read(self, photo: Photo) -> bytes:
-        # One handle per thread and process: ZipFile seeks, and a fork shares the offset.
-        if getattr(self._local, "owner", None) != os.getpid():
-            self._local.archive, self._local.owner = zipfile.ZipFile(self._path), os.getpid()
+        # Each thread and process needs its own handle, because ZipFile seeks and a fork shares the offset.
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.archive, self._local.pid = zipfile.ZipFile(self._path), os.getpid()
         return bytes(self._local.archive.read(self.listing.prefix + photo.path))
 
 
 class _Tar:
-    """An uncompressed tar is read by offset; a compressed one is unpacked into memory."""
+    """Reads an uncompressed tar by offset, and unpacks a compressed one into memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -154,13 +156,13 @@ class _Tar:
             for member in archive:
                 if not member.isreg():
                     continue
-                name = _plain(member.name)
+                name = _without_dot(member.name)
                 if path.name.lower().endswith(".tar"):
                     self._spans[name] = (member.offset_data, member.size)
                 elif (content := archive.extractfile(member)) is not None:
                     self._bytes[name] = content.read()
 
-    @_guarded
+    @_raising_read_error
     def read(self, photo: Photo) -> bytes:
         name = self.listing.prefix + photo.path
         if name in self._bytes:

@@ -27,36 +27,36 @@ def tree(folder: Path, files=FILES) -> Path:
     return folder
 
 
-def test_listing_sorts_photos_and_counts_what_is_none():
-    found = listing([*FILES, ("train/001.A/notes.txt", 5), ("README", 1), (".DS_Store", 1)], "x")
-    assert found.classes == ("001.A", "002.B_c")
-    assert found.counts() == {"train": 4, "valid": 4, "test": 4}
-    assert found.ignored == ("README", "train/001.A/notes.txt")
-    assert [photo.path for photo in found.of("valid")] == sorted(p for p, _ in FILES if p.startswith("valid"))
+def test_listing_separates_photos_from_other_files():
+    result = listing([*FILES, ("train/001.A/notes.txt", 5), ("README", 1), (".DS_Store", 1)], "x")
+    assert result.classes == ("001.A", "002.B_c")
+    assert result.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert result.ignored == ("README", "train/001.A/notes.txt")
+    assert [photo.path for photo in result.of("valid")] == sorted(p for p, _ in FILES if p.startswith("valid"))
 
 
-def test_listing_keeps_photos_of_no_class_apart():
+def test_listing_separates_photos_of_no_class():
     other = ["other/1.jpg", "other/a/b/2.PNG", "other/cats/1.jpg"]
     junk = ["other/.DS_Store", "other/cats/._1.jpg", "other/Thumbs.db", "other.jpg"]
-    found = listing([*FILES, *((path, 7) for path in [*other, *junk, "other/cats/notes.txt"])], "x")
-    assert found.classes == ("001.A", "002.B_c")
-    assert [(photo.path, photo.label) for photo in found.of("other")] == [(path, "") for path in other]
-    assert found.counts() == {"train": 4, "valid": 4, "test": 4, "other": 3}
-    assert found.ignored == ("other.jpg", "other/cats/notes.txt")
-    assert found.fingerprint() != listing(FILES, "x").fingerprint()
+    result = listing([*FILES, *((path, 7) for path in [*other, *junk, "other/cats/notes.txt"])], "x")
+    assert result.classes == ("001.A", "002.B_c")
+    assert [(photo.path, photo.label) for photo in result.of("other")] == [(path, "") for path in other]
+    assert result.counts() == {"train": 4, "valid": 4, "test": 4, "other": 3}
+    assert result.ignored == ("other.jpg", "other/cats/notes.txt")
+    assert result.fingerprint() != listing(FILES, "x").fingerprint()
 
 
-def test_listing_takes_a_class_called_other_for_a_class():
-    found = listing([*FILES, *((f"{split}/other/1.jpg", 10) for split in ("train", "valid", "test"))], "x")
-    assert found.classes == ("001.A", "002.B_c", "other")
-    assert found.of("other") == ()
-    assert found.counts() == {"train": 5, "valid": 5, "test": 5}
+def test_listing_accepts_a_class_called_other():
+    result = listing([*FILES, *((f"{split}/other/1.jpg", 10) for split in ("train", "valid", "test"))], "x")
+    assert result.classes == ("001.A", "002.B_c", "other")
+    assert result.of("other") == ()
+    assert result.counts() == {"train": 5, "valid": 5, "test": 5}
 
 
-def test_listing_looks_through_one_wrapping_folder():
-    found = listing([(f"dogImages/{path}", size) for path, size in FILES], "x")
-    assert found.prefix == "dogImages/"
-    assert found.fingerprint() == listing(FILES, "elsewhere").fingerprint()
+def test_listing_skips_one_folder_around_the_splits():
+    result = listing([(f"dogImages/{path}", size) for path, size in FILES], "x")
+    assert result.prefix == "dogImages/"
+    assert result.fingerprint() == listing(FILES, "elsewhere").fingerprint()
 
 
 def test_fingerprint_changes_with_a_photo():
@@ -80,7 +80,7 @@ def test_listing_refuses_with_a_sentence(files, sentence):
         listing(files, "x")
 
 
-def test_breed_name_is_what_a_person_says():
+def test_breed_name_has_no_number_and_no_underscores():
     assert breed_name("005.Shih_Tzu") == "Shih Tzu"
     assert breed_name("beagle") == "beagle"
 
@@ -121,7 +121,7 @@ def test_source_refuses_with_a_sentence(tmp_path, make, sentence):
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/etc/evil.jpg", "train/../../evil.jpg"])
-def test_archives_may_not_reach_outside_themselves(name):
+def test_archives_with_members_outside_themselves_are_refused(name):
     zipped, tarred = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"x")
@@ -129,11 +129,11 @@ def test_archives_may_not_reach_outside_themselves(name):
         archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     zipped.seek(0), tarred.seek(0)
     for read, file in ((zip_files, zipped), (tar_files, tarred)):
-        with pytest.raises(DatasetError, match="reaches outside itself"):
+        with pytest.raises(DatasetError, match="has members outside itself"):
             read(file, "x")
 
 
-def test_damaged_member_is_one_photos_error_not_the_datasets(tmp_path):
+def test_damaged_member_makes_only_its_photo_unreadable(tmp_path):
     archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tree(tmp_path / "data")))
     source = open_source(archive)
     photo = source.listing.photos[0]
@@ -143,7 +143,7 @@ def test_damaged_member_is_one_photos_error_not_the_datasets(tmp_path):
         open_source(archive).read(photo)
 
 
-def test_names_that_are_not_utf8_are_refused_with_a_sentence(tmp_path):
+def test_names_that_are_not_utf8_are_refused(tmp_path):
     folder = tree(tmp_path / "data")
     try:
         (folder / "train" / "001.A" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
