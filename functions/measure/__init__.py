@@ -1,0 +1,1 @@
+"""The measurement: the capacity of one instance, and how production scales."""

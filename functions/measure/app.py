@@ -1,4 +1,4 @@
-"""Measure: find out on staging what one instance bears, and how production is to be scaled by that."""
+"""Measure: load staging to find the capacity of one instance, and derive the scaling of production from it."""
 
 import hashlib
 import json
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from measure.endpoint import Endpoint
-from measure.knee import SAFETY, concurrency, knee, scaling, search
-from measure.probe import THREADS, Load, open_loop
+from measure.endpoint import MeasuredEndpoint
+from measure.max_rate import SAFETY, concurrency, max_rate, scaling, search
+from measure.probe import THREADS, ProbeLoad, open_loop
 from shared.contracts import Measurement, MeasurePlan
 from shared.errors import MeasurementError
 from shared.observability import logger, metrics
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _TRIAL_SECONDS = 2.5
-_PERIOD_SECONDS = 10.0  # of the metric that the endpoint is scaled by
+_PERIOD_SECONDS = 10.0  # period of the metric by which the endpoint scales
 _NUM_ALONE = 25
+_NUM_WARM_UP = 5
 
 session = boto3.Session()
 s3 = session.client("s3")
@@ -32,55 +33,56 @@ runtime = session.client("sagemaker-runtime")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """A ``MeasurePlan`` to a ``Scaling`` document."""
+    """Return a ``Scaling`` document for a ``MeasurePlan``. A kept measurement of the same kind is reused."""
     plan = MeasurePlan.model_validate(event)
     challenger = read_json(s3, f"{plan.report_uri}/evaluation.json")["challenger"]
-    place = _place(plan, challenger["digest"])
-    if reused := exists(s3, place):
-        measurement = Measurement.model_validate(read_json(s3, place.uri))
+    location = _location(plan, challenger["digest"])
+    if reused := exists(s3, location):
+        measurement = Measurement.model_validate(read_json(s3, location.uri))
     else:
-        measurement = _measured(plan, challenger["latency_ms"], challenger["photos_per_s"])
-        s3.put_object(Bucket=place.bucket, Key=place.key, Body=measurement.model_dump_json().encode())
-    found = scaling(measurement, reused, plan.start_seconds, per_hour(plan.instance_type, 1), plan.max_instances)
+        measurement = _measure(plan, challenger["latency_ms"], challenger["photos_per_s"])
+        s3.put_object(Bucket=location.bucket, Key=location.key, Body=measurement.model_dump_json().encode())
+    price = per_hour(plan.instance_type, 1)
+    document = scaling(measurement, reused, plan.start_seconds, price, plan.max_instances).model_dump()
     metrics.add_metric(name="InstanceRate", unit="Count/Second", value=measurement.rate_per_second)
-    logger.info("scaling", extra=found.model_dump())
-    return found.model_dump()
+    logger.info("scaling", extra=document)
+    return document
 
 
-def _place(plan: MeasurePlan, digest: str) -> Location:
-    """Where a measurement of the same networks in the same image on the same instances lies, or is to lie."""
+def _location(plan: MeasurePlan, digest: str) -> Location:
+    """Return where the measurement of these networks in this image on this instance type is kept."""
     parts = (digest, plan.image, plan.instance_type, plan.max_p99_ms)
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return Location(parse_uri(plan.report_uri).bucket, f"measurements/{key}.json")
 
 
-def _measured(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measurement:
-    """Load the endpoint, a minute or so.
+def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measurement:
+    """Load the endpoint for about a minute.
 
     Args:
-        inside_ms: of a photo alone within the container, as the evaluation found on the same instance type.
-        photos_per_s: what the model does there without a server, on all cores, which no instance can exceed.
+        inside_ms: time for one photo inside the container, measured by the evaluation on the same instance type.
+        photos_per_s: rate of the model without a server on all cores, an upper bound for the instance.
 
     Raises:
-        MeasurementError: the endpoint does not answer, or keeps the limit at no rate.
+        MeasurementError: the endpoint does not answer, or exceeds the limit at every rate.
     """
     golden = f"{plan.report_uri}/golden"
     photos = [read_bytes(s3, f"{golden}/{item['photo']}") for item in read_json(s3, f"{golden}/golden.json")]
-    endpoint = Endpoint(session, runtime, plan.endpoint_name, photos, THREADS)
+    endpoint = MeasuredEndpoint(session, runtime, plan.endpoint_name, photos, THREADS)
     alone_ms = _alone_ms(endpoint)
     seeds = iter(range(1000))
 
-    def load_at(rate: float, seconds: float = _TRIAL_SECONDS) -> Load:
+    def load_at(rate: float, seconds: float = _TRIAL_SECONDS) -> ProbeLoad:
         endpoint.sign()
         load = open_loop(endpoint.ask, rate, seconds, next(seeds))
         logger.info("trial", extra={"rate": round(rate, 1), "answered": len(load.latencies), "failed": load.failed})
         return load
 
     trials, is_senders_limit = search(load_at, photos_per_s / 2, alone_ms, plan.max_p99_ms)
-    rate = SAFETY * knee(trials)
+    rate = SAFETY * max_rate(trials)
     return Measurement(
         run=plan.run,
-        knee_per_second=round(knee(trials), 1),
+        knee_per_second=round(max_rate(trials), 1),
         rate_per_second=round(rate, 1),
         concurrency=concurrency(load_at(rate, _PERIOD_SECONDS), max(alone_ms - inside_ms, 0)),
         limited_by="sender" if is_senders_limit else "endpoint",
@@ -88,8 +90,11 @@ def _measured(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measu
     )
 
 
-def _alone_ms(endpoint: Endpoint) -> float:
-    """Median of requests one after the other, the first ones apart, which open connections and fill caches."""
+def _alone_ms(endpoint: MeasuredEndpoint) -> float:
+    """Return the median time of requests one after the other.
+
+    The first requests do not count, because they open connections and fill caches.
+    """
     times = []
     for _ in range(_NUM_ALONE):
         began = time.perf_counter()
@@ -97,4 +102,4 @@ def _alone_ms(endpoint: Endpoint) -> float:
         times.append((time.perf_counter() - began) * 1e3)
         if status != 200:
             raise MeasurementError(f"staging answers a golden photo with status {status}; read the endpoint's log")
-    return statistics.median(times[5:])
+    return statistics.median(times[_NUM_WARM_UP:])

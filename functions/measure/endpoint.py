@@ -1,7 +1,7 @@
-"""Many requests a second to one endpoint: each photo is signed once for a while, connections are kept.
+"""Send many requests per second to one endpoint: signatures are reused, and connections are kept open.
 
-A call through the SDK costs a millisecond of processor time, several times what sending does; it would be the SDK that
-is measured.
+A call through the SDK takes 1 ms of CPU time, several times the cost of sending. The measurement would then measure
+the SDK.
 """
 
 import itertools
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _TIMEOUT = urllib3.Timeout(connect=3, read=15)
 
 
-class Endpoint:
-    """The photos as requests to an endpoint, which may be sent by many threads at once.
+class MeasuredEndpoint:
+    """Sends photos to the endpoint under test. Many threads may send at once.
 
     Args:
         photos: JPEGs, sent in turns.
-        connections: kept at most.
+        connections: largest number of open connections.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Endpoint:
         self.sign()
 
     def sign(self) -> None:
-        """Sign every photo anew; AWS takes a signature for five minutes."""
+        """Sign every photo again. AWS accepts a signature for five minutes."""
         requests = [AWSRequest("POST", self._url, {"Content-Type": "image/jpeg"}, photo) for photo in self._photos]
         for request in requests:
             self._signer.add_auth(request)
         self._headers = [dict(request.headers) for request in requests]
 
     def ask(self) -> int:
-        """Send the next photo; the answer's status, 0 when none came."""
+        """Send the next photo and return the status of the answer, 0 without an answer."""
         turn = next(self._turns) % len(self._photos)
         try:
             answer = self._pool.request("POST", self._url, body=self._photos[turn], headers=self._headers[turn])

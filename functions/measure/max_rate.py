@@ -1,44 +1,49 @@
-"""The knee of one instance, and what follows from it for scaling; pure but for the load that is handed in."""
+"""Find the highest rate that one instance answers within the limits, and derive the scaling from it.
+
+All functions are pure, except that ``search`` calls the load function that its caller passes in.
+"""
 
 import itertools
 import math
 from collections.abc import Callable
 
-from measure.probe import Load, quantile
+from measure.probe import ProbeLoad, quantile
 from shared.contracts import Capacity, Measurement, Scaling, Trial
 from shared.errors import MeasurementError
 
-SAFETY = 0.7  # of the knee: what an instance is meant to bear; the rest is for a burst until others are up
-_GROWTH = 2  # from a rate that was borne to the next
-_CLOSE = 1.2  # the knee is known when the rate that was not borne is no further above the one that was
+SAFETY = 0.7  # share of the highest rate that one instance is given; the rest absorbs a burst until others are up
+_GROWTH = 2  # factor from a rate within the limits to the next rate
+_CLOSE = 1.2  # The search ends when the lowest rate beyond the limits is at most this factor above the highest within.
 _MAX_TRIALS = 15
-_MAX_FAILED = 0.001  # of the requests of a rate that is borne
-_MAX_LATE_MS = 5.0  # from which on it is the sender that is measured
-_BURST = 2  # times the target: what no longer waits for the average of the target's own alarm
+_MAX_FAILED = 0.001  # share of requests that may fail at a rate within the limits
+_MAX_LATE_MS = 5.0  # If requests start later than this, the trial measures the sender.
+_BURST = 2  # factor from the target to the number of requests that cannot wait for the target's averaging alarm
 _MIN_SCALE_OUT, _MIN_SCALE_IN = 10, 300  # seconds
 
-LoadAt = Callable[[float], Load]
+LoadAt = Callable[[float], ProbeLoad]
 
 
 def search(load_at: LoadAt, first_rate: float, alone_ms: float, max_p99_ms: float) -> tuple[list[Trial], bool]:
-    """The highest rate that one instance bears: p99 within the limit, next to nothing refused.
+    """Search the highest rate at which p99 stays within the limit and almost no request fails.
 
-    Rates grow until one is not borne, twice, for a hiccup is no limit; then they close in on it from both sides.
+    The rates grow until one is beyond the limits in two trials, because one trial may be a hiccup. Then the search
+    narrows the gap between the rates within and beyond the limits.
 
     Args:
-        load_at: puts so many requests/s on the instance for some seconds.
-        first_rate: where to begin, requests/s.
-        alone_ms: median of a request alone.
+        load_at: sends requests to the instance at a rate (requests per second) for some seconds.
+        first_rate: rate of the first trial, requests per second.
+        alone_ms: median time of a request alone.
+        max_p99_ms: limit of the latency at the 99th percentile.
 
     Returns:
-        the trials in the order of time, and whether it was the sender that could do no more.
+        The trials in the order of time, and whether the sender was the one that could send no more.
 
     Raises:
-        MeasurementError: no rate is borne.
+        MeasurementError: no rate is within the limits.
     """
     if alone_ms > max_p99_ms:
         raise MeasurementError(
-            f"a request alone takes {alone_ms:.0f} ms, and max_p99_ms allows {max_p99_ms:g}; raise it, or serve on a "
+            f"a request alone takes {alone_ms:.0f} ms, but max_p99_ms is {max_p99_ms:g}; raise it, or serve on a "
             "faster instance"
         )
     trials: list[Trial] = []
@@ -48,56 +53,57 @@ def search(load_at: LoadAt, first_rate: float, alone_ms: float, max_p99_ms: floa
         if load.late_ms > _MAX_LATE_MS and low:
             return trials, True
         trials.append(_trial(load, max_p99_ms))
-        if not trials[-1].borne and high == math.inf:
+        if not trials[-1].within_limits and high == math.inf:
             trials.append(_trial(load_at(rate), max_p99_ms))
-        if trials[-1].borne:
+        if trials[-1].within_limits:
             low = rate
         else:
             high = rate
         rate = low * _GROWTH if high == math.inf else math.sqrt(low * high) if low else high / 2
     if not low:
         raise MeasurementError(
-            f"one instance does not keep a p99 of {max_p99_ms:g} ms even at {high:.1f} requests/s; raise max_p99_ms, "
+            f"one instance exceeds a p99 of {max_p99_ms:g} ms even at {high:.1f} requests/s; raise max_p99_ms, "
             "or serve on a faster instance"
         )
     return trials, False
 
 
-def knee(trials: list[Trial]) -> float:
-    """The highest rate that was borne."""
-    return max(trial.rate for trial in trials if trial.borne)
+def max_rate(trials: list[Trial]) -> float:
+    """Return the highest rate within the limits, requests per second."""
+    return max(trial.rate for trial in trials if trial.within_limits)
 
 
-def concurrency(load: Load, overhead_ms: float) -> int:
-    """Most requests within the container at once: what SageMaker's ConcurrentRequestsPerModel says of a period.
+def concurrency(load: ProbeLoad, overhead_ms: float) -> int:
+    """Return the most requests inside the container at once, as ConcurrentRequestsPerModel counts them.
 
-    Of that metric there are only minimum and maximum, so the mean, which is several times lower, would be no target.
+    SageMaker offers only the minimum and the maximum of that metric. The mean is several times lower, so it cannot
+    be the target.
 
     Args:
-        overhead_ms: of a request, on its way to the container and back.
+        overhead_ms: time that a request spends on its way to the container and back.
     """
-    way = overhead_ms / 2000
-    # Whoever comes as another goes has its place.
-    moments = sorted(
-        moment
+    one_way = overhead_ms / 2000  # seconds
+    # On a tie count the departure first: the new request takes the freed slot.
+    changes = sorted(
+        change
         for sent, answered in load.spans
-        if answered - sent > 2 * way
-        for moment in ((sent + way, 1), (answered - way, -1))
+        if answered - sent > 2 * one_way
+        for change in ((sent + one_way, 1), (answered - one_way, -1))
     )
-    return max(itertools.accumulate(change for _, change in moments), default=0)
+    return max(itertools.accumulate(change for _, change in changes), default=0)
 
 
 def scaling(
     measurement: Measurement, reused: bool, start_seconds: float, price: float | None, max_instances: int
 ) -> Scaling:
-    """What a measurement means for the endpoint.
+    """Derive the scaling of the endpoint from a measurement.
 
     Args:
-        start_seconds: of an instance, from its order until it served.
-        price: dollars an hour of an instance, where known.
+        start_seconds: time from the request for an instance until it serves.
+        price: dollars per hour of one instance; None if unknown.
     """
     target = max(measurement.concurrency, 1)
-    # The next instances are ordered when the last ones serve; they go only after twice as long, or five minutes.
+    # Scale out again only after the last instances serve. Scale in after twice that time, at least five minutes.
     start = math.ceil(start_seconds / 10) * 10
     return Scaling(
         measurement=measurement,
@@ -110,14 +116,14 @@ def scaling(
     )
 
 
-def _trial(load: Load, max_p99_ms: float) -> Trial:
+def _trial(load: ProbeLoad, max_p99_ms: float) -> Trial:
     p99 = quantile(load.latencies, 0.99)
     return Trial(
         rate=round(load.rate, 1),
         p50_ms=round(quantile(load.latencies, 0.5), 1) if load.latencies else None,
         p99_ms=round(p99, 1) if load.latencies else None,
         failed=load.failed,
-        borne=p99 <= max_p99_ms and load.failed <= _MAX_FAILED * (len(load.latencies) + load.failed),
+        within_limits=p99 <= max_p99_ms and load.failed <= _MAX_FAILED * (len(load.latencies) + load.failed),
     )
 
 

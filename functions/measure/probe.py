@@ -1,4 +1,4 @@
-"""An open-loop load on one endpoint: requests come at their own times, whatever the endpoint does."""
+"""Put an open-loop load on one endpoint: the times of requests do not depend on the answers."""
 
 import itertools
 import random
@@ -8,18 +8,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-THREADS = 64  # requests in flight at most; more of them would find any endpoint of one instance overloaded
-_GRACE_SECONDS = 5.0  # after the last is due, in which late ones are still sent; so an endpoint that is stuck ends, too
+THREADS = 64  # most requests in flight; an endpoint of one instance is overloaded long before
+# Late requests are still sent for so long after the last one is due. The limit ends a trial on a stuck endpoint.
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Load:
-    """What came of some seconds of requests.
+class ProbeLoad:
+    """The results of some seconds of requests.
 
-    rate: requests/s that were due. spans: from sending each to its answer, seconds since the beginning.
-    latencies: milliseconds of those answered with 200, from when each was due, so that none is flattered by a
-        sender that came late. failed: how many were answered otherwise, or not sent in time, for all senders waited.
-    late_ms: by which a free sender woke up too late for half of its requests; of the sender's own making.
+    Attributes:
+        rate: requests per second that were due.
+        spans: times of sending and of the answer for each request, in seconds since the beginning.
+        latencies: milliseconds of the requests answered with 200, counted from when each was due. A late
+            sender therefore cannot make them look better.
+        failed: number of requests with another answer, or not sent in time because all senders waited.
+        late_ms: median delay of a free sender after the time when its request was due. The sender alone
+            causes it.
     """
 
     rate: float
@@ -29,16 +34,17 @@ class Load:
     late_ms: float
 
 
-def open_loop(ask: Callable[[], int], rate: float, seconds: float, seed: int) -> Load:
-    """Ask at random moments (Poisson) at a rate.
+def open_loop(ask: Callable[[], int], rate: float, seconds: float, seed: int) -> ProbeLoad:
+    """Send requests at random times (Poisson) at a rate.
 
     Args:
-        ask: sends a request and gives the status of its answer; called by many threads at once.
-        rate: requests/s.
-        seed: of the moments.
+        ask: sends a request and returns the status of its answer. Many threads call it at once.
+        rate: requests per second.
+        seconds: duration.
+        seed: seed of the random times.
     """
-    chance = random.Random(seed)
-    due = list(itertools.takewhile(lambda moment: moment < seconds, _arrivals(chance, rate)))
+    rng = random.Random(seed)
+    due = list(itertools.takewhile(lambda moment: moment < seconds, _arrivals(rng, rate)))
     numbers, lock = iter(range(len(due))), threading.Lock()
     latencies, lateness, failed, spans = list[float](), list[float](), list[int](), list[tuple[float, float]]()
     began = time.perf_counter()
@@ -68,16 +74,16 @@ def open_loop(ask: Callable[[], int], rate: float, seconds: float, seed: int) ->
         for sender in [senders.submit(send) for _ in range(THREADS)]:
             sender.result()
     late = sorted(lateness)[len(lateness) // 2] if lateness else 0.0
-    return Load(rate, spans, latencies, len(failed), late)
+    return ProbeLoad(rate, spans, latencies, len(failed), late)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of them lies; infinite where there is none."""
+    """Return the value below which this share of the values is; infinity if there are no values."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("inf")
 
 
-def _arrivals(chance: random.Random, rate: float) -> "itertools.accumulate[float]":
-    return itertools.accumulate(chance.expovariate(rate) for _ in itertools.count())
+def _arrivals(rng: random.Random, rate: float) -> "itertools.accumulate[float]":
+    return itertools.accumulate(rng.expovariate(rate) for _ in itertools.count())
 
 
 def _milliseconds_since(moment: float) -> float:

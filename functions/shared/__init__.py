@@ -1,1 +1,1 @@
-"""What the functions have in common: documents, settings, errors, observability."""
+"""Code that several functions share: documents, settings, errors, observability."""

@@ -1,23 +1,23 @@
 """The documents that travel between the states, the jobs and the functions.
 
-Each is written by one side and read by another; both ends go through these models (the jobs, which
-import nothing from here, have their documents checked against them by the contract tests).
-Every model is frozen; what people write refuses unknown fields.
+One side writes each document and another side reads it; both use these models. The jobs import
+nothing from here: the contract tests check their documents against these models. Every model is
+frozen. The documents that people write refuse unknown fields.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
 
 
 class Document(BaseModel):
-    """A document that Kennel writes: unknown fields are kept out, values never change."""
+    """A document that Kennel itself writes. Unknown fields are refused; values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class JobDocument(BaseModel):
-    """A document that a job writes: it may say more than its readers need."""
+    """A document that a job writes. It may contain more fields than its readers need."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -28,16 +28,18 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Limits(Document):
-    """What a challenger must keep to be promoted; shares are in [0, 1].
+    """The limits that a challenger must keep to be promoted. Shares are in [0, 1].
 
-    min_top1: the share of test photos that it must name rightly.
-    max_top1_loss: how much of the champion's top-1 it may lose, at most, with 95 % confidence.
-    max_breed_loss: how much of the champion's recall of one breed it may lose, when chance does not explain it.
-    max_calibration_error: how far its stated probabilities may be off, beyond what chance explains.
-    min_rejected: the share of photos without a dog that it must tell to be such; none unless given.
-    max_latency_ms: of one photo, from bytes to answer, at the 95th percentile.
-    max_slowdown: its time for a photo over the champion's, in the median.
-    max_megabytes: of all networks in its artifact, in millions of bytes.
+    Attributes:
+        min_top1: lowest share of test photos that the challenger must name correctly.
+        max_top1_loss: most of the champion's top-1 that the challenger may lose, with 95 % confidence.
+        max_breed_loss: most of the champion's recall of one breed that the challenger may lose. A loss
+            that chance explains does not count.
+        max_calibration_error: how far the stated probabilities may be off, beyond what chance explains.
+        min_rejected: lowest share of photos without a dog that must be recognized as such; None for no limit.
+        max_latency_ms: longest time for one photo, from bytes to answer, at the 95th percentile.
+        max_slowdown: largest ratio of the challenger's to the champion's time for a photo, in the median.
+        max_megabytes: largest size of all networks in the artifact, in millions of bytes.
     """
 
     min_top1: Share = 0.5
@@ -50,27 +52,42 @@ class Limits(Document):
     max_megabytes: Positive = 500
 
 
-_OF_PROMOTION = {"promote", "serving_instance_type", "min_instances", "max_instances", "max_p99_ms", "lease_hours"}
+_FIELDS_OF_A_PROMOTION = {
+    "promote",
+    "serving_instance_type",
+    "min_instances",
+    "max_instances",
+    "max_p99_ms",
+    "lease_hours",
+}
 
 
 class Request(Limits):
-    """The input of an execution: the gate's limits, and what is here; every field has a default, so ``{}`` is whole.
+    """The input of an execution: the gate's limits and the fields below.
 
-    dataset: where the photos are, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix with
-        ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
-    hyperparameters: of the training program, see ``python -m training.train --help``.
-    weights: the backbone's .pth or .safetensors file, as ``s3://bucket/key`` or a key of the stack's bucket;
-        needed by backbones whose weights the stack does not bring, which are torchvision's.
-    reuse: whether to take up the model of an earlier training job that was like this one in all that decides it.
-    training_instance_type, training_instance_count, spot: what trains; the stack's choice unless given.
-    serving_instance_type: what serves; the stack's choice unless given.
-    min_instances, max_instances: the range within which the endpoint scales.
-    max_p99_ms: milliseconds that the slowest of a hundred requests may take, which decides how many an instance is
-        given; the stack's choice unless given.
-    lease_hours: after which the endpoint is torn down unless another run extends it; 0 keeps it; the stack's choice
-        unless given.
-    promote: a version in the model package group that served before, to be deployed again by the same steps without
-        training.
+    Every field has a default, so ``{}`` is a complete request. Where the default is None, the stack's
+    parameter applies.
+
+    Attributes:
+        dataset: location of the photos, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix
+            with ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
+        hyperparameters: hyperparameters of the training program, see ``python -m training.train --help``.
+        weights: the backbone's .pth or .safetensors file, as ``s3://bucket/key`` or a key of the stack's
+            bucket. Required for backbones of torchvision, because the stack contains no weights for them.
+        reuse: whether to reuse the model of an earlier training job that agrees in everything that decides
+            the model.
+        training_instance_type: instance type that trains.
+        training_instance_count: number of instances that train together.
+        spot: whether to train on spot capacity.
+        serving_instance_type: instance type that evaluates and serves.
+        min_instances: smallest number of instances of the endpoint.
+        max_instances: largest number of instances of the endpoint.
+        max_p99_ms: longest time that the slowest of a hundred requests may take, in milliseconds. It decides
+            how many requests one instance receives.
+        lease_hours: hours after which the endpoint is torn down unless another run extends the lease; 0 for
+            an endpoint that stays.
+        promote: number of a version in the model package group that served before. The run deploys it
+            again with the same steps, without training.
     """
 
     dataset: str = "dataset/"
@@ -91,16 +108,20 @@ class Request(Limits):
     def _fields_agree(self) -> "Request":
         if self.min_instances > self.max_instances:
             raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
-        if self.promote is not None and (idle := self.model_fields_set - _OF_PROMOTION):
-            raise ValueError(f"promote: deploys a version as it is; leave out {', '.join(sorted(idle))}")
+        if self.promote is not None and (unused := self.model_fields_set - _FIELDS_OF_A_PROMOTION):
+            raise ValueError(f"promote: deploys a version without changes; leave out {', '.join(sorted(unused))}")
         return self
 
 
 class Dataset(Document):
-    """What Plan found at the request's dataset.
+    """The dataset of the request, as Plan read it.
 
-    fingerprint: 16 hex digits, other ones when a photo is another. ignored: files that are no photos.
-    counts: photos per split, and of ``other`` when there are any.
+    Attributes:
+        uri: location of the prefix or archive.
+        fingerprint: 16 hex digits that change when any photo changes.
+        num_classes: number of classes.
+        counts: number of photos per split, and of ``other`` when it has any.
+        ignored: number of files that are no photos.
     """
 
     uri: str
@@ -111,19 +132,21 @@ class Dataset(Document):
 
 
 class TrainedModel(Document):
-    """What a training job made, and where."""
+    """The model of a training job, and the job's name."""
 
     job: str
     model_uri: str
 
 
 class TrainingPlan(Document):
-    """Everything the Train state hands to SageMaker; URIs end in no slash.
+    """Everything that the Train state passes to SageMaker. URIs have no slash at the end.
 
-    key: 16 hex digits of all that decides the model; jobs of one key leave their models below one ``output_uri``.
-    reused: the model of an earlier job of this key, instead of which nothing is trained.
-    volume_key: ``VolumeKmsKeyId``, the stack's key, as ResourceConfig takes it; ``{}`` for instances that encrypt their
-        own disks.
+    Attributes:
+        key: 16 hex digits of everything that decides the model. Jobs with the same key write their models
+            below the same ``output_uri``.
+        reused: model of an earlier job with this key; the run then trains nothing.
+        volume_key: ``VolumeKmsKeyId`` with the stack's key, in the form of ResourceConfig; ``{}`` for instances that
+            encrypt their own disks.
     """
 
     key: str
@@ -142,10 +165,13 @@ class TrainingPlan(Document):
 
 
 class EvaluationPlan(Document):
-    """Where the Evaluate state reads and writes; ``champion_uri`` is empty when nothing serves yet.
+    """What the Evaluate state reads and writes.
 
-    inputs: the dataset and, if there is one, the champion, as CreateProcessingJob takes them; Evaluate adds the model.
-    volume_key: the same as TrainingPlan's, for ClusterConfig.
+    Attributes:
+        champion_uri: empty if nothing serves yet.
+        inputs: the dataset and, if there is one, the champion, in the form of CreateProcessingJob. Evaluate adds
+            the model.
+        volume_key: the same as in TrainingPlan, for ClusterConfig.
     """
 
     job_name: str
@@ -157,12 +183,16 @@ class EvaluationPlan(Document):
 
 
 class ImagePlan(Document):
-    """The images that evaluate and serve, and what it takes to build them.
+    """The images that evaluate and serve, and what is needed to build them.
 
-    evaluate, serve: image URIs. repository: the stack's own, in ECR.
-    targets: of ``serving/Dockerfile``, to be built unless the repository has ``<target>-<content_hash>``;
-        those whose image the stack was given are not among them.
-    context: ``bucket/key`` of the build's context, a zip; empty when there is nothing to build.
+    Attributes:
+        evaluate: URI of the image that evaluates.
+        serve: URI of the image that serves.
+        repository: the stack's own repository in ECR.
+        targets: targets of ``serving/Dockerfile`` to build, unless the repository already has
+            ``<target>-<content_hash>``. Images that the stack's parameters name are not among them.
+        content_hash: hash of everything that decides the contents of an image.
+        context: ``bucket/key`` of the build's context, a zip; empty if there is nothing to build.
     """
 
     evaluate: str
@@ -174,12 +204,14 @@ class ImagePlan(Document):
 
 
 class EndpointPlan(Document):
-    """The production endpoint and the names this run adds for it.
+    """The production endpoint, and the names of what this run creates for it.
 
-    max_p99_ms: milliseconds. bake_seconds: how long an update is watched before it counts.
-    lease_hours: 0 for an endpoint that stays.
-    volume_key: ``KmsKeyId``, the stack's key, as CreateEndpointConfig takes it; ``{}`` for instances that encrypt their
-        own disks.
+    Attributes:
+        volume_key: ``KmsKeyId`` with the stack's key, in the form of CreateEndpointConfig; ``{}`` for instances that
+            encrypt their own disks.
+        max_p99_ms: milliseconds.
+        bake_seconds: seconds during which alarms watch an update before it counts as done.
+        lease_hours: hours; 0 for an endpoint that stays.
     """
 
     name: str
@@ -198,10 +230,11 @@ class EndpointPlan(Document):
 
 
 class Quote(Document):
-    """What the run may cost, in US dollars (us-east-1 list prices; ``None`` where none is known).
+    """What the run may cost, in US dollars per hour (us-east-1 list prices; None for an unknown price).
 
-    training_per_hour: all training instances together; 0 when an earlier training is reused.
-    endpoint_per_hour: at ``min_instances``.
+    Attributes:
+        training_per_hour: price of all training instances together; 0 if an earlier training is reused.
+        endpoint_per_hour: price of ``min_instances`` instances.
     """
 
     training_per_hour: float | None
@@ -209,7 +242,7 @@ class Quote(Document):
 
 
 class Promotion(Document):
-    """An earlier version that is deployed again, and the verdict that stands for the gate's."""
+    """An earlier version to deploy again, and the verdict that replaces the gate's."""
 
     version: int
     model_package_arn: str
@@ -217,10 +250,12 @@ class Promotion(Document):
 
 
 class Run(Document):
-    """Plan's document: the whole run, decided once. Later states add documents and edit none.
+    """The document that Plan writes: all decisions of one run. Later states add documents and change none.
 
-    promotion: the version that a run without training deploys; such a run has neither dataset nor training.
-    network: ``{}``, or ``VpcConfig`` with the subnets and security groups of jobs and endpoint, as SageMaker takes it.
+    Attributes:
+        promotion: the version that a run without training deploys. Such a run has no dataset and no training.
+        network: ``{}``, or ``VpcConfig`` in SageMaker's form, with the subnets and security groups of the
+            jobs and the endpoint.
     """
 
     id: str
@@ -236,9 +271,10 @@ class Run(Document):
 
 
 class Champion(Document):
-    """The champion pointer (an SSM parameter): what serves now.
+    """The champion pointer (an SSM parameter): the model that serves now.
 
-    run: the one that trained and judged it, in whose folder artifact and report lie.
+    Attributes:
+        run: the run that trained and judged the model. Its folder contains the artifact and the report.
     """
 
     run: str
@@ -249,11 +285,14 @@ class Champion(Document):
 
 
 class Scores(JobDocument):
-    """One model's marks on the test split.
+    """The scores of one model on the test split.
 
-    latency_p95_ms: of one photo, from bytes to answer. size: of all its networks, in bytes.
-    calibration_error: the expected one. calibration_chance: what it would be, on as few photos, of probabilities that
-        are right. rejected: the share of photos without a dog told to be such; None when there are none.
+    Attributes:
+        latency_p95_ms: time for one photo, from bytes to answer.
+        size: size of all networks of the model in bytes.
+        calibration_error: expected calibration error.
+        calibration_chance: the calibration error that correct probabilities would have on so few photos.
+        rejected: share of the photos without a dog that the model recognizes as such; None without such photos.
     """
 
     top1: Share
@@ -266,7 +305,7 @@ class Scores(JobDocument):
 
 
 class Paired(JobDocument):
-    """Photos that two models both answered, and those of them that one alone named rightly."""
+    """Number of photos that both models answered, and of those that only one of them named correctly."""
 
     num_photos: int
     only_challenger: int
@@ -274,7 +313,7 @@ class Paired(JobDocument):
 
 
 class PairedBreed(Paired):
-    """Those of one breed."""
+    """The same numbers for the photos of one breed."""
 
     breed: str
 
@@ -282,8 +321,9 @@ class PairedBreed(Paired):
 class Comparison(Paired):
     """Challenger and champion on the photos of the breeds that the champion knows.
 
-    unknown_to_champion: number of the other breeds. slowdown: the challenger's time for a photo over the champion's,
-        in the median.
+    Attributes:
+        unknown_to_champion: number of breeds that the champion does not know.
+        slowdown: ratio of the challenger's to the champion's time for a photo, in the median.
     """
 
     unknown_to_champion: int
@@ -292,7 +332,7 @@ class Comparison(Paired):
 
 
 class Leak(JobDocument):
-    """A photo that stands in two splits."""
+    """A photo that is in two splits."""
 
     photo: str
     also: str
@@ -310,9 +350,10 @@ class Distribution(JobDocument):
 
 
 class Evaluation(JobDocument):
-    """``evaluation.json``: what the evaluation job found.
+    """``evaluation.json``: the results of the evaluation job.
 
-    comparison: None without a champion, and with one that knows none of the breeds.
+    Attributes:
+        comparison: None if there is no champion, or if the champion knows none of the breeds.
     """
 
     challenger: Scores
@@ -323,7 +364,7 @@ class Evaluation(JobDocument):
 
 
 class Check(Document):
-    """One thing that the gate looked at, and what it found, in words with figures."""
+    """One check of the gate, with its result in words and figures."""
 
     name: str
     passed: bool
@@ -331,9 +372,10 @@ class Check(Document):
 
 
 class Verdict(Document):
-    """The gate's decision, the words of the checks that decided, all checks, and the marks they rest on.
+    """The gate's decision with its reason, all checks, and the scores behind them.
 
-    reason: at most 1,024 characters, what SageMaker's registry takes.
+    Attributes:
+        reason: words of the checks that decided, at most 1,024 characters, the limit of SageMaker's registry.
     """
 
     decision: Literal["promote", "refuse"]
@@ -344,27 +386,33 @@ class Verdict(Document):
 
 
 class Smoke(Document):
-    """What the smoke test saw: golden photos asked, and the median milliseconds of an answer."""
+    """The result of the smoke test: number of golden photos, and median milliseconds of an answer."""
 
     num_photos: int
     latency_ms: float
 
 
 class Trial(Document):
-    """Some seconds of requests at a rate, in requests/s; times are None when nothing was answered.
+    """Some seconds of requests at one rate.
 
-    failed: how many were answered otherwise than with 200. borne: whether the rate is within the limits.
+    Attributes:
+        rate: requests per second.
+        p50_ms: median latency; None if no request was answered.
+        p99_ms: latency at the 99th percentile; None if no request was answered.
+        failed: number of requests without an answer of status 200.
+        within_limits: whether the instance keeps the limits at this rate. Measurements that older stacks
+            stored call it ``borne``.
     """
 
     rate: float
     p50_ms: float | None
     p99_ms: float | None
     failed: int
-    borne: bool
+    within_limits: Annotated[bool, Field(validation_alias=AliasChoices("within_limits", "borne"))]
 
 
 class Capacity(Document):
-    """What so many instances bear with room for a burst, and cost; dollars are None where no price is known."""
+    """The rate of a number of instances, with room for a burst, and its cost. Unknown prices are None."""
 
     instances: int
     requests_per_second: float
@@ -373,10 +421,13 @@ class Capacity(Document):
 
 
 class MeasurePlan(Document):
-    """What to measure, and what decides whether it was measured before.
+    """What to measure. The image, the instance type and the limit decide whether a kept measurement fits.
 
-    run: this one. image: URI of the server's. max_p99_ms: milliseconds of the slowest of a hundred requests.
-    start_seconds: from the order of staging until it served.
+    Attributes:
+        run: id of this run.
+        image: URI of the server's image.
+        max_p99_ms: milliseconds that the slowest of a hundred requests may take.
+        start_seconds: seconds from the request for staging until it served.
     """
 
     run: str
@@ -390,12 +441,15 @@ class MeasurePlan(Document):
 
 
 class Measurement(Document):
-    """What one instance bore; kept for later runs that would serve the same.
+    """The capacity of one instance. It is kept for later runs that would serve the same.
 
-    run: in which it was measured. knee_per_second: the highest rate of requests that was borne.
-    rate_per_second: the part of it that an instance is meant to bear. concurrency: the most requests within it at once,
-        in ten seconds at that rate.
-    limited_by: what ended the search: the endpoint, or what this function can send.
+    Attributes:
+        run: id of the run that measured.
+        knee_per_second: highest rate within the limits, requests per second.
+        rate_per_second: the part of that rate that one instance is given in normal operation.
+        concurrency: most requests inside the instance at once, during ten seconds at ``rate_per_second``.
+        limited_by: what ended the search: the endpoint, or the rate that this function can send.
+        trials: all trials of the search, in the order of time.
     """
 
     run: str
@@ -407,13 +461,15 @@ class Measurement(Document):
 
 
 class Scaling(Document):
-    """How production is scaled, by what was measured.
+    """How production scales, according to the measurement.
 
-    reused: whether an earlier run measured it.
-    target_value: the most requests within an instance at once that target tracking keeps. burst_value: from how many on
-        the step policy acts.
-    scale_out_cooldown, scale_in_cooldown: seconds, from how long an instance takes to start.
-    capacity: of every number of instances up to the most.
+    Attributes:
+        reused: whether an earlier run measured.
+        target_value: number of requests at once in each instance that target tracking keeps.
+        burst_value: number of requests at once in each instance from which the step policy acts.
+        scale_out_cooldown: seconds, from the time that an instance needs to start.
+        scale_in_cooldown: seconds, from the time that an instance needs to start.
+        capacity: capacity of each number of instances up to the maximum.
     """
 
     measurement: Measurement
@@ -426,10 +482,11 @@ class Scaling(Document):
 
 
 class ScalingPolicies(Document):
-    """What the champion scales by, remembered so that a failed run can put it back.
+    """The scaling policies of the champion, kept so that a failed run can restore them.
 
-    policies: requests of PutScalingPolicy, as it takes them.
-    burst_value: the threshold of the alarm that starts the step policy; 0 where there is no such policy.
+    Attributes:
+        policies: requests of PutScalingPolicy.
+        burst_value: threshold of the alarm that starts the step policy; 0 without such a policy.
     """
 
     policies: list[dict[str, Any]]
@@ -437,6 +494,10 @@ class ScalingPolicies(Document):
 
 
 class Explanation(Document):
-    """Why a run failed: ``cause`` is the sentence of the failed task's report that a person needs."""
+    """Why a run failed.
+
+    Attributes:
+        cause: the sentence from the failed task's report that a person needs.
+    """
 
     cause: str

@@ -1,8 +1,8 @@
-"""The failures somebody decides on; the state machine's ``ErrorEquals`` and people read their names."""
+"""Errors that somebody decides on: the state machine's ``ErrorEquals`` and people read their names."""
 
 
 class RequestError(ValueError):
-    """The execution's input is wrong; the message names every field."""
+    """The execution's input is wrong. The message names every wrong field."""
 
 
 class RunInProgressError(RuntimeError):
@@ -10,12 +10,12 @@ class RunInProgressError(RuntimeError):
 
 
 class DistributionError(RuntimeError):
-    """The ranks of the training job trained apart, so its model proves nothing."""
+    """The ranks of the training job did not train one model together, so the scores prove nothing."""
 
 
 class SmokeError(RuntimeError):
-    """The staging endpoint does not answer as the evaluated model did."""
+    """The endpoint does not answer the golden photos as the evaluated model did."""
 
 
 class MeasurementError(RuntimeError):
-    """One instance does not keep the limit of the latency at any rate."""
+    """One instance exceeds the latency limit at every rate."""

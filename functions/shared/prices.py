@@ -1,4 +1,4 @@
-"""On-demand list prices of SageMaker instances, US dollars an hour, us-east-1, read 2026-11-22 and 23."""
+"""On-demand list prices of SageMaker instances in US dollars per hour, us-east-1, read 2026-11-22 and 23."""
 
 PER_HOUR = {
     "ml.c5.large": 0.102,
@@ -14,6 +14,6 @@ PER_HOUR = {
 
 
 def per_hour(instance_type: str, count: int) -> float | None:
-    """Dollars an hour of ``count`` instances, or None when the price is not known."""
+    """Return the price of ``count`` instances in dollars per hour, or None if it is unknown."""
     price = PER_HOUR.get(instance_type)
     return None if price is None else round(price * count, 4)

@@ -1,4 +1,4 @@
-"""S3 URIs and the few S3 calls that several functions make."""
+"""S3 URIs, and the few S3 calls that several functions need."""
 
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,24 +20,28 @@ class Location(NamedTuple):
 
 
 def parse_uri(uri: str) -> Location:
-    """Raises: ValueError when it is not ``s3://bucket/key``."""
+    """Return the location that a URI names.
+
+    Raises:
+        ValueError: the URI is not of the form ``s3://bucket/key``.
+    """
     bucket, slash, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not slash:
         raise ValueError(f"'{uri}' is not of the form s3://bucket/key")
     return Location(bucket, key)
 
 
-def exists(s3: "S3Client", place: Location) -> bool:
-    """Whether an object lies there, or one whose key begins so."""
-    return s3.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1)["KeyCount"] > 0
+def exists(s3: "S3Client", location: Location) -> bool:
+    """Whether the bucket has an object with this key, or with a key that begins with it."""
+    return s3.list_objects_v2(Bucket=location.bucket, Prefix=location.key, MaxKeys=1)["KeyCount"] > 0
 
 
 def read_bytes(s3: "S3Client", uri: str) -> bytes:
-    """The object's bytes."""
+    """Return the bytes of an object."""
     location = parse_uri(uri)
     return s3.get_object(Bucket=location.bucket, Key=location.key)["Body"].read()
 
 
 def read_json(s3: "S3Client", uri: str) -> Any:
-    """The object, parsed as JSON."""
+    """Return an object, parsed as JSON."""
     return json.loads(read_bytes(s3, uri))

@@ -1,4 +1,4 @@
-"""Environment variables, read once and frozen; what must be given has no default."""
+"""Settings from environment variables: read once, frozen, all of them required."""
 
 import os
 from dataclasses import dataclass, fields
@@ -7,9 +7,13 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of each function's settings: a field ``bucket`` is read from ``BUCKET``."""
+    """Base class of each function's settings. The field ``bucket`` is read from ``BUCKET``."""
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Raises: KeyError, naming the first variable that is missing."""
+        """Read all settings.
+
+        Raises:
+            KeyError: a variable is missing; the message is its name.
+        """
         return cls(**{field.name: os.environ[field.name.upper()] for field in fields(cls)})

@@ -33,8 +33,9 @@ def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
 def test_endpoint_scales_by_what_was_measured_on_staging(kennel: Kennel) -> None:
     scaling = kennel.record["endpoint"]["scaling"]
     measured = scaling["measurement"]
-    assert measured["knee_per_second"] == max(trial["rate"] for trial in measured["trials"] if trial["borne"])
-    assert {trial["borne"] for trial in measured["trials"]} == {True, False} or measured["limited_by"] == "sender"
+    assert measured["knee_per_second"] == max(trial["rate"] for trial in measured["trials"] if trial["within_limits"])
+    reached = {trial["within_limits"] for trial in measured["trials"]}
+    assert reached == {True, False} or measured["limited_by"] == "sender"
     known = kennel.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
     policies = {policy["PolicyName"]: policy for policy in known["ScalingPolicies"]}
     tracking = policies["kennel-concurrency"]["TargetTrackingScalingPolicyConfiguration"]
