@@ -1,4 +1,4 @@
-"""The prediction function's modules, which read their settings when they are imported."""
+"""Import the modules of the prediction function, which read their settings at import."""
 
 import gc
 import importlib
@@ -24,11 +24,14 @@ ENVIRONMENT = {
 
 @contextmanager
 def imported(name: str) -> Iterator[tuple[ModuleType, pytest.MonkeyPatch]]:
-    """A module of ``classify`` with ``ENVIRONMENT``, whoever imported it first; and what patches it until the end."""
+    """Yield a module of ``classify`` with the settings of ``ENVIRONMENT``, and a patch that lasts as long.
+
+    The settings are replaced, because another test may have imported the module before.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in ENVIRONMENT.items():
             patch.setenv(variable, value)
         module = importlib.import_module(name)
-        gc.unfreeze()  # what the tests had loaded
+        gc.unfreeze()  # The import froze everything that the tests had loaded.
         patch.setattr(importlib.import_module("classify.routes"), "settings", ClassifySettings.from_environment())
         yield module, patch

@@ -1,0 +1,1 @@
+"""The prediction function: a photo from a caller in, its breed out."""

@@ -1,9 +1,9 @@
-"""Classify: a caller's photo in, its breed out, by either of two doors: the REST API and the function's own URL."""
+"""Classify: name the breed on a caller's photo. Callers use the REST API or the function's own URL."""
 
 import gc
 from typing import TYPE_CHECKING, Any
 
-gc.disable()  # what is loaded now stays: to look for garbage among it is a sixth of the start
+gc.disable()  # Imports leave no garbage; collecting during them costs 1/6 of the cold start.
 
 from aws_lambda_powertools.event_handler import (  # noqa: E402
     APIGatewayRestResolver,
@@ -16,11 +16,11 @@ from classify.routes import logger, metrics, router, settings  # noqa: E402
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_PREFLIGHT_SECONDS = 7200  # what a browser remembers at most
+_PREFLIGHT_SECONDS = 7200  # the longest time for which browsers keep the answer to a preflight request
 
 
-def doors(allowed_origin: str) -> tuple[APIGatewayRestResolver, LambdaFunctionUrlResolver]:
-    """The routes behind the REST API and behind the function's URL."""
+def resolvers(allowed_origin: str) -> tuple[APIGatewayRestResolver, LambdaFunctionUrlResolver]:
+    """Return the routes as the REST API serves them, and as the function's URL serves them."""
     cors = None
     if allowed_origin != "none":
         cors = CORSConfig(allowed_origin, expose_headers=["Retry-After"], max_age=_PREFLIGHT_SECONDS)
@@ -30,17 +30,17 @@ def doors(allowed_origin: str) -> tuple[APIGatewayRestResolver, LambdaFunctionUr
     return rest, url
 
 
-rest, url = doors(settings.allowed_origin)
-gc.freeze()  # nor later
+rest, url = resolvers(settings.allowed_origin)
+gc.freeze()  # Exclude everything loaded so far from later collections.
 gc.enable()
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """A proxy event, of API Gateway (payload 1.0) or of a function URL (2.0), to its response."""
+    """Answer a proxy event of API Gateway (payload 1.0) or of a function URL (payload 2.0)."""
     logger.set_correlation_id(event["requestContext"]["requestId"])
-    door = url if event.get("version") == "2.0" else rest
-    response = door.resolve(event, context)
-    if metrics.metric_set:  # a file of the page counts nothing
+    resolver = url if event.get("version") == "2.0" else rest
+    response = resolver.resolve(event, context)
+    if metrics.metric_set:  # Requests for files of the page add no metric.
         metrics.flush_metrics()
     return response

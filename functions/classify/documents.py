@@ -1,4 +1,7 @@
-"""What the OpenAPI document says of requests and answers; the routes name it, and nothing is checked by it."""
+"""The parts of the OpenAPI document that describe requests and answers.
+
+The routes refer to them. The function does not validate anything with them.
+"""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from classify.photos import CONTENT_TYPES
 
-KEY: list[dict[str, list[str]]] = [{"key": []}]  # the security scheme of routes that want the API key
+KEY: list[dict[str, list[str]]] = [{"key": []}]  # the security scheme of routes that require the API key
 
 _ID = "00000000-0000-0000-0000-000000000000"
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
@@ -26,9 +29,13 @@ SCHEMAS = {
             {
                 "model_version": {"type": "string"},
                 **_RANKED,
-                "is_dog": {"type": "boolean", "description": "Whether the photo is thought to show a dog at all."},
+                "is_dog": {"type": "boolean", "description": "Whether the model thinks that the photo shows a dog."},
                 "dog_probability": _SHARE,
-                "top": {"type": "array", "items": _object(_RANKED), "description": "The likeliest breeds, best first."},
+                "top": {
+                    "type": "array",
+                    "items": _object(_RANKED),
+                    "description": "The most probable breeds, best first.",
+                },
             }
         ),
         "examples": [
@@ -51,10 +58,10 @@ SCHEMAS = {
             {
                 "title": {"type": "string"},
                 "status": {"type": "integer"},
-                "detail": {"type": "string", "description": "What is wrong and what would help, in a sentence."},
-                "correlation_id": {"type": "string", "description": "What the logs know the request by."},
+                "detail": {"type": "string", "description": "One sentence that says what is wrong and what helps."},
+                "correlation_id": {"type": "string", "description": "The id of the request in the logs."},
             },
-            optional=("status",),  # API Gateway does not know it of every refusal of its own
+            optional=("status",),  # API Gateway does not know the status of each of its own refusals.
         ),
         "examples": [
             {"title": "Bad Request", "status": 400, "detail": "the photo is empty", "correlation_id": _ID},
@@ -69,42 +76,42 @@ SCHEMAS = {
 
 PHOTO = {
     "required": True,
-    "description": "The photo itself, of at most 4.5 MB, or where it lies in the stack's bucket.",
+    "description": "The photo itself, at most 4.5 MB, or its key in the stack's bucket.",
     "content": {
         **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES},
         "application/json": {"schema": {"$ref": "#/components/schemas/Place"}},
     },
 }
 
-# Why a status may come; those of API Gateway and of Lambda's own refusals among them.
+# The reason for each status, with those that API Gateway and Lambda themselves send.
 _REASONS = {
     400: "The request or the photo is broken.",
-    403: "The API key is missing or unknown; behind the function's URL, the signature or the right.",
+    403: "Missing or unknown API key; at the function's URL: missing or wrong signature, or no permission.",
     404: "There is no such photo.",
     408: "The photo did not reach the model in time.",
     413: "The photo is too large.",
-    415: "What was sent is no photo of a kind that is taken.",
-    429: "The key's rate or daily quota is used up, or the function's concurrency.",
-    500: "The function failed; its log knows the correlation id.",
-    502: "The model failed on this photo, or cannot be asked.",
-    503: "No model serves, or it is overloaded.",
+    415: "The body is no photo of a supported type.",
+    429: "The rate or daily quota of the key, or the concurrency of the function, is used up.",
+    500: "The function failed. Its log contains the correlation id.",
+    502: "The model failed on this photo, or the function may not call it.",
+    503: "No model serves, or the model is overloaded.",
     504: "The function took too long.",
 }
-_GATEWAY = (403, 429, 500, 504)  # of every route that wants a key
+_GATEWAY = (403, 429, 500, 504)  # statuses of every route that requires a key
 
 
 def answers(schema: str, *problems: int) -> dict[int, OpenAPIResponse]:
-    """The answers of a route that wants a key.
+    """Describe the answers of a route that requires a key.
 
     Args:
-        schema: of the 200.
-        problems: the statuses of problems that not every such route has.
+        schema: name of the schema of the answer with status 200.
+        problems: statuses of further problems that this route can answer.
     """
     return {200: answer(schema), **{status: problem(status) for status in sorted({*problems, *_GATEWAY})}}
 
 
 def answer(schema: str) -> OpenAPIResponse:
-    """A 200 with a document."""
+    """Describe the answer with status 200 and a document."""
     return {
         "description": HTTPStatus.OK.phrase,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
@@ -112,11 +119,11 @@ def answer(schema: str) -> OpenAPIResponse:
 
 
 def problem(status: int) -> OpenAPIResponse:
-    """A problem document."""
-    told: OpenAPIResponse = {
+    """Describe the answer with a problem document."""
+    response: OpenAPIResponse = {
         "description": _REASONS[status],
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in (429, 503):
-        told["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-    return told
+        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return response

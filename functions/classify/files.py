@@ -1,11 +1,11 @@
-"""The page's files, by their exact names."""
+"""Serve the files of the page by their exact names."""
 
 from functools import cache
 from pathlib import Path
 
 from aws_lambda_powertools.event_handler import Response
 
-from classify.problems import Problem
+from classify.problems import ProblemError
 
 FOLDER = Path(__file__).parent / "page"
 _CONTENT_TYPES = {
@@ -31,19 +31,19 @@ _HEADERS = {
 
 
 def page_file(name: str) -> Response[str | bytes]:
-    """A file of the page.
+    """Return a file of the page.
 
     Args:
-        name: below the page's folder, with ``/``.
+        name: path below the page's folder, with ``/``.
 
     Raises:
-        Problem: 404.
+        ProblemError: 404, the page has no such file.
     """
     if name not in _names():
-        raise Problem(404, "the page has no such file")
+        raise ProblemError(404, "the page has no such file")
     file = FOLDER / name
     content_type = _CONTENT_TYPES[file.suffix]
-    # Bytes travel as base64, which API Gateway undoes only for callers that say what they accept.
+    # Send text as text: API Gateway decodes base64 only for callers that send a matching Accept header.
     body = file.read_text() if content_type in _TEXTS else file.read_bytes()
     return Response(200, content_type, body, headers=_HEADERS)
 

@@ -1,4 +1,4 @@
-"""Asking the endpoint, again where that may help: an instance's death and an update are not its callers' business."""
+"""Invoke the endpoint, and retry where that may help: callers do not notice an update or the loss of an instance."""
 
 import json
 import random
@@ -10,19 +10,20 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as UnreachableError
 
-from classify.problems import Problem
+from classify.problems import ProblemError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
-_CONNECT_SECONDS, _READ_SECONDS = 1, 7  # a photo takes milliseconds; a stuck instance must leave time for another
-# botocore's own retries would multiply ours.
+# A photo takes milliseconds. The timeout on a stuck instance leaves time for a second attempt on another one.
+_CONNECT_SECONDS, _READ_SECONDS = 1, 7
+# One attempt only: the retries of botocore would multiply the ones below.
 CONFIG = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 1})
-NO_ANSWER = (UnreachableError, HTTPClientError, IncompleteReadError)  # botocore's, of a service that cannot be asked
+NO_ANSWER = (UnreachableError, HTTPClientError, IncompleteReadError)  # what botocore raises without an answer
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
-_MAX_FAILURES = 3  # on one photo: one that ends its server must not end the whole fleet
-_LOST = 0  # what SageMaker gives as the status of a container that did not answer
-_FAILED = (_LOST, 500, 502, 504)
+_MAX_FAILURES = 3  # per photo, so that a photo that crashes its server does not crash the whole fleet
+_NO_STATUS = 0  # SageMaker's status for a container that did not answer
+_FAILED = (_NO_STATUS, 500, 502, 504)
 
 logger = Logger(child=True)
 
@@ -35,14 +36,14 @@ def ask(
     correlation_id: str,
     seconds: float,
 ) -> str:
-    """The endpoint's answer to a photo or a question, as the JSON text it sent.
+    """Send a photo or a question to the endpoint and return its answer, a JSON text.
 
     Args:
-        seconds: that all attempts together may take; the first is made in any case.
+        seconds: time limit for all attempts together. The first attempt is always made.
 
     Raises:
-        Problem: 4xx with the container's own sentence, 503 when there is no endpoint or none answered in time,
-            502 when the model fails on this photo again and again.
+        ProblemError: 4xx with the container's own message; 503 if there is no endpoint or no answer in time;
+            502 if the model fails on this photo again and again.
     """
     deadline = time.monotonic() + seconds
     longest_pause, failures = _FIRST_PAUSE_SECONDS, 0
@@ -53,7 +54,7 @@ def ask(
             )
             return answer["Body"].read().decode()
         except (ClientError, *NO_ANSWER) as error:
-            problem = _passing_problem(error)
+            problem = _temporary_problem(error)
             failures += _original_status(error) in _FAILED
             pause = random.uniform(0, longest_pause)
             late = time.monotonic() + pause + _CONNECT_SECONDS + _READ_SECONDS > deadline
@@ -64,38 +65,38 @@ def ask(
         longest_pause = min(2 * longest_pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _passing_problem(error: Exception) -> Problem:
-    """What to tell the caller if asking again does not help either.
+def _temporary_problem(error: Exception) -> ProblemError:
+    """Return the problem to report if further attempts fail as well.
 
     Raises:
-        Problem: asking again cannot help.
+        ProblemError: further attempts cannot help.
     """
     if not isinstance(error, ClientError):
-        return Problem(503, "the model did not answer in time; try again shortly")
+        return ProblemError(503, "the model did not answer in time; try again shortly")
     code, http_status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
     status = _original_status(error)
     if status is not None and 400 <= status < 500:
-        raise Problem(status, _sentence(error)) from None
+        raise ProblemError(status, _container_message(error)) from None
     if status == 500:
-        return Problem(502, "the model failed on this photo")
+        return ProblemError(502, "the model failed on this photo")
     if status is not None or http_status >= 500:
-        return Problem(503, "the model is overloaded or being changed; try again shortly")
+        return ProblemError(503, "the model is overloaded or being updated; try again shortly")
     if code in ("ModelNotReadyException", "ThrottlingException"):
-        raise Problem(503, "the model is overloaded; try again shortly") from error
+        raise ProblemError(503, "the model is overloaded; try again shortly") from error
     if code == "ValidationError":
-        raise Problem(503, "no model is serving yet; try again later") from None
-    raise Problem(502, "the model cannot be asked; this is not the photo's fault") from error
+        raise ProblemError(503, "no model is serving yet; try again later") from None
+    raise ProblemError(502, "the model cannot be called; the photo is not the cause") from error
 
 
 def _original_status(error: Exception) -> int | None:
-    """The status that the container answered, if it did or should have."""
-    said: dict[str, Any] = dict(error.response) if isinstance(error, ClientError) else {}
-    return said.get("OriginalStatusCode")
+    """Return the status of the container's answer, ``_NO_STATUS`` without an answer, None for other errors."""
+    response: dict[str, Any] = dict(error.response) if isinstance(error, ClientError) else {}
+    return response.get("OriginalStatusCode")
 
 
-def _sentence(error: ClientError) -> str:
-    said: dict[str, Any] = dict(error.response)
+def _container_message(error: ClientError) -> str:
+    response: dict[str, Any] = dict(error.response)
     try:
-        return str(json.loads(said["OriginalMessage"])["error"]["message"])
+        return str(json.loads(response["OriginalMessage"])["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return "the model refused this photo"

@@ -1,7 +1,7 @@
-"""``python -m classify.openapi`` writes ``openapi.json``, the OpenAPI document of the routes.
+"""Write ``openapi.json``, the OpenAPI document of the routes: ``python -m classify.openapi``.
 
-Powertools needs pydantic for it, and the function, which serves the file, must do without: importing it costs a cold
-start half as much again.
+Powertools needs pydantic for this. The function only serves the file, because importing pydantic would make its
+cold start longer by half.
 """
 
 import json
@@ -14,26 +14,26 @@ from classify.app import rest
 from classify.routes import OPENAPI
 
 _DESCRIPTION = (
-    "Names the breed of the dog on a photo. The same routes answer at the REST API, with an API key, and at the "
-    "function's own URL, with a signature of AWS (SigV4, service lambda) in place of the key. Every error is a problem "
-    "document (RFC 9457), but for those that AWS's own front of the function's URL answers, 403 and 429."
+    "Names the breed of the dog on a photo. The same routes are available at the REST API, with an API key, and at the "
+    "function's own URL, with an AWS signature (SigV4, service lambda) instead of the key. Every error is a problem "
+    "document (RFC 9457), except the statuses 403 and 429 that AWS itself answers at the function's URL."
 )
 
 
 def document() -> dict[str, Any]:
-    """The document; relative to its own address, so that it holds at either door."""
-    given = rest.get_openapi_json_schema(
+    """Return the document. Its server address is relative, so it is valid at the REST API and at the URL."""
+    text = rest.get_openapi_json_schema(
         title="Kennel",
         version="1",
         description=_DESCRIPTION,
         servers=[Server(url=".")],
         security_schemes={"key": APIKey.model_validate({"name": "x-api-key", "in": "header"})},
     )
-    made: dict[str, Any] = json.loads(given)
-    # What a handler does not take as an argument, Powertools does not tell.
-    made["paths"]["/classify"]["post"]["requestBody"] = documents.PHOTO
-    made["components"]["schemas"] = documents.SCHEMAS
-    return made
+    openapi: dict[str, Any] = json.loads(text)
+    # Powertools describes only what a handler takes as an argument.
+    openapi["paths"]["/classify"]["post"]["requestBody"] = documents.PHOTO
+    openapi["components"]["schemas"] = documents.SCHEMAS
+    return openapi
 
 
 if __name__ == "__main__":

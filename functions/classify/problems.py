@@ -1,4 +1,4 @@
-"""Telling callers what went wrong, in problem documents (RFC 9457)."""
+"""Errors that callers receive as problem documents (RFC 9457)."""
 
 import json
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from aws_lambda_powertools.event_handler import Response
 RETRY_AFTER_SECONDS = "5"
 
 
-class Problem(Exception):
-    """A request that does not get what it asked for: an HTTP status and a sentence for the caller."""
+class ProblemError(Exception):
+    """A request cannot be answered. It contains the HTTP status and one sentence for the caller."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -18,7 +18,7 @@ class Problem(Exception):
         self._headers = headers or {}
 
     def response(self, correlation_id: str) -> Response[str]:
-        """The problem document, with Retry-After where trying again may help."""
+        """Return the problem document. A 503 has the header Retry-After, because trying again may help."""
         document = {
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,

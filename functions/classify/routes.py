@@ -1,4 +1,4 @@
-"""The routes, the same behind both doors. What a caller sends is answered or refused; no address is ever fetched."""
+"""The routes, the same at the REST API and at the function's URL."""
 
 import time
 from functools import cache, lru_cache
@@ -15,17 +15,17 @@ from botocore.config import Config
 
 from classify import documents, files
 from classify.invoke import CONFIG, ask
-from classify.photos import photo_of
-from classify.problems import Problem
+from classify.photos import read_photo
+from classify.problems import ProblemError
 from classify.settings import ClassifySettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
-SPARE_SECONDS = 2  # of the function's time, to say that the rest was not enough
-HEALTH_SECONDS = 10  # for which an answer about health holds, so that strangers' questions cost the endpoint nothing
-_DESCRIBE = b'{"describe": "breeds"}'  # what serving/ answers with the labels of its model
+SPARE_SECONDS = 2  # Kept back from the Lambda timeout so that a 503 can still be sent.
+HEALTH_SECONDS = 10  # An answer about health is valid for so long, so that keyless callers cannot load the endpoint.
+_DESCRIBE = b'{"describe": "breeds"}'  # To this question the server in serving/ answers with its model's labels.
 _JSON = "application/json"
 OPENAPI = Path(__file__).with_name("openapi.json")
 
@@ -33,13 +33,13 @@ settings = ClassifySettings.from_environment()
 logger = Logger()
 metrics = Metrics()
 router = Router()  # type: ignore[no-untyped-call]
-session = botocore.session.get_session()  # boto3 brings s3transfer, a fifth of a bare function's start
+session = botocore.session.get_session()  # boto3 would import s3transfer, a fifth of a bare function's cold start.
 runtime = cast("SageMakerRuntimeClient", session.create_client("sagemaker-runtime", config=CONFIG))
 
 
 @cache
 def s3() -> "S3Client":
-    """Made when first needed: a tenth of a second that most callers need not wait for."""
+    """Return the S3 client. It is created on first use, because that takes 0.1 s and most requests need none."""
     config = Config(connect_timeout=1, read_timeout=4, retries={"total_max_attempts": 2})
     return cast("S3Client", session.create_client("s3", config=config))
 
@@ -52,8 +52,8 @@ def s3() -> "S3Client":
     security=documents.KEY,
 )
 def classify() -> Response[str]:
-    """The photo in the request, named."""
-    photo, content_type = photo_of(router.current_event, settings.bucket, s3)
+    """Answer with the breed on the photo of the request."""
+    photo, content_type = read_photo(router.current_event, settings.bucket, s3)
     prediction = _ask(photo, content_type)
     metrics.add_metric(name="Predictions", unit="Count", value=1)
     return Response(200, _JSON, prediction)
@@ -61,55 +61,56 @@ def classify() -> Response[str]:
 
 @router.get(
     "/breeds",
-    summary="The breeds that the model knows",
+    summary="List the breeds that the model knows",
     operation_id="breeds",
     responses=documents.answers("Breeds", 502, 503),
     security=documents.KEY,
 )
 def breeds() -> Response[str]:
-    """The labels of the model that serves, as it says itself."""
+    """Answer with the labels of the model that serves."""
     return Response(200, _JSON, _ask(_DESCRIBE, _JSON))
 
 
 @router.get(
     "/health",
-    summary="Whether a model serves",
+    summary="Check whether a model serves",
     operation_id="health",
     responses={200: documents.answer("Health"), 503: documents.problem(503)},
 )
 def health() -> Response[str]:
-    """Whether the endpoint answers, or did within the last seconds."""
-    if trouble := _trouble(int(time.time() // HEALTH_SECONDS)):
-        return Problem(503, trouble).response(_correlation_id())  # counted as no caller who was sent away
+    """Answer whether the endpoint answers now, or did within the last HEALTH_SECONDS."""
+    if problem := _endpoint_problem(int(time.time() // HEALTH_SECONDS)):
+        # This 503 is returned, not raised, so that NoCapacityAlarm does not count it as a lost prediction.
+        return ProblemError(503, problem).response(_correlation_id())
     return Response(200, _JSON, '{"status": "serving"}')
 
 
 @lru_cache(maxsize=1)
-def _trouble(_period: int) -> str:
-    """Why the endpoint does not answer; empty when it does."""
+def _endpoint_problem(_period: int) -> str:
+    """Return why the endpoint does not answer, or an empty string if it does."""
     try:
         ask(runtime, settings.endpoint_name, _DESCRIBE, _JSON, _correlation_id(), seconds=0)
-    except Problem as problem:
-        return str(problem) if problem.status >= 500 else ""  # a server that refuses the question does serve
+    except ProblemError as problem:
+        return str(problem) if problem.status >= 500 else ""  # A server that refuses the question does serve.
     return ""
 
 
 @router.get(
     "/openapi.json",
-    summary="This document",
+    summary="Return this document",
     operation_id="openapi",
     responses={200: {"description": "OK", "content": {_JSON: {"schema": {"type": "object"}}}}},
     security=documents.KEY,
 )
 def openapi() -> Response[str]:
-    """The OpenAPI document of these routes, as ``classify.openapi`` made it."""
+    """Answer with the OpenAPI document of these routes, which ``classify.openapi`` writes."""
     return Response(200, _JSON, OPENAPI.read_text())
 
 
 @router.get("/", include_in_schema=False)
 def page() -> Response[str | bytes]:
-    """The page; its addresses are relative, so they hold only below a final slash."""
-    path = router.current_event["requestContext"].get("path", "/")  # a function's URL has no stage before its paths
+    """Answer with the page. Its links are relative, so they are valid only below a path that ends in a slash."""
+    path = router.current_event["requestContext"].get("path", "/")  # The paths of a function's URL have no stage.
     if not path.endswith("/"):
         return Response(HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": f"./{path.rpartition('/')[2]}/"})
     return files.page_file("index.html")
@@ -117,20 +118,20 @@ def page() -> Response[str | bytes]:
 
 @router.get("/page/<name>", include_in_schema=False)
 def page_file(name: str) -> Response[str | bytes]:
-    """What the page is made of."""
+    """Answer with a file of the page."""
     return files.page_file(name)
 
 
 @router.get("/page/examples/<name>", include_in_schema=False)
 def example(name: str) -> Response[str | bytes]:
-    """A photo to try."""
+    """Answer with one of the page's example photos."""
     return files.page_file(f"examples/{name}")
 
 
-@router.exception_handler(Problem)  # type: ignore[untyped-decorator]
-def refuse(problem: Problem) -> Response[str]:
-    """A problem document instead of a traceback."""
-    # The second is what an alarm hears: nobody could be asked, whoever's fault the first are.
+@router.exception_handler(ProblemError)  # type: ignore[untyped-decorator]
+def refuse(problem: ProblemError) -> Response[str]:
+    """Answer with a problem document instead of a traceback."""
+    # NoCapacityAlarm watches `Unavailable`: a 503 is our fault, other refusals are the caller's.
     metrics.add_metric(name="Unavailable" if problem.status == 503 else "Refusals", unit="Count", value=1)
     logger.info("refused", extra={"status": problem.status, "detail": str(problem)})
     return problem.response(_correlation_id())
@@ -138,26 +139,26 @@ def refuse(problem: Problem) -> Response[str]:
 
 @router.exception_handler(NotFoundError)  # type: ignore[untyped-decorator]
 def refuse_route(_: NotFoundError) -> Response[str]:
-    """A problem document for a path or a method that is not ours."""
+    """Answer an unknown path or method with a problem document."""
     resolver = router.api_resolver
     assert isinstance(resolver, ApiGatewayResolver)
     path = router.current_event.path
     routes = resolver._static_routes + resolver._dynamic_routes
     allowed = ", ".join(sorted({route.method for route in routes if route.rule.match(path)}))
-    told: Response[str] = refuse(
-        Problem(405, f"ask this path by {allowed}", {"Allow": allowed})
+    response: Response[str] = refuse(
+        ProblemError(405, f"this path accepts only {allowed}", {"Allow": allowed})
         if allowed
-        else Problem(404, "there is no such path; GET /openapi.json tells what there is")
+        else ProblemError(404, "there is no such path; GET /openapi.json lists all paths")
     )
-    return told
+    return response
 
 
 @router.exception_handler(Exception)  # type: ignore[untyped-decorator]
 def fail(error: Exception) -> Response[str]:
-    """A problem document for what should not happen."""
+    """Answer an unexpected error with a problem document that shows no details."""
     logger.exception("failed")
     metrics.add_metric(name="Failures", unit="Count", value=1)
-    return Problem(500, "the function failed; its log knows the correlation id").response(_correlation_id())
+    return ProblemError(500, "the function failed; its log contains the correlation id").response(_correlation_id())
 
 
 def _ask(body: bytes, content_type: str) -> str:

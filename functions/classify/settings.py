@@ -1,4 +1,4 @@
-"""What the prediction function is told by its environment."""
+"""The settings of the prediction function."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,13 @@ from shared.settings import Settings
 
 @dataclass(frozen=True)
 class ClassifySettings(Settings):
-    """The endpoint that answers, the bucket that photos may lie in, and whose pages may ask.
+    """The settings of the prediction function, from its environment variables.
 
-    allowed_origin: an origin such as ``https://example.org``, ``*`` for all, or ``none``.
+    Attributes:
+        endpoint_name: SageMaker endpoint that answers.
+        bucket: the stack's bucket, from which callers may name photos.
+        allowed_origin: origin whose pages may call the API from a browser, such as ``https://example.org``;
+            ``*`` for all origins, ``none`` for no other origin.
     """
 
     endpoint_name: str

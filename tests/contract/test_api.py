@@ -77,7 +77,7 @@ def test_references_of_the_document_lead_somewhere(document):
 
 
 def test_photos_are_read_by_the_endings_that_the_role_may_read(template):
-    endings = importlib.import_module("classify.photos")._OF_ENDING
+    endings = importlib.import_module("classify.photos").CONTENT_TYPE_BY_ENDING
     policy = template["Resources"]["ClassifyFunctionRole"]["Properties"]["Policies"][0]
     statements = policy["PolicyDocument"]["Statement"]
     (reading,) = (each["Resource"] for each in statements if each["Action"] == "s3:GetObject")

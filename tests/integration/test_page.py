@@ -93,7 +93,7 @@ def choose_example(page: Page, name: str = "dalmatian") -> None:
 
 def give_key(page: Page, key: str = KEY) -> None:
     page.get_by_label("API key", exact=True).fill(key)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
 
 def expect_headline(page: Page, words: str) -> None:
@@ -184,7 +184,7 @@ def test_picture_is_taken_and_what_is_transparent_becomes_white(page: Page, door
 @pytest.mark.parametrize(
     ("said", "words", "explanation"),
     [
-        (prediction(is_dog=False), "No dog, as far as I can see", "If there is one, show me more of it."),
+        (prediction(is_dog=False), "No dog, as far as I can see", "If there is a dog, show me more of it."),
         (prediction(GUESSES), "Hard to say", "It may be a mix"),
     ],
 )
@@ -225,8 +225,8 @@ def test_key_is_asked_for_once_and_again_when_it_is_refused(page: Page, door: Do
 @pytest.mark.parametrize(
     ("throttled", "words", "explanation", "reference", "seconds"),
     [
-        (False, "I am not ready just now", "No model is serving yet; try again later.", "request-1", 5),
-        (True, "Too many questions", "Too many requests at once; try again shortly.", "gateway-1", 1),
+        (False, "I am not ready right now", "No model is serving yet; try again later.", "request-1", 5),
+        (True, "Too many requests", "Too many requests at once; try again shortly.", "gateway-1", 1),
     ],
 )
 def test_what_passes_is_counted_down_and_tried_again(

@@ -1,29 +1,30 @@
-// A photo is scaled down here and sent to `classify` beside this page; the answer is shown.
+// Scale a photo down, send it to `classify` beside this page, and show the answer.
 
-const LONGEST_SIDE = 1024; // pixels; the model looks at fewer
+const LONGEST_SIDE = 1024; // pixels, more than the model needs
 const JPEG_QUALITY = 0.9;
-const SURE = 0.5; // stated probabilities are calibrated: below it the likeliest breed is more often wrong than right
-const KEY = "kennel-api-key"; // in localStorage
+// The probabilities are calibrated: below 0.5 the most probable breed is more often wrong than right.
+const SURE = 0.5;
+const KEY = "kennel-api-key"; // name of the API key in localStorage
 
 const find = (id) => document.getElementById(id);
 const [answer, canvas, ranking, retry] = ["answer", "canvas", "ranking", "retry"].map(find);
 
 let key = "";
-let photo; // what is to be named, as JPEG
-let attempt = new AbortController(); // to name it; the next one aborts it
+let photo; // the photo to classify, as JPEG
+let attempt = new AbortController(); // The next attempt aborts this one.
 
 // From a picture to a photo ---------------------------------------------------------------------
 
-/** Take up a picture (a file or an image of the page) in place of the one before. */
+/** Show a picture (a file or an image of the page) and classify it. */
 async function look(picture) {
   const signal = begin();
   let bitmap;
   try {
-    bitmap = await createImageBitmap(picture); // upright, whatever its EXIF says
+    bitmap = await createImageBitmap(picture); // The bitmap is upright: the browser applies the EXIF orientation.
   } catch {
     if (signal.aborted) return;
     canvas.hidden = true;
-    say("I cannot open this", "A photo as JPEG, PNG or WebP I can; of an iPhone’s HEIC photo, take a screenshot.");
+    say("I cannot open this", "I can open JPEG, PNG and WebP photos. Of a HEIC photo, take a screenshot.");
     return;
   }
   if (signal.aborted) return;
@@ -39,7 +40,7 @@ function draw(bitmap) {
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const pen = canvas.getContext("2d");
-  pen.fillStyle = "white"; // below what is transparent, which JPEG would make black
+  pen.fillStyle = "white"; // JPEG would turn transparent pixels black.
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.imageSmoothingQuality = "high";
   pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
@@ -51,29 +52,29 @@ function draw(bitmap) {
 // From a photo to an answer ---------------------------------------------------------------------
 
 async function ask() {
-  if (!key) return askForKey("One thing first", "I answer those who have an API key.");
+  if (!key) return askForKey("One thing first", "I need an API key to answer.");
   const signal = begin();
   try {
     const headers = { "content-type": "image/jpeg", "x-api-key": key };
     const response = await fetch("classify", { method: "POST", headers, body: photo, signal });
-    const said = await response.json().catch(() => ({}));
+    const body = await response.json().catch(() => ({}));
     if (signal.aborted) return;
-    if (response.ok) tell(said);
+    if (response.ok) showPrediction(body);
     else if (response.status === 403) refuseKey();
-    else excuse(response, said, signal);
+    else showProblem(response, body, signal);
   } catch {
     if (signal.aborted) return;
-    say("No connection", "I cannot be reached. Is this device online?");
+    say("No connection", "Kennel cannot be reached. Is this device online?");
     offerRetry(0, signal);
   }
 }
 
 /** Show a prediction. */
-function tell({ breed, probability, is_dog: isDog, top }) {
+function showPrediction({ breed, probability, is_dog: isDog, top }) {
   if (!isDog) {
-    say("No dog, as far as I can see", "If there is one, show me more of it. If not, this is what it resembles:");
+    say("No dog, as far as I can see", "If there is a dog, show me more of it. If not, it resembles these breeds:");
   } else if (probability < SURE) {
-    say("Hard to say", "It may be a mix, a breed that I do not know, or too little of it in the picture. My guesses:");
+    say("Hard to say", "It may be a mix or a breed that I do not know, or I see too little of it. My guesses:");
   } else {
     say(breed, `I am ${percent(probability)} sure.`);
   }
@@ -95,20 +96,20 @@ function percent(probability) {
 }
 
 /** Show a problem document. */
-function excuse(response, said, signal) {
+function showProblem(response, problem, signal) {
   const { status, headers } = response;
-  const passing = status === 429 || status >= 500;
-  const headline = { 429: "Too many questions", 503: "I am not ready just now" }[status];
-  const fallback = passing ? "Something went wrong" : "I cannot take this photo";
-  say(headline ?? fallback, sentence(said.detail ?? `the answer was ${status}`), said.correlation_id);
-  if (passing) offerRetry(Number(headers.get("retry-after")), signal);
+  const isTemporary = status === 429 || status >= 500;
+  const headline = { 429: "Too many requests", 503: "I am not ready right now" }[status];
+  const fallback = isTemporary ? "Something went wrong" : "I cannot take this photo";
+  say(headline ?? fallback, sentence(problem.detail ?? `the answer has status ${status}`), problem.correlation_id);
+  if (isTemporary) offerRetry(Number(headers.get("retry-after")), signal);
 }
 
 function sentence(words) {
   return words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 }
 
-/** Offer to ask again once the seconds are counted down. */
+/** Count the seconds down, then offer to try again. */
 function offerRetry(seconds, signal) {
   if (signal.aborted) return;
   retry.hidden = false;
@@ -118,7 +119,7 @@ function offerRetry(seconds, signal) {
   if (seconds > 0) setTimeout(offerRetry, 1000, seconds - 1, signal);
 }
 
-/** Begin an attempt in place of the one before; its signal tells when it is no longer wanted. */
+/** Abort the last attempt and begin a new one. Its signal is aborted when the next attempt begins. */
 function begin() {
   attempt.abort();
   attempt = new AbortController();
@@ -147,17 +148,17 @@ function askForKey(headline, explanation) {
 
 function refuseKey() {
   setKey("");
-  askForKey("I do not know this key", "Is it whole, and for this Kennel?");
+  askForKey("I do not know this key", "Is it complete, and is it a key of this Kennel?");
 }
 
-function setKey(given) {
-  key = given;
+function setKey(value) {
+  key = value;
   find("breeds").hidden = find("forget").hidden = !key;
   try {
     if (key) localStorage.setItem(KEY, key);
     else localStorage.removeItem(KEY);
   } catch {
-    // Where storage is switched off, the key lasts as long as the page.
+    // Without storage the browser keeps the key until the page is closed.
   }
 }
 
@@ -174,12 +175,12 @@ function storedKey() {
 for (const input of document.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", () => {
     if (input.files.length) look(input.files[0]);
-    input.value = ""; // so that the same file may be chosen again
+    input.value = ""; // Otherwise choosing the same file again would raise no event.
   });
 }
 for (const type of ["dragover", "dragleave", "drop"]) {
   addEventListener(type, (event) => {
-    event.preventDefault(); // or the browser would open the file
+    event.preventDefault(); // Otherwise the browser would open the file.
     document.body.classList.toggle("dragging", type === "dragover");
     if (type === "drop") look(event.dataTransfer.files[0]);
   });
@@ -202,7 +203,7 @@ find("access").addEventListener("submit", (event) => {
 find("forget").addEventListener("click", () => {
   attempt.abort();
   setKey("");
-  say("Forgotten", "I shall ask for an API key next time.");
+  say("Key forgotten", "I will ask for an API key next time.");
 });
 find("breeds").addEventListener("toggle", async () => {
   if (!find("breeds").open) return;
@@ -211,11 +212,11 @@ find("breeds").addEventListener("toggle", async () => {
     const response = await fetch("breeds", { headers: { "x-api-key": key } });
     list.textContent = (await response.json()).breeds.join(", ");
   } catch {
-    list.textContent = "They cannot be had just now.";
+    list.textContent = "The list is not available right now.";
   }
 });
 setKey(storedKey());
-// One after the other: for pictures asked for at once, as many instances of the function would have to start.
+// Load one picture after the other: each parallel request would start its own instance of the function.
 for (const button of document.querySelectorAll(".examples button")) {
   const example = button.firstElementChild;
   button.addEventListener("click", () => look(example));

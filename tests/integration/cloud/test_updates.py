@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from classify.invoke import CONFIG, ask
-from classify.problems import Problem
+from classify.problems import ProblemError
 from tests.integration.laptop import REGION, Cloud, endpoint_with, eventually, make_config, put_alarm, serving_cloud
 
 ALARM = "errors"
@@ -250,6 +250,6 @@ def test_a_throttled_instance_answers_one_request_at_a_time(runtime: Any, endpoi
 
 
 def test_without_an_endpoint_callers_are_told_to_come_back(runtime: Any) -> None:
-    with pytest.raises(Problem, match="no model is serving yet") as caught:
+    with pytest.raises(ProblemError, match="no model is serving yet") as caught:
         ask(runtime, "nobody", b"photo", "image/jpeg", "trace", 26)
     assert caught.value.status == 503

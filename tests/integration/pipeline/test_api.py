@@ -190,7 +190,7 @@ def test_page_answers_a_newcomer(kennel: Kennel) -> None:
         page.goto(kennel.record["api"]["page"])
         page.get_by_role("button", name="A drawn dalmatian").click()
         page.get_by_label("API key", exact=True).fill(kennel.record["api"]["key"])
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("listitem")).to_have_count(len(BREEDS_USED))
         expect(page.get_by_role("listitem").first).to_contain_text("Dalmatian")
     print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - opened:.1f} s")

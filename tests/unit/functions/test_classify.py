@@ -1,4 +1,4 @@
-"""The prediction function, event in and response out, with the answers of endpoint and S3 stubbed by botocore."""
+"""The prediction function from event to response, with a botocore stub for the endpoint and for S3."""
 
 import base64
 import importlib
@@ -27,9 +27,9 @@ def app():
 
 @pytest.fixture
 def routes(app):
-    found = importlib.import_module("classify.routes")
-    found._trouble.cache_clear()
-    return found
+    module = importlib.import_module("classify.routes")
+    module._endpoint_problem.cache_clear()
+    return module
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def url_event(method, path, body, encoded, headers):
 
 
 def answer(app, event, seconds=0):
-    """Status, body and headers, which a REST API gets in lists and a function's URL does not."""
+    """Return status, body and headers. A REST API gets its headers in lists, a function's URL does not."""
     context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
     context.get_remaining_time_in_millis = lambda: 1000 * seconds
     response = app.handler(event, context)
@@ -89,14 +89,14 @@ def get(app, path, method="GET", event=rest_event, **headers):
 
 def call(app, body=b"photo", content_type="image/jpeg", encoded=True, seconds=0, event=rest_event):
     sent = base64.b64encode(body).decode() if encoded else body
-    status, said, headers = answer(
+    status, text, headers = answer(
         app, event("POST", "/classify", sent, encoded, {"Content-Type": content_type}), seconds
     )
-    return status, json.loads(said), headers
+    return status, json.loads(text), headers
 
 
-def ask_for(app, place, **options):
-    return call(app, json.dumps(place).encode(), "application/json", **options)
+def call_with_location(app, location, **options):
+    return call(app, json.dumps(location).encode(), "application/json", **options)
 
 
 def document(stub_body, **members):
@@ -119,7 +119,7 @@ UNAVAILABLE = {"service_error_code": "ServiceUnavailable", "http_status_code": 5
 
 
 @pytest.mark.parametrize("event", [rest_event, url_event])
-def test_photo_reaches_the_endpoint_as_it_was(app, runtime, event):
+def test_photo_reaches_the_endpoint_unchanged(app, runtime, event):
     expected = {
         "EndpointName": "dogs",
         "Body": b"\xff\xd8photo",
@@ -145,7 +145,7 @@ def test_photo_reaches_the_endpoint_as_it_was(app, runtime, event):
         ({"body": b'"a.jpg"', "content_type": "application/json"}, 400, "form"),
     ],
 )
-def test_what_is_no_photo_is_refused_before_the_endpoint_is_asked(app, runtime, arguments, status, words):
+def test_body_without_a_photo_is_refused_before_the_endpoint_is_called(app, runtime, arguments, status, words):
     got, document, headers = call(app, **arguments)
     assert (got, document["status"], document["correlation_id"]) == (status, status, "request-1")
     assert words in document["detail"]
@@ -163,12 +163,12 @@ def test_what_is_no_photo_is_refused_before_the_endpoint_is_asked(app, runtime, 
         ),
         ("ModelError", {"OriginalStatusCode": 503, "OriginalMessage": "busy"}, 503, "overloaded"),
         ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": "boom"}, 502, "failed"),
-        ("ModelError", {"OriginalStatusCode": 0, "OriginalMessage": "gone"}, 503, "being changed"),
+        ("ModelError", {"OriginalStatusCode": 0, "OriginalMessage": "gone"}, 503, "being updated"),
         ("ValidationError", {}, 503, "no model is serving yet"),
         ("ThrottlingException", {}, 503, "overloaded"),
     ],
 )
-def test_failures_behind_become_problem_documents(app, runtime, code, extra, status, words):
+def test_failures_of_the_endpoint_become_problem_documents(app, runtime, code, extra, status, words):
     runtime.add_client_error("invoke_endpoint", code, modeled_fields=extra)
     got, document, headers = call(app)
     assert got == status
@@ -176,16 +176,16 @@ def test_failures_behind_become_problem_documents(app, runtime, code, extra, sta
     assert ("Retry-After" in headers) == (status == 503)
 
 
-@pytest.mark.parametrize("passing", [UNAVAILABLE, *map(model_error, (0, 500, 502, 503, 504))])
-def test_what_passes_is_asked_again(app, runtime, passing):
-    runtime.add_client_error("invoke_endpoint", **passing)
-    runtime.add_client_error("invoke_endpoint", **passing)
+@pytest.mark.parametrize("temporary", [UNAVAILABLE, *map(model_error, (0, 500, 502, 503, 504))])
+def test_temporary_failure_is_retried(app, runtime, temporary):
+    runtime.add_client_error("invoke_endpoint", **temporary)
+    runtime.add_client_error("invoke_endpoint", **temporary)
     runtime.add_response("invoke_endpoint", prediction())
     assert call(app, seconds=28)[:2] == (200, PREDICTION)
 
 
 @pytest.mark.parametrize(
-    ("lasting", "status"),
+    ("permanent", "status"),
     [
         (model_error(400), 400),
         (model_error(415), 415),
@@ -193,57 +193,57 @@ def test_what_passes_is_asked_again(app, runtime, passing):
         ({"service_error_code": "AccessDeniedException", "http_status_code": 403}, 502),
     ],
 )
-def test_what_lasts_is_asked_once(app, runtime, lasting, status):
-    runtime.add_client_error("invoke_endpoint", **lasting)
+def test_permanent_failure_is_not_retried(app, runtime, permanent, status):
+    runtime.add_client_error("invoke_endpoint", **permanent)
     assert call(app, seconds=28)[0] == status
 
 
-@pytest.mark.parametrize(("status", "told"), [(500, 502), (0, 503)])
-def test_photo_that_ends_its_server_is_sent_to_three_at_most(app, runtime, status, told):
+@pytest.mark.parametrize(("status", "expected"), [(500, 502), (0, 503)])
+def test_photo_that_crashes_its_server_is_sent_three_times_at_most(app, runtime, status, expected):
     for _ in range(3):
         runtime.add_client_error("invoke_endpoint", **model_error(status))
-    assert call(app, seconds=28)[0] == told
+    assert call(app, seconds=28)[0] == expected
 
 
-def test_attempt_that_would_outlive_the_function_is_not_made(app, runtime):
+def test_attempt_that_would_exceed_the_functions_timeout_is_not_made(app, runtime):
     runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
-    got, _, headers = call(app, seconds=9.9)  # two are spared, and an attempt may take eight
+    got, _, headers = call(app, seconds=9.9)  # Two seconds are kept back, and an attempt may take eight.
     assert (got, headers["Retry-After"]) == (503, "5")
 
 
-@pytest.mark.parametrize(("lasting", "metric"), [(model_error(400), "Refusals"), (UNAVAILABLE, "Unavailable")])
-def test_callers_that_are_sent_away_are_counted_by_whose_fault_it_is(app, runtime, capsys, lasting, metric):
-    runtime.add_client_error("invoke_endpoint", **lasting)
+@pytest.mark.parametrize(("failure", "metric"), [(model_error(400), "Refusals"), (UNAVAILABLE, "Unavailable")])
+def test_refusals_are_counted_by_whose_fault_they_are(app, runtime, capsys, failure, metric):
+    runtime.add_client_error("invoke_endpoint", **failure)
     call(app, seconds=9)
-    put = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
-    assert [each[metric] for each in put] == [[1.0]]
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
+    assert [each[metric] for each in metrics] == [[1.0]]
 
 
 @pytest.mark.parametrize("body", ["YQ", "a b=", "é"])
 def test_body_that_is_no_base64_is_refused(app, runtime, body):
     headers = {"Content-Type": "image/jpeg"}
-    status, said, _ = answer(app, rest_event("POST", "/classify", body, True, headers))
-    assert (status, "base64" in said) == (400, True)
+    status, text, _ = answer(app, rest_event("POST", "/classify", body, True, headers))
+    assert (status, "base64" in text) == (400, True)
 
 
-def test_photo_of_the_bucket_is_named(app, runtime, s3):
-    found = document(b"photo", ContentLength=5)
-    s3.add_response("get_object", found, {"Bucket": "kennel-bucket", "Key": "dogs/Rex & Ida.JPEG"})
-    asked = {"EndpointName": "dogs", "Body": b"photo", "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
-    runtime.add_response("invoke_endpoint", prediction(), asked)
-    assert ask_for(app, {"s3": "dogs/Rex & Ida.JPEG"})[:2] == (200, PREDICTION)
+def test_photo_in_the_bucket_is_classified(app, runtime, s3):
+    content = document(b"photo", ContentLength=5)
+    s3.add_response("get_object", content, {"Bucket": "kennel-bucket", "Key": "dogs/Rex & Ida.JPEG"})
+    expected = {"EndpointName": "dogs", "Body": b"photo", "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
+    runtime.add_response("invoke_endpoint", prediction(), expected)
+    assert call_with_location(app, {"s3": "dogs/Rex & Ida.JPEG"})[:2] == (200, PREDICTION)
 
 
 @pytest.mark.parametrize(("key", "kind"), [("a.png", "image/png"), ("x/b.WEBP", "image/webp"), ("é.jpg", "image/jpeg")])
-def test_kind_of_a_photo_in_the_bucket_goes_by_its_ending(app, runtime, s3, key, kind):
+def test_content_type_of_a_photo_in_the_bucket_follows_from_its_ending(app, runtime, s3, key, kind):
     s3.add_response("get_object", document(b"photo", ContentLength=5), {"Bucket": "kennel-bucket", "Key": key})
-    asked = {"EndpointName": "dogs", "Body": b"photo", "ContentType": kind, "CustomAttributes": "request-1"}
-    runtime.add_response("invoke_endpoint", prediction(), asked)
-    assert ask_for(app, {"s3": f"s3://kennel-bucket/{key}"}, event=url_event)[0] == 200
+    expected = {"EndpointName": "dogs", "Body": b"photo", "ContentType": kind, "CustomAttributes": "request-1"}
+    runtime.add_response("invoke_endpoint", prediction(), expected)
+    assert call_with_location(app, {"s3": f"s3://kennel-bucket/{key}"}, event=url_event)[0] == 200
 
 
 @pytest.mark.parametrize(
-    "place",
+    "key",
     [
         *(
             "",
@@ -267,47 +267,47 @@ def test_kind_of_a_photo_in_the_bucket_goes_by_its_ending(app, runtime, s3, key,
         *("x" * 1021 + ".jpg", "é" * 511 + ".jpg"),
     ],
 )
-def test_trick_with_a_key_is_refused_before_s3_is_asked(app, runtime, s3, place):
-    status, told, _ = ask_for(app, {"s3": place})
-    assert (status, "names no photo" in told["detail"]) == (400, True)
+def test_trick_with_a_key_is_refused_before_s3_is_called(app, runtime, s3, key):
+    status, problem, _ = call_with_location(app, {"s3": key})
+    assert (status, "names no photo" in problem["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("AccessDenied", 403), ("InvalidObjectState", 403)])
-def test_photo_that_is_absent_and_one_that_is_locked_are_told_alike(app, runtime, s3, code, status):
+def test_missing_and_forbidden_photos_get_the_same_answer(app, runtime, s3, code, status):
     s3.add_client_error("get_object", code, http_status_code=status)
-    got, told, _ = ask_for(app, {"s3": "a.jpg"})
-    assert (got, told["detail"]) == (404, "there is no such photo")
+    got, problem, _ = call_with_location(app, {"s3": "a.jpg"})
+    assert (got, problem["detail"]) == (404, "there is no such photo")
 
 
-def test_photo_of_the_bucket_that_is_too_large_is_not_read(app, runtime, s3):
+def test_photo_in_the_bucket_that_is_too_large_is_not_read(app, runtime, s3):
     class Unread(io.BytesIO):
         def read(self, *_):
             raise AssertionError("was read")
 
     s3.add_response("get_object", {"Body": StreamingBody(Unread(), 4_500_001), "ContentLength": 4_500_001})
-    assert ask_for(app, {"s3": "a.jpg"})[0] == 413
+    assert call_with_location(app, {"s3": "a.jpg"})[0] == 413
 
 
-def test_bucket_that_does_not_answer_is_no_fault_of_the_callers(app, runtime, s3):
+def test_bucket_that_does_not_answer_gives_503(app, runtime, s3):
     s3.add_client_error("get_object", "SlowDown", http_status_code=503)
-    got, _, headers = ask_for(app, {"s3": "a.jpg"})
+    got, _, headers = call_with_location(app, {"s3": "a.jpg"})
     assert (got, headers["Retry-After"]) == (503, "5")
 
 
 @pytest.mark.parametrize("event", [rest_event, url_event])
-def test_breeds_are_those_that_the_model_says_it_knows(app, runtime, event):
-    asked = {
+def test_breeds_are_the_labels_of_the_model(app, runtime, event):
+    expected = {
         "EndpointName": "dogs",
         "Body": b'{"describe": "breeds"}',
         "ContentType": "application/json",
         "CustomAttributes": "request-1",
     }
-    runtime.add_response("invoke_endpoint", document(b'{"breeds": ["Beagle"]}'), asked)
+    runtime.add_response("invoke_endpoint", document(b'{"breeds": ["Beagle"]}'), expected)
     status, body, headers = get(app, "/breeds", event=event)
     assert (status, json.loads(body), headers["Content-Type"]) == (200, {"breeds": ["Beagle"]}, "application/json")
 
 
-def test_health_is_asked_for_once_in_a_while(app, routes, runtime, monkeypatch):
+def test_health_is_cached_for_some_seconds(app, routes, runtime, monkeypatch):
     now = [1_000_000.0]
     monkeypatch.setattr(routes, "time", SimpleNamespace(time=lambda: now[0]))
     runtime.add_response("invoke_endpoint", document(b'{"breeds": []}'))
@@ -320,12 +320,12 @@ def test_health_is_asked_for_once_in_a_while(app, routes, runtime, monkeypatch):
         assert json.loads(body)["detail"] == "no model is serving yet; try again later"
 
 
-def test_server_that_refuses_the_question_about_health_does_serve(app, runtime):
+def test_server_that_refuses_the_health_question_is_healthy(app, runtime):
     runtime.add_client_error("invoke_endpoint", **model_error(415))
     assert get(app, "/health")[0] == 200
 
 
-def test_callers_who_ask_about_health_are_not_counted_as_sent_away(app, runtime, capsys):
+def test_unhealthy_answer_is_not_counted_as_unavailable(app, runtime, capsys):
     runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
     assert get(app, "/health")[0] == 503
     assert "Unavailable" not in capsys.readouterr().out
@@ -349,14 +349,14 @@ def test_wrong_path_and_method_get_a_problem_document(app, event, method, path, 
     assert json.loads(body)["correlation_id"] == "request-1"
 
 
-def test_what_should_not_happen_shows_no_detail(app, routes, monkeypatch, capsys):
+def test_unexpected_error_shows_no_detail(app, routes, monkeypatch, capsys):
     def ask(*_, **__):
         raise RuntimeError("secret")
 
     monkeypatch.setattr(routes, "ask", ask)
-    status, told, _ = call(app)
-    assert (status, told["correlation_id"]) == (500, "request-1")
-    assert "secret" not in str(told)
+    status, problem, _ = call(app)
+    assert (status, problem["correlation_id"]) == (500, "request-1")
+    assert "secret" not in str(problem)
     assert '"Failures":[1.0]' in capsys.readouterr().out
 
 
@@ -394,18 +394,18 @@ def test_only_the_pages_files_are_sent(app, page, name):
     assert get(app, f"/page/{name}")[0] == 404
 
 
-def test_page_without_its_final_slash_is_redirected_to_it(app, page):
+def test_page_without_its_final_slash_is_redirected(app, page):
     event = rest_event("GET", "/", None, False, {})
     event["requestContext"]["path"] = "/v1"
     status, _, headers = answer(app, event)
     assert (status, headers["Location"]) == (307, "./v1/")
 
 
-def test_other_origins_may_ask_only_when_named(app, monkeypatch, runtime):
+def test_other_origins_may_call_only_when_allowed(app, monkeypatch, runtime):
     for _ in range(2):
         runtime.add_response("invoke_endpoint", document(b'{"breeds": []}'))
     assert not any(name.startswith("Access-Control") for name in get(app, "/breeds", Origin="https://dogs.example")[2])
-    monkeypatch.setattr(app, "rest", app.doors("https://dogs.example")[0])
+    monkeypatch.setattr(app, "rest", app.resolvers("https://dogs.example")[0])
     origin = "Access-Control-Allow-Origin"
     assert get(app, "/breeds", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
     assert get(app, "/nothing", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
@@ -424,7 +424,7 @@ def test_openapi_document_is_sent(app):
     assert (status, sorted(json.loads(body)["paths"])) == (200, ["/breeds", "/classify", "/health", "/openapi.json"])
 
 
-def test_function_starts_without_what_it_does_not_need():
+def test_function_does_not_import_what_it_does_not_need():
     program = "import gc, sys, classify.app; assert gc.isenabled(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT / "functions", env=ENVIRONMENT, capture_output=True, check=True
