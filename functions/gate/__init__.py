@@ -1,0 +1,1 @@
+"""The gate: promote or refuse the challenger."""

@@ -1,4 +1,4 @@
-"""Gate: promote or refuse the challenger, and say why."""
+"""Gate: promote or refuse the challenger, with the reason."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ s3 = boto3.client("s3")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """``{"report_uri", "limits", "instance_count"}`` to a ``Verdict`` document."""
+    """Return a ``Verdict`` document for ``{"report_uri", "limits", "instance_count"}``."""
     evaluation = Evaluation.model_validate(read_json(s3, f"{event['report_uri']}/evaluation.json"))
     verdict = decide(evaluation, Limits.model_validate(event["limits"]), event["instance_count"])
     metrics.add_metric(name="ChallengerTop1", unit="Percent", value=100 * verdict.challenger_top1)

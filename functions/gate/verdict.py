@@ -1,4 +1,7 @@
-"""The gate's decision, from the evaluation alone: every check has its words, and those that decided are the reason."""
+"""Decide from the evaluation alone whether the challenger is promoted.
+
+Every check describes its result in words. The words of the checks that decided are the reason.
+"""
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
 from shared.contracts import Check, Comparison, Distribution, Evaluation, Leak, Limits, PairedBreed, Scores, Verdict
@@ -10,11 +13,14 @@ _NUM_NAMED = 3
 
 
 def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdict:
-    """Promote or refuse, with the reason in words.
+    """Promote or refuse the challenger, with the reason in words.
+
+    Args:
+        instance_count: number of instances that trained.
 
     Raises:
-        DistributionError: the training job's ranks did not train one model together; such a run is
-            broken, not refused.
+        DistributionError: the ranks of the training job did not train one model together. Such a run fails;
+            it is not refused.
     """
     checks = [
         _distribution(evaluation.ddp, instance_count),
@@ -25,7 +31,7 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
     ]
     failed = [check for check in checks if not check.passed]
     decisive = failed or [check for check in checks if check.name in ("floor", "champion")]
-    # Words hold names of folders and photos, where SageMaker's registry takes a line.
+    # Words contain names of folders and photos, which may contain newlines. SageMaker's registry takes one line.
     reason = " ".join("; ".join(check.words for check in decisive).split())
     return Verdict(
         decision="refuse" if failed else "promote",
@@ -39,12 +45,12 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
 def _distribution(ddp: Distribution, instance_count: int) -> Check:
     problems = []
     if ddp.world_size < instance_count:
-        problems.append(f"{instance_count} instances ran but only {ddp.world_size} rank(s) trained together")
+        problems.append(f"{instance_count} instances ran, but only {ddp.world_size} rank(s) trained together")
     if not ddp.in_sync or len(set(ddp.parameter_checksums)) != 1 or len(ddp.parameter_checksums) != ddp.world_size:
         problems.append("the ranks ended with different parameters")
-    if ddp.steps and sum(ddp.samples_per_rank) != ddp.num_train:  # without a step the model is as it started
+    if ddp.steps and sum(ddp.samples_per_rank) != ddp.num_train:  # Without a step the ranks see no photo.
         problems.append(
-            f"the ranks saw {sum(ddp.samples_per_rank)} photos an epoch where the training split has {ddp.num_train}"
+            f"the ranks saw {sum(ddp.samples_per_rank)} photos per epoch, but the training split has {ddp.num_train}"
         )
     if problems:
         raise DistributionError(f"{'; '.join(problems)}; read the training job's log, then train anew (reuse: false)")
@@ -54,9 +60,9 @@ def _distribution(ddp: Distribution, instance_count: int) -> Check:
 
 def _leaks(leaked: list[Leak]) -> Check:
     if not leaked:
-        return Check(name="leakage", passed=True, words="no photo stands in two splits")
+        return Check(name="leakage", passed=True, words="no photo is in two splits")
     leaks = [f"{leak.photo} is also {leak.also}" for leak in leaked]
-    words = f"photos stand in two splits, so the marks prove nothing: {_first(leaks)}"
+    words = f"photos are in two splits, so the scores prove nothing: {_first_few(leaks)}"
     return Check(name="leakage", passed=False, words=words)
 
 
@@ -70,23 +76,26 @@ def _floor(challenger: Scores, limits: Limits) -> Check:
 
 
 def _champion(evaluation: Evaluation, limits: Limits) -> list[Check]:
-    """The challenger against what serves now, on the same photos."""
+    """Compare the challenger with the champion on the same photos."""
     champion, comparison = evaluation.champion, evaluation.comparison
     if champion is None:
-        return [Check(name="champion", passed=True, words="nothing served before")]
+        return [Check(name="champion", passed=True, words="no model served before")]
     if comparison is None:
         return [Check(name="champion", passed=True, words="the champion knows none of these breeds")]
     slowdown = comparison.slowdown
     return [
-        _overall(comparison, champion, limits.max_top1_loss),
+        _top1(comparison, champion, limits.max_top1_loss),
         _breeds(comparison.per_breed, limits.max_breed_loss),
         _at_most("slowdown", slowdown, limits.max_slowdown, f"answers take {slowdown:.2f} times the champion's time"),
     ]
 
 
-def _overall(found: Comparison, champion: Scores, limit: float) -> Check:
-    """No worse by more than the limit; where the photos are too few to show that, not shown to be worse at all."""
-    photos, gained, lost = found.num_photos, found.only_challenger, found.only_champion
+def _top1(comparison: Comparison, champion: Scores, limit: float) -> Check:
+    """Check that the challenger loses no more top-1 than the limit.
+
+    If there are too few photos to show that, check instead that the challenger is not significantly worse.
+    """
+    photos, gained, lost = comparison.num_photos, comparison.only_challenger, comparison.only_champion
     bound, needed = largest_loss(photos, gained, lost), photos_needed(photos, gained, lost, limit)
     p = chance_of_loss(gained, lost)
     served, counts = f"the champion's {champion.top1:.1%}", f"of {photos:,} photos {gained} gained, {lost} lost"
@@ -98,35 +107,36 @@ def _overall(found: Comparison, champion: Scores, limit: float) -> Check:
         )
     elif passed := p >= ALPHA:
         words = (
-            f"not shown to be worse than {served} ({counts}, p = {p:.2g}), though to rule out a loss of "
-            f"{100 * limit:g} points takes some {needed:,} photos"
+            f"not shown to be worse than {served} ({counts}, p = {p:.2g}), but about {needed:,} photos are needed to "
+            f"rule out a loss of {100 * limit:g} points"
         )
     else:
         words = f"worse than {served} by more than chance explains ({counts}, p = {p:.2g})"
-    if found.unknown_to_champion:
-        words += f"; breeds that the champion does not know are left out: {found.unknown_to_champion}"
+    if comparison.unknown_to_champion:
+        words += f"; breeds that the champion does not know are left out: {comparison.unknown_to_champion}"
     return Check(name="champion", passed=passed, words=words)
 
 
 def _breeds(breeds: list[PairedBreed], limit: float) -> Check:
-    """No breed lost more than the limit, where so many tests at once still show it."""
-    # Where the two differ on fewer photos even losing them all could be chance: no test, and no part in the correction.
+    """Check that no breed lost more than the limit. A loss counts only if it is significant among so many tests."""
+    # If the models differ on so few photos that losing them all could be chance, the breed cannot be tested.
+    # It then takes no part in the correction either.
     testable = [b for b in breeds if chance_of_loss(0, b.only_challenger + b.only_champion) < ALPHA]
     p_values = holm([chance_of_loss(b.only_challenger, b.only_champion) for b in testable])
-    fallen = [
+    losses = [
         f"{b.breed} lost {100 * loss:.0f} points (of {b.num_photos:,} photos {b.only_challenger} gained, "
         f"{b.only_champion} lost, p = {p:.2g})"
         for b, p in zip(testable, p_values, strict=True)
         if (loss := (b.only_champion - b.only_challenger) / b.num_photos) > limit and p < ALPHA
     ]
-    words = f"{_first(fallen)}; {100 * limit:g} points allowed"
-    if not fallen:
+    words = f"{_first_few(losses)}; {100 * limit:g} points allowed"
+    if not losses:
         words = f"none of {len(breeds)} breeds lost more than {100 * limit:g} points beyond chance"
-    return Check(name="breeds", passed=not fallen, words=words)
+    return Check(name="breeds", passed=not losses, words=words)
 
 
 def _fitness(challenger: Scores, limits: Limits) -> list[Check]:
-    """Whether it can be trusted and afforded, champion or not."""
+    """Check calibration, latency and size, which need no champion."""
     error, chance = 100 * challenger.calibration_error, 100 * challenger.calibration_chance
     milliseconds, megabytes = challenger.latency_p95_ms, challenger.size / 1e6
     off = f"stated probabilities are off by {error:.1f} points, of which chance explains {chance:.1f}"
@@ -139,21 +149,21 @@ def _fitness(challenger: Scores, limits: Limits) -> list[Check]:
     ]
 
 
-def _no_dog(rejected: float | None, wanted: float | None) -> list[Check]:
-    """Information, unless a limit is given."""
+def _no_dog(rejected: float | None, required: float | None) -> list[Check]:
+    """Report the share of rejected photos without a dog. It decides only if the request sets ``min_rejected``."""
     if rejected is None:
         words = "min_rejected cannot be measured: the dataset has no readable photo in other/"
-        return [] if wanted is None else [Check(name="no dog", passed=False, words=words)]
-    words = f"{rejected:.1%} of the photos without a dog are told to be such"
-    if wanted is None:
+        return [] if required is None else [Check(name="no dog", passed=False, words=words)]
+    words = f"{rejected:.1%} of the photos without a dog are recognized as such"
+    if required is None:
         return [Check(name="no dog", passed=True, words=words)]
-    return [Check(name="no dog", passed=rejected >= wanted, words=f"{words}, {wanted:.1%} wanted")]
+    return [Check(name="no dog", passed=rejected >= required, words=f"{words}, {required:.1%} required")]
 
 
 def _at_most(name: str, value: float, limit: float, words: str) -> Check:
     return Check(name=name, passed=value <= limit, words=f"{words}, {limit:g} allowed")
 
 
-def _first(items: list[str]) -> str:
+def _first_few(items: list[str]) -> str:
     more = f" and {len(items) - _NUM_NAMED} more" if len(items) > _NUM_NAMED else ""
     return f"{', '.join(items[:_NUM_NAMED])}{more}"

@@ -1,4 +1,4 @@
-"""The gate's decisions, worked out by hand."""
+"""The decisions of the gate, with expected values worked out by hand."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def words_of(verdict, name):
 def test_first_model_above_the_floor_is_promoted():
     verdict = decide(evaluation(0.9), Limits(), 2)
     assert verdict.decision == "promote"
-    assert verdict.reason == "top-1 90.0% on 200 test photos reaches the floor of 50.0%; nothing served before"
+    assert verdict.reason == "top-1 90.0% on 200 test photos reaches the floor of 50.0%; no model served before"
     assert verdict.champion_top1 is None
     assert [check.name for check in verdict.checks] == (
         ["distribution", "leakage", "floor", "champion", "calibration", "latency", "size"]
@@ -81,7 +81,7 @@ def test_photos_in_two_splits_are_named():
     assert "test/a/2.jpg is also train/a/2.jpg and 2 more" in verdict.reason
 
 
-def test_reason_holds_all_that_failed_and_fits_into_the_registry():
+def test_reason_contains_all_failed_checks_and_fits_into_the_registry():
     path = "test/" + "x" * 600 + "\n.jpg"
     verdict = decide(evaluation(0.1, leaked=[{"photo": path, "also": path}]), Limits(), 2)
     assert failed(verdict) == ["leakage", "floor"]
@@ -95,8 +95,8 @@ def test_reason_holds_all_that_failed_and_fits_into_the_registry():
     [
         # Nothing differs: Tango's bound is z² / (n + z²) = 2.7055 / 202.7055.
         ((200, 0, 0), True, "no more than 1.3 points below the champion's 90.0% with 95% confidence"),
-        # The same with too few photos: they would have to be (1.6449 + 1.2816)² (1 - 0.02) / 0.02.
-        ((40, 0, 0), True, "takes some 420 photos"),
+        # The same with too few photos: (1.6449 + 1.2816)² (1 - 0.02) / 0.02 are needed.
+        ((40, 0, 0), True, "but about 420 photos are needed to rule out a loss of 2 points"),
         (
             (40, 0, 5),
             False,
@@ -113,14 +113,14 @@ def test_reason_holds_all_that_failed_and_fits_into_the_registry():
         ((3, 0, 3), True, "p = 0.12"),
     ],
 )
-def test_challenger_is_held_against_the_champion(counts, promoted, words):
+def test_challenger_is_compared_with_the_champion(counts, promoted, words):
     verdict = decide(evaluation(0.9, champion=0.9, comparison=compared(*counts)), Limits(), 2)
     assert (verdict.decision == "promote") is promoted
     assert words in verdict.reason
     assert verdict.champion_top1 == 0.9
 
 
-def test_more_may_be_lost_where_more_is_allowed():
+def test_larger_loss_passes_with_a_larger_limit():
     comparison = compared(1200, 3, 27)
     assert decide(evaluation(champion=0.9, comparison=comparison), Limits(max_top1_loss=0.03), 2).decision == "promote"
 
@@ -131,13 +131,13 @@ def test_champion_that_knows_no_breed_cannot_be_compared():
     assert verdict.reason.endswith("; the champion knows none of these breeds")
 
 
-def test_breeds_new_to_the_champion_are_told():
+def test_reason_counts_breeds_that_are_new_to_the_champion():
     verdict = decide(evaluation(champion=0.7, comparison=compared(200, 2, 1, unknown=3)), Limits(), 2)
     assert verdict.reason.endswith("; breeds that the champion does not know are left out: 3")
 
 
-def test_breed_that_fell_vetoes_and_is_named():
-    # Pug differs on 4 photos, which even all lost say nothing; Beagle's 2^-11 counts three times, for three are tested.
+def test_breed_that_lost_too_much_is_named_and_refused():
+    # Pug differs on 4 photos, too few for a test. Beagle's 2^-11 is multiplied by three, because three are tested.
     breeds = [("Beagle", 20, 0, 11), ("Akita", 20, 4, 4), ("Pug", 20, 0, 4), ("Boxer", 20, 9, 0)]
     verdict = decide(evaluation(champion=0.9, comparison=compared(1200, 30, 19, breeds=breeds)), Limits(), 2)
     assert failed(verdict) == ["breeds"]
@@ -152,14 +152,14 @@ def test_breed_that_fell_vetoes_and_is_named():
         ([(f"Breed {n}", 10, 0, 4) for n in range(120)], "none can be tested"),
     ],
 )
-def test_breed_that_fell_by_chance_or_a_little_does_not_veto(breeds, why):
+def test_breed_that_lost_little_or_by_chance_is_accepted(breeds, why):
     verdict = decide(evaluation(champion=0.9, comparison=compared(1200, 30, 19, breeds=breeds)), Limits(), 2)
     assert failed(verdict) == [], why
     assert words_of(verdict, "breeds") == f"none of {len(breeds)} breeds lost more than 20 points beyond chance"
 
 
 @pytest.mark.parametrize(
-    ("found", "limits", "name", "words"),
+    ("changed", "limits", "name", "words"),
     [
         ({"latency": {"both": {"p95": 612.34}}}, {}, "latency", "takes 612.3 ms at the 95th percentile, 500 allowed"),
         ({"bytes": 31_500_000}, {"max_megabytes": 31.4}, "size", "the networks have 31.5 MB, 31.4 allowed"),
@@ -173,13 +173,13 @@ def test_breed_that_fell_by_chance_or_a_little_does_not_veto(breeds, why):
             {"dogs": {"rejected": {"share": 0.875}}},
             {"min_rejected": 0.9},
             "no dog",
-            "87.5% of the photos without a dog are told to be such, 90.0% wanted",
+            "87.5% of the photos without a dog are recognized as such, 90.0% required",
         ),
         ({}, {"min_rejected": 0.9}, "no dog", "min_rejected cannot be measured"),
     ],
 )
-def test_challenger_beyond_a_limit_is_refused(found, limits, name, words):
-    verdict = decide(evaluation(**found), Limits(**limits), 2)
+def test_challenger_beyond_a_limit_is_refused(changed, limits, name, words):
+    verdict = decide(evaluation(**changed), Limits(**limits), 2)
     assert failed(verdict) == [name]
     assert words in verdict.reason
 
@@ -190,30 +190,30 @@ def test_challenger_slower_than_the_champion_is_refused():
     assert verdict.reason == "answers take 3.10 times the champion's time, 2 allowed"
 
 
-def test_photos_without_a_dog_are_information_unless_limited():
+def test_photos_without_a_dog_decide_only_with_a_limit():
     verdict = decide(evaluation(dogs={"rejected": {"share": 0.1}}), Limits(), 2)
     assert verdict.decision == "promote"
-    assert words_of(verdict, "no dog") == "10.0% of the photos without a dog are told to be such"
+    assert words_of(verdict, "no dog") == "10.0% of the photos without a dog are recognized as such"
 
 
-def test_chance_of_loss_counts_throws_of_a_coin():
+def test_chance_of_loss_is_that_of_a_fair_coin():
     assert chance_of_loss(1, 5) == (6 + 1) / 64
     assert chance_of_loss(5, 0) == chance_of_loss(0, 0) == 1
-    assert 0 < chance_of_loss(1000, 1200) < 1e-4  # sums of more than a float holds
+    assert 0 < chance_of_loss(1000, 1200) < 1e-4  # The sums are larger than a float can be.
 
 
 def test_largest_loss_is_where_the_score_is_significant():
     # Nothing gained: one binomial share, whose bound is Wilson's. 2 of 50, one-sided 95 %:
     # (0.04 + z²/100 + z sqrt(0.04 * 0.96 / 50 + z²/10000)) / (1 + z²/50)
     assert largest_loss(50, 0, 2) == pytest.approx(0.1139, abs=1e-4)
-    # One gained: with q = 0.01163, the likeliest share gained, (50 d - 2) / sqrt(50 (2q + d (1 - d))) = 1.6449.
+    # One gained: with q = 0.01163, the most likely share gained, (50 d - 2) / sqrt(50 (2q + d (1 - d))) = 1.6449.
     assert largest_loss(50, 1, 3) == pytest.approx(0.1246, abs=1e-4)
     assert largest_loss(4, 0, 4) == 1.0
 
 
-def test_photos_needed_grow_with_what_differs():
+def test_photos_needed_grow_with_the_share_that_differs():
     assert photos_needed(100, 0, 0, 0.02) == 420
-    # With a tenth differing they are nearly (1.6449 + 1.2816)² * 0.1 / 0.02².
+    # With a tenth differing the number is nearly (1.6449 + 1.2816)² * 0.1 / 0.02².
     assert photos_needed(1000, 50, 50, 0.02) == pytest.approx(2141, rel=0.05)
 
 
@@ -229,7 +229,7 @@ def test_holm_corrects_the_smallest_most():
         ({"in_sync": False}, "different parameters"),
         ({"parameter_checksums": ["a", "b"]}, "different parameters"),
         ({"world_size": 1, "parameter_checksums": ["a"], "samples_per_rank": [100]}, "only 1 rank"),
-        ({"samples_per_rank": [100, 100]}, "saw 200 photos"),
+        ({"samples_per_rank": [100, 100]}, "saw 200 photos per epoch, but the training split has 100"),
     ],
 )
 def test_ranks_that_trained_apart_fail_the_run(ddp, words):
@@ -237,5 +237,5 @@ def test_ranks_that_trained_apart_fail_the_run(ddp, words):
         decide(evaluation(ddp=ddp), Limits(), 2)
 
 
-def test_a_model_without_a_step_may_have_seen_no_photo():
+def test_model_without_a_step_needs_no_photos():
     assert decide(evaluation(ddp={"steps": 0, "samples_per_rank": []}), Limits(), 2).decision == "promote"
