@@ -1,0 +1,1 @@
+"""The smoke test: golden photos with known answers."""

@@ -1,4 +1,4 @@
-"""Smoke: ask photos with known answers, of staging before it takes traffic, and of the API after it does."""
+"""Smoke: send golden photos with known answers to staging before it takes traffic, and later to the API."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import urllib3
 from shared.observability import logger, metrics
 from shared.s3 import read_bytes, read_json
 from shared.settings import Settings
-from smoke.checks import Answer, Golden, check
+from smoke.checks import GoldenPhoto, SmokeAnswer, check
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SmokeSettings(Settings):
-    """api_id, api_url: of the REST API, and of its route that classifies. api_key_id: of a key that may use it."""
+    """The settings of the smoke test, from its environment variables.
+
+    Attributes:
+        api_id: id of the REST API.
+        api_url: URL of its route that classifies.
+        api_key_id: id of an API key that may use it.
+    """
 
     api_id: str
     api_url: str
@@ -34,7 +40,7 @@ http = urllib3.PoolManager(retries=False, timeout=30)
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """``{"report_uri"}`` and either ``{"endpoint_name"}`` or ``{"through_api": true}`` to a ``Smoke`` document."""
+    """Return a ``Smoke`` document for ``report_uri`` and either ``endpoint_name`` or ``"through_api": true``."""
     ask = ask_api if event.get("through_api") else partial(invoke, event["endpoint_name"])
     smoke = check(ask, load_golden(f"{event['report_uri']}/golden"))
     metrics.add_metric(name="SmokeLatency", unit="Milliseconds", value=smoke.latency_ms)
@@ -42,29 +48,29 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     return smoke.model_dump()
 
 
-def load_golden(uri: str) -> list[Golden]:
-    """The golden photos that the evaluation left beside its report."""
+def load_golden(uri: str) -> list[GoldenPhoto]:
+    """Return the golden photos that the evaluation wrote beside its report."""
     return [
-        Golden(item["photo"], read_bytes(s3, f"{uri}/{item['photo']}"), item["class"], item["probabilities"])
+        GoldenPhoto(item["photo"], read_bytes(s3, f"{uri}/{item['photo']}"), item["class"], item["probabilities"])
         for item in read_json(s3, f"{uri}/golden.json")
     ]
 
 
-def invoke(endpoint_name: str, body: bytes, content_type: str) -> Answer:
-    """One InvokeEndpoint call; the container's own errors come back as answers."""
+def invoke(endpoint_name: str, body: bytes, content_type: str) -> SmokeAnswer:
+    """Call InvokeEndpoint once. Errors of the container are returned as answers."""
     try:
         answer = runtime.invoke_endpoint(EndpointName=endpoint_name, Body=body, ContentType=content_type)
     except runtime.exceptions.ModelError as error:
-        said: dict[str, Any] = dict(error.response)
-        return Answer(said["OriginalStatusCode"], said["OriginalMessage"].encode())
-    return Answer(200, answer["Body"].read())
+        response: dict[str, Any] = dict(error.response)
+        return SmokeAnswer(response["OriginalStatusCode"], response["OriginalMessage"].encode())
+    return SmokeAnswer(200, answer["Body"].read())
 
 
-def ask_api(body: bytes, content_type: str) -> Answer:
-    """One request as a caller sends it."""
+def ask_api(body: bytes, content_type: str) -> SmokeAnswer:
+    """Send one request to the API, as callers do."""
     headers = {"Content-Type": content_type, "x-api-key": _api_key()}
     answer = http.request("POST", _api_url(), body=body, headers=headers)
-    return Answer(answer.status, answer.data)
+    return SmokeAnswer(answer.status, answer.data)
 
 
 @cache
@@ -74,9 +80,9 @@ def _settings() -> SmokeSettings:
 
 @cache
 def _api_url() -> str:
-    """Where AWS's APIs are somewhere else, so are those that are deployed there."""
-    elsewhere = os.environ.get("AWS_ENDPOINT_URL")
-    return f"{elsewhere}/restapis/{_settings().api_id}/v1/_user_request_/classify" if elsewhere else _settings().api_url
+    """Return the URL of the API. On the laptop cloud the API is at the address of all AWS APIs."""
+    laptop = os.environ.get("AWS_ENDPOINT_URL")
+    return f"{laptop}/restapis/{_settings().api_id}/v1/_user_request_/classify" if laptop else _settings().api_url
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a served model must show before it may take traffic."""
+"""Check a served model before it may take traffic."""
 
 import json
 import statistics
@@ -9,62 +9,62 @@ from typing import Any, NamedTuple
 from shared.contracts import Smoke
 from shared.errors import SmokeError
 
-# The served answer may differ by no more than this from that which the evaluation got in some precision.
+# Largest difference between the served probability and the one that the evaluation got in some precision.
 PROBABILITY_TOLERANCE = 0.02
 
 
-class Answer(NamedTuple):
-    """An endpoint's answer: the container's HTTP status and body."""
+class SmokeAnswer(NamedTuple):
+    """The answer of the endpoint or the API: HTTP status and body."""
 
     status: int
     body: bytes
 
 
-class Golden(NamedTuple):
-    """A photo with the answers the evaluated artifact gave: the probability in each precision."""
+class GoldenPhoto(NamedTuple):
+    """A photo with the answers of the evaluated artifact: its label, and the probability in each precision."""
 
     name: str
-    photo: bytes
+    content: bytes
     label: str
     probabilities: Mapping[str, float]
 
 
-Ask = Callable[[bytes, str], Answer]
+Ask = Callable[[bytes, str], SmokeAnswer]
 
 
-def check(ask: Ask, golden: list[Golden]) -> Smoke:
-    """Ask every golden photo, then provoke an error.
+def check(ask: Ask, golden: list[GoldenPhoto]) -> Smoke:
+    """Send every golden photo, then provoke an error.
 
     Args:
-        ask: sends (body, content type) to the endpoint.
+        ask: sends a body with its content type and returns the answer.
         golden: at least one photo with its known answer.
 
     Raises:
-        SmokeError: naming every answer that was not as known.
+        SmokeError: an answer is wrong. The message names all wrong answers.
     """
     if not golden:
-        raise SmokeError("the artifact has no golden photos to ask")
+        raise SmokeError("the artifact has no golden photos, so the smoke test cannot run")
     problems, milliseconds = [], []
-    for known in golden:
+    for photo in golden:
         started = time.perf_counter()
-        answer = ask(known.photo, "image/jpeg")
+        answer = ask(photo.content, "image/jpeg")
         milliseconds.append(1000 * (time.perf_counter() - started))
-        problems += _compare(known, answer)
+        problems += _compare(photo, answer)
     problems += _provoke(ask)
     if problems:
         raise SmokeError("; ".join(problems))
     return Smoke(num_photos=len(golden), latency_ms=round(statistics.median(milliseconds), 2))
 
 
-def _compare(known: Golden, answer: Answer) -> list[str]:
+def _compare(golden: GoldenPhoto, answer: SmokeAnswer) -> list[str]:
     if answer.status != 200:
-        return [f"golden photo {known.name}: status {answer.status} instead of 200"]
-    said: dict[str, Any] = json.loads(answer.body)
-    if said["class"] != known.label:
-        return [f"golden photo {known.name}: said '{said['class']}', known is '{known.label}'"]
-    if all(abs(said["probability"] - p) > PROBABILITY_TOLERANCE for p in known.probabilities.values()):
-        answers = " or ".join(f"{p:.3f} ({precision})" for precision, p in known.probabilities.items())
-        return [f"golden photo {known.name}: probability {said['probability']:.3f}, known is {answers}"]
+        return [f"golden photo {golden.name}: status {answer.status} instead of 200"]
+    prediction: dict[str, Any] = json.loads(answer.body)
+    if prediction["class"] != golden.label:
+        return [f"golden photo {golden.name}: class '{prediction['class']}' instead of '{golden.label}'"]
+    if all(abs(prediction["probability"] - p) > PROBABILITY_TOLERANCE for p in golden.probabilities.values()):
+        expected = " or ".join(f"{p:.3f} ({precision})" for precision, p in golden.probabilities.items())
+        return [f"golden photo {golden.name}: probability {prediction['probability']:.3f} instead of {expected}"]
     return []
 
 
