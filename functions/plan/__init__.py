@@ -1,0 +1,1 @@
+"""The plan: every decision of one run, made before anything starts."""

@@ -1,4 +1,4 @@
-"""Plan: turn an execution's input into one decided run, and take the endpoint's run lock for it."""
+"""Plan: decide the whole run from the execution's input, and take the endpoint's run lock."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from plan import code, images, lock, photos, request, trained, versions, weights
-from plan.run import PlanSettings, decide, decide_promotion, reusing
+from plan.run import PlanSettings, decide, decide_promotion, with_reused_model
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
@@ -25,62 +25,67 @@ states = boto3.client("stepfunctions")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """``{"request": …, "execution": {"arn", "name"}}`` to a ``Run`` document."""
+    """Return a ``Run`` document for ``{"request": …, "execution": {"arn", "name"}}``."""
     run = plan(event["request"], event["execution"]["arn"], event["execution"]["name"])
     metrics.add_metric(name="RunsPlanned", unit="Count", value=1)
     return run.model_dump()
 
 
 def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
-    """Validate, lock, look at the data, upload code, weights and the images' context, decide, look for the model.
+    """Validate the request, take the run lock and decide the run.
 
-    The lock is let go again when anything after it fails.
+    A run with training also checks the dataset, uploads code, weights and the context of the images, and looks for
+    an earlier model. The lock is released again if anything after it fails.
 
     Raises:
-        RequestError, RunInProgressError, DatasetError: each with a sentence.
+        RequestError: the input is wrong.
+        RunInProgressError: another run holds the lock.
+        DatasetError: the dataset cannot be used.
     """
-    wanted = request.parse(raw_request)
-    # What needs no lock is looked at before it is taken.
-    place = _in_bucket("dataset", wanted.dataset)
-    given = _in_bucket("weights", wanted.weights) if wanted.weights else None
+    parsed = request.parse(raw_request)
+    # Checks that need no lock come first.
+    dataset_location = _in_bucket("dataset", parsed.dataset)
+    weights_location = _in_bucket("weights", parsed.weights) if parsed.weights else None
     lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
-        if wanted.promote is None:
-            run = _with_training(wanted, execution_name, place, given)
+        if parsed.promote is None:
+            run = _with_training(parsed, execution_name, dataset_location, weights_location)
         else:
-            version = versions.find(sagemaker, settings.model_package_group, wanted.promote)
-            run = decide_promotion(wanted, settings, execution_name, version)
+            version = versions.find(sagemaker, settings.model_package_group, parsed.promote)
+            run = decide_promotion(parsed, settings, execution_name, version)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
-    planned = run.model_dump(include={"dataset", "training", "promotion", "quote"})
-    logger.info("run planned", extra={"run": run.id, **planned})
+    summary = run.model_dump(include={"dataset", "training", "promotion", "quote"})
+    logger.info("run planned", extra={"run": run.id, **summary})
     return run
 
 
-def _with_training(wanted: Request, execution_name: str, place: Location, given: Location | None) -> Run:
-    backbone = str(wanted.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
+def _with_training(
+    parsed: Request, execution_name: str, dataset_location: Location, weights_location: Location | None
+) -> Run:
+    backbone = str(parsed.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
     champion = _champion()
-    found = photos.look(s3, place)
-    backbone_weights = weights.prepare(s3, settings.bucket, backbone, given)
+    dataset = photos.inspect(s3, dataset_location)
+    backbone_weights = weights.prepare(s3, settings.bucket, backbone, weights_location)
     code_uri = code.upload(s3, settings.bucket)
     image_plan = images.prepare(s3, settings)
-    run = decide(wanted, settings, execution_name, found, code_uri, backbone_weights, image_plan, champion)
+    run = decide(parsed, settings, execution_name, dataset, code_uri, backbone_weights, image_plan, champion)
     assert run.training
-    own = f"{settings.endpoint_name}-"
-    if wanted.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, own)):
-        return reusing(run, model)
+    job_prefix = f"{settings.endpoint_name}-"
+    if parsed.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, job_prefix)):
+        return with_reused_model(run, model)
     return run
 
 
-def _in_bucket(field: str, given: str) -> Location:
+def _in_bucket(field: str, value: str) -> Location:
     try:
-        place = parse_uri(given) if given.startswith("s3://") else Location(settings.bucket, given)
+        location = parse_uri(value) if value.startswith("s3://") else Location(settings.bucket, value)
     except ValueError as error:
         raise RequestError(f"{field}: {error}") from None
-    if place.bucket != settings.bucket:
-        raise RequestError(f"{field}: '{given}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first")
-    return place
+    if location.bucket != settings.bucket:
+        raise RequestError(f"{field}: '{value}' is not in the stack's bucket; copy it to s3://{settings.bucket}/ first")
+    return location
 
 
 def _champion() -> Champion | None:

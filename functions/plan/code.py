@@ -1,4 +1,4 @@
-"""What jobs and images run: from the stack's layer into S3, by content hash."""
+"""Upload the code of the training job and of the images from the stack's layer to S3, by content hash."""
 
 import hashlib
 import io
@@ -13,22 +13,24 @@ from shared.s3 import Location, exists
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# The layer lies beside its `dataset` package: /opt/python on AWS, elsewhere on a laptop.
+# The folder that contains the `dataset` package is the layer: /opt/python on AWS, another folder on a laptop.
 LAYER = Path(_dataset.__file__).parents[1]
 TRAINING = ("training", "dataset")
 IMAGES = ("serving", "dataset")
-_COMPLETE = "complete"  # uploaded last: a prefix without it is half an upload
+_COMPLETE = "complete"  # ending of a marker that is uploaded last; without it an upload was interrupted
 
 
 def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
-    """Upload the training job's code unless these very bytes lie there; SageMaker never unpacks, so plain files.
+    """Upload the code of the training job, unless the bucket already has these bytes.
+
+    The files are uploaded one by one, because SageMaker does not unpack archives in a channel.
 
     Returns:
-        The S3 URI of the prefix, without a slash at its end.
+        The S3 URI of the prefix, without a slash at the end.
     """
     files = _files(layer, TRAINING)
     prefix = f"code/{_hash(layer, files)}"
-    marker = f"{prefix}.{_COMPLETE}"  # beside the prefix, so that it is no part of the channel
+    marker = f"{prefix}.{_COMPLETE}"  # The marker is outside the prefix, so it is not part of the channel.
     if not exists(s3, Location(bucket, marker)):
         for path in files:
             s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(layer).as_posix()}")
@@ -37,10 +39,10 @@ def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
 
 
 def upload_context(s3: "S3Client", bucket: str, base_image: str, layer: Path = LAYER) -> tuple[str, str]:
-    """Upload the images' build context, one zip, unless it lies there.
+    """Upload the build context of the images, one zip, unless the bucket already has it.
 
     Returns:
-        The hash of all that decides what an image holds, and ``bucket/key`` of the zip.
+        The hash of everything that decides the contents of an image, and ``bucket/key`` of the zip.
     """
     files = _files(layer, IMAGES)
     content_hash = _hash(layer, files, base_image)
@@ -75,6 +77,6 @@ def _zip(layer: Path, files: Iterable[Path]) -> bytes:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(layer).as_posix())
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16  # the image's files are read by others than root
+            entry.external_attr = 0o644 << 16  # Users other than root read the files in the image.
             archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The run lock of the endpoint: an SSM parameter that holds the ARN of the execution at work."""
+"""The run lock of the endpoint: an SSM parameter with the ARN of the execution that holds it."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 
 def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -> None:
-    """Take the lock, also from a holder that no longer runs.
+    """Take the lock, also from an execution that no longer runs.
 
     Raises:
-        RunInProgressError: another execution holds it and runs.
+        RunInProgressError: another execution holds the lock and is still running.
     """
     if _put(ssm, name, execution_arn):
         return
     holder = _holder(ssm, name)
-    if holder == execution_arn:  # this very run, planning once more after a lost answer
+    if holder == execution_arn:  # Step Functions retried Plan of this run, because the first answer was lost.
         return
     if holder and _is_running(states, holder):
-        raise RunInProgressError(f"a run is already under way for this endpoint: {holder}; wait for it or stop it")
+        raise RunInProgressError(f"a run is already in progress for this endpoint: {holder}; wait for it or stop it")
     release(ssm, name, holder)
     if not _put(ssm, name, execution_arn):
-        raise RunInProgressError(f"another run took the lock {name} at the same moment; try again")
+        raise RunInProgressError(f"another run took the lock {name} at the same time; try again")
 
 
 def release(ssm: "SSMClient", name: str, holder: str) -> None:
-    """Delete the lock if ``holder`` still has it."""
+    """Delete the lock if ``holder`` still holds it."""
     if _holder(ssm, name) == holder:
         with suppress(ssm.exceptions.ParameterNotFound):
             ssm.delete_parameter(Name=name)

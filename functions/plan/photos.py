@@ -1,4 +1,4 @@
-"""Looking at the dataset in S3 without downloading its photos."""
+"""Inspect the dataset in S3 without downloading its photos."""
 
 import hashlib
 import io
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def look(s3: "S3Client", location: Location) -> Dataset:
+def inspect(s3: "S3Client", location: Location) -> Dataset:
     """List the dataset and check its layout.
 
-    A zip is judged by its central directory alone, a tar by streaming it once. Bytes that changed under equal names
-    and sizes show in S3's ETags.
+    Only the central directory of a zip is read; a tar is streamed once. The fingerprint includes S3's ETags, so it
+    also changes when bytes change under the same names and sizes.
 
     Raises:
-        DatasetError: nothing there, or a layout that cannot be trained on.
+        DatasetError: the location is empty, or its layout cannot be used for training.
     """
     if location.key.lower().endswith(ARCHIVE_SUFFIXES):
-        return _look_into(s3, location)
+        return _inspect_archive(s3, location)
     location = Location(location.bucket, location.key.rstrip("/") + "/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
     objects = {
@@ -35,16 +35,16 @@ def look(s3: "S3Client", location: Location) -> Dataset:
     }
     if not objects:
         raise DatasetError(
-            f"dataset {location.uri}: nothing there; upload train/, valid/ and test/ folders or one archive of them"
+            f"dataset {location.uri}: nothing found; upload the folders train/, valid/ and test/, or an archive of them"
         )
     name, *others = objects
-    if not others and name.lower().endswith(ARCHIVE_SUFFIXES):  # a prefix around one archive
-        return _look_into(s3, Location(location.bucket, location.key + name))
-    found = listing([(path, item["Size"]) for path, item in objects.items()], location.uri)
-    return _document(location, found, [objects[found.prefix + photo.path]["ETag"] for photo in found.photos])
+    if not others and name.lower().endswith(ARCHIVE_SUFFIXES):  # The prefix contains one archive.
+        return _inspect_archive(s3, Location(location.bucket, location.key + name))
+    files = listing([(path, item["Size"]) for path, item in objects.items()], location.uri)
+    return _document(location, files, [objects[files.prefix + photo.path]["ETag"] for photo in files.photos])
 
 
-def _look_into(s3: "S3Client", location: Location) -> Dataset:
+def _inspect_archive(s3: "S3Client", location: Location) -> Dataset:
     try:
         head = s3.head_object(Bucket=location.bucket, Key=location.key)
     except s3.exceptions.ClientError as error:
@@ -58,41 +58,45 @@ def _look_into(s3: "S3Client", location: Location) -> Dataset:
     return _document(location, listing(files, location.uri), [head["ETag"]])
 
 
-def _document(location: Location, found: Listing, etags: Iterable[str]) -> Dataset:
-    versions = "\n".join([found.fingerprint(), *etags])
+def _document(location: Location, files: Listing, etags: Iterable[str]) -> Dataset:
+    versions = "\n".join([files.fingerprint(), *etags])
     return Dataset(
         uri=location.uri,
         fingerprint=hashlib.sha256(versions.encode()).hexdigest()[:16],
-        num_classes=len(found.classes),
-        counts=found.counts(),
-        ignored=len(found.ignored),
+        num_classes=len(files.classes),
+        counts=files.counts(),
+        ignored=len(files.ignored),
     )
 
 
 class RangedObject(io.RawIOBase):
-    """An S3 object as a seekable file; each read is one ranged GET."""
+    """An S3 object as a seekable file. Each read is one ranged GET."""
 
     def __init__(self, s3: "S3Client", location: Location, size: int) -> None:
-        self._s3, self._location, self._size, self._at = s3, location, size, 0
+        self._s3, self._location, self._size, self._position = s3, location, size, 0
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        """Move to a position and return it; nothing is read."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        end = min(self._at + len(buffer), self._size)
-        if end <= self._at:
+        """Fill the buffer from the position on and return the number of bytes read, 0 at the end."""
+        end = min(self._position + len(buffer), self._size)
+        if end <= self._position:
             return 0
-        got = self._s3.get_object(
-            Bucket=self._location.bucket, Key=self._location.key, Range=f"bytes={self._at}-{end - 1}"
+        content = self._s3.get_object(
+            Bucket=self._location.bucket, Key=self._location.key, Range=f"bytes={self._position}-{end - 1}"
         )["Body"].read()
-        buffer[: len(got)] = got
-        self._at += len(got)
-        return len(got)
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)

@@ -1,4 +1,4 @@
-"""From an execution's input to a request, with every mistake named at once."""
+"""Parse the input of an execution, and report all its mistakes at once."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -10,7 +10,11 @@ from shared.errors import RequestError
 
 
 def parse(raw: Any) -> Request:
-    """Raises: RequestError naming every unknown or wrong field and what belongs there."""
+    """Return the request that an execution's input contains.
+
+    Raises:
+        RequestError: fields are unknown or wrong. The message names all of them and says what is expected.
+    """
     if not isinstance(raw, dict):
         raise RequestError(f"the execution's input must be a JSON object, got {type(raw).__name__}")
     try:
@@ -22,8 +26,8 @@ def parse(raw: Any) -> Request:
 def _sentence(error: Any) -> str:
     field = ".".join(str(part) for part in error["loc"]) or "request"
     if error["type"] == "extra_forbidden":
-        near = get_close_matches(field, Request.model_fields, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(Request.model_fields)}"
+        matches = get_close_matches(field, Request.model_fields, n=1)
+        hint = f"did you mean '{matches[0]}'?" if matches else f"known fields: {', '.join(Request.model_fields)}"
         return f"{field}: unknown field ({hint})"
     message = error["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field != "request" else message

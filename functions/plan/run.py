@@ -1,4 +1,4 @@
-"""One run, decided: names, places and prices."""
+"""Decide one run: names, locations and prices. The functions are pure."""
 
 import hashlib
 import json
@@ -28,17 +28,23 @@ from shared.prices import per_hour
 from shared.settings import Settings
 
 VARIANT = "main"
-# Instance types with disks of their own, for which SageMaker takes no key: g, p and trn, and those with a d.
+# Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
 _OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
 
 @dataclass(frozen=True)
 class PlanSettings(Settings):
-    """The stack's choices, for what a request leaves open.
+    """The stack's parameters, which apply where a request sets nothing.
 
-    key_arn: of the stack's key. image_repository: URI in ECR. base_image: what the stack's own images build on.
-    training_image: URI. evaluation_image, serving_image: URIs, or ``build``.
-    vpc_subnets, vpc_security_groups: ids with commas between them; empty for SageMaker's own network.
+    Attributes:
+        key_arn: ARN of the stack's key.
+        training_image: image URI.
+        image_repository: URI of the stack's repository in ECR.
+        base_image: image from which the stack's own images are built.
+        evaluation_image: image URI, or ``build``.
+        serving_image: image URI, or ``build``.
+        vpc_subnets: ids separated by commas; empty for SageMaker's own network.
+        vpc_security_groups: ids separated by commas; empty for SageMaker's own network.
     """
 
     bucket: str
@@ -64,32 +70,32 @@ class PlanSettings(Settings):
 
     @property
     def network(self) -> dict[str, dict[str, list[str]]]:
-        """``Run.network``.
+        """The value of ``Run.network``.
 
         Raises:
-            RequestError: the stack names one of the two alone.
+            RequestError: the stack has only one of the two parameters.
         """
         if not self.vpc_subnets and not self.vpc_security_groups:
             return {}
         if not self.vpc_subnets or not self.vpc_security_groups:
             raise RequestError(
-                "the stack's VpcSubnets and VpcSecurityGroups go together; deploy it with both or neither"
+                "the stack has only one of VpcSubnets and VpcSecurityGroups; deploy it with both or neither"
             )
         groups, subnets = self.vpc_security_groups.split(","), self.vpc_subnets.split(",")
         return {"VpcConfig": {"SecurityGroupIds": groups, "Subnets": subnets}}
 
 
 def run_id(execution_name: str) -> str:
-    """A name for the run that fits into SageMaker's 63 characters and is unique to the execution.
+    """Return an id for the run that fits into SageMaker's 63 characters and is unique to the execution.
 
-    Names of executions may hold more characters and be longer; six digits of a hash keep them apart.
+    Names of executions may be longer and contain other characters. Six digits of a hash keep the ids different.
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "-", execution_name).strip("-")[:16].rstrip("-")
     return f"{plain}-{hashlib.sha256(execution_name.encode()).hexdigest()[:6]}"
 
 
 def has_own_disks(instance_type: str) -> bool:
-    """Whether instances encrypt their disks themselves, and SageMaker refuses a key for them."""
+    """Whether instances of this type encrypt their own disks. SageMaker then refuses a key for them."""
     return bool(_OWN_DISKS.fullmatch(instance_type))
 
 
@@ -97,31 +103,34 @@ def decide(
     request: Request,
     settings: PlanSettings,
     execution_name: str,
-    found: Dataset,
+    dataset: Dataset,
     code_uri: str,
     weights: Weights,
     images: ImagePlan,
     champion: Champion | None,
 ) -> Run:
-    """Name everything a run with training will make and say where it lies; pure.
+    """Decide a run with training: all its names and locations.
 
     Raises:
-        RequestError: the stack's network is half given.
+        RequestError: the stack has only one of the two network parameters.
     """
     run = run_id(execution_name)
     name = f"{settings.endpoint_name}-{run}"
-    place = f"s3://{settings.bucket}/runs/{run}"
+    run_uri = f"s3://{settings.bucket}/runs/{run}"
     train_type = request.training_instance_type or settings.training_instance_type
     train_count = request.training_instance_count or int(settings.training_instance_count)
     spot = settings.training_spot == "true" if request.spot is None else request.spot
     hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
-    # All that decides the model: not spot, but the instances, for they decide precision and the order of sums.
-    key = _hash(code_uri, weights, found.fingerprint, hyperparameters, settings.training_image, train_type, train_count)
+    # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
+    # precision and the order of sums.
+    key = _hash(
+        code_uri, weights, dataset.fingerprint, hyperparameters, settings.training_image, train_type, train_count
+    )
     endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
         promotion=None,
-        dataset=found,
+        dataset=dataset,
         training=TrainingPlan(
             key=key,
             reused=None,
@@ -130,7 +139,7 @@ def decide(
             code_uri=code_uri,
             weights_uri=weights.uri,
             output_uri=f"s3://{settings.bucket}/training/{key}",
-            # Shared by all runs of a backbone: what they have in common, the features, is named by its content there.
+            # All runs of a backbone share this prefix. The features in it are named by their content.
             checkpoint_uri=f"s3://{settings.bucket}/checkpoints/{PurePosixPath(weights.uri).stem}",
             hyperparameters=hyperparameters,
             instance_type=train_type,
@@ -140,10 +149,10 @@ def decide(
         ),
         evaluation=EvaluationPlan(
             job_name=name,
-            artifact_uri=f"{place}/artifact",
-            report_uri=f"{place}/report",
+            artifact_uri=f"{run_uri}/artifact",
+            report_uri=f"{run_uri}/report",
             champion_uri=champion.artifact_uri if champion else "",
-            inputs=[_input("dataset", found.uri)] + ([_input("champion", champion.artifact_uri)] if champion else []),
+            inputs=[_input("dataset", dataset.uri)] + ([_input("champion", champion.artifact_uri)] if champion else []),
             volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
         ),
         images=images,
@@ -155,14 +164,14 @@ def decide(
 
 
 def decide_promotion(request: Request, settings: PlanSettings, execution_name: str, version: Version) -> Run:
-    """A run that deploys an earlier version by the same steps; pure.
+    """Decide a run that deploys an earlier version with the same steps, without training.
 
     Raises:
-        RequestError: the stack's network is half given.
+        RequestError: the stack has only one of the two network parameters.
     """
     run = run_id(execution_name)
     endpoint = _endpoint(request, settings, f"{settings.endpoint_name}-{run}")
-    reason = f"version {version.number}, which had a top-1 of {version.top1:.1%}, was asked for"
+    reason = f"version {version.number} with a top-1 of {version.top1:.1%} was requested"
     return Run(
         id=run,
         promotion=Promotion(
@@ -176,8 +185,8 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         training=None,
         evaluation=EvaluationPlan(
             job_name="",
-            artifact_uri=f"{version.place}/artifact",
-            report_uri=f"{version.place}/report",
+            artifact_uri=f"{version.run_uri}/artifact",
+            report_uri=f"{version.run_uri}/report",
             champion_uri="",
             inputs=[],
             volume_key={},
@@ -210,12 +219,12 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
 
 
 def _volume_key(field: str, instance_type: str, settings: PlanSettings) -> dict[str, str]:
-    """Return the field by which a request has the stack's key encrypt volumes, or ``{}`` where SageMaker refuses it."""
+    """Return the field of a request that names the key for volumes, or ``{}`` if SageMaker refuses a key."""
     return {} if has_own_disks(instance_type) else {field: settings.key_arn}
 
 
 def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:
-    """Return an input of the evaluation job, which ``serving.evaluate`` finds in the folder of its name."""
+    """Return an input of the evaluation job. ``serving.evaluate`` reads it in the folder with this name."""
     source = {"S3Uri": uri, "LocalPath": f"/opt/ml/processing/input/{name}"}
     return {"InputName": name, "S3Input": {**source, "S3DataType": "S3Prefix", "S3InputMode": "File"}}
 
@@ -227,8 +236,8 @@ def _quote(endpoint: EndpointPlan, training_per_hour: float | None) -> Quote:
     )
 
 
-def reusing(run: Run, model: TrainedModel) -> Run:
-    """The same run with the model of an earlier training, which costs nothing."""
+def with_reused_model(run: Run, model: TrainedModel) -> Run:
+    """Return the same run with the model of an earlier training, which costs nothing."""
     assert run.training
     training = run.training.model_copy(update={"reused": model})
     quote = run.quote.model_copy(update={"training_per_hour": 0.0})

@@ -1,4 +1,4 @@
-"""Versions in the model package group: what served once can serve again."""
+"""Look up versions in the model package group. A version that served before can be deployed again."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,28 +8,33 @@ from shared.errors import RequestError
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-_ARTIFACT = "/artifact/model.tar.gz"  # where an evaluation leaves it, below its run's place
+_ARTIFACT = "/artifact/model.tar.gz"  # The evaluation writes the artifact here, below its run's prefix.
 
 
 @dataclass(frozen=True)
 class Version:
     """An approved model package.
 
-    place: the run that made it, as ``s3://bucket/runs/<run>``: artifact and report lie below. image: the server's URI.
+    Attributes:
+        number: version in the model package group.
+        arn: ARN of the model package.
+        run_uri: prefix of the run that created it, ``s3://bucket/runs/<run>``, with artifact and report.
+        image: URI of the server's image.
+        top1: share of test photos that it named correctly.
     """
 
     number: int
     arn: str
-    place: str
+    run_uri: str
     image: str
     top1: float
 
 
 def find(sagemaker: "SageMakerClient", group_arn: str, number: int) -> Version:
-    """Look a version up.
+    """Look up a version that served before.
 
     Raises:
-        RequestError: there is none, or none that ever served.
+        RequestError: there is no such version, or it never served.
     """
     arn = f"{group_arn.replace(':model-package-group/', ':model-package/')}/{number}"
     try:
@@ -38,11 +43,11 @@ def find(sagemaker: "SageMakerClient", group_arn: str, number: int) -> Version:
         if error.response["Error"]["Code"] != "ValidationException":
             raise
         raise RequestError(
-            f"promote: there is no version {number}; the model package group lists what there is"
+            f"promote: there is no version {number}; the model package group lists all versions"
         ) from error
     if package["ModelApprovalStatus"] != "Approved":
-        said = package.get("ApprovalDescription", package["ModelApprovalStatus"])
-        raise RequestError(f"promote: version {number} never served ({said}); take one that is Approved")
+        reason = package.get("ApprovalDescription", package["ModelApprovalStatus"])
+        raise RequestError(f"promote: version {number} never served ({reason}); choose one that is Approved")
     container = package["InferenceSpecification"]["Containers"][0]
     return Version(
         number,

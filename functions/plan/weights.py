@@ -1,4 +1,4 @@
-"""The pretrained weights that training starts from: of the stack's layer by content hash, or the request's file."""
+"""Provide the pretrained weights for training: from the stack's layer by content hash, or the request's file."""
 
 import hashlib
 from difflib import get_close_matches
@@ -12,9 +12,9 @@ from shared.s3 import Location, exists
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DEFAULT_BACKBONE = "efficientnet_lite0"  # of training's hyperparameters
+DEFAULT_BACKBONE = "efficientnet_lite0"  # the default in training/hyperparameters.py
 SUFFIXES = (".pth", ".safetensors")
-# The classifiers of torchvision that training can take, by the names that torchvision gives them.
+# The classifiers of torchvision that training supports, by their names in torchvision.
 _NAMES = """
 alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201
 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
@@ -30,49 +30,53 @@ TORCHVISION = frozenset(_NAMES.split())
 
 
 class Weights(NamedTuple):
-    """The weights file in S3, and S3's tag of its bytes."""
+    """The weights file in S3, and its ETag."""
 
     uri: str
     etag: str
 
 
-def prepare(s3: "S3Client", bucket: str, backbone: str, given: Location | None, layer: Path = LAYER) -> Weights:
-    """Check the request's file, or else upload the layer's unless these very bytes lie there.
+def prepare(s3: "S3Client", bucket: str, backbone: str, file: Location | None, layer: Path = LAYER) -> Weights:
+    """Check the request's weights file. Without one, upload the layer's weights unless the bucket has them.
+
+    Args:
+        file: location of the weights file that the request names.
 
     Raises:
-        RequestError: no such backbone, no weights for it, or no such file.
+        RequestError: the backbone is unknown, there are no weights for it, or the file does not exist.
     """
-    backbone = backbone.strip('" ')  # training, too, takes it in JSON's quotes
+    backbone = backbone.strip('" ')  # Training also accepts the quotes of JSON.
     embedded = {path.stem: path for path in (layer / "weights").glob("*.pth")}
     if backbone not in {*embedded, *TORCHVISION}:
-        close = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "known are those of the stack and torchvision's classifiers"
+        matches = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
+        known = f"{', '.join(sorted(embedded))} and torchvision's classifiers are known"
+        hint = f"did you mean '{matches[0]}'?" if matches else known
         raise RequestError(f"hyperparameters.backbone: '{backbone}' is unknown ({hint})")
-    if given:
-        return _checked(s3, given)
+    if file:
+        return _checked(s3, file)
     if backbone not in embedded:
         raise RequestError(
-            f"weights: missing, and the stack has none for {backbone}, only for {' and '.join(sorted(embedded))}; "
-            "upload its .pth or .safetensors to the stack's bucket and name it here"
+            f"weights: missing; the stack has no weights for {backbone}, only for {' and '.join(sorted(embedded))}; "
+            "upload a .pth or .safetensors file to the stack's bucket and name it here"
         )
     return _uploaded(s3, bucket, embedded[backbone])
 
 
-def _checked(s3: "S3Client", given: Location) -> Weights:
-    if not given.key.endswith(SUFFIXES):
-        raise RequestError(f"weights: {given.uri} must be one file that ends in {' or '.join(SUFFIXES)}")
-    found = s3.list_objects_v2(Bucket=given.bucket, Prefix=given.key, MaxKeys=2).get("Contents", [])
-    if not found or found[0]["Key"] != given.key:  # sorted, so that the prefix itself comes first
-        raise RequestError(f"weights: {given.uri} does not exist; upload it first")
-    if len(found) > 1:  # the job's channel is a prefix
-        raise RequestError(f"weights: the job would get all that begins with {given.uri}; rename it or the others")
-    return Weights(given.uri, found[0]["ETag"])
+def _checked(s3: "S3Client", file: Location) -> Weights:
+    if not file.key.endswith(SUFFIXES):
+        raise RequestError(f"weights: {file.uri} must be one file that ends in {' or '.join(SUFFIXES)}")
+    objects = s3.list_objects_v2(Bucket=file.bucket, Prefix=file.key, MaxKeys=2).get("Contents", [])
+    if not objects or objects[0]["Key"] != file.key:  # S3 sorts the keys, so the key itself comes first.
+        raise RequestError(f"weights: {file.uri} does not exist; upload it first")
+    if len(objects) > 1:  # The channel of the job is a prefix, so the job would receive the other objects too.
+        raise RequestError(f"weights: other objects begin with {file.uri} too; rename the file or the others")
+    return Weights(file.uri, objects[0]["ETag"])
 
 
 def _uploaded(s3: "S3Client", bucket: str, file: Path) -> Weights:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    place = Location(bucket, f"weights/{file.stem}-{digest}{file.suffix}")
-    if not exists(s3, place):
-        s3.upload_file(str(file), *place)
-    return _checked(s3, place)
+    location = Location(bucket, f"weights/{file.stem}-{digest}{file.suffix}")
+    if not exists(s3, location):
+        s3.upload_file(str(file), *location)
+    return _checked(s3, location)

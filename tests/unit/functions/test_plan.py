@@ -1,4 +1,4 @@
-"""Plan's pure parts: the request, the run's names, the run lock and the dataset's look."""
+"""The parts of Plan: request, names of the run, run lock, dataset, code, weights and images."""
 
 import io
 import zipfile
@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from plan import code, images, lock, photos, request, trained, versions, weights
-from plan.run import PlanSettings, decide, decide_promotion, reusing, run_id
+from plan.run import PlanSettings, decide, decide_promotion, run_id, with_reused_model
 from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Limits, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
-FOUND = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
+DATASET = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
 CHAMPION = Champion(
     run="r", artifact_uri="s3://b/old", model_package_arn="arn:p", instance_type="ml.c7i.large", top1=0.9
 )
@@ -53,55 +53,55 @@ def client(service):
     return boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
 
 
-def test_request_is_whole_when_empty():
+def test_empty_request_is_complete():
     assert request.parse({}) == Request()
 
 
 def test_request_names_every_mistake_at_once():
     with pytest.raises(RequestError) as error:
         request.parse({"datset": "x", "min_top1": 2, "training_instance_type": "c7i", "hyperparameters": [1]})
-    said = str(error.value)
-    assert "datset: unknown field (did you mean 'dataset'?)" in said
-    assert "min_top1: Input should be less than or equal to 1" in said
-    assert "training_instance_type:" in said
-    assert "hyperparameters:" in said
+    message = str(error.value)
+    assert "datset: unknown field (did you mean 'dataset'?)" in message
+    assert "min_top1: Input should be less than or equal to 1" in message
+    assert "training_instance_type:" in message
+    assert "hyperparameters:" in message
 
 
-def test_request_refuses_a_range_upside_down():
+def test_request_refuses_a_minimum_above_the_maximum():
     with pytest.raises(RequestError, match=r"min_instances \(3\) is above max_instances \(2\)"):
         request.parse({"min_instances": 3, "max_instances": 2})
 
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    run = decide(Request(), SETTINGS, name, DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
-    for made in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
-        assert len(made.replace("dogs", longest)) <= 63
-        assert made.replace("-", "").isalnum()
-        assert made[-1] != "-"
+    for name in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
+        assert len(name.replace("dogs", longest)) <= 63
+        assert name.replace("-", "").isalnum()
+        assert name[-1] != "-"
 
 
-def test_run_names_differ_between_executions_that_look_alike():
+def test_run_ids_differ_between_executions_with_similar_names():
     assert run_id("a b") != run_id("a-b")
 
 
-def test_request_overrides_the_stacks_choices():
-    wanted = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, CHAMPION)
+def test_request_overrides_the_stacks_parameters():
+    parsed = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
+    run = decide(parsed, SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert run.endpoint.max_instances == 5
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).quote.training_per_hour == pytest.approx(
-        2 * 0.21
-    )
+    assert decide(
+        Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None
+    ).quote.training_per_hour == pytest.approx(2 * 0.21)
 
 
 def test_volumes_are_encrypted_by_the_stacks_key_unless_instances_do_so_themselves():
     def keys(train, serve):
-        wanted = Request(training_instance_type=train, serving_instance_type=serve)
-        run = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None)
+        parsed = Request(training_instance_type=train, serving_instance_type=serve)
+        run = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None)
         return run.training.volume_key, run.evaluation.volume_key, run.endpoint.volume_key
 
     job, config = {"VolumeKmsKeyId": "arn:k"}, {"KmsKeyId": "arn:k"}
@@ -112,7 +112,7 @@ def test_volumes_are_encrypted_by_the_stacks_key_unless_instances_do_so_themselv
 
 def test_evaluation_reads_the_champion_only_if_there_is_one():
     def inputs(champion):
-        run = decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, champion)
+        run = decide(Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, champion)
         return [(each["InputName"], each["S3Input"]) for each in run.evaluation.inputs]
 
     file = {"S3DataType": "S3Prefix", "S3InputMode": "File"}
@@ -122,51 +122,53 @@ def test_evaluation_reads_the_champion_only_if_there_is_one():
     assert inputs(CHAMPION) == [("dataset", dataset), ("champion", old)]
 
 
-def test_hyperparameters_travel_as_text():
-    wanted = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
-    run = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None)
+def test_hyperparameters_are_passed_as_text():
+    parsed = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
+    run = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
 def test_jobs_and_endpoint_join_the_stacks_network():
     def network(subnets, groups):
         settings = replace(SETTINGS, vpc_subnets=subnets, vpc_security_groups=groups)
-        return decide(Request(), settings, "x", FOUND, "c", WEIGHTS, IMAGES, None).network
+        return decide(Request(), settings, "x", DATASET, "c", WEIGHTS, IMAGES, None).network
 
     assert network("", "") == {}
-    joined = {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}}
-    assert network("subnet-1,subnet-2", "sg-1") == joined
-    with pytest.raises(RequestError, match="both or neither"):
+    expected = {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}}
+    assert network("subnet-1,subnet-2", "sg-1") == expected
+    with pytest.raises(
+        RequestError, match="only one of VpcSubnets and VpcSecurityGroups; deploy it with both or neither"
+    ):
         network("subnet-1", "")
 
 
-def test_limits_of_the_gate_are_checked_and_handed_on():
+def test_limits_of_the_gate_are_checked_and_passed_on():
     with pytest.raises(RequestError) as error:
         request.parse({"max_top1_loss": 0, "max_breed_loss": 2, "max_latency_ms": -1, "min_rejected": "all"})
-    said = str(error.value).split("; ")
-    assert said == [
+    messages = str(error.value).split("; ")
+    assert messages == [
         "max_top1_loss: Input should be greater than 0",
         "max_breed_loss: Input should be less than or equal to 1",
         "min_rejected: Input should be a valid number",
         "max_latency_ms: Input should be greater than 0",
     ]
-    wanted = request.parse({"min_top1": 0.9, "max_latency_ms": 50})
-    run = decide(wanted, SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    parsed = request.parse({"min_top1": 0.9, "max_latency_ms": 50})
+    run = decide(parsed, SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
     assert run.limits == Limits(min_top1=0.9, max_latency_ms=50)
 
 
-def test_request_leaves_latency_and_lease_to_the_stack():
-    endpoint = decide(Request(), SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).endpoint
+def test_latency_and_lease_default_to_the_stacks_parameters():
+    endpoint = decide(Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None).endpoint
     assert (endpoint.max_p99_ms, endpoint.bake_seconds, endpoint.lease_hours) == (250.0, 300, 72.0)
-    wanted = Request(max_p99_ms=80, lease_hours=0)
-    endpoint = decide(wanted, SETTINGS, "x", FOUND, "c", WEIGHTS, IMAGES, None).endpoint
+    parsed = Request(max_p99_ms=80, lease_hours=0)
+    endpoint = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None).endpoint
     assert (endpoint.max_p99_ms, endpoint.lease_hours) == (80.0, 0.0)
 
 
 VERSION = Version(3, "arn:package/3", "s3://b/runs/old", "repo:serve-1", 0.91)
 
 
-def test_promotion_deploys_what_the_version_was_made_of():
+def test_promotion_deploys_the_artifact_and_image_of_the_version():
     run = decide_promotion(Request(promote=3, max_instances=4), SETTINGS, "x", VERSION)
     assert (run.training, run.dataset, run.quote.training_per_hour) == (None, None, 0.0)
     assert (run.evaluation.artifact_uri, run.evaluation.report_uri) == (
@@ -175,11 +177,11 @@ def test_promotion_deploys_what_the_version_was_made_of():
     )
     assert (run.images.serve, run.images.targets, run.endpoint.max_instances) == ("repo:serve-1", [], 4)
     assert run.promotion.model_package_arn == "arn:package/3"
-    assert run.promotion.verdict.reason == "version 3, which had a top-1 of 91.0%, was asked for"
+    assert run.promotion.verdict.reason == "version 3 with a top-1 of 91.0% was requested"
 
 
-def test_promotion_takes_no_wishes_about_training():
-    with pytest.raises(RequestError, match="promote: deploys a version as it is; leave out dataset, min_top1"):
+def test_promotion_refuses_fields_about_training():
+    with pytest.raises(RequestError, match="promote: deploys a version without changes; leave out dataset, min_top1"):
         request.parse({"promote": 3, "dataset": "x.zip", "min_top1": 0.9})
 
 
@@ -202,38 +204,38 @@ def package(status, **more):
     }
 
 
-def test_a_version_is_found_by_its_number():
+def test_version_is_found_by_its_number():
     with Stubber(client("sagemaker")) as stub:
         stub.add_response("describe_model_package", package("Approved"), {"ModelPackageName": PACKAGE})
         assert versions.find(stub.client, GROUP, 3) == replace(VERSION, arn=PACKAGE)
 
 
-def test_a_version_that_never_served_is_refused_with_its_reason():
+def test_version_that_never_served_is_refused_with_its_reason():
     with Stubber(client("sagemaker")) as stub:
         stub.add_response("describe_model_package", package("Rejected", ApprovalDescription="below the floor"))
         with pytest.raises(RequestError, match=r"version 3 never served \(below the floor\)"):
             versions.find(stub.client, GROUP, 3)
 
 
-def test_a_version_that_is_not_there_is_named():
+def test_missing_version_is_named():
     with Stubber(client("sagemaker")) as stub:
         stub.add_client_error("describe_model_package", "ValidationException", "ModelPackage … does not exist.")
         with pytest.raises(RequestError, match="there is no version 3"):
             versions.find(stub.client, GROUP, 3)
 
 
-def training_of(given=None, /, **changed):
-    """The training of a run in which this is otherwise; ``given`` is the request."""
-    wanted = {"settings": SETTINGS, "execution": "x", "found": FOUND, "code": "s3://b/code/x", "weights": WEIGHTS}
-    decided = wanted | changed
-    return decide(Request.model_validate(given or {}), *decided.values(), IMAGES, None).training
+def training_of(fields=None, /, **changed):
+    """Return the training plan of a request with these fields, and of otherwise changed arguments of ``decide``."""
+    usual = {"settings": SETTINGS, "execution": "x", "dataset": DATASET, "code": "s3://b/code/x", "weights": WEIGHTS}
+    arguments = usual | changed
+    return decide(Request.model_validate(fields or {}), *arguments.values(), IMAGES, None).training
 
 
 @pytest.mark.parametrize(
     "changed",
     [
         {"code": "s3://b/code/y"},
-        {"found": FOUND.model_copy(update={"fingerprint": "g"})},
+        {"dataset": DATASET.model_copy(update={"fingerprint": "g"})},
         {"weights": WEIGHTS._replace(uri="s3://b/mine.pth")},
         {"weights": WEIGHTS._replace(etag='"f"')},
         {"settings": replace(SETTINGS, training_image="pytorch:2.14")},
@@ -242,19 +244,19 @@ def training_of(given=None, /, **changed):
     ],
     ids=str,
 )
-def test_key_of_a_training_changes_with_all_that_decides_its_model(changed):
+def test_key_of_a_training_changes_with_everything_that_decides_its_model(changed):
     assert training_of(**changed).key != training_of().key
 
 
-@pytest.mark.parametrize("given", [{"hyperparameters": {"epochs": 3}}, {"training_instance_count": 3}])
-def test_key_of_a_training_changes_with_the_requests_own_wishes(given):
-    assert training_of(given).key != training_of().key
+@pytest.mark.parametrize("fields", [{"hyperparameters": {"epochs": 3}}, {"training_instance_count": 3}])
+def test_key_of_a_training_changes_with_fields_of_the_request(fields):
+    assert training_of(fields).key != training_of().key
 
 
-def test_key_of_a_training_does_not_change_with_what_leaves_the_model_as_it_is():
-    given = {"hyperparameters": {"epochs": 3, "pull": 0.5}}
-    training = training_of(given)
-    wishes = {
+def test_key_of_a_training_ignores_what_does_not_change_the_model():
+    fields = {"hyperparameters": {"epochs": 3, "pull": 0.5}}
+    training = training_of(fields)
+    others = {
         "spot": False,
         "min_top1": 0.9,
         "max_latency_ms": 9,
@@ -262,12 +264,12 @@ def test_key_of_a_training_does_not_change_with_what_leaves_the_model_as_it_is()
         "reuse": False,
         "training_instance_count": 2,
     }
-    assert training_of(given | wishes, execution="another").key == training.key
-    moved = FOUND.model_copy(update={"uri": "s3://b/elsewhere.zip"})
-    assert training_of({"hyperparameters": {"pull": "0.5", "epochs": "3"}}, found=moved).key == training.key
+    assert training_of(fields | others, execution="another").key == training.key
+    moved = DATASET.model_copy(update={"uri": "s3://b/elsewhere.zip"})
+    assert training_of({"hyperparameters": {"pull": "0.5", "epochs": "3"}}, dataset=moved).key == training.key
 
 
-def test_models_of_one_key_and_checkpoints_of_one_backbone_lie_together():
+def test_models_of_one_key_and_checkpoints_of_one_backbone_share_a_prefix():
     training = training_of()
     assert training.output_uri == f"s3://b/training/{training.key}"
     assert training.checkpoint_uri == "s3://b/checkpoints/efficientnet_lite0-0123"
@@ -275,9 +277,9 @@ def test_models_of_one_key_and_checkpoints_of_one_backbone_lie_together():
 
 
 def test_reused_training_costs_nothing():
-    run = decide(Request(), SETTINGS, "x", FOUND, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    run = decide(Request(), SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
     model = TrainedModel(job="dogs-earlier-0", model_uri="s3://b/training/k/dogs-earlier-0/output/model.tar.gz")
-    again = reusing(run, model)
+    again = with_reused_model(run, model)
     assert (again.training.reused, again.quote.training_per_hour) == (model, 0)
     assert again.quote.endpoint_per_hour == run.quote.endpoint_per_hour == 0.11
     assert again.training.key == run.training.key
@@ -287,32 +289,32 @@ def uri_of(job):
     return f"s3://b/training/k/{job}/output/model.tar.gz"
 
 
-def look_for(jobs, *, objects=()):
-    """``trained.find`` where these jobs left models, the newest last.
+def find_model(jobs, *, objects=()):
+    """Call ``trained.find`` in a bucket with the models of these jobs, the newest last.
 
     Args:
-        jobs: by name, what SageMaker says of each: a status, the model it made instead, or an error's code.
-        objects: further keys.
+        jobs: SageMaker's answer for each name of a job: a status, the URI of another model, or an error code.
+        objects: further keys in the bucket.
     """
     s3, sagemaker = client("s3"), client("sagemaker")
     keys = [*objects, *(uri_of(job).removeprefix("s3://b/") for job in jobs)]
     listed = [{"Key": key, "LastModified": datetime(2026, 11, day, tzinfo=UTC)} for day, key in enumerate(keys, 1)]
     with Stubber(s3) as stub, Stubber(sagemaker) as stub_sagemaker:
         stub.add_response("list_objects_v2", {"Contents": listed}, {"Bucket": "b", "Prefix": "training/k/dogs-"})
-        for job, said in reversed(jobs.items()):
-            if said.endswith(("Exception", "NotFound")):
-                stub_sagemaker.add_client_error("describe_training_job", said)
+        for job, answer in reversed(jobs.items()):
+            if answer.endswith(("Exception", "NotFound")):
+                stub_sagemaker.add_client_error("describe_training_job", answer)
             else:
-                stub_sagemaker.add_response("describe_training_job", described(job, said), {"TrainingJobName": job})
+                stub_sagemaker.add_response("describe_training_job", described(job, answer), {"TrainingJobName": job})
         return trained.find(s3, sagemaker, "s3://b/training/k", "dogs-")
 
 
-def described(job, said):
+def described(job, answer):
     return {
         "TrainingJobName": job,
         "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:training-job/{job}",
-        "ModelArtifacts": {"S3ModelArtifacts": said if said.startswith("s3:") else uri_of(job)},
-        "TrainingJobStatus": "Completed" if said.startswith("s3:") else said,
+        "ModelArtifacts": {"S3ModelArtifacts": answer if answer.startswith("s3:") else uri_of(job)},
+        "TrainingJobStatus": "Completed" if answer.startswith("s3:") else answer,
         "SecondaryStatus": "Completed",
         "StoppingCondition": {},
         "CreationTime": datetime(2026, 11, 1, tzinfo=UTC),
@@ -320,23 +322,23 @@ def described(job, said):
 
 
 def test_newest_model_of_a_completed_job_is_found():
-    found = look_for({"dogs-1-0": "Completed", "dogs-2-0": "Completed"})
-    assert found == TrainedModel(job="dogs-2-0", model_uri=uri_of("dogs-2-0"))
+    model = find_model({"dogs-1-0": "Completed", "dogs-2-0": "Completed"})
+    assert model == TrainedModel(job="dogs-2-0", model_uri=uri_of("dogs-2-0"))
 
 
-@pytest.mark.parametrize("said", ["Stopped", "InProgress", "ValidationException", "ResourceNotFound", "s3://b/other"])
-def test_model_of_a_job_that_did_not_complete_or_is_unknown_is_passed_over(said):
-    assert look_for({"dogs-1-0": "Completed", "dogs-2-0": said}).job == "dogs-1-0"
-    assert look_for({"dogs-2-0": said}) is None
+@pytest.mark.parametrize("answer", ["Stopped", "InProgress", "ValidationException", "ResourceNotFound", "s3://b/other"])
+def test_model_of_a_job_that_did_not_complete_or_is_unknown_is_skipped(answer):
+    assert find_model({"dogs-1-0": "Completed", "dogs-2-0": answer}).job == "dogs-1-0"
+    assert find_model({"dogs-2-0": answer}) is None
 
 
-def test_what_jobs_leave_beside_models_is_none():
-    assert look_for({}, objects=["training/k/dogs-1-0/output/output.tar.gz"]) is None
+def test_other_files_of_jobs_are_no_models():
+    assert find_model({}, objects=["training/k/dogs-1-0/output/output.tar.gz"]) is None
 
 
-def test_refused_look_at_a_job_is_no_reason_to_train_again():
+def test_denied_description_of_a_job_fails_instead_of_training_again():
     with pytest.raises(ClientError, match="AccessDeniedException"):
-        look_for({"dogs-1-0": "Completed", "dogs-2-0": "AccessDeniedException"})
+        find_model({"dogs-1-0": "Completed", "dogs-2-0": "AccessDeniedException"})
 
 
 def held_lock(ssm, holder):
@@ -371,7 +373,7 @@ def test_lock_of_an_execution_that_ended_is_taken_over():
         stub.assert_no_pending_responses()
 
 
-def test_lock_that_is_already_ours_is_kept():
+def test_lock_that_is_already_held_by_this_execution_is_kept():
     ssm, states = client("ssm"), client("stepfunctions")
     with Stubber(ssm) as stub:
         held_lock(stub, "arn:mine")
@@ -379,32 +381,32 @@ def test_lock_that_is_already_ours_is_kept():
         stub.assert_no_pending_responses()
 
 
-def test_lock_of_somebody_else_is_not_released():
+def test_lock_of_another_execution_is_not_released():
     ssm = client("ssm")
-    with Stubber(ssm) as stub:  # a delete would find no stubbed response and raise
+    with Stubber(ssm) as stub:  # A delete would find no stubbed response and raise.
         stub.add_response("get_parameter", {"Parameter": {"Value": "arn:other"}}, {"Name": "/k/lock"})
         lock.release(ssm, "/k/lock", "arn:mine")
         stub.assert_no_pending_responses()
 
 
-def test_zip_is_judged_by_its_end_alone():
+def test_only_the_directory_of_a_zip_is_read():
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
         for split in ("train", "valid", "test"):
             for breed in ("001.A", "002.B"):
                 archive.writestr(f"{split}/{breed}/1.jpg", bytes(2_000_000))
         archive.writestr("other/cats/1.jpg", bytes(2_000_000))
-    data, fetched = body.getvalue(), []
+    data, sizes = body.getvalue(), []
 
     def get_object(Bucket, Key, Range):
         first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
-        fetched.append(last - first + 1)
+        sizes.append(last - first + 1)
         return {"Body": io.BytesIO(data[first : last + 1])}
 
     s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"})
-    found = photos.look(s3, Location("b", "datasets/x.zip"))
-    assert found.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
-    assert sum(fetched) < len(data) / 2
+    dataset = photos.inspect(s3, Location("b", "datasets/x.zip"))
+    assert dataset.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
+    assert sum(sizes) < len(data) / 2
 
 
 def test_code_is_uploaded_once_per_content(tmp_path):
@@ -427,15 +429,15 @@ def test_code_is_uploaded_once_per_content(tmp_path):
 
 
 class Objects:
-    """A bucket of no bytes, as far as ``plan.weights`` asks S3."""
+    """A bucket without bytes that answers what ``plan.weights`` asks S3."""
 
     def __init__(self, *keys):
         self.keys, self.uploads = set(keys), 0
 
     def list_objects_v2(self, Prefix, MaxKeys, **_):
-        found = sorted(key for key in self.keys if key.startswith(Prefix))[:MaxKeys]
-        contents = [{"Key": key, "ETag": f"of {key}"} for key in found]
-        return {"KeyCount": len(found)} | ({"Contents": contents} if found else {})
+        keys = sorted(key for key in self.keys if key.startswith(Prefix))[:MaxKeys]
+        contents = [{"Key": key, "ETag": f"of {key}"} for key in keys]
+        return {"KeyCount": len(keys)} | ({"Contents": contents} if keys else {})
 
     def upload_file(self, _file, _bucket, key):
         self.keys.add(key)
@@ -464,20 +466,20 @@ def test_embedded_weights_are_uploaded_once_per_content(layer):
 def test_embedded_weights_with_a_sibling_are_refused(layer):
     key = "weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
     s3 = Objects(key, f"{key}.bak")
-    with pytest.raises(RequestError, match="weights: the job would get all that begins with s3://b/weights/efficientn"):
+    with pytest.raises(RequestError, match=r"weights: other objects begin with s3://b/weights/.* too; rename"):
         weights.prepare(s3, "b", "efficientnet_lite2", None, layer)
 
 
-def test_backbone_is_taken_in_quotes_as_training_takes_it(layer):
+def test_backbone_is_accepted_in_quotes_as_training_does(layer):
     s3 = Objects("w.pth")
     assert weights.prepare(s3, "b", '"resnet50"', Location("b", "w.pth"), layer).uri == "s3://b/w.pth"
 
 
-def test_weights_of_the_request_are_taken_where_they_lie(layer):
+def test_weights_of_the_request_are_used_without_an_upload(layer):
     s3 = Objects("mine/resnet50.safetensors")
-    given = Location("b", "mine/resnet50.safetensors")
+    file = Location("b", "mine/resnet50.safetensors")
     expected = Weights("s3://b/mine/resnet50.safetensors", "of mine/resnet50.safetensors")
-    assert weights.prepare(s3, "b", "resnet50", given, layer) == expected
+    assert weights.prepare(s3, "b", "resnet50", file, layer) == expected
     assert s3.uploads == 0
 
 
@@ -486,15 +488,19 @@ def test_weights_of_the_request_are_taken_where_they_lie(layer):
     [
         ("efficientnet_lite1", None, r"hyperparameters.backbone: 'efficientnet_lite1' is unknown \(did you mean 'eff"),
         ("restnet50", "w.pth", r"hyperparameters.backbone: 'restnet50' is unknown \(did you mean 'resnet50'\?\)"),
-        ("zzz", None, "hyperparameters.backbone: 'zzz' is unknown .known are"),
+        (
+            "zzz",
+            None,
+            "hyperparameters.backbone: 'zzz' is unknown .efficientnet_lite0, efficientnet_lite2 and torchvision's",
+        ),
         (
             "resnet50",
             None,
-            "weights: missing, .* none for resnet50, only for efficientnet_lite0 and efficientnet_lite2",
+            "weights: missing; .* no weights for resnet50, only for efficientnet_lite0 and efficientnet_lite2",
         ),
         ("resnet50", "w.zip", "weights: s3://b/w.zip must be one file that ends in .pth or .safetensors"),
         ("resnet50", "none.pth", "weights: s3://b/none.pth does not exist"),
-        ("resnet50", "two.pth", "weights: the job would get all that begins with s3://b/two.pth"),
+        ("resnet50", "two.pth", "weights: other objects begin with s3://b/two.pth too; rename"),
     ],
 )
 def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence):
@@ -509,7 +515,7 @@ def make_context(layer):
         (layer / name).write_text(name)
 
 
-def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path):
+def test_images_context_is_one_zip_named_by_its_content_hash(tmp_path):
     make_context(tmp_path)
     put = {}
     s3 = SimpleNamespace(
@@ -528,7 +534,7 @@ def test_images_context_is_one_zip_by_the_hash_of_all_that_decides(tmp_path):
     assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] != content_hash
 
 
-def test_images_that_were_given_are_not_built(monkeypatch):
+def test_images_of_the_stacks_parameters_are_not_built(monkeypatch):
     monkeypatch.setattr(images, "upload_context", lambda *_: ("0123", "b/images/0123.zip"))
     both = images.prepare(None, SETTINGS)
     assert (both.targets, both.context) == (["evaluate", "serve"], "b/images/0123.zip")
@@ -557,17 +563,17 @@ def test_prefix_around_one_archive_is_that_archive():
         head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"},
         get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [page]),
     )
-    assert photos.look(s3, Location("b", "dataset/")).uri == "s3://b/dataset/dogs.zip"
+    assert photos.inspect(s3, Location("b", "dataset/")).uri == "s3://b/dataset/dogs.zip"
 
 
-def test_bytes_that_changed_under_equal_names_and_sizes_change_the_fingerprint():
+def test_fingerprint_changes_when_bytes_change_under_the_same_names_and_sizes():
     def fingerprint(**etags):
         paths = [f"{split}/{breed}/1.jpg" for split in ("train", "valid", "test") for breed in ("001.A", "002.B")]
-        listed = [{"Key": f"dogs/{path}", "Size": 9, "ETag": etags.get(path[:5], "e")} for path in paths]
+        objects = [{"Key": f"dogs/{path}", "Size": 9, "ETag": etags.get(path[:5], "e")} for path in paths]
         notes = {"Key": "dogs/notes.txt", "Size": 9, "ETag": etags.get("notes", "e")}
-        pages = [{"Contents": [*listed, notes]}]
+        pages = [{"Contents": [*objects, notes]}]
         s3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: pages))
-        return photos.look(s3, Location("b", "dogs")).fingerprint
+        return photos.inspect(s3, Location("b", "dogs")).fingerprint
 
     assert fingerprint(train="f") != fingerprint()
     assert fingerprint(notes="f") == fingerprint()
