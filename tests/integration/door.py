@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.removeprefix(STAGE)
         if path != "/" and not path.startswith("/page/"):
             if self.headers["x-api-key"] != KEY:
-                return self._refuse(403, "the header x-api-key holds no key of this API")
+                return self._refuse(403, "the header x-api-key contains no key of this API")
             if self.server.throttled:
                 return self._refuse(429, "too many requests at once; try again shortly")
         event = {

@@ -139,7 +139,7 @@ def test_key_beyond_its_quota_is_told_to_wait(kennel: Kennel) -> None:
     assert ask(kennel, "/breeds", key=key["value"])[0] == 200
     status, document, headers = ask(kennel, "/breeds", key=key["value"])
     assert (status, headers["Retry-After"]) == (429, "3600")
-    assert document["detail"] == "the key's requests of today are used up"
+    assert document["detail"] == "the daily quota of the key is used up"
 
 
 def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(kennel: Kennel) -> None:
