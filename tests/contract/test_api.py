@@ -1,4 +1,4 @@
-"""The API's routes: what the template opens, what the function answers and what the document tells are the same."""
+"""The routes in the template, in the function and in the OpenAPI document are the same."""
 
 import importlib
 import json
@@ -23,38 +23,38 @@ def document(openapi):
     return openapi.document()
 
 
-def opened(template):
-    """Path, method and whether a key is wanted, of the function's events."""
+def routes_of(template):
+    """Yield path, method and whether the route requires a key, for each of the function's events."""
     for event in template["Resources"]["ClassifyFunction"]["Properties"]["Events"].values():
-        given = event["Properties"]
-        yield given["Path"], given["Method"], given.get("Auth", {}).get("ApiKeyRequired", True)
+        route = event["Properties"]
+        yield route["Path"], route["Method"], route.get("Auth", {}).get("ApiKeyRequired", True)
 
 
-def test_document_that_is_sent_is_that_of_the_routes(document):
-    sent = json.loads((ROOT / "functions/classify/openapi.json").read_text())
-    assert sent == document, "the routes have changed: `make openapi` writes the document anew"
+def test_stored_document_is_the_one_of_the_routes(document):
+    stored = json.loads((ROOT / "functions/classify/openapi.json").read_text())
+    assert stored == document, "the routes have changed: run `make openapi` to write the document again"
 
 
-def test_template_opens_the_functions_routes(template, openapi):
+def test_template_has_the_routes_of_the_function(template, openapi):
     router = importlib.import_module("classify.routes").router
-    answered = {(re.sub(r"<(\w+)>", r"{\1}", rule), method) for rule, (method,), *_ in router._routes}
-    named = {(path, method) for path, method, _ in opened(template) if path != "/{proxy+}"}
-    assert named == answered
+    expected = {(re.sub(r"<(\w+)>", r"{\1}", rule), method) for rule, (method,), *_ in router._routes}
+    routes = {(path, method) for path, method, _ in routes_of(template) if path != "/{proxy+}"}
+    assert routes == expected
 
 
-def test_only_the_page_and_health_want_no_key(template, document):
+def test_only_the_page_and_health_need_no_key(template, document):
     assert template["Resources"]["Api"]["Properties"]["Auth"]["ApiKeyRequired"] is True
-    keyless = {(path, method) for path, method, wants in opened(template) if not wants}
+    keyless = {(path, method) for path, method, is_required in routes_of(template) if not is_required}
     assert keyless == KEYLESS | {("/{proxy+}", "OPTIONS")}
-    told = {
+    documented = {
         (path, method.upper()): operation.get("security")
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    assert {route for route, security in told.items() if not security} == {("/health", "GET")}
+    assert {route for route, security in documented.items() if not security} == {("/health", "GET")}
 
 
-def test_what_wants_no_key_is_throttled_by_itself(template):
+def test_routes_without_a_key_are_throttled(template):
     settings = template["Resources"]["Api"]["Properties"]["MethodSettings"]
     throttled = {(each["ResourcePath"].replace("/~1", "/").replace("~1", "/"), each["HttpMethod"]) for each in settings}
     assert throttled == KEYLESS | {("/{proxy+}", "OPTIONS")}
@@ -66,17 +66,17 @@ def test_gateways_own_refusals_are_problem_documents(template, document):
     assert {"DEFAULT_4XX", "DEFAULT_5XX", "INVALID_API_KEY", "THROTTLED", "QUOTA_EXCEEDED"} <= set(responses)
     for kind, response in responses.items():
         (text,) = response["ResponseTemplates"].values()
-        told = json.loads(text.replace("$context.error.messageString", '"words"'))
-        assert required <= set(told), kind
+        problem = json.loads(text.replace("$context.error.messageString", '"words"'))
+        assert required <= set(problem), kind
         assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
 
 
-def test_references_of_the_document_lead_somewhere(document):
-    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
-    assert named == set(document["components"]["schemas"])
+def test_references_of_the_document_are_its_schemas(document):
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references == set(document["components"]["schemas"])
 
 
-def test_photos_are_read_by_the_endings_that_the_role_may_read(template):
+def test_endings_of_photos_are_those_that_the_role_may_read(template):
     endings = importlib.import_module("classify.photos").CONTENT_TYPE_BY_ENDING
     policy = template["Resources"]["ClassifyFunctionRole"]["Properties"]["Policies"][0]
     statements = policy["PolicyDocument"]["Statement"]

@@ -1,4 +1,4 @@
-"""The images' buildspec, run by bash with stand-ins for ``aws`` and ``docker``, which answer as told and write down."""
+"""The buildspec of the images, run by bash with stand-ins for ``aws`` and ``docker`` that record their calls."""
 
 import os
 import re
@@ -22,7 +22,7 @@ esac
 
 @pytest.fixture
 def build(template, tmp_path):
-    """Run the build: (exit code, what was called)."""
+    """Return a function that runs the build and returns its exit code and its calls."""
     (commands,) = yaml.safe_load(template["Resources"]["ImageBuilder"]["Properties"]["Source"]["BuildSpec"])["phases"][
         "build"
     ]["commands"]
@@ -60,27 +60,27 @@ def test_each_target_is_built_and_pushed(build):
     assert code == 0
     assert "docker login --username AWS --password-stdin 000000000000.dkr.ecr.us-east-1.amazonaws.com\n" in calls
     for target in ("evaluate", "serve"):
-        made = re.search(rf"^docker build .*--target {target} --tag {REPOSITORY}:{target}-12ab .*\.$", calls, re.M)
-        assert "--file serving/Dockerfile" in made.group()
-        assert "--build-arg BASE_IMAGE=python:3.11 --build-arg CONTENT_HASH=12ab" in made.group()
+        command = re.search(rf"^docker build .*--target {target} --tag {REPOSITORY}:{target}-12ab .*\.$", calls, re.M)
+        assert "--file serving/Dockerfile" in command.group()
+        assert "--build-arg BASE_IMAGE=python:3.11 --build-arg CONTENT_HASH=12ab" in command.group()
         assert f"docker push {REPOSITORY}:{target}-12ab\n" in calls
 
 
-def test_a_tag_that_is_there_is_left_alone(build):
+def test_existing_tag_is_neither_built_nor_pushed(build):
     code, calls = build(there="evaluate-12ab")
     assert code == 0
     assert "evaluate-12ab\n" not in calls.replace("imageTag=evaluate-12ab\n", "")
     assert f"docker push {REPOSITORY}:serve-12ab\n" in calls
 
 
-def test_a_manifest_that_sagemaker_refuses_fails_the_build_and_leaves_no_tag(build):
+def test_manifest_that_sagemaker_refuses_fails_the_build_and_leaves_no_tag(build):
     code, calls = build(kind="application/vnd.oci.image.manifest.v1+json")
     assert code == 1
     assert "aws ecr batch-delete-image --repository-name kennel-images --image-ids imageTag=evaluate-12ab\n" in calls
     assert "--target serve" not in calls
 
 
-def test_a_failed_build_pushes_nothing(build):
+def test_failed_build_pushes_nothing(build):
     code, calls = build(build_code=1)
     assert code == 1
     assert "docker push" not in calls

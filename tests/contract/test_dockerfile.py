@@ -1,4 +1,4 @@
-"""The images' Dockerfile, what it copies and installs, and what the code in the images imports."""
+"""The Dockerfile copies and installs what the code in the images imports."""
 
 import ast
 import json
@@ -18,9 +18,9 @@ from cloud.ecr.images import stages_of
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "serving/Dockerfile").read_text()
 STAGES = stages_of(DOCKERFILE, {})
-PACKAGES = {"PIL": "pillow"}  # where a package is imported by another name than it is installed by
+PACKAGES = {"PIL": "pillow"}  # packages whose import name differs from the name in the index
 LEFT_OUT = {"openvino-telemetry"}
-# What an image carries and never imports.
+# Modules that an image contains and never imports.
 NOT_RUN = {"serve": {"serving.card", "serving.export", "serving.quantize"}, "evaluate": set()}
 
 
@@ -30,18 +30,18 @@ def instructions(word):
 
 
 def pinned(name):
-    """The packages of a hashed requirements file, each with its version and its number of hashes."""
+    """Return the packages of a hashed requirements file, each with its version and its number of hashes."""
     text = re.sub(r"^ *#.*\n?", "", (ROOT / "serving" / name).read_text(), flags=re.MULTILINE)
-    found = {}
+    packages = {}
     for line in filter(str.strip, text.replace("\\\n", " ").splitlines()):
         requirement, *hashes = line.split()
         package, version = requirement.split("==")
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), line
-        found[package] = (version, len(hashes))
-    return found
+        packages[package] = (version, len(hashes))
+    return packages
 
 
-def wanted(name):
+def requirements(name):
     lines = (ROOT / "serving" / name).read_text().splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
@@ -59,8 +59,8 @@ def imported(path):
 
 
 @pytest.mark.parametrize("target", ["serve", "evaluate"])
-def test_image_holds_what_its_code_imports(target):
-    """The server's image has neither torch nor need of it; only the evaluation's modules import that."""
+def test_image_has_what_its_code_imports(target):
+    """The image that serves neither has nor needs torch. Only modules of the evaluation import it."""
     copied = {source.strip("/") for source, _ in STAGES[target].copies if (ROOT / source).is_dir()}
     assert copied == {"dataset", "serving"}
     modules = [path for folder in copied for path in (ROOT / folder).rglob("*.py")]
@@ -102,17 +102,17 @@ def test_both_requirements_files_agree():
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-evaluate"])
-def test_pins_are_those_that_were_asked_for_and_those_of_the_project(name):
+def test_pins_fit_the_requirements_and_the_project(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     allowed = {each.name: each.specifier for each in map(Requirement, project)}
     versions = {package: version for package, (version, _) in pinned(f"{name}.txt").items()}
-    for each in wanted(f"{name}.in"):
+    for each in requirements(f"{name}.in"):
         assert each.specifier.contains(versions[each.name])
         assert each.name not in allowed or allowed[each.name].contains(versions[each.name]), each.name
 
 
-def test_servers_packages_lack_none_of_their_own_requirements():
-    """They are installed without dependencies, so that nothing unhashed can come along."""
+def test_requirements_of_the_servers_packages_are_pinned_too():
+    """pip installs without dependencies, so that it installs nothing without a hash."""
     for package in INSTALLED["serve"]:
         needed = [Requirement(text) for text in requires(package) or []]
         here = [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
@@ -126,13 +126,13 @@ def test_pip_takes_only_hashed_wheels_and_leaves_no_cache():
         assert {"--require-hashes", "--no-deps", "--only-binary", "--no-cache-dir"} <= set(shlex.split(command))
 
 
-def test_server_starts_as_sagemaker_calls_it_and_does_not_stay_root():
+def test_server_starts_as_root_and_changes_to_a_user():
     server, evaluation = map(json.loads, instructions("ENTRYPOINT"))
     assert server[:3] == ["python", "-m", "serving"]
     assert int(server[server.index("--user") + 1]) > 0
     assert evaluation == ["python", "-m", "serving.evaluate"]
     assert instructions("EXPOSE") == ["8080"]
-    assert not instructions("USER")  # SageMaker wants containers that start as root
+    assert not instructions("USER")  # SageMaker requires containers that start as root.
 
 
 def test_image_is_labelled_with_its_contents_hash():

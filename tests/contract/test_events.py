@@ -1,4 +1,4 @@
-"""The sample events, as the state machine and the template would have them."""
+"""The sample events have the form that the state machine and the template require."""
 
 import json
 
@@ -12,18 +12,18 @@ VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "data
 
 
 @pytest.mark.parametrize("function", ["plan", "gate", "smoke", "measure"])
-def test_sample_has_the_members_that_the_state_machine_sends(machines, function):
-    sent = machines["pipeline"]["States"][function.capitalize()]["Arguments"]["Payload"]
-    assert set(invoke.sample(function, VALUES)) == set(sent)
+def test_sample_has_the_fields_that_the_state_machine_sends(machines, function):
+    payload = machines["pipeline"]["States"][function.capitalize()]["Arguments"]["Payload"]
+    assert set(invoke.sample(function, VALUES)) == set(payload)
 
 
 @pytest.mark.parametrize("event", sorted((ROOT / "events").glob("pipeline*.json")), ids=lambda path: path.stem)
-def test_pipelines_samples_are_requests_that_plan_takes(event):
-    wishes = json.loads(event.read_text())
-    assert wishes == request.parse(wishes).model_dump(exclude_unset=True)
+def test_samples_of_the_pipeline_are_valid_requests(event):
+    sample = json.loads(event.read_text())
+    assert sample == request.parse(sample).model_dump(exclude_unset=True)
 
 
-def test_samples_name_what_serves():
+def test_samples_contain_the_values_of_the_stack():
     assert invoke.sample("gate", VALUES)["report_uri"] == "s3://bucket/runs/run/report"
     assert invoke.sample("smoke", VALUES) == {"endpoint_name": "dogs", "report_uri": "s3://bucket/runs/run/report"}
     assert invoke.sample("plan", VALUES)["request"] == {"dataset": "datasets/photos.zip"}
@@ -34,23 +34,23 @@ def test_every_function_of_the_template_has_a_sample(template):
     assert functions == {f"{name.capitalize()}Function" for name in invoke.SAMPLES.values()}
 
 
-def test_samples_of_the_api_have_the_forms_of_both_doors():
+def test_samples_of_the_api_have_the_forms_of_rest_api_and_url():
     rest, by_url = invoke.sample("classify", VALUES), invoke.sample("classify-url", VALUES)
     assert (rest["requestContext"]["stage"], by_url["requestContext"]["stage"]) == ("v1", "$default")
     assert (rest.get("version"), by_url["version"]) == (None, "2.0")
-    place = json.loads(invoke.sample("classify-s3", VALUES)["body"])
-    assert place == {"s3": "s3://bucket/runs/run/report/golden/00.jpg"}
+    location = json.loads(invoke.sample("classify-s3", VALUES)["body"])
+    assert location == {"s3": "s3://bucket/runs/run/report/golden/00.jpg"}
     assert invoke.sample("health", VALUES)["path"] == "/health"
 
 
-def test_functions_can_be_given_the_laptops_address(template):
-    """SAM sets only variables that the template declares; this one's value there is none, so AWS never sees it."""
+def test_functions_declare_the_variable_for_the_laptops_address(template):
+    """SAM sets only variables that the template declares. Without a value there, AWS never sees this one."""
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["AWS_ENDPOINT_URL"] == {"Ref": "AWS::NoValue"}
 
 
 @pytest.mark.parametrize(
-    ("said", "raised"),
+    ("output", "raised"),
     [
         ('{"num_photos": 8}', False),
         ('{"statusCode": 503}', False),
@@ -58,5 +58,5 @@ def test_functions_can_be_given_the_laptops_address(template):
         ("", True),
     ],
 )
-def test_answer_tells_whether_the_function_raised(said, raised):
-    assert invoke._raised(said) is raised
+def test_output_shows_whether_the_function_raised(output, raised):
+    assert invoke._raised(output) is raised

@@ -70,7 +70,7 @@ def test_rooms_of_the_laptop_cloud_import_only_downwards():
 
 
 def test_every_name_of_ministacks_inside_is_declared():
-    """What a hooks file uses of MiniStack's private names stands in its HOOKS, which are checked at the start."""
+    """HOOKS of each hooks file lists the private names of MiniStack that the file uses. They are checked at start."""
     summed = (ROOT / "cloud/hooks.py").read_text()
     for path in sources("cloud"):
         uses_inside = {
@@ -103,7 +103,7 @@ def test_every_name_of_ministacks_inside_is_declared():
 
 
 def test_the_server_brings_no_torch():
-    """Only exporting and evaluating may; the serving image has none."""
+    """The image that serves has no torch. Only the modules that export and evaluate may import it."""
     reached, todo = set(), ["server", "__main__"]
     while todo:
         name = todo.pop()
@@ -112,7 +112,7 @@ def test_the_server_brings_no_torch():
             continue
         reached.add(name)
         tree = ast.parse(path.read_text())
-        for node in tree.body:  # what runs at import; an import inside a function is a choice
+        for node in tree.body:  # Imports inside functions do not run at start, so they are allowed.
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 modules = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]

@@ -1,4 +1,4 @@
-"""The training job's contract with SageMaker: what its code channel holds, and what its image must bring."""
+"""The contract of the training job with SageMaker: its code channel, its metrics and its image."""
 
 import ast
 import re
@@ -22,12 +22,12 @@ from training.weights import SUFFIXES
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE_CHANNEL = "/opt/ml/input/data/code"
-# Of what AWS's PyTorch training images carry; Pillow is the only decoder of photos that all of them have.
+# Packages of AWS's PyTorch training images. Pillow is the only decoder of photos that all of them contain.
 IN_AWS_IMAGE = {"torch", "torchvision", "numpy", "PIL"}
 
 
 def uploaded(layer):
-    """The keys, below the channel's prefix, of what Plan uploads of a layer."""
+    """Return the keys below the channel's prefix that Plan uploads from a layer."""
     keys = []
     s3 = SimpleNamespace(
         list_objects_v2=lambda **_: {"KeyCount": 0},
@@ -44,7 +44,7 @@ def training_job(machines):
     return state["Output"]
 
 
-def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
+def test_code_channel_has_plain_files_and_the_entry_point(tmp_path, machines):
     for folder in ("training", "dataset"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     keys = uploaded(tmp_path)
@@ -56,17 +56,17 @@ def test_code_channel_holds_plain_files_and_the_entry_point(tmp_path, machines):
     assert {channel["ChannelName"] for channel in job["InputDataConfig"]} == set(CHANNELS)
 
 
-def test_metrics_find_their_figures_in_the_line_of_an_epoch(machines):
+def test_metric_definitions_match_the_line_of_an_epoch(machines):
     names = ("train_loss", "valid_loss", "valid_top1", "photos_per_s", "data_wait", "comm_wait", "peak_memory_mb")
     figures = dict(zip(names, (0.5, 0.25, 0.875, 120.0, 0.125, 0.0625, 900.0), strict=True))
     line = epoch_line({"epoch": 3, **figures}, epochs=20, eta=1.5)
     metrics = training_job(machines)["AlgorithmSpecification"]["MetricDefinitions"]
-    found = {each["Name"].replace(":", "_"): float(re.search(each["Regex"], line)[1]) for each in metrics}
-    assert found == pytest.approx(figures, abs=0.001)
+    values = {each["Name"].replace(":", "_"): float(re.search(each["Regex"], line)[1]) for each in metrics}
+    assert values == pytest.approx(figures, abs=0.001)
 
 
-def test_plan_knows_the_backbones_that_training_can_take():
-    """One file is short and imports no torch, the other asks torchvision; squeezenets end in no linear layer."""
+def test_plan_knows_the_backbones_that_training_supports():
+    """Plan has a list, because it cannot import torchvision. Squeezenets do not end in a linear layer."""
     models = torchvision_models()
     assert {*weights.TORCHVISION, "squeezenet1_0", "squeezenet1_1"} == {*models.list_models(module=models)}
     assert Hyperparameters().backbone == weights.DEFAULT_BACKBONE
@@ -80,7 +80,7 @@ def test_plan_knows_the_instances_that_encrypt_their_own_disks():
     )
 
 
-def test_job_imports_nothing_that_awss_image_lacks():
+def test_job_imports_only_packages_of_awss_image():
     files = [path for folder in ("training", "dataset") for path in (ROOT / folder).rglob("*.py")]
     imported = set()
     for node in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):

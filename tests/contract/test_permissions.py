@@ -1,4 +1,4 @@
-"""The state machines' policies allow what AWS asks about their tasks, and nothing that no task needs."""
+"""The policies of the state machines allow what their tasks need, and nothing else."""
 
 import json
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "kennel",
 }
-# ARN and name of a resource, by its type; {} is its logical id in small letters.
+# ARN of a resource by its type. {} stands for its name, or for its logical id in lower case.
 ARNS = {
     "AWS::CodeBuild::Project": PLACE.arn("codebuild", "project/{}"),
     "AWS::ECR::Repository": PLACE.arn("ecr", "repository/{}"),
@@ -40,14 +40,14 @@ ARNS = {
 REF_IS_ARN = ("AWS::SNS::Topic", "AWS::SageMaker::ModelPackageGroup")
 NAMES = ("FunctionName", "LogGroupName", "ModelPackageGroupName", "Name")
 
-# Rights that AWS exercises without a task that asks for them.
+# Rights that AWS uses without a task.
 AWS_ALONE = {
     "DeliverLogs": "Step Functions sets up the delivery of its own logs",
     "SendTraces": "Step Functions sends its own traces",
 }
 HOLDERS = [PLACE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = PLACE.arn("sagemaker", "model-package/kennel/1")
-# What tasks get as their input, by their state; the rest read nothing but variables and context.
+# The input of a task by its state. The other states read only variables and the context.
 INPUTS = {
     "DeleteEndpoint": ["kennel", "kennel-x-s"],
     "DeleteConfig": ["kennel-x"],
@@ -59,7 +59,7 @@ INPUTS = {
 
 
 class Resolver:
-    """The few intrinsic functions that policies and substitutions use, with the parameters' defaults."""
+    """Resolves the intrinsic functions of policies and substitutions with the defaults of the parameters."""
 
     def __init__(self, template):
         self.template = template
@@ -90,13 +90,13 @@ class Resolver:
         resource = self.template["Resources"][name]
         if resource["Type"] in REF_IS_ARN:
             return self.arn(name)
-        given = [resource["Properties"][key] for key in NAMES if key in resource["Properties"]]
-        return self.resolve(given[0]) if given else name.lower()
+        names = [resource["Properties"][key] for key in NAMES if key in resource["Properties"]]
+        return self.resolve(names[0]) if names else name.lower()
 
     def arn(self, name):
         kind, properties = self.template["Resources"][name]["Type"], self.template["Resources"][name]["Properties"]
-        given = [properties[key] for key in NAMES if key in properties]
-        return ARNS[kind].format(self.resolve(given[0]) if given else name.lower())
+        names = [properties[key] for key in NAMES if key in properties]
+        return ARNS[kind].format(self.resolve(names[0]) if names else name.lower())
 
     def sub(self, text):
         while "${" in text:
@@ -114,10 +114,11 @@ class Resolver:
 
 
 def statements(template, name):
-    """Of a role's own policies and of the stack's managed policies that it has."""
-    found = template["Resources"][name]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in found["Policies"]]
-    for managed in (each for each in found.get("ManagedPolicyArns", []) if "Ref" in each):  # the others are optional
+    """Yield the statements of a role: of its own policies and of the stack's managed policies."""
+    properties = template["Resources"][name]["Properties"]
+    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    # Optional managed policies are intrinsic functions other than Ref.
+    for managed in (each for each in properties.get("ManagedPolicyArns", []) if "Ref" in each):
         documents.append(template["Resources"][managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in Resolver(template).resolve(documents):
         for statement in document["Statement"]:
@@ -131,9 +132,9 @@ def listed(value):
 
 
 def allows(statement, permission):
-    for operator, wanted in statement.get("Condition", {}).items():
+    for operator, condition in statement.get("Condition", {}).items():
         assert operator in ("Bool", "StringEquals", "StringLike")
-        for key, patterns in wanted.items():
+        for key, patterns in condition.items():
             if not any(fnmatchcase(permission.context.get(key, ""), pattern) for pattern in listed(patterns)):
                 return False
     fits = any(fnmatchcase(permission.resource, pattern) for pattern in statement["Resource"])
@@ -141,12 +142,14 @@ def allows(statement, permission):
 
 
 def sample_run(template):
-    """A run as Plan decides it for this template, after an earlier one."""
+    """Return a run that Plan decides for this template, with a champion from an earlier run."""
     resolver = Resolver(template)
     environment = template["Resources"]["PlanFunction"]["Properties"]["Environment"]["Variables"]
     settings = PlanSettings(**{name.lower(): resolver.resolve(value) for name, value in environment.items()})
-    place = f"s3://{settings.bucket}"
-    found = Dataset(uri=f"{place}/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
+    bucket_uri = f"s3://{settings.bucket}"
+    dataset = Dataset(
+        uri=f"{bucket_uri}/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0
+    )
     repository = settings.image_repository
     images = ImagePlan(
         evaluate=f"{repository}:evaluate-x",
@@ -158,13 +161,13 @@ def sample_run(template):
     )
     champion = Champion(
         run="r",
-        artifact_uri=f"{place}/runs/r/artifact/model.tar.gz",
+        artifact_uri=f"{bucket_uri}/runs/r/artifact/model.tar.gz",
         model_package_arn=PACKAGE,
         instance_type=settings.serving_instance_type,
         top1=0.9,
     )
-    weights = Weights(f"{place}/weights/x.pth", "etag")
-    return decide(Request(), settings, "20261123-101500", found, f"{place}/code/x", weights, images, champion)
+    weights = Weights(f"{bucket_uri}/weights/x.pth", "etag")
+    return decide(Request(), settings, "20261123-101500", dataset, f"{bucket_uri}/code/x", weights, images, champion)
 
 
 def evaluate(node, variables):
@@ -181,7 +184,7 @@ def machine(request):
 
 
 def requests(machine, machines, template, run):
-    """What the machine's tasks ask in a run: (task, its resource, arguments)."""
+    """Yield the requests of the machine's tasks in a run: (task, its resource, arguments)."""
     variables = {
         "run": run.model_dump(),
         "trained": {
@@ -203,34 +206,34 @@ def requests(machine, machines, template, run):
     for name, state in states.items():
         if state["Type"] != "Task":
             continue
-        for given, holder in product(inputs.get(name, [None]), HOLDERS):
-            known = {**variables, "holder": holder, "states": {"context": context, "input": given}}
-            yield name, state["Resource"], evaluate(state["Arguments"], known)
+        for task_input, holder in product(inputs.get(name, [None]), HOLDERS):
+            scope = {**variables, "holder": holder, "states": {"context": context, "input": task_input}}
+            yield name, state["Resource"], evaluate(state["Arguments"], scope)
 
 
 @pytest.fixture(scope="module")
 def needed(machine, machines, template):
-    """What AWS asks IAM about the machine's tasks: (task, permission)."""
-    found = []
+    """Return the permissions that the machine's tasks need: (task, permission)."""
+    pairs = []
     for name, resource, arguments in requests(machine, machines, template, sample_run(template)):
         for permission in permissions.of_task(resource, arguments, PLACE):
             # The template encrypts its bucket and its topic with one key.
             uses = permissions.key_uses(permission, Resolver(template).arn("Key"))
-            found += [(name, each) for each in (permission, *uses)]
-    return found
+            pairs += [(name, each) for each in (permission, *uses)]
+    return pairs
 
 
 def test_jobs_and_model_join_the_network_that_the_run_names(machines, template):
     vpc = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     run = sample_run(template).model_copy(update={"network": {"VpcConfig": vpc}})
-    found = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
-    joined = [found["Train"], found["Evaluate"]["NetworkConfig"], found["CreateModel"]]
+    arguments_of = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
+    joined = [arguments_of["Train"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModel"]]
     assert [each["VpcConfig"] for each in joined] == [vpc] * 3
     assert all(each["EnableNetworkIsolation"] for each in joined)
     model = botocore.session.get_session().get_service_model("sagemaker")
     for task, operation in (("Train", "TrainingJob"), ("Evaluate", "ProcessingJob"), ("CreateModel", "Model")):
         shape = model.operation_model(f"Create{operation}").input_shape
-        assert ParamValidator().validate(found[task], shape).generate_report() == ""
+        assert ParamValidator().validate(arguments_of[task], shape).generate_report() == ""
 
 
 def test_every_task_is_allowed_by_the_machines_role(machine, needed, template):
@@ -241,26 +244,28 @@ def test_every_task_is_allowed_by_the_machines_role(machine, needed, template):
 
 
 def test_every_action_and_resource_is_needed_by_some_task(machine, needed, template):
-    asked = [permission for _, permission in needed]
-    idle = []
+    permissions_needed = [permission for _, permission in needed]
+    unused = []
     for statement in statements(template, f"{machine}Role"):
         if statement["Sid"] in AWS_ALONE:
             continue
-        used = [permission for permission in asked if allows(statement, permission)]
-        idle += [(statement["Sid"], action) for action in statement["Action"] if action not in {u.action for u in used}]
-        idle += [
+        used = [permission for permission in permissions_needed if allows(statement, permission)]
+        unused += [
+            (statement["Sid"], action) for action in statement["Action"] if action not in {u.action for u in used}
+        ]
+        unused += [
             (statement["Sid"], pattern)
             for pattern in statement["Resource"]
             if not any(fnmatchcase(permission.resource, pattern) for permission in used)
         ]
-    assert idle == []
+    assert unused == []
 
 
-def test_training_is_looked_up_and_written_where_the_run_says(template):
-    """Plan by the names and places that it decides itself, the job at the places that it is given."""
+def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
+    """Plan looks for earlier jobs by the names that it decides, and the job writes to the locations in its request."""
     training = sample_run(template).training
     job, (bucket, prefix) = f"{training.job_name}-0", parse_uri(training.output_uri)
-    asked = {
+    permissions_of_roles = {
         "PlanFunctionRole": [
             *permissions.of_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, PLACE),
             *permissions.of_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, PLACE),
@@ -271,11 +276,11 @@ def test_training_is_looked_up_and_written_where_the_run_says(template):
             permissions.delete(f"{training.checkpoint_uri}/head.pt"),
         ],
     }
-    for who, needed in asked.items():
-        granted = list(statements(template, who))
+    for role, needed in permissions_of_roles.items():
+        granted = list(statements(template, role))
         assert [each for each in needed if not any(allows(statement, each) for statement in granted)] == []
 
 
-def test_rights_that_aws_alone_exercises_are_in_the_template(template):
-    given = {statement["Sid"] for role in ("PipelineRole", "TeardownRole") for statement in statements(template, role)}
-    assert set(AWS_ALONE) <= given
+def test_rights_that_aws_uses_without_a_task_are_in_the_template(template):
+    sids = {statement["Sid"] for role in ("PipelineRole", "TeardownRole") for statement in statements(template, role)}
+    assert set(AWS_ALONE) <= sids

@@ -23,7 +23,7 @@ def properties(template, name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_handler_exists_and_the_function_bears_its_states_name(template, name):
+def test_handler_exists_and_the_function_has_its_states_name(template, name):
     module, function = properties(template, f"{name}Function")["Handler"].rsplit(".", 1)
     source = (ROOT / "functions" / (module.replace(".", "/") + ".py")).read_text()
     assert module == f"{name.lower()}.app"
@@ -31,10 +31,10 @@ def test_handler_exists_and_the_function_bears_its_states_name(template, name):
 
 
 def test_settings_are_exactly_the_functions_environment(template):
-    given = properties(template, "PlanFunction")["Environment"]["Variables"]
-    assert {field.name.upper() for field in fields(PlanSettings)} == set(given)
-    given = properties(template, "ClassifyFunction")["Environment"]["Variables"]
-    assert {field.name.upper() for field in fields(ClassifySettings)} == set(given)
+    variables = properties(template, "PlanFunction")["Environment"]["Variables"]
+    assert {field.name.upper() for field in fields(PlanSettings)} == set(variables)
+    variables = properties(template, "ClassifyFunction")["Environment"]["Variables"]
+    assert {field.name.upper() for field in fields(ClassifySettings)} == set(variables)
     assert issubclass(PlanSettings, Settings)
     assert issubclass(ClassifySettings, Settings)
 
@@ -49,25 +49,25 @@ def test_logs_are_kept_for_a_chosen_time(template, name):
 
 def statements(template):
     for name, resource in template["Resources"].items():
-        found = resource.get("Properties", {})
-        for policy in found.get("Policies", []):
+        role = resource.get("Properties", {})
+        for policy in role.get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield name, statement
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
-            for statement in found["PolicyDocument"]["Statement"]:
+            for statement in role["PolicyDocument"]["Statement"]:
                 yield name, statement
 
 
 def test_every_statement_says_why_and_none_allows_everything(template):
-    found = list(statements(template))
-    assert len(found) > 30
-    for name, statement in found:
+    all_statements = list(statements(template))
+    assert len(all_statements) > 30
+    for name, statement in all_statements:
         assert re.fullmatch(r"[A-Z][A-Za-z0-9]+", statement["Sid"]), name
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not any("*" in action for action in actions), (name, statement["Sid"])
 
 
-def test_statements_on_everything_are_those_that_know_no_resources(template):
+def test_statements_on_all_resources_are_those_that_support_none(template):
     wide = {statement["Sid"] for _, statement in statements(template) if statement["Resource"] == "*"}
     assert wide == {
         "WriteContainerMetrics",
@@ -92,18 +92,18 @@ def test_every_function_has_a_sample_event(name):
     assert json.loads((ROOT / "events" / f"{name.lower()}.json").read_text())
 
 
-def test_layer_gathers_what_plan_uploads():
+def test_layer_contains_what_plan_uploads():
     code = importlib.import_module("plan.code")
     makefile = (ROOT / "layers/jobs/Makefile").read_text()
     for folder in {*code.TRAINING, *code.IMAGES}:
         assert re.search(rf"\b{folder}\b", makefile)
 
 
-def test_build_makes_and_pushes_what_the_pipeline_looks_for(template):
+def test_build_pushes_the_images_that_the_pipeline_looks_for(template):
     project = properties(template, "ImageBuilder")
     build = project["Source"]["BuildSpec"]
-    given = {each["Name"] for each in project["Environment"]["EnvironmentVariables"]}
-    assert set(re.findall(r"\$\{?([A-Z_]+)", build)) == given | {"TARGETS", "CONTENT_HASH"}
+    declared = {each["Name"] for each in project["Environment"]["EnvironmentVariables"]}
+    assert set(re.findall(r"\$\{?([A-Z_]+)", build)) == declared | {"TARGETS", "CONTENT_HASH"}
     assert 'tag="$target-$CONTENT_HASH"' in build
     assert "--file serving/Dockerfile" in build
     assert (ROOT / "serving/Dockerfile").exists()
@@ -117,22 +117,22 @@ def test_inline_policies_fit_into_a_role(template):
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::IAM::Role":
             documents = [policy["PolicyDocument"] for policy in resource["Properties"].get("Policies", [])]
-            # an intrinsic function is written longer than the ARN it becomes
+            # An intrinsic function is longer than the ARN that replaces it.
             sizes[name] = len(re.sub(r"\s", "", json.dumps(documents)))
     assert sizes["PipelineRole"] > 3000
     assert {name: size for name, size in sizes.items() if size > 10_240} == {}
 
 
 def test_weights_are_pinned_alike_everywhere():
-    installed, gathered = (
+    installed, packed = (
         set(re.findall(r"\w+_pytorch_model==[\d.]+", (ROOT / path).read_text()))
         for path in ("pyproject.toml", "layers/jobs/Makefile")
     )
     assert len(installed) == 2
-    assert installed == gathered
+    assert installed == packed
 
 
-def test_alarms_watch_what_is_put_and_tell_the_topic(template):
+def test_alarms_watch_existing_metrics_and_notify_the_topic(template):
     alarms = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
     sources = "".join(file.read_text() for file in (ROOT / "functions").rglob("*.py"))
     own = [alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "Kennel"]

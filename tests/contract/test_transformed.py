@@ -1,4 +1,4 @@
-"""What the linters read is what CloudFormation gets."""
+"""The linters read the template that CloudFormation receives."""
 
 import pytest
 
@@ -11,4 +11,4 @@ def test_linters_see_all_resources_and_the_state_machines(machines, monkeypatch:
     assert [name for name, resource in resources.items() if resource["Type"].startswith("AWS::Serverless::")] == []
     for name, machine in machines.items():
         assert resources[name.capitalize()]["Properties"]["Definition"] == machine
-    assert resources["Apiv1Stage"]["Type"] == "AWS::ApiGateway::Stage"  # one that SAM makes
+    assert resources["Apiv1Stage"]["Type"] == "AWS::ApiGateway::Stage"  # SAM creates this resource.
