@@ -1,0 +1,1 @@
+"""The explanation of a failed run: the sentence that a person needs."""

@@ -1,4 +1,4 @@
-"""Explain: find the sentence in a failed task's report that tells a person what went wrong."""
+"""Explain: find the sentence in a failed task's report that says what went wrong."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Turn ``{"cause"}``, the cause as Step Functions reports it, into an ``Explanation`` document."""
+    """Return an ``Explanation`` document for ``{"cause"}``, the cause that Step Functions reports."""
     explanation = Explanation(cause=sentence_of(event["cause"]))
     logger.info("failure explained", extra=explanation.model_dump())
     return explanation.model_dump()

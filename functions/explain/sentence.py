@@ -2,8 +2,8 @@
 
 import re
 
-# Reports are JSON, but they are searched as text, because Step Functions cuts long ones off. The first pattern that is
-# found decides: a function's or an evaluation's own words, then a job's reason, then the message of a build's phase.
+# Reports are JSON, but they are searched as text, because Step Functions truncates long reports. The first pattern that
+# matches decides: the message of a function or an evaluation, then a job's reason, then the message of a build's phase.
 _PATTERNS = (
     re.compile(r'"(?:errorMessage|ExitMessage)": ?"(.*?)"[,}]'),
     re.compile(r'"FailureReason": ?"(.*?)"[,}]'),
@@ -12,6 +12,6 @@ _PATTERNS = (
 
 
 def sentence_of(report: str) -> str:
-    """Return the part of a failure's cause that says why, or all of it where no such part is known."""
+    """Return the part of a report that says why a task failed, or the whole report if no pattern matches."""
     matches = (pattern.search(report) for pattern in _PATTERNS)
     return next((match[1] for match in matches if match), report)

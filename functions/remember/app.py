@@ -1,10 +1,10 @@
-"""Remember: note the policies that the champion scales by, so that a failed run can put them back."""
+"""Remember: keep the champion's scaling policies, so that a failed run can restore them."""
 
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from remember.policies import remembered
+from remember.policies import scaling_policies
 from shared.observability import logger
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ autoscaling = boto3.client("application-autoscaling")
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Turn ``{"resource_id"}``, that of a variant, into a ``ScalingPolicies`` document."""
+    """Return a ``ScalingPolicies`` document for ``{"resource_id"}``, the id of a variant."""
     answer = autoscaling.describe_scaling_policies(
         ServiceNamespace="sagemaker",
         ResourceId=event["resource_id"],
         ScalableDimension="sagemaker:variant:DesiredInstanceCount",
     )
-    policies = remembered(answer["ScalingPolicies"])
+    policies = scaling_policies(answer["ScalingPolicies"])
     logger.info("policies remembered", extra=policies.model_dump())
     return policies.model_dump()

@@ -1,11 +1,11 @@
-"""Turn descriptions of scaling policies into requests that make the same policies again."""
+"""Convert descriptions of scaling policies into requests that create the same policies again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.contracts import ScalingPolicies
 
-# The fields that PutScalingPolicy takes; a description also has an ARN, alarms and a date.
+# The fields of PutScalingPolicy. A description also has an ARN, alarms and a date.
 _FIELDS = (
     "PolicyName",
     "ServiceNamespace",
@@ -17,11 +17,11 @@ _FIELDS = (
 )
 
 
-def remembered(descriptions: Sequence[Mapping[str, Any]]) -> ScalingPolicies:
-    """Return what it takes to restore policies and the alarm that starts the step policy.
+def scaling_policies(descriptions: Sequence[Mapping[str, Any]]) -> ScalingPolicies:
+    """Return the policies, and the threshold of the alarm that starts the step policy.
 
     Args:
-        descriptions: as DescribeScalingPolicies gives them.
+        descriptions: policies in the form of DescribeScalingPolicies.
     """
     steps = [
         step["MetricIntervalUpperBound"]

@@ -1,4 +1,4 @@
-"""Scaling policies as a failed run puts them back."""
+"""The scaling policies that a failed run restores."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.validate import ParamValidator
 
-from remember.policies import remembered
+from remember.policies import scaling_policies
 
 OF_VARIANT = {
     "ServiceNamespace": "sagemaker",
@@ -30,18 +30,18 @@ CONCURRENCY = {
 BURST = {"PolicyName": "dogs-burst", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": STEPS}
 
 
-def test_remembered_policies_are_requests_that_application_auto_scaling_takes():
-    found = remembered([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}])
-    assert found.policies == [{**OF_VARIANT, **CONCURRENCY}, {**OF_VARIANT, **BURST}]
+def test_policies_are_valid_requests_of_application_auto_scaling():
+    restored = scaling_policies([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}])
+    assert restored.policies == [{**OF_VARIANT, **CONCURRENCY}, {**OF_VARIANT, **BURST}]
     client = boto3.client("application-autoscaling", region_name="us-east-1")
     shape = client.meta.service_model.operation_model("PutScalingPolicy").input_shape
-    assert [ParamValidator().validate(each, shape).generate_report() for each in found.policies] == ["", ""]
+    assert [ParamValidator().validate(each, shape).generate_report() for each in restored.policies] == ["", ""]
 
 
 def test_burst_value_is_the_first_steps_upper_bound():
-    assert remembered([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}]).burst_value == 10.0
+    assert scaling_policies([{**DESCRIBED, **CONCURRENCY}, {**DESCRIBED, **BURST}]).burst_value == 10.0
 
 
 @pytest.mark.parametrize("policies", [[], [{**DESCRIBED, **CONCURRENCY}]])
 def test_burst_value_is_0_without_a_step_policy(policies):
-    assert remembered(policies).burst_value == 0
+    assert scaling_policies(policies).burst_value == 0
