@@ -15,7 +15,7 @@ PIP_AUDIT_VENV := .tools/pip-audit-$(PIP_AUDIT_VERSION)
 PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
 TRANSFORMED := .kennel/lint/template.json
 # More workers than cores: most tests of the laptop cloud wait for it most of the time.
-WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
+WORKERS := -n 3 --no-loadscope-reorder
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help

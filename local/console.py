@@ -46,8 +46,9 @@ def columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> Tab
         right: the numbers of the columns that are aligned to the right.
     """
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    for number in range(len(rows[0])):
-        last = number == len(rows[0]) - 1
+    num_columns = len(rows[0]) if rows else 0
+    for number in range(num_columns):
+        last = number == num_columns - 1
         table.add_column(justify="right" if number in right else "left", no_wrap=not last)
     for row in rows:
         table.add_row(*row)
@@ -59,7 +60,9 @@ def show(table: RenderableType, indent: int = 2) -> None:
     output = console()
     with output.capture() as capture:
         output.print(Padding(table, (0, 0, 0, indent)), soft_wrap=False)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()), flush=True)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    if any(lines):
+        print("\n".join(lines), flush=True)
 
 
 def step(name: str, took: str, words: str = "") -> None:

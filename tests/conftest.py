@@ -4,15 +4,17 @@ Tests that share a laptop cloud run on one worker, which starts that cloud once.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 # Files that share a cloud, by the name of the group; the longest group comes first, so that it does not end last.
 GROUPS = {
     "kennel": ("integration/pipeline/",),
-    "bare": ("integration/pipeline/test_teardown.py", "integration/pipeline/test_ranks_apart.py"),
     "cloud": ("integration/cloud/", "integration/test_lost_hosts.py", "integration/test_interrupt.py"),
+    "bare": ("integration/pipeline/test_teardown.py", "integration/pipeline/test_ranks_apart.py"),
     "account": ("integration/test_aws_smoke.py",),
 }
 
@@ -23,11 +25,23 @@ def group_of(path: str) -> str:
     return max(matches)[1] if matches else path
 
 
-@pytest.hookimpl(tryfirst=True)
+class GroupScheduling(LoadScopeScheduling):
+    """Hands whole groups to workers.
+
+    xdist's own ``loadgroup`` puts the group into the test's id, which pytest 9.2 no longer lets plugins change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Replace xdist's scheduler."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each test into its group; those that share a cloud come first, then the other integration tests."""
+    """Put tests that share a cloud first, then the other integration tests."""
     order = [*GROUPS, "integration/", ""]
     groups = {item: group_of(item.path.relative_to(TESTS).as_posix()) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: next(place for place, start in enumerate(order) if groups[item].startswith(start)))

@@ -63,7 +63,7 @@ def test_interrupt_tells_the_way_back_to_training(home: Path, job: Any, sagemake
     done = interrupt(home)
     assert (done.returncode, done.stderr) == (0, "")
     first, *steps = done.stdout.splitlines()
-    assert first == f"{name}: algo-2 is taken away, and the job's other instances with it"
+    assert first == f"{name}: algo-2 is taken away, and with it the job's other instances"
     assert [step.split()[0] for step in steps] == ["Interrupted", "Starting", "Downloading", "Training"]
     assert statuses(sagemaker, name)[3:] == ["Interrupted", "Starting", "Downloading", "Training"]
     assert interrupt(home, name, "--host", "algo-1").stdout.startswith(f"{name}: algo-1 is taken away")
@@ -74,16 +74,16 @@ def test_interrupt_refuses_with_a_sentence(home: Path, job: Any, sagemaker: Any)
     assert said(interrupt(home)).endswith("; make run EVENT=events/pipeline-spot.json starts one")
     assert said(interrupt(home, "nobody")) == "there is no training job nobody (Requested resource not found.)"
     own = job()
-    assert said(interrupt(home, own)) == f"training job {own} is no spot job, so nobody takes its instances away"
+    assert said(interrupt(home, own)) == f"training job {own} is not a spot job, so its instances cannot be taken away"
     assert said(interrupt(home)).startswith("no spot training job is running (")
     one, other = job(**SPOT), job(**SPOT)
-    assert said(interrupt(home)) == f"2 spot training jobs are running; say which: {one}, {other}"
+    assert said(interrupt(home)) == f"2 spot training jobs are running; name one: {one}, {other}"
     assert said(interrupt(home, one, "--host", "algo-3")) == (
         f"training job {one} has no host algo-3; it has algo-1, algo-2"
     )
     sagemaker.stop_training_job(TrainingJobName=one)
     eventually(lambda: statuses(sagemaker, one)[-1], lambda status: status == "Stopped")
-    assert said(interrupt(home, one)) == f"training job {one} is over: it is Stopped"
+    assert said(interrupt(home, one)) == f"training job {one} has ended: it is Stopped"
     assert statuses(sagemaker, other) == ["Starting", "Downloading", "Training"]
 
 

@@ -89,3 +89,9 @@ def test_text_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[st
     console.say("[bold] s3://bucket/[1] :dog:")
     assert capsys.readouterr().out == "[bold] s3://bucket/[1] :dog:\n"
     assert isinstance(console.console(), Console)
+
+
+def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A promotion without training has no checks of the gate."""
+    console.show(console.columns([]))
+    assert capsys.readouterr().out == ""
