@@ -25,7 +25,8 @@ from cloud.logs import hooks as logs_hooks
 from cloud.s3 import hooks as s3_hooks
 from cloud.sagemaker.endpoints.operations import Endpoints
 from cloud.sagemaker.endpoints.router import Router
-from cloud.sagemaker.jobs.job import Context, JobOperations
+from cloud.sagemaker.jobs.job import JobContext
+from cloud.sagemaker.jobs.operations import JobOperations
 from cloud.sagemaker.jobs.processing import ProcessingJob
 from cloud.sagemaker.jobs.training import TrainingJob
 from cloud.sagemaker.registry import Models, Packages
@@ -41,7 +42,7 @@ def install(home: Path) -> Endpoints:
     authorization.install(home)
     store = Store(emulator.scope)
     images = Images(home)
-    context = Context(home, images, store)
+    context = JobContext(home, images, store)
     models, packages = Models(store, images), Packages(store)
     endpoints = Endpoints(store, models, home, images)
     alarms = Alarms(endpoints.closing)

@@ -29,7 +29,7 @@ def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
     job = _described(sagemaker, name or _running(sagemaker))
     name, lost = job["TrainingJobName"], _lost_host(job, host)
     num_before = len(job["SecondaryStatusTransitions"])
-    request = spot.request(HOME / "cloud", name, lost)
+    request = spot.interrupt(HOME / "cloud", name, lost)
     say(f"{name}: {lost} is taken away, and with it the job's other instances")
     statuses, deadline = list[str](), time.monotonic() + _TIMEOUT_SECONDS
     while statuses[-1:] != ["Training"] or "Interrupted" not in statuses:

@@ -1,1 +1,1 @@
-"""SageMaker."""
+"""SageMaker: jobs, the model registry and endpoints."""

@@ -98,7 +98,7 @@ def test_an_interrupted_job_ends_with_the_weights_of_one_that_was_not(
     for pid in ranks_of(cloud, cut):
         os.kill(pid, signal.SIGSTOP)  # so that it is still in the midst when its checkpoint lies in S3
     eventually(lambda: s3.list_objects_v2(Bucket="kennel", Prefix=f"kept/{cut}/{mode}-")["KeyCount"], bool)
-    spot.request(cloud.home, cut, "algo-2")
+    spot.interrupt(cloud.home, cut, "algo-2")
     steps = [each["Status"] for each in completed(cloud, cut)["SecondaryStatusTransitions"]]
     assert steps.count("Interrupted") == 1
     epochs = line.partition("/")[2].strip()

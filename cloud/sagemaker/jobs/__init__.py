@@ -1,1 +1,1 @@
-"""SageMaker's jobs: training and processing."""
+"""SageMaker's training and processing jobs."""

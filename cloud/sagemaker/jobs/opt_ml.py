@@ -1,4 +1,4 @@
-"""A job's ``/opt/ml`` tree as a folder of this machine, and how paths that name it are rewritten."""
+"""A host's ``/opt/ml`` as a folder of this machine, and the rewriting of paths that name it."""
 
 import json
 import os
@@ -9,63 +9,64 @@ from pathlib import Path
 from typing import Any
 
 CONTAINER_ROOT = "/opt/ml"
-# At the start, after "=" (--dir=/opt/ml/model) or after ":" (a search path), and whole: not /opt/mlx.
+# Matches /opt/ml where a path can begin: at the start, after "=" (--dir=/opt/ml/model) and after ":" (a search path).
+# It matches whole names only, so not /opt/mlx.
 _CONTAINER_PATH = re.compile(r"(?:(?<=^)|(?<=[=:]))/opt/ml(?=/|:|$)")
 
 
-class Tree:
-    """One instance's ``/opt/ml``.
+class OptMlFolder:
+    """The folder that replaces ``/opt/ml`` for one host.
 
     Args:
-        root: the folder that stands for ``/opt/ml``.
+        root: the folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, container_path: str) -> Path:
-        """Where a path of the container lies here.
+        """Return the path on this machine for a path in the container.
 
         Raises:
             ValueError: the path is not below ``/opt/ml``.
         """
-        inside = Path(os.path.normpath(container_path))
-        if not inside.is_relative_to(CONTAINER_ROOT):
+        normalized = Path(os.path.normpath(container_path))
+        if not normalized.is_relative_to(CONTAINER_ROOT):
             raise ValueError(f"the path {container_path} is not below {CONTAINER_ROOT}")
-        return self.root / inside.relative_to(CONTAINER_ROOT)
+        return self.root / normalized.relative_to(CONTAINER_ROOT)
 
     def rewrite(self, text: str) -> str:
-        """The text with ``/opt/ml`` replaced by this tree wherever it begins a path."""
+        """Replace ``/opt/ml`` by this folder wherever it begins a path."""
         return _CONTAINER_PATH.sub(lambda _: str(self.root), text)
 
     def command(self, entrypoint: Sequence[str], arguments: Sequence[str]) -> list[str]:
-        """The container's command as it runs here: this tree, this Python."""
+        """Return the container's command for this machine: with this folder, and with this Python as ``python``."""
         program, *rest = [self.rewrite(word) for word in (*entrypoint, *arguments)]
         return [sys.executable if program in ("python", "python3") else program, *rest]
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Variables with their ``/opt/ml`` paths rewritten."""
+        """Return the variables with their ``/opt/ml`` paths rewritten."""
         return {name: self.rewrite(value) for name, value in variables.items()}
 
     def write_json(self, path: str, document: Any) -> None:
-        """Write a document at a path below the root, for example ``input/config/hyperparameters.json``."""
+        """Write a document to a path below the root, for example ``input/config/hyperparameters.json``."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document, indent=1))
 
     def read_text(self, path: str, limit: int = 1024) -> str:
-        """The start of a file below the root, stripped; empty when there is none."""
+        """Return the first characters of a file below the root, stripped; empty when there is no such file."""
         file = self.root / path
         return file.read_text("utf-8", "replace").strip()[:limit] if file.is_file() else ""
 
 
 def resource_config(host: str, hosts: Sequence[str], instance_type: str) -> dict[str, Any]:
-    """The document ``resourceconfig.json`` as SageMaker writes it."""
+    """Return the document ``resourceconfig.json`` of one host, as SageMaker writes it."""
     return {
         "current_host": host,
         "current_instance_type": instance_type,
         "current_group_name": "homogeneousCluster",
-        "hosts": sorted(hosts),  # as text, so that algo-10 comes before algo-2
+        "hosts": sorted(hosts),  # SageMaker sorts them as text, so algo-10 comes before algo-2.
         "instance_groups": [
             {
                 "instance_group_name": "homogeneousCluster",
@@ -73,16 +74,16 @@ def resource_config(host: str, hosts: Sequence[str], instance_type: str) -> dict
                 "hosts": sorted(hosts),
             }
         ],
-        # The hosts are processes of one machine: they meet on its loopback.
+        # All hosts are processes of this machine, so they reach each other on its loopback interface.
         "network_interface_name": "lo0" if sys.platform == "darwin" else "lo",
     }
 
 
-def threads_per_instance(num_instances: int) -> int:
-    """Threads for each instance of a job: its share of this laptop's cores, at least 1.
+def threads_per_host(num_hosts: int) -> int:
+    """Return how many threads each host of a job may use: its share of this machine's cores, at least 1.
 
-    On AWS every instance has a machine of its own; here each would start as many threads as the
-    laptop has cores, and they would fight.
+    On AWS each host has a machine of its own. Here each host would otherwise start as many threads as this machine
+    has cores, and all of them would compete for the same cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_instances)
+    return max(1, cores // num_hosts)

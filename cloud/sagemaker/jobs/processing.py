@@ -1,4 +1,4 @@
-"""Processing jobs: inputs to local paths, one command per host, outputs at the end of the job."""
+"""Processing jobs: S3 inputs to local paths, one command per host, outputs to S3 at the end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,13 @@ from cloud.core.uris import AccessError, S3Uri
 from cloud.ecr.images import ImageError
 from cloud.s3 import objects
 from cloud.sagemaker import rules
-from cloud.sagemaker.jobs.job import Host, Job, JobError, deliver, start_together, wait_together
-from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_instance
+from cloud.sagemaker.jobs.host import JobError, JobHost, start_hosts, wait_for_hosts
+from cloud.sagemaker.jobs.job import Job, download_input
+from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
 
 
 class ProcessingJob(Job):
-    """One processing job; the code is its image's."""
+    """One processing job; it runs the code of its image."""
 
     KIND = "Processing"
     NOT_FOUND = "Could not find requested job with name: {name}"
@@ -22,69 +23,88 @@ class ProcessingJob(Job):
     LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 
     def check(self) -> None:
+        """Check the request beyond the service model.
+
+        Raises:
+            ApiError: the request is refused.
+        """
         rules.processing_job(self.request, self.context.store.region)
-        self.check_pull(self.request["AppSpecification"]["ImageUri"])
-        self.check_volumes(self.request["ProcessingResources"]["ClusterConfig"])
+        self.check_image_access(self.request["AppSpecification"]["ImageUri"])
+        self.check_volume_key_access(self.request["ProcessingResources"]["ClusterConfig"])
         self._exit_message: str | None = None
 
     def work(self) -> None:
+        """Download the inputs, run the command on every host and upload the outputs.
+
+        Raises:
+            JobError: the job failed.
+        """
         cluster = self.request["ProcessingResources"]["ClusterConfig"]
-        hosts = self.hosts(cluster["InstanceCount"])
-        self._lay_out(hosts, cluster["InstanceType"])
+        hosts = self.create_hosts(cluster["InstanceCount"])
+        self._fill_folders(hosts, cluster["InstanceType"])
         self.started = now()
         environment = {
-            "PYTHONPATH": str(self._code()),
-            "OMP_NUM_THREADS": str(threads_per_instance(len(hosts))),
+            "PYTHONPATH": str(self._code_folder()),
+            "OMP_NUM_THREADS": str(threads_per_host(len(hosts))),
             **self.request.get("Environment", {}),
         }
-        start_together(hosts, self.request["AppSpecification"], environment)
+        specification = self.request["AppSpecification"]
+        start_hosts(
+            hosts, specification["ContainerEntrypoint"], specification.get("ContainerArguments", []), environment
+        )
         seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         try:
-            failed = wait_together(hosts, seconds, self.stop)
+            failed_host = wait_for_hosts(hosts, seconds, self.stop)
         except TimeoutError:
             raise JobError("ClientError: the job ran longer than MaxRuntimeInSeconds") from None
         finally:
-            self._exit_message = hosts[0].tree.read_text("output/message") or None
-        if failed:
-            self._exit_message = failed.tree.read_text("output/message") or None
+            self._exit_message = hosts[0].opt_ml.read_text("output/message") or None
+        if failed_host:
+            self._exit_message = failed_host.opt_ml.read_text("output/message") or None
             raise JobError("AlgorithmError: See job logs for more information")
         if not self.stop.is_set():
-            self._upload(hosts)
+            self._upload_outputs(hosts)
 
-    def _lay_out(self, hosts: Sequence[Host], instance_type: str) -> None:
+    def extra_members(self) -> dict[str, Any]:
+        """Return the members of the description that only processing jobs have."""
+        return {"ExitMessage": self._exit_message}
+
+    def _fill_folders(self, hosts: Sequence[JobHost], instance_type: str) -> None:
+        """Write inputs and configuration into every host's ``/opt/ml``, and create the folders of the outputs."""
         names = [host.name for host in hosts]
         for host in hosts:
             for each in self._inputs:
-                folder = host.tree.path(each["S3Input"]["LocalPath"])
-                deliver(each["S3Input"]["S3Uri"], folder, self.caller)
+                folder = host.opt_ml.path(each["S3Input"]["LocalPath"])
+                download_input(each["S3Input"]["S3Uri"], folder, self.caller)
             for each in self._outputs:
-                host.tree.path(each["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
-            (host.tree.root / "output").mkdir(exist_ok=True)
+                host.opt_ml.path(each["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+            (host.opt_ml.root / "output").mkdir(exist_ok=True)
             resources = resource_config(host.name, names, instance_type)
-            host.tree.write_json("config/resourceconfig.json", resources)
-            host.tree.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
+            host.opt_ml.write_json("config/resourceconfig.json", resources)
+            host.opt_ml.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
 
-    def _code(self) -> Path:
-        """The folder with the code of the job's image."""
+    def _code_folder(self) -> Path:
+        """Return the folder with the code of the job's image.
+
+        Raises:
+            JobError: there is no such image.
+        """
         image = self.request["AppSpecification"]["ImageUri"]
         try:
             return self.context.images.workdir(image)
         except ImageError as error:
             raise JobError(f"ClientError: {error}") from None
 
-    def _upload(self, hosts: Sequence[Host]) -> None:
+    def _upload_outputs(self, hosts: Sequence[JobHost]) -> None:
         key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")
         for each in self._outputs:
             target = S3Uri.parse(each["S3Output"]["S3Uri"])
             for host in hosts:
-                folder = host.tree.path(each["S3Output"]["LocalPath"])
+                folder = host.opt_ml.path(each["S3Output"]["LocalPath"])
                 try:
                     objects.upload_tree(folder, target, self.caller, key)
                 except AccessError as error:
                     raise JobError(f"ClientError: Data upload failed:{error}") from None
-
-    def describe(self) -> dict[str, Any]:
-        return {"ExitMessage": self._exit_message}
 
     @property
     def _inputs(self) -> list[dict[str, Any]]:

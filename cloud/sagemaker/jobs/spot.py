@@ -1,8 +1,8 @@
-"""How a spot training job is told that its instances are taken away.
+"""The interruption of a spot training job: a request by file that its instances be taken away.
 
-AWS has no operation for it, so this cloud has none either: whoever may write into its home asks by a file in the
-job's folder, which the job takes up while it waits for its hosts. That needs no port and no rights, cannot be met
-by a client of the API, and a request that comes too late lies there without effect.
+AWS has no operation for this, so the laptop cloud has none either. A process that may write into the cloud's home
+folder leaves a file in the job's folder, and the job reads it while it waits for its hosts. So an interruption needs
+no port and no permission, and no client of the API can trigger one. A file that arrives too late has no effect.
 """
 
 import os
@@ -11,8 +11,17 @@ from pathlib import Path
 _NAME = "interruption"
 
 
-def request(home: Path, job: str, host: str) -> Path:
-    """Ask for a host's loss; the file that is returned is gone once the job has taken it up."""
+def interrupt(home: Path, job: str, host: str) -> Path:
+    """Ask a training job to lose a host.
+
+    Args:
+        home: the cloud's home folder.
+        job: the job's name.
+        host: for example ``algo-2``.
+
+    Returns:
+        The file of the request; the job deletes it when it reads it.
+    """
     file = home / "training-jobs" / job / _NAME
     temporary = file.with_suffix(".tmp")
     temporary.write_text(host)
@@ -20,8 +29,8 @@ def request(home: Path, job: str, host: str) -> Path:
     return file
 
 
-def taken(folder: Path) -> str | None:
-    """The host that the job in this folder is to lose, told once; None most of the time."""
+def take_interruption(folder: Path) -> str | None:
+    """Return the host that the job in this folder must lose, and delete the request; None when there is none."""
     file = folder / _NAME
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Training jobs: several hosts, S3 channels, live metrics, checkpoints, spot interruptions, the model's archive."""
+"""Training jobs: S3 channels, metrics, checkpoints, spot interruptions and the model's archive."""
 
 import math
 import os
@@ -17,12 +17,14 @@ from cloud.core.uris import AccessError, S3Uri
 from cloud.s3 import objects
 from cloud.sagemaker import metrics, rules
 from cloud.sagemaker.jobs import spot
-from cloud.sagemaker.jobs.job import Host, Job, JobError, deliver, start_together, wait_together
-from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_instance
-from cloud.sagemaker.metrics import MetricScanner
+from cloud.sagemaker.jobs.host import JobError, JobHost, start_hosts, wait_for_hosts
+from cloud.sagemaker.jobs.job import Job, download_input
+from cloud.sagemaker.jobs.metric_scanner import MetricScanner
+from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
 
 _METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
 _CHECKPOINT_SECONDS = 2.0
+_MAX_FAILURE_TEXT = 990  # characters of output/failure; with the exit code, the reason stays below SageMaker's limit
 _MESSAGES = {
     "Starting": "Starting the training job",
     "Downloading": "Downloading input data",
@@ -38,12 +40,12 @@ _MESSAGES = {
 }
 
 
-class _Interruption(Exception):
-    """The spot instances are gone, and what was on their disks."""
+class _SpotInterruptionError(Exception):
+    """AWS took the spot instances away, and with them everything on their disks."""
 
 
 class TrainingJob(Job):
-    """One training job; every host has its own ``opt/ml`` below the job's folder."""
+    """One training job; every host has an ``/opt/ml`` folder of its own below the job's folder."""
 
     KIND = "Training"
     NOT_FOUND = "Requested resource not found."
@@ -54,32 +56,41 @@ class TrainingJob(Job):
     LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
     def check(self) -> None:
+        """Check the request beyond the service model, and enter the first secondary status.
+
+        Raises:
+            ApiError: the request is refused.
+        """
         rules.training_job(self.request, self.context.store.region)
-        self.check_pull(self.request["AlgorithmSpecification"]["TrainingImage"])
-        self.check_volumes(self.request["ResourceConfig"])
+        self.check_image_access(self.request["AlgorithmSpecification"]["TrainingImage"])
+        self.check_volume_key_access(self.request["ResourceConfig"])
         for channel in self._channels:
             self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"])
         try:
             self._metrics = MetricScanner(self.request["AlgorithmSpecification"].get("MetricDefinitions", []))
         except re.error as error:
             raise invalid(f"MetricDefinitions: {error}") from None
-        self._secondary = "Starting"
+        self._secondary_status = "Starting"
         self._transitions: list[dict[str, Any]] = []
-        self._uploaded: dict[Path, tuple[int, int]] = {}
-        self._num_instances: int = self.request["ResourceConfig"]["InstanceCount"]
-        self._seconds = 0.0  # that instances ran, over all interruptions
-        self._last_secondary = "Stopped"
-        self._synced = 0.0
+        self._uploaded_checkpoints: dict[Path, tuple[int, int]] = {}  # (modification time, size) by file
+        self._num_hosts: int = self.request["ResourceConfig"]["InstanceCount"]
+        self._run_seconds = 0.0  # The sum over all attempts, so interruptions are included.
+        self._stopped_status = "Stopped"
+        self._last_checkpoint_sync = 0.0
         self._enter("Starting")
 
     def _check_objects(self, uri: str) -> None:
-        """Raises ApiError: a channel's bucket is not in the region, holds nothing there, or may not be listed."""
+        """Check that a channel's prefix has objects in the job's region.
+
+        Raises:
+            ApiError: it has none, or the role may not list its bucket.
+        """
         source, region = S3Uri.parse(uri), self.context.store.region
         try:
-            there = objects.region_of(source.bucket) == region and objects.keys(source, self.caller)
+            has_objects = objects.region_of(source.bucket) == region and objects.keys(source, self.caller)
         except AccessError:
-            there = False
-        if not there:
+            has_objects = False
+        if not has_objects:
             raise invalid(
                 f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
                 f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that the role "
@@ -87,68 +98,76 @@ class TrainingJob(Job):
             )
 
     def work(self) -> None:
+        """Train, and start again from the checkpoints after each spot interruption.
+
+        Raises:
+            JobError: the job failed.
+        """
         while True:
             begin = now()
             self.started = self.started or begin
             try:
-                self._work_on(self.hosts(self._num_instances))
+                self._run_attempt(self.create_hosts(self._num_hosts))
                 break
-            except _Interruption:
+            except _SpotInterruptionError:
                 self._enter("Interrupted")
                 self._enter("Starting")
             finally:
-                self._seconds += now() - begin
+                self._run_seconds += now() - begin
 
-    def _work_on(self, hosts: Sequence[Host]) -> None:
-        """From the download to the upload on these hosts.
+    def _run_attempt(self, hosts: Sequence[JobHost]) -> None:
+        """Download the channels, train and upload the results on these hosts.
 
         Raises:
-            JobError: a host failed, or the role lacks a right.
-            _Interruption: the hosts were taken away.
+            JobError: a host failed, or the role lacks a permission.
+            _SpotInterruptionError: the hosts were taken away.
         """
         self._enter("Downloading")
-        self._lay_out(hosts)
+        self._fill_folders(hosts)
         self._enter("Training")
-        times = self.request.get("StoppingCondition", {})
-        runtime = times.get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME) - self._seconds
-        wait = times.get("MaxWaitTimeInSeconds", math.inf) - (now() - self.created)
+        limits = self.request.get("StoppingCondition", {})
+        runtime = limits.get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME) - self._run_seconds
+        wait = limits.get("MaxWaitTimeInSeconds", math.inf) - (now() - self.created)
         try:
-            failed = self._train(hosts, min(runtime, wait))
+            failed_host = self._train(hosts, min(runtime, wait))
         except TimeoutError:
-            failed = None
-            self._last_secondary = "MaxRuntimeExceeded" if runtime < wait else "MaxWaitTimeExceeded"
+            failed_host = None
+            self._stopped_status = "MaxRuntimeExceeded" if runtime < wait else "MaxWaitTimeExceeded"
             self._enter("Stopping")
             self.stop.set()
-        if failed:
+        if failed_host:
             self._sync_checkpoints(hosts)
-            raise JobError(_failure_of(failed))
+            raise JobError(_failure_reason(failed_host))
         self._enter("Uploading")
-        self._upload(hosts)
+        self._upload_results(hosts)
 
-    def _lay_out(self, hosts: Sequence[Host]) -> None:
-        """Fill every host's tree: configuration, channels, the checkpoints that lie in S3."""
+    def _fill_folders(self, hosts: Sequence[JobHost]) -> None:
+        """Write configuration, channels and earlier checkpoints into every host's ``/opt/ml``."""
         first, *others = hosts
         for channel in self._channels:
             folder = f"input/data/{channel['ChannelName']}"
             source = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            deliver(source, first.tree.root / folder, self.caller)
+            download_input(source, first.opt_ml.root / folder, self.caller)
             for host in others:
-                _link_tree(first.tree.root / folder, host.tree.root / folder)
+                _link_files(first.opt_ml.root / folder, host.opt_ml.root / folder)
         names = [host.name for host in hosts]
         instance_type = self.request["ResourceConfig"]["InstanceType"]
         for host in hosts:
             for folder in ("model", "output/data", "input/config"):
-                (host.tree.root / folder).mkdir(parents=True, exist_ok=True)
-            host.tree.write_json("input/config/hyperparameters.json", self.request.get("HyperParameters", {}))
-            host.tree.write_json("input/config/resourceconfig.json", resource_config(host.name, names, instance_type))
-            host.tree.write_json("input/config/inputdataconfig.json", self._input_data_config())
-            if self._checkpoints:
-                checkpoints = host.tree.path(self._checkpoint_path)
+                (host.opt_ml.root / folder).mkdir(parents=True, exist_ok=True)
+            host.opt_ml.write_json("input/config/hyperparameters.json", self.request.get("HyperParameters", {}))
+            resources = resource_config(host.name, names, instance_type)
+            host.opt_ml.write_json("input/config/resourceconfig.json", resources)
+            host.opt_ml.write_json("input/config/inputdataconfig.json", self._input_data_config())
+            if self._checkpoint_config:
+                checkpoints = host.opt_ml.path(self._checkpoint_path)
                 checkpoints.mkdir(parents=True, exist_ok=True)
-                kept = S3Uri.parse(f"{self._checkpoints['S3Uri'].rstrip('/')}/")
-                objects.download_prefix(kept, checkpoints, self.caller)
-                # Else an old copy on one host would replace what another has just written.
-                self._uploaded |= {file: _version(file) for file in objects.files_below(checkpoints)}
+                earlier = S3Uri.parse(f"{self._checkpoint_config['S3Uri'].rstrip('/')}/")
+                objects.download_prefix(earlier, checkpoints, self.caller)
+                # Downloaded files count as uploaded. Otherwise a host could overwrite a newer checkpoint of another
+                # host with the old copy that it has just downloaded.
+                files = objects.files_below(checkpoints)
+                self._uploaded_checkpoints |= {file: _version(file) for file in files}
 
     def _input_data_config(self) -> dict[str, Any]:
         mode = self.request["AlgorithmSpecification"]["TrainingInputMode"]
@@ -162,87 +181,106 @@ class TrainingJob(Job):
             for channel in self._channels
         }
 
-    def _train(self, hosts: Sequence[Host], seconds: float) -> Host | None:
-        """Run the program on every host; returns as ``wait_together`` does."""
-        shared = {
-            # Host names such as algo-1 resolve on SageMaker only.
+    def _train(self, hosts: Sequence[JobHost], seconds: float) -> JobHost | None:
+        """Run the program on every host; returns and raises as ``wait_for_hosts`` does."""
+        environment = {
+            # Host names such as algo-1 can be resolved on SageMaker only.
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(processes.free_port()),
-            "OMP_NUM_THREADS": str(threads_per_instance(len(hosts))),
+            "OMP_NUM_THREADS": str(threads_per_host(len(hosts))),
             "TRAINING_JOB_NAME": self.name,
             "TRAINING_JOB_ARN": self.arn,
             **self.request.get("Environment", {}),
         }
-        start_together(hosts, self.request["AlgorithmSpecification"], shared, self._metrics.scan)
-        return wait_together(hosts, seconds, self.stop, lambda: self._tick(hosts))
+        algorithm = self.request["AlgorithmSpecification"]
+        start_hosts(
+            hosts,
+            algorithm["ContainerEntrypoint"],
+            algorithm.get("ContainerArguments", []),
+            environment,
+            self._metrics.scan,
+        )
+        return wait_for_hosts(hosts, seconds, self.stop, lambda: self._tick(hosts))
 
-    def _tick(self, hosts: Sequence[Host]) -> None:
-        if self.request.get("EnableManagedSpotTraining") and (lost := spot.taken(self.folder)):
-            for host in sorted(hosts, key=lambda host: host.name != lost):  # the others do not outlive it
+    def _tick(self, hosts: Sequence[JobHost]) -> None:
+        """Do what is due while the hosts run: interrupt, put metrics, upload checkpoints."""
+        if self.request.get("EnableManagedSpotTraining") and (lost := spot.take_interruption(self.folder)):
+            # The job loses the named host first, and then all its other hosts.
+            for host in sorted(hosts, key=lambda host: host.name != lost):
                 host.vanish()
-            self._uploaded.clear()  # the job deleted nothing
-            raise _Interruption
+            # The files vanished with the disks. The job did not delete them, so they must stay in S3.
+            self._uploaded_checkpoints.clear()
+            raise _SpotInterruptionError
         clock = time.monotonic()
-        if self.stop.is_set() and self._secondary == "Training":
+        if self.stop.is_set() and self._secondary_status == "Training":
             self._enter("Stopping")
         self._put_metrics()
-        if clock - self._synced > _CHECKPOINT_SECONDS:
-            self._synced = clock
+        if clock - self._last_checkpoint_sync > _CHECKPOINT_SECONDS:
+            self._last_checkpoint_sync = clock
             self._sync_checkpoints(hosts)
 
     def _put_metrics(self) -> None:
         dimensions = {"TrainingJobName": self.name}
         metrics.put_metrics(_METRIC_NAMESPACE, dimensions, self._metrics.take(), self.caller)
 
-    def _sync_checkpoints(self, hosts: Sequence[Host]) -> None:
-        """Upload every checkpoint file that is new or changed since the last time; delete what was deleted."""
-        if not self._checkpoints:
+    def _sync_checkpoints(self, hosts: Sequence[JobHost]) -> None:
+        """Upload every checkpoint file that is new or changed since the last call; delete those the job deleted."""
+        if not self._checkpoint_config:
             return
-        target = S3Uri.parse(self._checkpoints["S3Uri"])
+        target = S3Uri.parse(self._checkpoint_config["S3Uri"])
         for host in hosts:
-            folder = host.tree.path(self._checkpoint_path)
+            folder = host.opt_ml.path(self._checkpoint_path)
             for file in objects.files_below(folder):
                 try:
                     version = _version(file)
-                    if self._uploaded.get(file) != version:
-                        self._put(file, target.child(file.relative_to(folder).as_posix()))
-                        self._uploaded[file] = version
+                    if self._uploaded_checkpoints.get(file) != version:
+                        self._upload_file(file, target.child(file.relative_to(folder).as_posix()))
+                        self._uploaded_checkpoints[file] = version
                 except FileNotFoundError:
-                    continue  # the job renamed or removed it meanwhile
-            gone = [file for file in self._uploaded if file.is_relative_to(folder) and not file.is_file()]
-            for file in gone:
-                del self._uploaded[file]
-                with suppress(AccessError):  # nobody has written down what SageMaker does without the right
+                    continue  # The job has renamed or deleted the file meanwhile.
+            deleted = [
+                file for file in self._uploaded_checkpoints if file.is_relative_to(folder) and not file.is_file()
+            ]
+            for file in deleted:
+                del self._uploaded_checkpoints[file]
+                with suppress(AccessError):  # AWS does not document what SageMaker does without this permission.
                     objects.delete(target.child(file.relative_to(folder).as_posix()), self.caller)
 
-    def _upload(self, hosts: Sequence[Host]) -> None:
+    def _upload_results(self, hosts: Sequence[JobHost]) -> None:
+        """Upload the checkpoints of all hosts, and the archives of the first host's model and output."""
         self._sync_checkpoints(hosts)
         target = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(f"{self.name}/output")
-        root = hosts[0].tree.root
+        root = hosts[0].opt_ml.root
         for folder, archive in (("model", "model.tar.gz"), ("output/data", "output.tar.gz")):
             if archive == "model.tar.gz" or any(objects.files_below(root / folder)):
                 file = self.folder / archive
                 _pack(root / folder, file)
-                self._put(file, target.child(archive), self.request["OutputDataConfig"].get("KmsKeyId", ""))
+                self._upload_file(file, target.child(archive), self.request["OutputDataConfig"].get("KmsKeyId", ""))
 
-    def _put(self, file: Path, uri: S3Uri, key: str = "") -> None:
-        """Raises JobError: the job's role may not write it."""
+    def _upload_file(self, file: Path, uri: S3Uri, key: str = "") -> None:
+        """Upload one file, encrypted with a KMS key if one is given.
+
+        Raises:
+            JobError: the job's role may not write the object.
+        """
         try:
             objects.upload(file, uri, self.caller, key)
         except AccessError as error:
             raise JobError(f"ClientError: Artifact upload failed:{error}") from None
 
     def finish(self, status: str, reason: str | None = None) -> None:
-        self._enter(self._last_secondary if status == "Stopped" else status)
+        """Set the final status and the last secondary status."""
+        self._enter(self._stopped_status if status == "Stopped" else status)
         super().finish(status, reason)
 
-    def describe(self) -> dict[str, Any]:
-        seconds = max(1, round(self._seconds)) if self._seconds else None
+    def extra_members(self) -> dict[str, Any]:
+        """Return the members of the description that only training jobs have."""
+        seconds = max(1, round(self._run_seconds)) if self._run_seconds else None
         artifacts = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(
             f"{self.name}/output/model.tar.gz"
         )
         return {
-            "SecondaryStatus": self._secondary,
+            "SecondaryStatus": self._secondary_status,
             "SecondaryStatusTransitions": [dict(each) for each in self._transitions],
             "ModelArtifacts": {"S3ModelArtifacts": str(artifacts)},
             "FinalMetricDataList": list(self._metrics.final.values()),
@@ -254,12 +292,13 @@ class TrainingJob(Job):
         }
 
     def _enter(self, status: str) -> None:
+        """Enter a secondary status and record the transition."""
         moment = now()
         if self._transitions:
             self._transitions[-1].setdefault("EndTime", moment)
         message = _MESSAGES[status]
         self._transitions.append({"Status": status, "StartTime": moment, "StatusMessage": message})
-        self._secondary, self.modified = status, moment
+        self._secondary_status, self.modified = status, moment
 
     @property
     def _channels(self) -> list[dict[str, Any]]:
@@ -267,28 +306,29 @@ class TrainingJob(Job):
         return channels
 
     @property
-    def _checkpoints(self) -> dict[str, str]:
-        checkpoints: dict[str, str] = self.request.get("CheckpointConfig", {})
-        return checkpoints
+    def _checkpoint_config(self) -> dict[str, str]:
+        config: dict[str, str] = self.request.get("CheckpointConfig", {})
+        return config
 
     @property
     def _checkpoint_path(self) -> str:
-        return self._checkpoints.get("LocalPath", rules.CHECKPOINTS)
+        return self._checkpoint_config.get("LocalPath", rules.CHECKPOINTS)
 
 
-def _failure_of(host: Host) -> str:
+def _failure_reason(host: JobHost) -> str:
     code = host.exit_code or 0
-    code = 128 - code if code < 0 else code  # as a shell and a container report a signal
-    return f"AlgorithmError: {host.tree.read_text('output/failure')[:990]}, exit code: {code}"
+    code = 128 - code if code < 0 else code  # A shell and a container report signal n as exit code 128 + n.
+    return f"AlgorithmError: {host.opt_ml.read_text('output/failure')[:_MAX_FAILURE_TEXT]}, exit code: {code}"
 
 
 def _version(file: Path) -> tuple[int, int]:
-    facts = file.stat()
-    return facts.st_mtime_ns, facts.st_size
+    """Return what changes when a file is written again: its modification time and its size."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """Give another host the same files without a second copy on disk."""
+def _link_files(source: Path, target: Path) -> None:
+    """Give another host the same files by hard links, so they use disk space once."""
     for file in objects.files_below(source):
         link = target / file.relative_to(source)
         link.parent.mkdir(parents=True, exist_ok=True)

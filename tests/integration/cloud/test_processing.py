@@ -13,7 +13,7 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 inputs, outputs = Path(sys.argv[1]), Path(sys.argv[2])
-import serving  # on the Python path, as code is in the image
+import serving  # The code of the image must be on the Python path.
 print("reading", flush=True)
 photo = (inputs / "dataset/train/a.txt").read_text()
 if photo == "bad":
@@ -70,13 +70,14 @@ def _input(name: str, uri: str) -> dict[str, Any]:
 
 
 def ended(sagemaker: Any, name: str) -> dict[str, Any]:
+    """Return a job's description once it has ended."""
     return eventually(
         lambda: sagemaker.describe_processing_job(ProcessingJobName=name),
-        lambda seen: seen["ProcessingJobStatus"] in ("Completed", "Failed", "Stopped"),
+        lambda description: description["ProcessingJobStatus"] in ("Completed", "Failed", "Stopped"),
     )
 
 
-def test_inputs_are_delivered_and_outputs_uploaded(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
+def test_inputs_are_downloaded_and_outputs_uploaded(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
     request = job("a beagle", s3)
     sagemaker.create_processing_job(**request)
     done = ended(sagemaker, request["ProcessingJobName"])
@@ -93,7 +94,7 @@ def test_inputs_are_delivered_and_outputs_uploaded(cloud: Cloud, sagemaker: Any,
     assert [each["message"] for each in events] == ["reading"]
 
 
-def test_a_failure_tells_its_message_and_uploads_nothing(sagemaker: Any, s3: Any) -> None:
+def test_a_failed_job_gives_its_message_and_uploads_nothing(sagemaker: Any, s3: Any) -> None:
     request = job("bad", s3)
     sagemaker.create_processing_job(**request)
     done = ended(sagemaker, request["ProcessingJobName"])
@@ -109,8 +110,8 @@ def test_a_processing_job_can_be_stopped(sagemaker: Any, s3: Any) -> None:
     sagemaker.create_processing_job(**request)
     sagemaker.stop_processing_job(ProcessingJobName=request["ProcessingJobName"])
     assert ended(sagemaker, request["ProcessingJobName"])["ProcessingJobStatus"] == "Stopped"
-    found = sagemaker.list_processing_jobs(StatusEquals="Stopped")["ProcessingJobSummaries"]
-    assert request["ProcessingJobName"] in [each["ProcessingJobName"] for each in found]
+    stopped = sagemaker.list_processing_jobs(StatusEquals="Stopped")["ProcessingJobSummaries"]
+    assert request["ProcessingJobName"] in [each["ProcessingJobName"] for each in stopped]
 
 
 def test_paths_outside_the_tree_are_refused(sagemaker: Any, s3: Any) -> None:

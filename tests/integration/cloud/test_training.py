@@ -27,7 +27,7 @@ before = sorted(path.name for path in (root / "checkpoints").iterdir())
 if parameters.get("fail_on_rank") == str(rank):
     (root / "output/failure").write_text("the photos are upside down")
     sys.exit(3)
-if parameters.get("sleep") and not before:  # a job that starts again has something before it
+if parameters.get("sleep") and not before:  # A job that starts again finds checkpoints and does not sleep.
     (root / "model/unfinished.txt").write_text("half a model")
     (root / f"checkpoints/rank{rank}.pt").write_text("half way")
     print("sleeping", flush=True)
@@ -36,10 +36,10 @@ if parameters.get("sleep") and not before:  # a job that starts again has someth
 for epoch in (1, 2):
     print(f"epoch={epoch}/2 train_loss={1 / epoch:.4f}", flush=True)
 (root / f"checkpoints/rank{rank}.pt").write_text("done")
-seen = {"rank": rank, "config": config, "before": before, "environment": dict(os.environ),
+report = {"rank": rank, "config": config, "before": before, "environment": dict(os.environ),
         "arguments": sys.argv[1:], "data": (root / "input/data/dataset/train/a.txt").read_text(),
         "channels": json.loads((root / "input/config/inputdataconfig.json").read_text())}
-(root / "output/data" / f"rank{rank}.json").write_text(json.dumps(seen))
+(root / "output/data" / f"rank{rank}.json").write_text(json.dumps(report))
 if rank == 0:
     (root / "model/model.txt").write_text("weights")
 """
@@ -77,9 +77,10 @@ def channel(name: str, uri: str) -> dict[str, Any]:
 
 
 def ended(sagemaker: Any, name: str) -> dict[str, Any]:
+    """Return a job's description once it has ended."""
     return eventually(
         lambda: sagemaker.describe_training_job(TrainingJobName=name),
-        lambda seen: seen["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"),
+        lambda description: description["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"),
     )
 
 
@@ -113,17 +114,17 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     assert archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/")) == {
         "model.txt": b"weights"
     }
-    assert list(outputs) == ["rank0.json"]  # algo-1's, as on SageMaker
-    seen = json.loads(outputs["rank0.json"])
+    assert list(outputs) == ["rank0.json"]  # SageMaker keeps the output of algo-1 only.
+    report = json.loads(outputs["rank0.json"])
     root = f"{cloud.home}/training-jobs/{name}/algo-1/opt/ml"
-    assert seen["arguments"] == ["--model", f"{root}/model", f"--out={root}/output/data", "/opt/mlx"]
-    assert seen["before"] == ["earlier.pt", "first.pt"]
-    assert seen["data"] == "a photo"
-    assert seen["config"]["hosts"] == ["algo-1", "algo-2"]
-    assert seen["channels"]["dataset"]["TrainingInputMode"] == "File"
+    assert report["arguments"] == ["--model", f"{root}/model", f"--out={root}/output/data", "/opt/mlx"]
+    assert report["before"] == ["earlier.pt", "first.pt"]
+    assert report["data"] == "a photo"
+    assert report["config"]["hosts"] == ["algo-1", "algo-2"]
+    assert report["channels"]["dataset"]["TrainingInputMode"] == "File"
     second = json.loads((cloud.home / f"training-jobs/{name}/algo-2/opt/ml/output/data/rank1.json").read_text())
     assert second["config"]["current_host"] == "algo-2"
-    environment = seen["environment"]
+    environment = report["environment"]
     assert environment["GREETING"] == "hello"
     assert environment["CACHE"] == f"{root}/cache"
     assert (environment["TRAINING_JOB_NAME"], environment["TRAINING_JOB_ARN"]) == (name, arn)
@@ -132,9 +133,9 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     assert environment["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert not [key for key in environment if key.startswith(("AWS_", "SM_", "PYTEST"))]
 
-    found = s3.list_objects_v2(Bucket="kennel", Prefix="checkpoints/a/")["Contents"]
-    assert sorted(each["Key"].rpartition("/")[2] for each in found) == ["earlier.pt", "rank0.pt", "rank1.pt"]
-    # No host writes what it got from there: an old copy would replace what another has written since.
+    checkpoints = s3.list_objects_v2(Bucket="kennel", Prefix="checkpoints/a/")["Contents"]
+    assert sorted(each["Key"].rpartition("/")[2] for each in checkpoints) == ["earlier.pt", "rank0.pt", "rank1.pt"]
+    # No host uploads a checkpoint that it has downloaded: its old copy could overwrite a newer one of another host.
     decisions = [json.loads(line) for line in (cloud.home / "authorizations.jsonl").read_text().splitlines()]
     earlier = [each for each in decisions if each["resource"] == "arn:aws:s3:::kennel/checkpoints/a/earlier.pt"]
     assert "s3:PutObject" not in [each["action"] for each in earlier if "assumed-role" in each["principal"]]
@@ -203,27 +204,27 @@ def test_a_job_past_its_time_is_stopped_and_its_model_kept(sagemaker: Any, s3: A
 SPOT = {"EnableManagedSpotTraining": True, "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}}
 
 
-def sleeping(cloud: Cloud, job: dict[str, Any]) -> None:
-    """Start a job that sleeps, and wait until its checkpoints are safe, if it has any, or else until it trains."""
+def start_sleeping(cloud: Cloud, job: dict[str, Any]) -> None:
+    """Start a job that sleeps, and wait until it sleeps and, if it has checkpoints, until they are in S3."""
     cloud.client("sagemaker").create_training_job(**job)
     log = cloud.home / f"training-jobs/{job['TrainingJobName']}/algo-2.log"
     eventually(lambda: log.is_file() and "sleeping" in log.read_text(), bool)
     if "CheckpointConfig" in job:
         prefix = job["CheckpointConfig"]["S3Uri"].removeprefix("s3://kennel/")
-        listed = {"Bucket": "kennel", "Prefix": prefix}
-        eventually(lambda: cloud.client("s3").list_objects_v2(**listed)["KeyCount"], lambda count: count == 2)
+        s3 = cloud.client("s3")
+        eventually(lambda: s3.list_objects_v2(Bucket="kennel", Prefix=prefix)["KeyCount"], lambda count: count == 2)
 
 
-def statuses(described: dict[str, Any]) -> list[str]:
-    return [each["Status"] for each in described["SecondaryStatusTransitions"]]
+def statuses(description: dict[str, Any]) -> list[str]:
+    return [each["Status"] for each in description["SecondaryStatusTransitions"]]
 
 
 def test_an_interrupted_spot_job_starts_again_with_its_checkpoints_alone(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
     config = {"CheckpointConfig": {"S3Uri": "s3://kennel/checkpoints/spot"}}
     request = job("spot", HyperParameters={"sleep": "60"}, **config, **SPOT)
     name = request["TrainingJobName"]
-    sleeping(cloud, request)
-    spot.request(cloud.home, name, "algo-2")
+    start_sleeping(cloud, request)
+    spot.interrupt(cloud.home, name, "algo-2")
     done = ended(sagemaker, name)
     assert statuses(done) == [
         *("Starting", "Downloading", "Training", "Interrupted"),
@@ -233,9 +234,9 @@ def test_an_interrupted_spot_job_starts_again_with_its_checkpoints_alone(cloud: 
     assert done["BillableTimeInSeconds"] == done["TrainingTimeInSeconds"] >= 1
     model = archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/"))
     assert list(model) == ["model.txt"]
-    seen = json.loads(archive(s3, f"runs/{name}/output/output.tar.gz")["rank0.json"])
-    assert seen["before"] == ["rank0.pt", "rank1.pt"]
-    assert seen["data"] == "a photo"
+    report = json.loads(archive(s3, f"runs/{name}/output/output.tar.gz")["rank0.json"])
+    assert report["before"] == ["rank0.pt", "rank1.pt"]
+    assert report["data"] == "a photo"
     log = (cloud.home / f"training-jobs/{name}/algo-1.log").read_text().splitlines()
     assert log == ["sleeping", "epoch=1/2 train_loss=1.0000", "epoch=2/2 train_loss=0.5000"]
 
@@ -243,7 +244,7 @@ def test_an_interrupted_spot_job_starts_again_with_its_checkpoints_alone(cloud: 
 def test_a_host_that_dies_by_itself_is_no_interruption(cloud: Cloud, sagemaker: Any) -> None:
     request = job("crashes", HyperParameters={"sleep": "60"}, **SPOT)
     name = request["TrainingJobName"]
-    sleeping(cloud, request)
+    start_sleeping(cloud, request)
     pid = (cloud.home / f"training-jobs/{name}/algo-2/opt/ml/pid").read_text()
     os.kill(int(pid), signal.SIGKILL)
     done = ended(sagemaker, name)
@@ -254,15 +255,16 @@ def test_a_host_that_dies_by_itself_is_no_interruption(cloud: Cloud, sagemaker: 
 
 def test_a_job_that_is_no_spot_job_keeps_its_instances(cloud: Cloud, sagemaker: Any) -> None:
     request = job("on-demand", HyperParameters={"sleep": "2"})
-    sleeping(cloud, request)
-    spot.request(cloud.home, request["TrainingJobName"], "algo-2")
+    start_sleeping(cloud, request)
+    spot.interrupt(cloud.home, request["TrainingJobName"], "algo-2")
     done = ended(sagemaker, request["TrainingJobName"])
     assert statuses(done) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
 
 
 def test_a_spot_job_past_its_waiting_time_is_stopped(sagemaker: Any) -> None:
-    times = {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2}  # it waits before it runs
-    request = job("waits", HyperParameters={"sleep": "60"}, **SPOT | {"StoppingCondition": times})
+    # The job waits before it runs, so the waiting time is over first.
+    limits = {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2}
+    request = job("waits", HyperParameters={"sleep": "60"}, **SPOT | {"StoppingCondition": limits})
     sagemaker.create_training_job(**request)
     done = ended(sagemaker, request["TrainingJobName"])
     assert done["TrainingJobStatus"] == "Stopped"
@@ -321,7 +323,7 @@ def test_requests_that_cannot_run_are_refused(sagemaker: Any, changes: dict[str,
 
 
 def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
-    data = [channel("data", "s3://kennel/data/")]  # without code, so each fails at once
+    data = [channel("data", "s3://kennel/data/")]  # There is no code, so each job fails at once.
     names = [job("listed")["TrainingJobName"] for _ in range(3)]
     for name in names:
         sagemaker.create_training_job(**job("x", TrainingJobName=name, InputDataConfig=data))
@@ -329,8 +331,8 @@ def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
         ended(sagemaker, name)
     first = sagemaker.list_training_jobs(NameContains="listed", MaxResults=2)
     rest = sagemaker.list_training_jobs(NameContains="listed", NextToken=first["NextToken"])
-    seen = [each["TrainingJobName"] for each in first["TrainingJobSummaries"] + rest["TrainingJobSummaries"]]
-    assert seen == names
+    summaries = first["TrainingJobSummaries"] + rest["TrainingJobSummaries"]
+    assert [each["TrainingJobName"] for each in summaries] == names
     assert len(first["TrainingJobSummaries"]) == 2
     assert not sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")["TrainingJobSummaries"]
 

@@ -1,13 +1,13 @@
-"""The folder that stands for /opt/ml, and the paths that are rewritten to it."""
+"""The folder that replaces /opt/ml, and the paths that are rewritten to it."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from cloud.sagemaker.jobs.opt_ml import Tree, resource_config, threads_per_instance
+from cloud.sagemaker.jobs.opt_ml import OptMlFolder, resource_config, threads_per_host
 
-TREE = Tree(Path("/home/me/job/opt/ml"))
+FOLDER = OptMlFolder(Path("/home/me/job/opt/ml"))
 
 
 @pytest.mark.parametrize(
@@ -23,30 +23,30 @@ TREE = Tree(Path("/home/me/job/opt/ml"))
     ],
 )
 def test_rewrite_touches_paths_of_the_container_only(text: str, rewritten: str) -> None:
-    assert TREE.rewrite(text) == rewritten
+    assert FOLDER.rewrite(text) == rewritten
 
 
-def test_command_runs_this_python_in_this_tree() -> None:
-    assert TREE.command(["python3", "/opt/ml/input/data/code/launch.py"], ["--out", "/opt/ml/model"]) == [
+def test_command_runs_this_python_with_paths_of_this_folder() -> None:
+    assert FOLDER.command(["python3", "/opt/ml/input/data/code/launch.py"], ["--out", "/opt/ml/model"]) == [
         sys.executable,
         "/home/me/job/opt/ml/input/data/code/launch.py",
         "--out",
         "/home/me/job/opt/ml/model",
     ]
-    assert TREE.command(["bash", "python3"], []) == ["bash", "python3"]
+    assert FOLDER.command(["bash", "python3"], []) == ["bash", "python3"]
 
 
-def test_path_refuses_what_lies_outside() -> None:
-    assert TREE.path("/opt/ml/checkpoints") == Path("/home/me/job/opt/ml/checkpoints")
+def test_path_refuses_paths_outside_opt_ml() -> None:
+    assert FOLDER.path("/opt/ml/checkpoints") == Path("/home/me/job/opt/ml/checkpoints")
     for outside in ("/etc/passwd", "/opt/ml/../../etc", "/opt/mlflow"):
         with pytest.raises(ValueError, match="is not below /opt/ml"):
-            TREE.path(outside)
+            FOLDER.path(outside)
 
 
-def test_read_text_is_short_and_forgiving(tmp_path: Path) -> None:
+def test_read_text_is_short_and_accepts_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "failure").write_text("  " + "x" * 2000)
-    assert Tree(tmp_path).read_text("failure") == "x" * 1024
-    assert Tree(tmp_path).read_text("nothing") == ""
+    assert OptMlFolder(tmp_path).read_text("failure") == "x" * 1024
+    assert OptMlFolder(tmp_path).read_text("missing") == ""
 
 
 def test_resource_config_names_this_host_and_all_hosts() -> None:
@@ -55,12 +55,12 @@ def test_resource_config_names_this_host_and_all_hosts() -> None:
     assert config["instance_groups"][0]["hosts"] == ["algo-1", "algo-2"]
 
 
-def test_hosts_are_sorted_as_text_as_in_aws() -> None:
+def test_hosts_are_sorted_as_text_as_on_aws() -> None:
     hosts = [f"algo-{number}" for number in range(1, 12)]
     config = resource_config("algo-2", hosts, "ml.m5.large")
     assert config["hosts"][:3] == ["algo-1", "algo-10", "algo-11"]
 
 
-def test_instances_share_the_cores() -> None:
-    assert threads_per_instance(1) >= threads_per_instance(2) >= 1
-    assert threads_per_instance(10_000) == 1
+def test_hosts_share_the_cores() -> None:
+    assert threads_per_host(1) >= threads_per_host(2) >= 1
+    assert threads_per_host(10_000) == 1

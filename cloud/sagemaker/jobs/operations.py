@@ -1,0 +1,57 @@
+"""The operations of SageMaker's API on one kind of job."""
+
+from typing import Any
+
+from cloud.core import emulator
+from cloud.core.protocol import ApiError, Operation, Request
+from cloud.core.store import page
+from cloud.sagemaker.jobs.job import Job, JobContext
+
+
+class JobOperations:
+    """The operations Create, Describe, List and Stop of one kind of job."""
+
+    def __init__(self, kind: type[Job], context: JobContext) -> None:
+        self._kind = kind
+        self._context = context
+
+    def table(self) -> dict[str, Operation]:
+        """Return the operations by name."""
+        job = f"{self._kind.KIND}Job"
+        return {
+            f"Create{job}": self.create,
+            f"Describe{job}": self.describe,
+            f"List{job}s": self.list,
+            f"Stop{job}": self.stop,
+        }
+
+    def create(self, request: Request) -> dict[str, Any]:
+        """Start a job on a thread of its own."""
+        kind, store = self._kind, self._context.store
+        name = request[f"{kind.KIND}JobName"]
+        arn = store.arn(f"{kind.KIND.lower()}-job", name)
+        members = {key: value for key, value in request.items() if key != "Tags"}
+        job = kind(name, arn, members, self._context)
+        store.add(job, taken=ApiError("ResourceInUse", kind.IN_USE.format(arn=arn)))
+        emulator.spawn_thread(job.run, name=f"job-{name}")
+        return {f"{kind.KIND}JobArn": arn}
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """Return a job's description."""
+        return self._find(request).description()
+
+    def list(self, request: Request) -> dict[str, Any]:
+        """List jobs, the newest last unless the request says otherwise."""
+        jobs, token = page(request, self._context.store.of(self._kind), order="Ascending")
+        return {f"{self._kind.KIND}JobSummaries": [job.summary() for job in jobs], "NextToken": token}
+
+    def stop(self, request: Request) -> dict[str, Any]:
+        """Ask a job to stop."""
+        self._find(request).request_stop()
+        return {}
+
+    def _find(self, request: Request) -> Job:
+        kind, store = self._kind, self._context.store
+        name = request[f"{kind.KIND}JobName"]
+        arn = store.arn(f"{kind.KIND.lower()}-job", name)
+        return store.get(arn, kind, kind.NOT_FOUND.format(name=name))
