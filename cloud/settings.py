@@ -26,7 +26,7 @@ SERVICES = (
 KEPT = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
     *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack's, for whoever starts the cloud
-    *("KENNEL_TIME_SCALE", "KENNEL_THROTTLE"),  # see clock and hosting
+    *("KENNEL_TIME_SCALE", "KENNEL_THROTTLE"),  # see core.clock and sagemaker.endpoints.instance
 }
 DEFAULT_WAIT_SCALE = "0.05"  # a Wait of 30 s becomes 1.5 s: nothing here takes minutes to appear
 

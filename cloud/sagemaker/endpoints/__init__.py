@@ -1,1 +1,1 @@
-"""SageMaker's endpoints: their operations, fleets, router and metrics."""
+"""SageMaker's endpoints: their operations, instances, router, updates and metrics."""

@@ -1,7 +1,7 @@
-"""InvokeEndpoint: a request to the ready instance with the fewest in flight, over kept connections.
+"""InvokeEndpoint: send each request to the ready instance with the fewest requests in flight.
 
-A request that its instance took along is answered with an error and never sent to another: it may have been what ended
-the first, and to ask again is for callers to decide, as on AWS.
+When an instance dies, the requests in flight at it get an error and are never sent to another instance. A request may
+have been the cause of the death, so the caller must decide whether to repeat it, as on AWS.
 """
 
 import asyncio
@@ -16,14 +16,15 @@ import h11
 
 from cloud.core.protocol import ApiError, Response
 from cloud.sagemaker.endpoints.endpoint import Endpoint
-from cloud.sagemaker.endpoints.hosting import Instance
-from cloud.sagemaker.endpoints.metering import Answered
+from cloud.sagemaker.endpoints.instance import EndpointInstance
 from cloud.sagemaker.endpoints.operations import Endpoints
 from cloud.sagemaker.endpoints.variant import Variant
+from cloud.sagemaker.endpoints.variant_metrics import AnsweredRequest
 
-MAX_BODY = 6_291_456  # bytes, botocore's InvokeEndpoint model
+MAX_BODY = 6_291_456  # bytes, by botocore's model of InvokeEndpoint
 TIMEOUT_SECONDS = 60.0
-_NO_RESPONSE = (  # seen on AWS: https://github.com/aws/amazon-sagemaker-examples/issues/2815
+# AWS's message as quoted in https://github.com/aws/amazon-sagemaker-examples/issues/2815.
+_NO_RESPONSE = (
     "Amazon SageMaker could not get a response from the {endpoint} endpoint. This can occur when CPU or memory "
     "utilization is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use an instance type "
     "with more CPU capacity or memory."
@@ -33,25 +34,26 @@ _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _FORWARDED = ("content-type", "accept", _ATTRIBUTES, "x-amzn-sagemaker-inference-id")
 _READ_SIZE = 65_536
 
-Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
+InstanceAnswer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
 
 
 class _NoInstanceError(Exception):
     """No instance is ready to take a request."""
 
 
-class _Connection:
-    """A kept-alive connection to one instance."""
+class _InstanceConnection:
+    """A connection to one instance, kept open between requests."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.CLIENT)
 
-    async def exchange(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
-        """Send one POST /invocations; (status, headers, body) of the answer.
+    async def exchange(self, headers: list[tuple[str, str]], body: bytes) -> InstanceAnswer:
+        """Send one ``POST /invocations`` and return the answer.
 
         Raises:
-            ConnectionError, h11.RemoteProtocolError: the server went away before it answered.
+            ConnectionError: the server closed the connection before it answered.
+            h11.RemoteProtocolError: the server closed the connection in the middle of its answer, or answered no HTTP.
         """
         request = h11.Request(method="POST", target="/invocations", headers=headers)
         self._writer.write((self._http.send(request) or b"") + (self._http.send(h11.Data(data=body)) or b""))
@@ -76,11 +78,15 @@ class _Connection:
 
     @property
     def open(self) -> bool:
-        """Whether the server has not closed it."""
+        """Whether neither side has closed the connection."""
         return not (self._reader.at_eof() or self._writer.is_closing())
 
     def reusable(self) -> bool:
-        """Make ready for the next request, if both sides keep the connection."""
+        """Prepare the connection for the next request; close it if that is impossible.
+
+        Returns:
+            Whether the connection can be used again.
+        """
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             return True
@@ -88,6 +94,7 @@ class _Connection:
         return False
 
     def close(self) -> None:
+        """Close the connection."""
         self._writer.close()
 
 
@@ -95,16 +102,19 @@ class Router:
     """Serves ``POST /endpoints/{name}/invocations``."""
 
     def __init__(self, endpoints: Endpoints, account: Any, authorize: Callable[..., None]) -> None:
-        """Args:
-        account: gives the caller's account id, for messages.
-        authorize: called with (headers, service, operation, request); raises ApiError.
+        """Create the router.
+
+        Args:
+            endpoints: the endpoints.
+            account: returns the caller's account id, for messages.
+            authorize: called with (headers, service, operation, request); raises ApiError.
         """
         self._endpoints, self._account, self._authorize = endpoints, account, authorize
 
     async def handle_request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Any
     ) -> Response:
-        """MiniStack's signature of a service."""
+        """Answer one HTTP request; the signature is that of a MiniStack service."""
         received = time.perf_counter()
         parts = path.strip("/").split("/")
         if method != "POST" or len(parts) != 3 or parts[0] != "endpoints" or parts[2] != "invocations":
@@ -126,7 +136,7 @@ class Router:
             endpoint = self._endpoints.find(name)
         except ApiError:
             return not_found
-        green, fleet = endpoint.green, endpoint.fleet  # in this order, see Endpoint.deploy
+        green, fleet = endpoint.green, endpoint.fleet  # Read them in this order; Endpoint.deploy says why.
         if not fleet:
             return not_found
         variant = _choose_variant(green, fleet, headers.get("x-amzn-sagemaker-target-variant"))
@@ -138,33 +148,44 @@ class Router:
         self, endpoint: Endpoint, variant: Variant, headers: Mapping[str, str], body: bytes, received: float
     ) -> Response:
         began = time.perf_counter()
-        answered: dict[str, str] = {}
+        answer_headers: dict[str, str] = {}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                status, answered, content = await _send(variant, headers, body)
+                status, answer_headers, content = await _send(variant, headers, body)
         except _NoInstanceError:
-            variant.answered.append(Answered(0.0, 1000 * (time.perf_counter() - received), 503))
+            variant.answered.append(AnsweredRequest(0.0, 1000 * (time.perf_counter() - received), 503))
             return _error(503, "ServiceUnavailable", f"Endpoint {endpoint.name} has no instance that is ready.")
         except TimeoutError:
             status, content = 0, _TIMED_OUT
         except (ConnectionError, h11.RemoteProtocolError):
             status, content = 0, _NO_RESPONSE.format(endpoint=endpoint.name).encode()
         answered_at = time.perf_counter()
-        variant.answered.append(Answered(1000 * (answered_at - began), 1000 * (began - received), status or 504))
+        model_ms, overhead_ms = 1000 * (answered_at - began), 1000 * (began - received)
+        variant.answered.append(AnsweredRequest(model_ms, overhead_ms, status or 504))
         if status < 200 or status >= 400:
             return _model_error(endpoint, status, content)
-        # Names in lower case: MiniStack would give "Content-Type" the JSON API's own type.
+        # The names are in lower case, because MiniStack replaces the value of "Content-Type" by the JSON type.
         out = {
-            "content-type": answered.get("content-type", "application/octet-stream"),
+            "content-type": answer_headers.get("content-type", "application/octet-stream"),
             "x-amzn-invoked-production-variant": variant.name,
         }
-        if _ATTRIBUTES in answered:
-            out[_ATTRIBUTES] = answered[_ATTRIBUTES]
+        if _ATTRIBUTES in answer_headers:
+            out[_ATTRIBUTES] = answer_headers[_ATTRIBUTES]
         return 200, out, content
 
 
 def _choose_variant(green: Mapping[str, Variant], fleet: Mapping[str, Variant], target: str | None) -> Variant | None:
-    """The target, or a variant by weight; a new one of that name as often as its share of the traffic says."""
+    """Choose the variant that takes a request.
+
+    Args:
+        green: the new variants of a deployment in progress, by name. One of them is chosen with the probability of its
+            share of the traffic.
+        fleet: the variants that serve, by name.
+        target: the variant's name; None to choose one at random by the weights.
+
+    Returns:
+        The variant; None when there is no variant of this name.
+    """
     if target is None:
         weights = [variant.weight for variant in fleet.values()]
         (target,) = random.choices(list(fleet), weights if any(weights) else None)
@@ -172,12 +193,12 @@ def _choose_variant(green: Mapping[str, Variant], fleet: Mapping[str, Variant], 
     return new if new and random.random() < new.share else fleet.get(target)
 
 
-async def _send(variant: Variant, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Send to the least busy instance; to another when that one takes no connection.
+async def _send(variant: Variant, headers: Mapping[str, str], body: bytes) -> InstanceAnswer:
+    """Send a request to the least busy instance, or to the next one if that accepts no connection.
 
     Raises:
-        _NoInstanceError: none takes one.
-        ConnectionError, h11.RemoteProtocolError: the instance went away with the request.
+        _NoInstanceError: no instance accepts a connection.
+        ConnectionError, h11.RemoteProtocolError: the instance died while it had the request.
     """
     forwarded = [(name, headers[name]) for name in _FORWARDED if name in headers]
     request = [("host", "127.0.0.1"), ("content-length", str(len(body))), *forwarded]
@@ -187,28 +208,31 @@ async def _send(variant: Variant, headers: Mapping[str, str], body: bytes) -> An
         tried.add(instance.id)
         instance.in_flight += 1
         try:
-            if instance.draining:  # since a moment ago: whoever ends it may not have seen this request
+            # Draining may have begun before the count above, so the drain does not wait for this request.
+            if instance.draining:
                 continue
             try:
                 connection = await _connect(instance)
             except OSError:
-                continue  # it died; the endpoint's thread replaces it
+                continue  # The instance is dead; the endpoint's thread will replace it.
             return await _exchange(instance, connection, request, body)
         finally:
             instance.in_flight -= 1
     raise _NoInstanceError
 
 
-async def _connect(instance: Instance) -> _Connection:
+async def _connect(instance: EndpointInstance) -> _InstanceConnection:
     while instance.idle:
-        connection: _Connection = instance.idle.pop()
+        connection: _InstanceConnection = instance.idle.pop()
         if connection.open:
             return connection
         connection.close()
-    return _Connection(*await asyncio.open_connection("127.0.0.1", instance.port))
+    return _InstanceConnection(*await asyncio.open_connection("127.0.0.1", instance.port))
 
 
-async def _exchange(instance: Instance, connection: _Connection, headers: list[tuple[str, str]], body: bytes) -> Answer:
+async def _exchange(
+    instance: EndpointInstance, connection: _InstanceConnection, headers: list[tuple[str, str]], body: bytes
+) -> InstanceAnswer:
     try:
         async with instance.turn():
             answer = await connection.exchange(headers, body)

@@ -8,60 +8,69 @@ from fractions import Fraction
 from typing import Any
 
 from cloud.core.store import now
-from cloud.sagemaker.endpoints.deployment import WHOLE, Stage
-from cloud.sagemaker.endpoints.hosting import Artifact, Instance
-from cloud.sagemaker.endpoints.metering import Answered
+from cloud.sagemaker.endpoints.blue_green import ALL_TRAFFIC, TrafficStage
+from cloud.sagemaker.endpoints.instance import EndpointInstance
+from cloud.sagemaker.endpoints.model_data import ModelData
+from cloud.sagemaker.endpoints.variant_metrics import AnsweredRequest
 
 
 @dataclass
 class Variant:
-    """A production variant that serves, or is about to.
+    """A production variant that serves or will serve soon.
 
     Attributes:
-        desired: number of instances it should have.
-        share: of the traffic of its name, what it takes; the old fleet's variant of that name takes the rest.
-        instances: those that are ready; replaced whole.
-        status: what a deployment does with it, as DescribeEndpoint gives it.
-        answered: requests since the last look at them.
+        name: the variant's name, which an old and a new variant share during an update.
+        image: URI of the model's image.
+        role: ARN of the model's execution role.
+        instance_type: for example ``ml.c7i.large``.
+        model_data: the model's archive.
+        environment: variables of the model's container.
+        weight: the variant's weight among all variants of the endpoint.
+        desired: number of instances that it should have.
+        startup_seconds: the longest time until a new instance must be ready.
+        share: part of the traffic of this name that it takes; the old fleet's variant takes the rest.
+        instances: the instances that are ready. The tuple is replaced as a whole, never changed.
+        status: the current step of a deployment, as DescribeEndpoint returns it.
+        answered: requests answered since the last sample of its metrics.
     """
 
     name: str
     image: str
     role: str
     instance_type: str
-    artifact: Artifact
+    model_data: ModelData
     environment: Mapping[str, str]
     weight: float
     desired: int
     startup_seconds: float
     share: Fraction = Fraction(0)
-    instances: tuple[Instance, ...] = ()
+    instances: tuple[EndpointInstance, ...] = ()
     status: dict[str, Any] | None = None
-    answered: deque[Answered] = field(default_factory=lambda: deque(maxlen=100_000))
+    answered: deque[AnsweredRequest] = field(default_factory=lambda: deque(maxlen=100_000))
 
     @property
-    def active(self) -> tuple[Instance, ...]:
-        """The instances that take traffic: as large a part as its share, in whole instances."""
+    def active(self) -> tuple[EndpointInstance, ...]:
+        """The instances that take traffic: as many as its share requires, rounded up to whole instances."""
         return self.instances[: math.ceil(self.share * self.desired)]
 
-    def enter(self, status: str, message: str) -> None:
-        """Say what a deployment does with it now."""
+    def set_status(self, status: str, message: str) -> None:
+        """Set the current step of a deployment."""
         self.status = {"Status": status, "StatusMessage": message, "StartTime": now()}
 
-    def take(self, stage: Stage) -> None:
-        """Take the share of the traffic that a deployment's stage gives it."""
+    def enter_stage(self, stage: TrafficStage) -> None:
+        """Take the share of the traffic that this stage of a deployment gives to the variant."""
         self.share = stage.shares[self.name]
-        part = "full" if self.share == WHOLE else "canary"
+        part = "full" if self.share == ALL_TRAFFIC else "canary"
         capacity = f"{part} capacity of {len(self.active)} instance(s)."
         if stage.seconds:
-            self.enter(
+            self.set_status(
                 "Baking", f"Baking for {stage.seconds} seconds ({stage.wait}) with traffic enabled on {capacity}"
             )
         else:
-            self.enter("ActivatingTraffic", f"Activating traffic on {capacity}")
+            self.set_status("ActivatingTraffic", f"Activating traffic on {capacity}")
 
     def description(self) -> dict[str, Any]:
-        """As DescribeEndpoint gives it."""
+        """Return the variant's entry in the answer of DescribeEndpoint."""
         return {
             "VariantName": self.name,
             "DeployedImages": [{"SpecifiedImage": self.image, "ResolvedImage": self.image}],
@@ -73,11 +82,11 @@ class Variant:
         }
 
 
-def counts(variants: Iterable[Variant]) -> dict[str, int]:
-    """The desired number of instances by variant name."""
+def desired_counts(variants: Iterable[Variant]) -> dict[str, int]:
+    """Return the desired number of instances by variant name."""
     return {variant.name: variant.desired for variant in variants}
 
 
-def instances_of(fleet: Mapping[str, Variant]) -> list[Instance]:
-    """All ready instances of a fleet."""
+def instances_of(fleet: Mapping[str, Variant]) -> list[EndpointInstance]:
+    """Return all ready instances of a fleet."""
     return [instance for variant in fleet.values() for instance in variant.instances]

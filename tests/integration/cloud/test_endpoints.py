@@ -28,7 +28,8 @@ def config(cloud: Cloud) -> Callable[..., str]:
     return functools.partial(make_config, cloud)
 
 
-def ask(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict[str, Any]:
+def invoke(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict[str, Any]:
+    """Return the model server's document, and the whole answer in it as ``answer``."""
     answer = runtime.invoke_endpoint(EndpointName=name, Body=body, ContentType="image/jpeg", **members)
     document: dict[str, Any] = json.loads(answer["Body"].read())
     return document | {"answer": answer}
@@ -36,7 +37,7 @@ def ask(runtime: Any, name: str, body: bytes = b"photo", **members: Any) -> dict
 
 @pytest.fixture
 def endpoint(sagemaker: Any, config: Callable[..., str]) -> Iterator[str]:
-    """An endpoint of version one, two instances."""
+    """The name of an endpoint with two instances of version ``one``."""
     name = f"dogs-{uuid.uuid4().hex[:6]}"
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config("one", 2))
     endpoint_with(sagemaker, name)
@@ -47,7 +48,7 @@ def endpoint(sagemaker: Any, config: Callable[..., str]) -> Iterator[str]:
 
 
 def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str) -> None:
-    answers = [ask(runtime, endpoint, CustomAttributes="trace-1") for _ in range(3)]
+    answers = [invoke(runtime, endpoint, CustomAttributes="trace-1") for _ in range(3)]
     assert {each["version"] for each in answers} == {"one"}
     assert answers[0]["bytes"] == 5
     assert answers[0]["type"] == "image/jpeg"
@@ -57,7 +58,7 @@ def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str)
     assert answers[0]["answer"]["ContentType"] == "application/json"
 
     def slow(_: int) -> int:
-        return int(ask(runtime, endpoint, b"slow")["pid"])
+        return int(invoke(runtime, endpoint, b"slow")["pid"])
 
     with ThreadPoolExecutor(2) as pool:
         pids = set(pool.map(slow, range(2)))
@@ -66,32 +67,32 @@ def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str)
 
 def test_errors_of_the_container_are_model_errors(runtime: Any, endpoint: str) -> None:
     with pytest.raises(runtime.exceptions.ModelError) as caught:
-        ask(runtime, endpoint, b"bad")
+        invoke(runtime, endpoint, b"bad")
     response = caught.value.response
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
     assert response["OriginalStatusCode"] == 400
     assert json.loads(response["OriginalMessage"])["error"]["code"] == "UnreadableImage"
     with pytest.raises(ClientError, match=r"\(ValidationError\).*Endpoint nobody of account 000000000000 not found"):
-        ask(runtime, "nobody")
+        invoke(runtime, "nobody")
     with pytest.raises(ClientError, match=r"\(ValidationError\).*less than or equal to 6291456"):
-        ask(runtime, endpoint, b"x" * 6_291_457)
+        invoke(runtime, endpoint, b"x" * 6_291_457)
 
 
 def test_an_update_loses_no_request_and_keeps_capacity(
     sagemaker: Any, runtime: Any, endpoint: str, config: Callable[..., str]
 ) -> None:
-    seen, failed, done = [], [], threading.Event()
+    versions, errors, done = [], [], threading.Event()
 
-    def keep_asking() -> None:
+    def keep_invoking() -> None:
         while not done.is_set():
             try:
-                seen.append(ask(runtime, endpoint)["version"])
+                versions.append(invoke(runtime, endpoint)["version"])
             except Exception as error:
-                failed.append(error)
+                errors.append(error)
 
     pool = ThreadPoolExecutor(3)
     for _ in range(3):
-        pool.submit(keep_asking)
+        pool.submit(keep_invoking)
     late, other = config("late", 1), config("two")
     policy = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}
     deployment = {"BlueGreenUpdatePolicy": policy}
@@ -102,11 +103,11 @@ def test_an_update_loses_no_request_and_keeps_capacity(
             RetainAllVariantProperties=True,
             DeploymentConfig=deployment,
         )
-        wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
+        changes = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
         for call, members in (
             (sagemaker.delete_endpoint, {}),
             (sagemaker.update_endpoint, {"EndpointConfigName": other}),
-            (sagemaker.update_endpoint_weights_and_capacities, {"DesiredWeightsAndCapacities": wanted}),
+            (sagemaker.update_endpoint_weights_and_capacities, {"DesiredWeightsAndCapacities": changes}),
         ):
             with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
                 call(EndpointName=endpoint, **members)
@@ -115,11 +116,13 @@ def test_an_update_loses_no_request_and_keeps_capacity(
     finally:
         done.set()
         pool.shutdown()
-    assert not failed
-    assert (seen[0], seen[-1]) == ("one", "late")
-    assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2  # retained, not the config's 1
+    assert not errors
+    assert (versions[0], versions[-1]) == ("one", "late")
+    assert (
+        after["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    )  # RetainAllVariantProperties keeps it; the new configuration says 1.
     assert after["LastDeploymentConfig"] == deployment
-    assert ask(runtime, endpoint)["version"] == "late"
+    assert invoke(runtime, endpoint)["version"] == "late"
 
 
 def test_an_update_needs_a_new_configuration_and_the_old_one(
@@ -133,11 +136,11 @@ def test_an_update_needs_a_new_configuration_and_the_old_one(
     policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
     with pytest.raises(ClientError, match="must have the same variant names as the old one"):
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=other, DeploymentConfig=policy)
-    kept = sagemaker.describe_endpoint_config(EndpointConfigName=running)["ProductionVariants"]
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName=running)["ProductionVariants"]
     sagemaker.delete_endpoint_config(EndpointConfigName=running)
     with pytest.raises(ClientError, match=f"Could not find endpoint configuration .*endpoint-config/{running}"):
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=other)
-    sagemaker.create_endpoint_config(EndpointConfigName=running, ProductionVariants=kept)
+    sagemaker.create_endpoint_config(EndpointConfigName=running, ProductionVariants=variants)
 
 
 def test_a_failed_update_leaves_the_old_fleet(
@@ -148,25 +151,25 @@ def test_a_failed_update_leaves_the_old_fleet(
     after = endpoint_with(sagemaker, endpoint)
     assert after["EndpointConfigName"] == before
     assert after["FailureReason"].endswith("the model is broken")
-    assert ask(runtime, endpoint)["version"] == "one"
+    assert invoke(runtime, endpoint)["version"] == "one"
 
 
 def test_capacity_changes_and_dead_instances_are_replaced(sagemaker: Any, runtime: Any, endpoint: str) -> None:
-    wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
-    sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=wanted)
+    changes = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=changes)
     variant = endpoint_with(sagemaker, endpoint)["ProductionVariants"][0]
     assert variant["CurrentInstanceCount"] == variant["DesiredInstanceCount"] == 1
-    first = ask(runtime, endpoint)["pid"]
+    first = invoke(runtime, endpoint)["pid"]
     with pytest.raises(ClientError):
-        ask(runtime, endpoint, b"die")
+        invoke(runtime, endpoint, b"die")
 
     def pid() -> int | None:
         try:
-            return int(ask(runtime, endpoint)["pid"])
+            return int(invoke(runtime, endpoint)["pid"])
         except ClientError:
             return None
 
-    assert eventually(pid, lambda seen: seen is not None) != first
+    assert eventually(pid, lambda second: second is not None) != first
 
 
 def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
@@ -175,18 +178,18 @@ def test_an_endpoint_that_cannot_start_fails_with_the_last_line(
     sagemaker.create_endpoint(EndpointName="sick", EndpointConfigName=config("broken"))
     with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
         sagemaker.delete_endpoint(EndpointName="sick")
-    seen = endpoint_with(sagemaker, "sick", "Failed")
-    assert "did not pass the ping health check" in seen["FailureReason"]
-    assert seen["FailureReason"].endswith("the model is broken")
-    found = sagemaker.list_endpoints(StatusEquals="Failed", NameContains="sick")["Endpoints"]
-    assert [each["EndpointName"] for each in found] == ["sick"]
+    failed = endpoint_with(sagemaker, "sick", "Failed")
+    assert "did not pass the ping health check" in failed["FailureReason"]
+    assert failed["FailureReason"].endswith("the model is broken")
+    listed = sagemaker.list_endpoints(StatusEquals="Failed", NameContains="sick")["Endpoints"]
+    assert [each["EndpointName"] for each in listed] == ["sick"]
     group = "/aws/sagemaker/Endpoints/sick"
     events = cloud.client("logs").filter_log_events(logGroupName=group)["events"]
     assert "the model is broken" in [each["message"] for each in events]
-    with pytest.raises(ClientError, match="DeleteEndpoint is all that can be done with it"):
+    with pytest.raises(ClientError, match="the only operation that it accepts is DeleteEndpoint"):
         sagemaker.update_endpoint(EndpointName="sick", EndpointConfigName=config("fine"))
     sagemaker.delete_endpoint(EndpointName="sick")
-    gone(sagemaker, "sick")
+    await_gone(sagemaker, "sick")
 
 
 @pytest.mark.parametrize("broken", ["no archive", "cut off", "garbled"])
@@ -194,7 +197,7 @@ def test_model_data_that_is_no_archive_fails_the_endpoint(
     cloud: Cloud, sagemaker: Any, s3: Any, config: Callable[..., str], broken: str
 ) -> None:
     name = config("words")
-    place = {"Bucket": "kennel", "Key": f"models/{name}/model.tar.gz"}
+    location = {"Bucket": "kennel", "Key": f"models/{name}/model.tar.gz"}
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         member = tarfile.TarInfo("version.txt")
@@ -202,18 +205,18 @@ def test_model_data_that_is_no_archive_fails_the_endpoint(
         tar.addfile(member, io.BytesIO(random.Random(0).randbytes(member.size)))
     half = content.getvalue()[:50_000]
     body = {"no archive": b"no archive", "cut off": half, "garbled": half + bytes(50_000)}[broken]
-    s3.put_object(**place, Body=body)
+    s3.put_object(**location, Body=body)
     sagemaker.create_endpoint(EndpointName="wordy", EndpointConfigName=name)
     assert endpoint_with(sagemaker, "wordy", "Failed")["FailureReason"] == (
         f'Failed to extract model data archive for container "container_1" from URL "s3://kennel/models/{name}/'
         'model.tar.gz". Please ensure that the object located at the URL is a valid tar.gz archive.'
     )
-    assert not list((cloud.home / "models").glob(f"{name}*"))  # nothing that would pass for unpacked
+    assert not list((cloud.home / "models").glob(f"{name}*"))  # A folder would count as unpacked.
     sagemaker.delete_endpoint(EndpointName="wordy")
-    gone(sagemaker, "wordy")
+    await_gone(sagemaker, "wordy")
 
 
-def gone(sagemaker: Any, name: str) -> None:
+def await_gone(sagemaker: Any, name: str) -> None:
     def named() -> list[str]:
         return [each["EndpointName"] for each in sagemaker.list_endpoints(NameContains=name)["Endpoints"]]
 
@@ -221,14 +224,14 @@ def gone(sagemaker: Any, name: str) -> None:
 
 
 def test_records_are_described_listed_and_deleted(sagemaker: Any, config: Callable[..., str]) -> None:
-    name = config("kept")  # every answer is checked against the service model by the client
+    name = config("kept")  # The client checks every answer against the service model.
     model = sagemaker.describe_model(ModelName=name)
     assert model["PrimaryContainer"]["Environment"] == {"GREETING": "hello"}
     assert [each["ModelName"] for each in sagemaker.list_models(NameContains="kept")["Models"]] == [name]
     variant = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"][0]
     assert (variant["ModelName"], variant["InitialInstanceCount"]) == (name, 1)
-    found = sagemaker.list_endpoint_configs(NameContains="kept")["EndpointConfigs"]
-    assert [each["EndpointConfigName"] for each in found] == [name]
+    configs = sagemaker.list_endpoint_configs(NameContains="kept")["EndpointConfigs"]
+    assert [each["EndpointConfigName"] for each in configs] == [name]
     sagemaker.delete_endpoint_config(EndpointConfigName=name)
     sagemaker.delete_model(ModelName=name)
     with pytest.raises(ClientError, match="Could not find model"):
@@ -243,16 +246,16 @@ def test_what_does_not_exist_or_exists_already_is_refused(
         sagemaker.describe_endpoint(EndpointName="nobody")
     with pytest.raises(ClientError, match=f'Could not find endpoint configuration "{arn}:endpoint-config/none"'):
         sagemaker.create_endpoint(EndpointName="new", EndpointConfigName="none")
-    known = config("two")
+    existing = config("two")
     for name in (endpoint, endpoint.upper()):
         with pytest.raises(ClientError, match=f'Cannot create already existing endpoint "{arn}:endpoint/{name}"'):
-            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=known)
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=existing)
     variant = {"VariantName": "v", "ModelName": "none", "InstanceType": "ml.c6i.large", "InitialInstanceCount": 1}
     with pytest.raises(ClientError, match=f'Could not find model "{arn}:model/none"'):
         sagemaker.create_endpoint_config(EndpointConfigName="new", ProductionVariants=[variant])
-    model = sagemaker.describe_model(ModelName=known)["PrimaryContainer"]
-    with pytest.raises(ClientError, match=f'Cannot create already existing model "{arn}:model/{known}"'):
-        sagemaker.create_model(ModelName=known, PrimaryContainer=model, ExecutionRoleArn=ROLE)
+    model = sagemaker.describe_model(ModelName=existing)["PrimaryContainer"]
+    with pytest.raises(ClientError, match=f'Cannot create already existing model "{arn}:model/{existing}"'):
+        sagemaker.create_model(ModelName=existing, PrimaryContainer=model, ExecutionRoleArn=ROLE)
     s3.create_bucket(Bucket="models-west", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     s3.put_object(Bucket="models-west", Key="there.tar.gz", Body=b"x")
     for data in ("s3://kennel/models/none.tar.gz", "s3://models-west/there.tar.gz"):
@@ -269,17 +272,17 @@ def test_a_deleted_endpoint_answers_what_it_was_asked_and_is_gone(
     assert list((cloud.home / "models").glob(f"{config}*"))
     logs = cloud.home / "endpoints" / endpoint
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask, runtime, endpoint, b"slow")
+        answer = pool.submit(invoke, runtime, endpoint, b"slow")
         eventually(
             lambda: "".join(file.read_text() for file in logs.rglob("server.log")),
-            lambda seen: "a slow request" in seen,
+            lambda log: "a slow request" in log,
         )
         sagemaker.delete_endpoint(EndpointName=endpoint)
         assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "Deleting"
         with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
             sagemaker.delete_endpoint(EndpointName=endpoint)
-        assert asked.result()["version"] == "one"
-    gone(sagemaker, endpoint)
+        assert answer.result()["version"] == "one"
+    await_gone(sagemaker, endpoint)
     eventually(lambda: list((cloud.home / "models").glob(f"{config}*")), lambda left: left == [])
     with pytest.raises(ClientError, match="not found"):
-        ask(runtime, endpoint)
+        invoke(runtime, endpoint)

@@ -1,4 +1,4 @@
-"""Updates and deaths under load: what the prediction function hides from its callers, and what the router does not."""
+"""Updates and dead instances under load: callers of the prediction function notice neither."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ BAKING = "Baking for 90 seconds (WaitIntervalInSeconds) with traffic enabled on 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A laptop cloud whose waits run thirty times as fast, with instances of 30 requests/s."""
+    """A laptop cloud whose waits are thirty times as short, with instances that answer 30 requests/s."""
     home = tmp_path_factory.mktemp("cloud") / "home"
     with serving_cloud(home, KENNEL_TIME_SCALE="30", KENNEL_THROTTLE="30") as running:
         yield running
@@ -50,24 +50,24 @@ def sagemaker(cloud: Cloud) -> Any:
 
 @pytest.fixture(scope="module")
 def runtime(cloud: Cloud) -> Any:
-    """As the prediction function's client."""
+    """A client with the configuration of the prediction function's client."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     return boto3.client("sagemaker-runtime", endpoint_url=cloud.url, region_name=REGION, config=CONFIG, **keys)
 
 
 @pytest.fixture(scope="module")
 def alarm(cloud: Cloud) -> Any:
-    """Puts the alarm into a state."""
+    """A function that puts the alarm into a state."""
     cloudwatch = cloud.client("cloudwatch")
-    ignoring = "ignore"  # so that it stays in the state that the test sets
-    watched = {"Namespace": "Nobody", "MetricName": "Errors", "Statistic": "Sum"}
-    put_alarm(cloudwatch, ALARM, **watched, Threshold=1, TreatMissingData=ignoring)
+    metric = {"Namespace": "Nobody", "MetricName": "Errors", "Statistic": "Sum"}
+    # "ignore" keeps the alarm in the state that the test sets.
+    put_alarm(cloudwatch, ALARM, **metric, Threshold=1, TreatMissingData="ignore")
     return lambda state: cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue=state, StateReason="a drill")
 
 
 @pytest.fixture
 def endpoint(cloud: Cloud, sagemaker: Any) -> Iterator[str]:
-    """An endpoint of version one, two instances."""
+    """The name of an endpoint with two instances of version ``one``."""
     name = f"dogs-{uuid.uuid4().hex[:6]}"
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=make_config(cloud, "one", 2))
     endpoint_with(sagemaker, name)
@@ -78,7 +78,7 @@ def endpoint(cloud: Cloud, sagemaker: Any) -> Iterator[str]:
 
 @contextmanager
 def load(runtime: Any, endpoint: str) -> Iterator[list[dict[str, Any]]]:
-    """Four callers of the prediction function, and what they are answered; a problem fails the test."""
+    """Let four callers use the prediction function; yield the list of their answers. A problem fails the test."""
     answers: list[dict[str, Any]] = []
     done = threading.Event()
 
@@ -96,14 +96,14 @@ def load(runtime: Any, endpoint: str) -> Iterator[list[dict[str, Any]]]:
             caller.result()
 
 
-def more(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Twenty answers to requests that are sent from now on."""
-    start = len(answers) + 4  # as many may be under way
-    return eventually(lambda: answers[start:], lambda found: len(found) >= 20)
+def new_answers(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return twenty answers to requests that are sent from now on."""
+    start = len(answers) + 4  # Each of the four callers may be waiting for the answer to an earlier request.
+    return eventually(lambda: answers[start:], lambda new: len(new) >= 20)
 
 
 def message(description: dict[str, Any]) -> str:
-    """What AWS says of an update's stage."""
+    """Return the status message of an update's present stage; empty when there is none."""
     pending = description.get("PendingDeploymentSummary")
     return str(pending["ProductionVariants"][0]["VariantStatus"][0]["StatusMessage"]) if pending else ""
 
@@ -112,28 +112,28 @@ def message(description: dict[str, Any]) -> str:
 def test_a_canary_takes_its_share_and_no_caller_notices(
     cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str
 ) -> None:
-    seen: list[dict[str, Any]] = []
+    descriptions: list[dict[str, Any]] = []
 
-    def look() -> dict[str, Any]:
-        seen.append(sagemaker.describe_endpoint(EndpointName=endpoint))
-        return seen[-1]
+    def describe() -> dict[str, Any]:
+        descriptions.append(sagemaker.describe_endpoint(EndpointName=endpoint))
+        return descriptions[-1]
 
     new = make_config(cloud, "late", 1)
     with load(runtime, endpoint) as answers:
         sagemaker.update_endpoint(
             EndpointName=endpoint, EndpointConfigName=new, RetainAllVariantProperties=True, DeploymentConfig=CANARY
         )
-        eventually(look, lambda found: message(found) == BAKING)
-        assert {each["version"] for each in more(answers)} == {"one", "late"}
-        after = eventually(look, lambda found: found["EndpointStatus"] == "InService")
-        assert {each["version"] for each in more(answers)} == {"late"}
-    updating = [each for each in seen if each["EndpointStatus"] == "Updating"]
+        eventually(describe, lambda description: message(description) == BAKING)
+        assert {each["version"] for each in new_answers(answers)} == {"one", "late"}
+        after = eventually(describe, lambda description: description["EndpointStatus"] == "InService")
+        assert {each["version"] for each in new_answers(answers)} == {"late"}
+    updating = [each for each in descriptions if each["EndpointStatus"] == "Updating"]
     assert list(dict.fromkeys(map(message, updating))) == [
         "Launching 2 instance(s).",
         BAKING,
         "Baking for 60 seconds (TerminationWaitInSeconds) with traffic enabled on full capacity of 2 instance(s).",
     ]
-    assert {each["ProductionVariants"][0]["CurrentInstanceCount"] for each in seen} == {2}
+    assert {each["ProductionVariants"][0]["CurrentInstanceCount"] for each in descriptions} == {2}
     assert (after["EndpointConfigName"], after["LastDeploymentConfig"]) == (new, CANARY)
     assert "PendingDeploymentSummary" not in after
 
@@ -145,17 +145,17 @@ def test_an_alarm_brings_the_old_fleet_back(
     new = make_config(cloud, "two", 2)
     with load(runtime, endpoint) as answers:
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=CANARY)
-        eventually(lambda: message(sagemaker.describe_endpoint(EndpointName=endpoint)), lambda found: found == BAKING)
+        eventually(lambda: message(sagemaker.describe_endpoint(EndpointName=endpoint)), lambda text: text == BAKING)
         alarm("ALARM")
         after = endpoint_with(sagemaker, endpoint)
         alarm("OK")
-        assert {each["version"] for each in more(answers)} == {"one"}
+        assert {each["version"] for each in new_answers(answers)} == {"one"}
     assert after["EndpointConfigName"] == before
     assert after["FailureReason"] == "The update was rolled back: alarm(s) errors in state ALARM during the deployment."
     assert after["ProductionVariants"][0]["CurrentInstanceCount"] == 2
 
 
-def test_a_version_that_fails_sets_its_alarm_off_and_is_taken_back(
+def test_a_version_that_fails_sets_its_alarm_off_and_is_rolled_back(
     cloud: Cloud, sagemaker: Any, runtime: Any, endpoint: str
 ) -> None:
     before = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
@@ -182,7 +182,7 @@ def test_a_version_that_fails_sets_its_alarm_off_and_is_taken_back(
             runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=b"photo")
         return str(sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"])
 
-    eventually(status, lambda seen: seen == "InService")
+    eventually(status, lambda current: current == "InService")
     after = sagemaker.describe_endpoint(EndpointName=endpoint)
     assert (after["EndpointConfigName"], endpoint in after["FailureReason"]) == (before, True)
 
@@ -208,7 +208,8 @@ def test_callers_do_not_notice_a_killed_instance(cloud: Cloud, runtime: Any, end
         killed, other = pids()
         os.kill(killed, signal.SIGKILL)
         after = eventually(
-            lambda: {each["pid"] for each in more(answers)}, lambda found: len(found) == 2 and killed not in found
+            lambda: {each["pid"] for each in new_answers(answers)},
+            lambda answering: len(answering) == 2 and killed not in answering,
         )
         assert other in after
         assert pids() == after
@@ -216,28 +217,28 @@ def test_callers_do_not_notice_a_killed_instance(cloud: Cloud, runtime: Any, end
 
 def test_a_request_whose_instance_dies_is_lost_and_sent_to_no_other(runtime: Any, endpoint: str) -> None:
     with load(runtime, endpoint) as answers:
-        before = {each["pid"] for each in more(answers)}
+        before = {each["pid"] for each in new_answers(answers)}
     with pytest.raises(runtime.exceptions.ModelError, match="could not get a response from the dogs-") as caught:
         runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=b"die")
     assert caught.value.response["OriginalStatusCode"] == 0
     with load(runtime, endpoint) as answers:
-        assert len(before & {each["pid"] for each in more(answers)}) == 1
+        assert len(before & {each["pid"] for each in new_answers(answers)}) == 1
 
 
 def test_callers_wait_for_the_only_instance_to_be_replaced(cloud: Cloud, sagemaker: Any, runtime: Any) -> None:
     sagemaker.create_endpoint(EndpointName="only", EndpointConfigName=make_config(cloud, "late"))
     endpoint_with(sagemaker, "only")
 
-    def error(body: bytes) -> str:
+    def error_code(body: bytes) -> str:
         try:
             runtime.invoke_endpoint(EndpointName="only", ContentType="image/jpeg", Body=body)
-        except ClientError as refused:
-            return str(refused.response["Error"]["Code"])
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
         return ""
 
     first = json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 0))["pid"]
-    assert error(b"die") == "ModelError"
-    eventually(lambda: error(b"photo"), lambda seen: seen == "ServiceUnavailable")
+    assert error_code(b"die") == "ModelError"
+    eventually(lambda: error_code(b"photo"), lambda code: code == "ServiceUnavailable")
     assert json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 26))["pid"] != first
     sagemaker.delete_endpoint(EndpointName="only")
 
@@ -249,7 +250,7 @@ def test_a_throttled_instance_answers_one_request_at_a_time(runtime: Any, endpoi
     assert len({each["pid"] for each in answers}) == 2
 
 
-def test_without_an_endpoint_callers_are_told_to_come_back(runtime: Any) -> None:
+def test_without_an_endpoint_callers_get_a_503(runtime: Any) -> None:
     with pytest.raises(ProblemError, match="no model is serving yet") as caught:
         ask(runtime, "nobody", b"photo", "image/jpeg", "trace", 26)
     assert caught.value.status == 503

@@ -1,4 +1,4 @@
-"""Endpoints when something fails: no instance is left, the old fleet serves, and every endpoint can be deleted."""
+"""Endpoints when something fails: no new instance stays, the old fleet serves, and the endpoint can be deleted."""
 
 import random
 import threading
@@ -11,19 +11,20 @@ import pytest
 
 from cloud.iam import authorization
 from cloud.sagemaker.endpoints import endpoint as endpoint_module
-from cloud.sagemaker.endpoints.endpoint import Endpoint, Variant
+from cloud.sagemaker.endpoints.endpoint import Endpoint
 from cloud.sagemaker.endpoints.router import _choose_variant
+from cloud.sagemaker.endpoints.variant import Variant
 
 
 class FakeInstance:
-    """An instance that does not drain; the third cannot be started."""
+    """An instance that raises when it must drain; the third one raises when it is created."""
 
-    made: list["FakeInstance"]
+    created: list["FakeInstance"]
 
     def __init__(self, *_: Any) -> None:
-        if len(self.made) == 2:
+        if len(self.created) == 2:
             raise ValueError("embedded null byte")
-        self.made.append(self)
+        self.created.append(self)
         self.closed = self.draining = False
         self.alive = True
 
@@ -43,56 +44,56 @@ class FakeInstance:
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
     monkeypatch.setattr(authorization, "assume", lambda *_: "key")
     monkeypatch.setattr(authorization, "authorize", lambda *_: None)
-    monkeypatch.setattr(endpoint_module, "Instance", FakeInstance)
+    monkeypatch.setattr(endpoint_module, "EndpointInstance", FakeInstance)
     monkeypatch.setattr(Endpoint, "_await_ready", lambda *_: None)
-    monkeypatch.setattr(FakeInstance, "made", [], raising=False)
+    monkeypatch.setattr(FakeInstance, "created", [], raising=False)
     images: Any = SimpleNamespace(workdir=lambda _: tmp_path)
     return Endpoint("arn", "dogs", tmp_path, images, threading.Event())
 
 
 def variant(name: str, desired: int, share: Fraction = Fraction(0)) -> Variant:
-    artifact: Any = SimpleNamespace(uri="s3://b/model.tar.gz", folder=lambda _: None)
-    return Variant(name, "image", "role", "ml.c7i.large", artifact, {}, 1.0, desired, 1.0, share)
+    model_data: Any = SimpleNamespace(uri="s3://b/model.tar.gz", folder=lambda _: None)
+    return Variant(name, "image", "role", "ml.c7i.large", model_data, {}, 1.0, desired, 1.0, share)
 
 
 def test_no_instance_is_left_when_another_cannot_be_started(endpoint: Endpoint) -> None:
-    endpoint.announce("config", [variant("a", 1), variant("b", 2)])
+    endpoint.prepare("config", [variant("a", 1), variant("b", 2)])
     with pytest.raises(ValueError, match="null byte"):
         endpoint.deploy({})
-    assert [each.closed for each in FakeInstance.made] == [True, True]
+    assert [each.closed for each in FakeInstance.created] == [True, True]
     assert endpoint.fleet == {}
 
 
 def test_endpoint_is_forgotten_even_if_its_instances_do_not_end(endpoint: Endpoint) -> None:
-    endpoint.announce("config", [variant("a", 1)])
+    endpoint.prepare("config", [variant("a", 1)])
     endpoint.deploy({})
     forgotten: list[str] = []
-    endpoint.order(lambda: endpoint.dismantle(lambda: forgotten.append("dogs")))
-    endpoint.run()  # returns
+    endpoint.enqueue(lambda: endpoint.tear_down(lambda: forgotten.append("dogs")))
+    endpoint.run()  # It returns, so the endpoint's thread ends.
     assert forgotten == ["dogs"]
 
 
 def test_instance_that_dies_while_another_starts_stays_out(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint.announce("config", [variant("a", 1)])
+    endpoint.prepare("config", [variant("a", 1)])
     endpoint.deploy({})
 
     def die_meanwhile(*_: Any) -> None:
-        FakeInstance.made[0].alive = False
-        endpoint._bury()
+        FakeInstance.created[0].alive = False
+        endpoint._remove_dead()
 
     monkeypatch.setattr(Endpoint, "_await_ready", die_meanwhile)
     endpoint.resize({"a": {"desired": 2}})
-    assert endpoint.fleet["a"].instances == (FakeInstance.made[1],)
+    assert endpoint.fleet["a"].instances == (FakeInstance.created[1],)
 
 
 def test_update_that_takes_too_long_is_rolled_back(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[str] = []
     monkeypatch.setattr(FakeInstance, "drain", lambda *_: statuses.append(endpoint.status))
-    endpoint.announce("first", [variant("a", 1)])
+    endpoint.prepare("first", [variant("a", 1)])
     endpoint.deploy({})
-    endpoint.announce("second", [variant("a", 1)])
+    endpoint.prepare("second", [variant("a", 1)])
     endpoint.deploy({"BlueGreenUpdatePolicy": {"MaximumExecutionTimeoutInSeconds": 0}})
-    old, new = FakeInstance.made
+    old, new = FakeInstance.created
     assert (old.closed, new.closed) == (False, True)
     assert statuses == ["RollingBack"]
     assert (endpoint.status, endpoint.config_name, endpoint.green) == ("InService", "first", {})
@@ -110,6 +111,6 @@ def test_new_variant_takes_its_share_of_the_traffic(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(random, "random", random.Random(0).random)
     old, new = {"a": variant("a", 4, Fraction(1))}, {"a": variant("a", 4, Fraction(1, 4))}
     chosen = [_choose_variant(new, old, None) for _ in range(4000)]
-    assert 900 < chosen.count(new["a"]) < 1100  # 1000 are expected, with a standard deviation of 27
+    assert 900 < chosen.count(new["a"]) < 1100  # The expected count is 1000, its standard deviation 27.
     assert _choose_variant({}, old, "a") is old["a"]
     assert _choose_variant(new, old, "b") is None

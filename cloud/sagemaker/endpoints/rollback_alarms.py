@@ -1,4 +1,4 @@
-"""The CloudWatch alarms that take a deployment back."""
+"""The CloudWatch alarms that roll a deployment back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,21 +11,25 @@ from cloud.sagemaker.endpoints.variant import Variant
 
 
 def alarm_names(deployment: Mapping[str, Any]) -> list[str]:
-    """The names of the alarms in a DeploymentConfig."""
+    """Return the names of the alarms in a DeploymentConfig."""
     return [alarm["AlarmName"] for alarm in deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
 
 
 def alarm_states(names: Sequence[str]) -> dict[str, str]:
-    """CloudWatch's state of each alarm that there is."""
+    """Return CloudWatch's state of each alarm by name; alarms that do not exist are left out."""
     if not names:
         return {}
     request = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
-    found = emulator.call_json("monitoring", "GraniteServiceVersion20100801.DescribeAlarms", request)
-    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in found["MetricAlarms"] + found["CompositeAlarms"]}
+    answer = emulator.call_json("monitoring", "GraniteServiceVersion20100801.DescribeAlarms", request)
+    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in answer["MetricAlarms"] + answer["CompositeAlarms"]}
 
 
 def check_alarms(deployment: Mapping[str, Any], variants: Sequence[Variant]) -> None:
-    """Raises ApiError: a role of the models may not look at a deployment's alarms, or there is no such alarm."""
+    """Check that a deployment's alarms exist, and that the roles of the variants' models may describe them.
+
+    Raises:
+        ApiError: an alarm does not exist, or a role lacks the permission.
+    """
     names = alarm_names(deployment)
     needed = permissions.describe_alarms(names, Place(*emulator.scope()))
     for role in {variant.role for variant in variants} if names else ():

@@ -1,11 +1,11 @@
-"""The stages in which an update moves traffic, worked out by hand."""
+"""The stages in which an update moves traffic; the expected values are computed by hand."""
 
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from cloud.sagemaker.endpoints.deployment import stages
+from cloud.sagemaker.endpoints.blue_green import traffic_stages
 
 
 def policy(kind: str, **members: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def size(kind: str, value: int) -> dict[str, Any]:
     ],
 )
 def test_traffic_moves_in_the_policys_steps_and_then_wholly(routing: dict[str, Any], shares: list[Fraction]) -> None:
-    *partial, last = stages(routing, {"main": 4})
+    *partial, last = traffic_stages(routing, {"main": 4})
     assert [stage.shares for stage in partial] == [{"main": share} for share in shares]
     assert {(stage.seconds, stage.wait) for stage in partial} <= {(300, "WaitIntervalInSeconds")}
     assert last == ({"main": 1}, 120, "TerminationWaitInSeconds")
@@ -39,7 +39,7 @@ def test_traffic_moves_in_the_policys_steps_and_then_wholly(routing: dict[str, A
 
 def test_variants_of_different_size_take_their_steps_together() -> None:
     linear = policy("LINEAR", LinearStepSize=size("INSTANCE_COUNT", 1))
-    assert [stage.shares for stage in stages(linear, {"small": 2, "large": 4})] == [
+    assert [stage.shares for stage in traffic_stages(linear, {"small": 2, "large": 4})] == [
         {"small": Fraction(1, 2), "large": Fraction(1, 4)},
         {"small": 1, "large": Fraction(1, 2)},
         {"small": 1, "large": Fraction(3, 4)},
@@ -48,4 +48,4 @@ def test_variants_of_different_size_take_their_steps_together() -> None:
 
 
 def test_without_a_policy_nothing_bakes() -> None:
-    assert stages({}, {"main": 2}) == [({"main": 1}, 0, "TerminationWaitInSeconds")]
+    assert traffic_stages({}, {"main": 2}) == [({"main": 1}, 0, "TerminationWaitInSeconds")]
