@@ -1,4 +1,4 @@
-"""Models, model package groups and their versioned packages: records that are kept, nothing that runs."""
+"""Models, model package groups and their versioned packages; they are stored, and nothing runs."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,20 @@ _NO_ACCESS = (
 
 
 class Model(Record):
-    """A model: the request that made it."""
+    """A model: the request that created it."""
 
 
 @dataclass
-class PackageGroup(Record):
-    """A model package group; ``versions`` counts every package that it ever held."""
+class ModelPackageGroup(Record):
+    """A model package group; ``versions`` counts all packages that it has ever had."""
 
     status: str = "Completed"
     versions: int = 0
 
 
 @dataclass
-class Package:
-    """A model package: of a group with a version, or with a name of its own."""
+class ModelPackage:
+    """A model package: either a version in a group, or one with a name of its own."""
 
     arn: str
     name: str
@@ -46,11 +46,12 @@ class Package:
 
     @property
     def approval(self) -> str | None:
+        """The ModelApprovalStatus; None for a package without a group."""
         return self.request.get("ModelApprovalStatus")
 
 
 class Models:
-    """CreateModel, DescribeModel, ListModels, DeleteModel."""
+    """The operations CreateModel, DescribeModel, ListModels and DeleteModel."""
 
     def __init__(self, store: Store, images: Images) -> None:
         self._store, self._images = store, images
@@ -65,7 +66,7 @@ class Models:
         }
 
     def create(self, request: Request) -> dict[str, Any]:
-        """Keep a model whose image and artifact exist."""
+        """Create a model; its image and its data must exist."""
         rules.model(request)
         container = self.container(request["PrimaryContainer"])
         rules.container(container, self._store.region)
@@ -77,10 +78,10 @@ class Models:
             raise invalid(str(error)) from None
         role = request["ExecutionRoleArn"]
         try:
-            there = objects.exists(data, authorization.assume_for_sagemaker(role))
+            exists = objects.exists(data, authorization.assume_for_sagemaker(role))
         except AccessError:
             raise invalid(_NO_ACCESS.format(data=data, role=role, region=self._store.region)) from None
-        if not there or objects.region_of(data.bucket) != self._store.region:
+        if not exists or objects.region_of(data.bucket) != self._store.region:
             raise invalid(f"Could not find model data at {data}.")
         arn = self._store.arn("model", request["ModelName"])
         members = {key: value for key, value in request.items() if key != "Tags"}
@@ -89,27 +90,31 @@ class Models:
         return {"ModelArn": arn}
 
     def container(self, container: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The container itself, or the one of its model package.
+        """Return a container itself, or the container of the model package that it names.
 
         Raises:
-            ApiError: no such package, or it is not approved.
+            ApiError: there is no such package, or it is not approved.
         """
         if "ModelPackageName" in container:
             arn = container["ModelPackageName"]
-            package = self._store.get(arn, Package, f"ModelPackage {arn} does not exist.")
+            package = self._store.get(arn, ModelPackage, f"ModelPackage {arn} does not exist.")
             if package.version and package.approval != "Approved":
                 raise invalid(f"ModelPackage {arn} is {package.approval}; it must be Approved to be deployed.")
-            found: Mapping[str, Any] = package.request["InferenceSpecification"]["Containers"][0]
-            return found
+            packaged: Mapping[str, Any] = package.request["InferenceSpecification"]["Containers"][0]
+            return packaged
         return container
 
     def find(self, name: str) -> Model:
-        """Raises ApiError: no such model."""
+        """Return the model of this name.
+
+        Raises:
+            ApiError: there is no such model.
+        """
         arn = self._store.arn("model", name)
         return self._store.get(arn, Model, f'Could not find model "{arn}".')
 
     def describe(self, request: Request) -> dict[str, Any]:
-        """A model as it was created."""
+        """Return a model as it was created."""
         model = self.find(request["ModelName"])
         return {
             "EnableNetworkIsolation": False,
@@ -119,26 +124,24 @@ class Models:
         }
 
     def list(self, request: Request) -> dict[str, Any]:
-        """Models, newest first unless asked otherwise."""
-        found, token = page(request, self._store.of(Model))
-        return {
-            "Models": [{"ModelName": each.name, "ModelArn": each.arn, "CreationTime": each.created} for each in found],
-            "NextToken": token,
-        }
+        """List models, the newest first unless the request says otherwise."""
+        models, token = page(request, self._store.of(Model))
+        summaries = [{"ModelName": each.name, "ModelArn": each.arn, "CreationTime": each.created} for each in models]
+        return {"Models": summaries, "NextToken": token}
 
     def delete(self, request: Request) -> dict[str, Any]:
-        """Forget a model; endpoints that serve it keep serving."""
+        """Delete a model; endpoints that serve it keep serving."""
         self._store.remove(self.find(request["ModelName"]).arn)
         return {}
 
 
 def data_uri(container: Mapping[str, Any]) -> str:
-    """S3 URI of the model.tar.gz of a container, or of a model package's."""
+    """Return the S3 URI of a container's model.tar.gz."""
     return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
 
 
 class Packages:
-    """Model package groups and model packages."""
+    """The operations on model package groups and model packages."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -159,23 +162,23 @@ class Packages:
         }
 
     def create_group(self, request: Request) -> dict[str, Any]:
-        """Keep an empty group."""
+        """Create an empty group."""
         name = request["ModelPackageGroupName"]
         arn = self._store.arn("model-package-group", name)
-        self._store.add(PackageGroup(arn, name, request), invalid(f"Model Package Group already exists: {arn}"))
+        self._store.add(ModelPackageGroup(arn, name, request), invalid(f"Model Package Group already exists: {arn}"))
         return {"ModelPackageGroupArn": arn}
 
     def describe_group(self, request: Request) -> dict[str, Any]:
-        """A group's record."""
+        """Return a group's description."""
         return _group_record(self._group(request["ModelPackageGroupName"])) | {"CreatedBy": {}}
 
     def list_groups(self, request: Request) -> dict[str, Any]:
-        """Groups, newest last unless asked otherwise."""
-        found, token = page(request, self._store.of(PackageGroup), order="Ascending")
-        return {"ModelPackageGroupSummaryList": [_group_record(each) for each in found], "NextToken": token}
+        """List groups, the newest last unless the request says otherwise."""
+        groups, token = page(request, self._store.of(ModelPackageGroup), order="Ascending")
+        return {"ModelPackageGroupSummaryList": [_group_record(each) for each in groups], "NextToken": token}
 
     def delete_group(self, request: Request) -> dict[str, Any]:
-        """Forget an empty group."""
+        """Delete an empty group."""
         group = self._group(request["ModelPackageGroupName"])
         if self._packages_of(group.name):
             message = f"Model Package Group {group.arn} cannot be deleted because it holds model packages."
@@ -184,11 +187,11 @@ class Packages:
         return {}
 
     def create(self, request: Request) -> dict[str, Any]:
-        """Keep a package: the next version of its group, or a package of its own name."""
+        """Create a package: the next version of its group, or one with a name of its own."""
         rules.model_package(request, self._store.region)
         group_name, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
         version = None
-        if group_name:  # a name or an ARN
+        if group_name:
             group = self._group(group_name)
             with self._lock:
                 group.versions += 1
@@ -198,12 +201,12 @@ class Packages:
         arn = self._store.arn("model-package", f"{name}/{version}" if version else name)
         approval = {"ModelApprovalStatus": "PendingManualApproval"} if group_name else {}
         members = approval | {key: value for key, value in request.items() if key != "Tags"}
-        package = Package(arn, name, members | ({"ModelPackageGroupName": name} if version else {}), version)
+        package = ModelPackage(arn, name, members | ({"ModelPackageGroupName": name} if version else {}), version)
         self._store.add(package, invalid(f"Model Package already exists: {arn}"))
         return {"ModelPackageArn": arn}
 
     def describe(self, request: Request) -> dict[str, Any]:
-        """A package as it was created and updated."""
+        """Return a package as it was created and updated."""
         package = self._package(request["ModelPackageName"])
         return {
             **package.request,
@@ -222,45 +225,46 @@ class Packages:
             )
             for key in request.get("CustomerMetadataPropertiesToRemove", []):
                 metadata.pop(key, None)
-            taken_over = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri")
-            package.request.update({key: request[key] for key in taken_over if key in request})
+            replaced = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri")
+            package.request.update({key: request[key] for key in replaced if key in request})
             package.request["CustomerMetadataProperties"] = metadata
             package.modified = now()
         return {"ModelPackageArn": package.arn}
 
     def list(self, request: Request) -> dict[str, Any]:
-        """Packages of a group (or, without one, the unversioned), newest first unless asked otherwise."""
+        """List the packages of a group, or those without one; the newest first unless the request says otherwise."""
         group_name = request.get("ModelPackageGroupName")
         packages = self._packages_of(self._group(group_name).name if group_name else None)
-        if wanted := request.get("ModelApprovalStatus"):
-            packages = [package for package in packages if package.approval == wanted]
-        found, token = page(request, packages)
-        return {"ModelPackageSummaryList": [_package_record(each) for each in found], "NextToken": token}
+        if approval := request.get("ModelApprovalStatus"):
+            packages = [package for package in packages if package.approval == approval]
+        packages, token = page(request, packages)
+        return {"ModelPackageSummaryList": [_package_record(each) for each in packages], "NextToken": token}
 
     def delete(self, request: Request) -> dict[str, Any]:
-        """Forget a package; its version number is never given again."""
+        """Delete a package; its group never uses the version number again."""
         self._store.remove(self._package(request["ModelPackageName"]).arn)
         return {}
 
-    def _group(self, name: str) -> PackageGroup:
-        arn = self._arn("model-package-group", name)
-        return self._store.get(arn, PackageGroup, f"Model Package Group {arn} does not exist.")
+    def _group(self, name_or_arn: str) -> ModelPackageGroup:
+        arn = self._arn("model-package-group", name_or_arn)
+        return self._store.get(arn, ModelPackageGroup, f"Model Package Group {arn} does not exist.")
 
-    def _package(self, name: str) -> Package:
-        arn = self._arn("model-package", name)
-        return self._store.get(arn, Package, f"ModelPackage {arn} does not exist.")
+    def _package(self, name_or_arn: str) -> ModelPackage:
+        arn = self._arn("model-package", name_or_arn)
+        return self._store.get(arn, ModelPackage, f"ModelPackage {arn} does not exist.")
 
     def _arn(self, kind: str, name_or_arn: str) -> str:
         return name_or_arn if name_or_arn.startswith("arn:") else self._store.arn(kind, name_or_arn)
 
-    def _packages_of(self, group: str | None) -> Sequence[Package]:
-        packages = self._store.of(Package)
+    def _packages_of(self, group: str | None) -> Sequence[ModelPackage]:
+        """Return the packages of a group, or those without a group."""
+        packages = self._store.of(ModelPackage)
         if group is None:
             return [package for package in packages if package.version is None]
         return [package for package in packages if package.version and package.name == group]
 
 
-def _group_record(group: PackageGroup) -> dict[str, Any]:
+def _group_record(group: ModelPackageGroup) -> dict[str, Any]:
     record = {
         "ModelPackageGroupName": group.name,
         "ModelPackageGroupArn": group.arn,
@@ -271,7 +275,7 @@ def _group_record(group: PackageGroup) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def _package_record(package: Package) -> dict[str, Any]:
+def _package_record(package: ModelPackage) -> dict[str, Any]:
     record = {
         "ModelPackageArn": package.arn,
         "ModelPackageGroupName": package.name if package.version else None,

@@ -1,7 +1,7 @@
 """What AWS refuses beyond botocore's service model: pure functions of a request.
 
-docs/laptop-cloud.md lists every rule with AWS's page on it. Messages are AWS's where they are known; what AWS
-takes and this cloud does not have is refused as "The laptop cloud …".
+docs/laptop-cloud.md lists every rule with AWS's page on it. The messages are AWS's where they are known. A request that
+AWS accepts and the laptop cloud does not support is refused with a message that names "the laptop cloud".
 """
 
 import os.path
@@ -13,11 +13,11 @@ from typing import Any
 from cloud.core.protocol import Request, invalid
 from cloud.core.uris import ImageUri, S3Uri, StorageError
 
-CHECKPOINTS = "/opt/ml/checkpoints"  # unless the request says otherwise
-DEFAULT_MAX_RUNTIME = 24 * 3600
-_MAX_RUNTIME = 28 * 24 * 3600
+CHECKPOINTS = "/opt/ml/checkpoints"  # the default of CheckpointConfig.LocalPath
+DEFAULT_MAX_RUNTIME = 24 * 3600  # seconds
+_MAX_RUNTIME = 28 * 24 * 3600  # seconds
 
-# Families of SageMaker's instance types with NVMe disks of their own, and those that have EBS volumes only.
+# Families of instance types with local NVMe disks. The pattern below matches families that have EBS volumes only.
 _LOCAL_DISKS = {
     *("c5d", "c6gd", "dl1", "g4dn", "g5", "g6", "g6e", "m5d", "m6gd", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en"),
     *("p6-b200", "p6-b300", "p6e-gb200", "r5d", "r6gd", "r7gd", "trn1", "trn1n", "trn2"),
@@ -41,36 +41,45 @@ _NOT_IN_VARIANTS = (
 
 
 def training_job(request: Request, region: str) -> None:
-    """CreateTrainingJob. Raises ApiError."""
-    _offered(request, _NOT_IN_TRAINING)
+    """Check a request of CreateTrainingJob.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(request, _NOT_IN_TRAINING)
     algorithm, resources = request.get("AlgorithmSpecification", {}), request.get("ResourceConfig", {})
     if "TrainingImage" not in algorithm or not algorithm.get("ContainerEntrypoint"):
         raise invalid(
-            "AlgorithmSpecification.TrainingImage or ContainerEntrypoint is missing; the laptop cloud starts that "
-            "command and has no algorithms, nor an image whose own entry point it could run."
+            "AlgorithmSpecification.TrainingImage or ContainerEntrypoint is missing; the laptop cloud needs both, "
+            "because it has no built-in algorithms and cannot run an image's own entry point."
         )
-    _offered(algorithm, _NOT_IN_ALGORITHMS)
-    _training_image(algorithm["TrainingImage"], region)
+    _refuse_members(algorithm, _NOT_IN_ALGORITHMS)
+    _check_training_image(algorithm["TrainingImage"], region)
     if not resources.get("InstanceCount") or "InstanceType" not in resources:
         raise invalid(
-            "ResourceConfig.InstanceCount or InstanceType is missing; the laptop cloud has no instance groups."
+            "ResourceConfig.InstanceCount or InstanceType is missing; the laptop cloud needs both, because it has no "
+            "instance groups."
         )
-    _cluster(resources)
-    _channels(request.get("InputDataConfig", []), algorithm["TrainingInputMode"])
-    _stopping(request)
-    s3_uri(request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
+    _check_cluster(resources)
+    _check_channels(request.get("InputDataConfig", []), algorithm["TrainingInputMode"])
+    _check_stopping_condition(request)
+    _check_s3_uri(request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
     if request["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
-        raise invalid("OutputDataConfig.CompressionType: the laptop cloud packs what a job leaves, as GZIP.")
+        raise invalid("OutputDataConfig.CompressionType: the laptop cloud supports GZIP only.")
     if "CheckpointConfig" in request:
-        s3_uri(request["CheckpointConfig"]["S3Uri"], "CheckpointConfig.S3Uri")
-        if not _below(request["CheckpointConfig"].get("LocalPath", CHECKPOINTS), "/opt/ml"):
-            raise invalid("CheckpointConfig.LocalPath: the laptop cloud has /opt/ml/… only.")
+        _check_s3_uri(request["CheckpointConfig"]["S3Uri"], "CheckpointConfig.S3Uri")
+        if not _is_below(request["CheckpointConfig"].get("LocalPath", CHECKPOINTS), "/opt/ml"):
+            raise invalid("CheckpointConfig.LocalPath: the laptop cloud supports paths below /opt/ml only.")
 
 
 def processing_job(request: Request, region: str) -> None:
-    """CreateProcessingJob. Raises ApiError."""
-    _offered(request, ("ExperimentConfig",))
-    _offered(request.get("NetworkConfig", {}), ("VpcConfig",))
+    """Check a request of CreateProcessingJob.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(request, ("ExperimentConfig",))
+    _refuse_members(request.get("NetworkConfig", {}), ("VpcConfig",))
     specification = request["AppSpecification"]
     uri, cluster = specification["ImageUri"], request["ProcessingResources"]["ClusterConfig"]
     image = ImageUri.parse(uri)
@@ -81,40 +90,56 @@ def processing_job(request: Request, region: str) -> None:
         )
     if not specification.get("ContainerEntrypoint"):
         raise invalid(
-            "AppSpecification.ContainerEntrypoint is missing; the laptop cloud starts that command and has no image "
-            "whose own entry point it could run."
+            "AppSpecification.ContainerEntrypoint is missing; the laptop cloud needs it, because it cannot run an "
+            "image's own entry point."
         )
     if "InstanceType" not in cluster or "InstanceCount" not in cluster:
         raise invalid("ClusterConfig.InstanceType or InstanceCount is missing; the laptop cloud needs both.")
-    _cluster(cluster)
+    _check_cluster(cluster)
     for each in request.get("ProcessingInputs", []):
-        _processing_input(each)
+        _check_processing_input(each)
     for each in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
         where = f"Output {each['OutputName']}"
         if each.get("S3Output", {}).get("S3UploadMode") != "EndOfJob" or each.get("AppManaged"):
-            raise invalid(f"{where}: the laptop cloud has S3Output with S3UploadMode EndOfJob only.")
-        _processing_path(each["S3Output"].get("LocalPath", ""), where)
-        s3_uri(each["S3Output"]["S3Uri"], where)
+            raise invalid(f"{where}: the laptop cloud supports S3Output with S3UploadMode EndOfJob only.")
+        _check_processing_path(each["S3Output"].get("LocalPath", ""), where)
+        _check_s3_uri(each["S3Output"]["S3Uri"], where)
 
 
-def s3_input(source: Mapping[str, Any], where: str) -> None:
-    """An S3 input of either kind of job. Raises ApiError."""
+def _check_s3_input(source: Mapping[str, Any], where: str) -> None:
+    """Check an S3 input of either kind of job.
+
+    Args:
+        source: S3DataSource or S3Input.
+        where: the input's place in the request, for messages.
+
+    Raises:
+        ApiError: it is refused.
+    """
     if source.get("S3DataType", "S3Prefix") != "S3Prefix":
-        raise invalid(f"{where}: the laptop cloud delivers S3DataType S3Prefix only.")
+        raise invalid(f"{where}: the laptop cloud supports S3DataType S3Prefix only.")
     if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
-        raise invalid(f"{where}: the laptop cloud delivers S3DataDistributionType FullyReplicated only.")
-    s3_uri(source["S3Uri"], where)
+        raise invalid(f"{where}: the laptop cloud supports S3DataDistributionType FullyReplicated only.")
+    _check_s3_uri(source["S3Uri"], where)
 
 
-def s3_uri(uri: str, where: str) -> None:
-    """Raises ApiError: not ``s3://bucket/key``."""
+def _check_s3_uri(uri: str, where: str) -> None:
+    """Check that a URI has the form ``s3://bucket/key``.
+
+    Args:
+        uri: the URI.
+        where: the URI's place in the request, for messages.
+
+    Raises:
+        ApiError: it has another form.
+    """
     try:
         S3Uri.parse(uri)
     except StorageError as error:
         raise invalid(f"{where}: {error}") from None
 
 
-def _training_image(uri: str, region: str) -> None:
+def _check_training_image(uri: str, region: str) -> None:
     image = ImageUri.parse(uri)
     if not image:
         raise invalid(
@@ -128,24 +153,29 @@ def _training_image(uri: str, region: str) -> None:
         )
 
 
-def _cluster(cluster: Mapping[str, Any]) -> None:
-    _offered(cluster, _NOT_IN_CLUSTERS)
-    kind = cluster["InstanceType"]
-    family = kind.split(".")[1]
+def _check_cluster(cluster: Mapping[str, Any]) -> None:
+    """Check a ResourceConfig or ClusterConfig.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(cluster, _NOT_IN_CLUSTERS)
+    instance_type = cluster["InstanceType"]
+    family = instance_type.split(".")[1]
     if family in _LOCAL_DISKS and "VolumeKmsKeyId" in cluster:
         raise invalid(
-            f"You can't request a VolumeKmsKeyId when using an instance type with local storage; {kind} encrypts its "
-            "disks with a key of its own."
+            f"You can't request a VolumeKmsKeyId when using an instance type with local storage; "
+            f"{instance_type} encrypts its disks with a key of its own."
         )
     if _EBS_ONLY.fullmatch(family) and not cluster.get("VolumeSizeInGB"):
-        raise invalid(f"You must define VolumeSizeInGB: {kind} has no disks but EBS volumes.")
+        raise invalid(f"You must define VolumeSizeInGB: {instance_type} has no local disks.")
 
 
-def _channels(channels: Sequence[Mapping[str, Any]], default_mode: str) -> None:
+def _check_channels(channels: Sequence[Mapping[str, Any]], default_mode: str) -> None:
     for channel in channels:
         name, mode = channel["ChannelName"], channel.get("InputMode", default_mode)
         if mode != "File":
-            raise invalid(f"Channel {name}: the laptop cloud has input mode File, not {mode}.")
+            raise invalid(f"Channel {name}: the laptop cloud supports input mode File, not {mode}.")
         if channel.get("CompressionType", "None") != "None":
             raise invalid(
                 f"Invalid compression type for channel {name}: File mode only supports NONE, got "
@@ -154,16 +184,18 @@ def _channels(channels: Sequence[Mapping[str, Any]], default_mode: str) -> None:
         if channel.get("RecordWrapperType", "None") != "None":
             raise invalid(f"Channel {name}: RecordWrapperType must be unset or None in File mode.")
         if "S3DataSource" not in channel["DataSource"]:
-            raise invalid(f"Channel {name}: the laptop cloud delivers S3DataSource only.")
-        s3_input(channel["DataSource"]["S3DataSource"], f"Channel {name}")
-    if twice := _twice(channel["ChannelName"] for channel in channels):
-        raise invalid(f"InputDataConfig names channel {twice} twice; each has one folder, /opt/ml/input/data/{twice}.")
+            raise invalid(f"Channel {name}: the laptop cloud supports S3DataSource only.")
+        _check_s3_input(channel["DataSource"]["S3DataSource"], f"Channel {name}")
+    if repeated := _first_repeated(channel["ChannelName"] for channel in channels):
+        raise invalid(
+            f"InputDataConfig names channel {repeated} twice; each has one folder, /opt/ml/input/data/{repeated}."
+        )
 
 
-def _stopping(request: Request) -> None:
-    times = request.get("StoppingCondition", {})
-    wait = times.get("MaxWaitTimeInSeconds")
-    runtime = times.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
+def _check_stopping_condition(request: Request) -> None:
+    limits = request.get("StoppingCondition", {})
+    wait = limits.get("MaxWaitTimeInSeconds")
+    runtime = limits.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
     if runtime > _MAX_RUNTIME:
         raise invalid(f"Invalid MaxRuntimeInSeconds. The maximum value is 28 days ({_MAX_RUNTIME}).")
     if request.get("EnableManagedSpotTraining"):
@@ -177,57 +209,71 @@ def _stopping(request: Request) -> None:
         )
 
 
-def _processing_input(each: Mapping[str, Any]) -> None:
-    where = f"Input {each['InputName']}"
-    if "S3Input" not in each or each.get("AppManaged"):
-        raise invalid(f"{where}: the laptop cloud delivers S3Input only.")
-    source = each["S3Input"]
+def _check_processing_input(processing_input: Mapping[str, Any]) -> None:
+    where = f"Input {processing_input['InputName']}"
+    if "S3Input" not in processing_input or processing_input.get("AppManaged"):
+        raise invalid(f"{where}: the laptop cloud supports S3Input only.")
+    source = processing_input["S3Input"]
     if source.get("S3InputMode", "File") != "File":
-        raise invalid(f"{where}: the laptop cloud has S3InputMode File, not {source['S3InputMode']}.")
+        raise invalid(f"{where}: the laptop cloud supports S3InputMode File, not {source['S3InputMode']}.")
     if source.get("S3CompressionType", "None") != "None":
         raise invalid(f"{where}: S3CompressionType Gzip can only be used when S3InputMode is Pipe.")
-    s3_input(source, where)
-    _processing_path(source.get("LocalPath", ""), where)
+    _check_s3_input(source, where)
+    _check_processing_path(source.get("LocalPath", ""), where)
 
 
-def _processing_path(path: str, where: str) -> None:
-    if not _below(path, "/opt/ml/processing"):
+def _check_processing_path(path: str, where: str) -> None:
+    if not _is_below(path, "/opt/ml/processing"):
         raise invalid(f"{where}: LocalPath must begin with /opt/ml/processing/, not '{path}'.")
 
 
 def model(request: Request) -> None:
-    """CreateModel, but for its container. Raises ApiError."""
-    _offered(request, _NOT_IN_MODELS)
+    """Check a request of CreateModel without its container, which ``container`` checks.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(request, _NOT_IN_MODELS)
     if "PrimaryContainer" not in request:
-        raise invalid("The laptop cloud serves a model of one PrimaryContainer.")
+        raise invalid("PrimaryContainer is missing; the laptop cloud supports models of one PrimaryContainer only.")
     if "ExecutionRoleArn" not in request:
-        raise invalid("The laptop cloud needs ExecutionRoleArn, the role that reads the model's data and image.")
+        raise invalid(
+            "ExecutionRoleArn is missing; the laptop cloud needs the role that reads the model's data and image."
+        )
 
 
 def container(specification: Mapping[str, Any], region: str) -> None:
-    """A container of a model or a model package. Raises ApiError."""
-    _offered(specification, _NOT_IN_CONTAINERS)
+    """Check a container of a model or of a model package.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(specification, _NOT_IN_CONTAINERS)
     if specification.get("Mode", "SingleModel") != "SingleModel":
         raise invalid("The laptop cloud has no multi-model endpoints; leave Mode out.")
-    image = specification.get("Image", "")
-    found = ImageUri.parse(image)
-    if not found:
-        raise invalid(f'Using non-ECR image "{image}" without Vpc repository access mode is not supported.')
-    if found.region != region:
-        raise invalid(f'The image "{image}" must be in the same region as the model, {region}.')
+    image_uri = specification.get("Image", "")
+    image = ImageUri.parse(image_uri)
+    if not image:
+        raise invalid(f'Using non-ECR image "{image_uri}" without Vpc repository access mode is not supported.')
+    if image.region != region:
+        raise invalid(f'The image "{image_uri}" must be in the same region as the model, {region}.')
     source = specification.get("ModelDataSource", {}).get("S3DataSource")
     if source and (source["S3DataType"], source["CompressionType"]) != ("S3Object", "Gzip"):
-        raise invalid("The laptop cloud serves models whose data is one model.tar.gz (S3Object, Gzip).")
+        raise invalid("ModelDataSource: the laptop cloud supports S3DataType S3Object with CompressionType Gzip only.")
     url = specification.get("ModelDataUrl") or (source or {}).get("S3Uri")
     if not url:
-        raise invalid("The laptop cloud serves models whose data is one model.tar.gz (ModelDataUrl).")
-    s3_uri(url, "ModelDataUrl")
+        raise invalid("ModelDataUrl is missing; the laptop cloud needs the model.tar.gz of the model's data.")
+    _check_s3_uri(url, "ModelDataUrl")
     if not url.endswith(".tar.gz"):
         raise invalid(f"ModelDataUrl must point to a single gzip compressed tar archive (.tar.gz suffix), not {url}.")
 
 
 def model_package(request: Request, region: str) -> None:
-    """CreateModelPackage. Raises ApiError."""
+    """Check a request of CreateModelPackage.
+
+    Raises:
+        ApiError: it is refused.
+    """
     group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
     if group and name:
         raise invalid(
@@ -237,9 +283,9 @@ def model_package(request: Request, region: str) -> None:
     if not group and not name:
         raise invalid("Missing ARN.")
     if group and request.get("Tags"):
-        raise invalid("A model package of a group has the group's tags; it cannot be given Tags of its own.")
+        raise invalid("A model package of a group has the group's tags; it cannot have Tags of its own.")
     if "InferenceSpecification" not in request:
-        raise invalid("The laptop cloud registers model packages by their InferenceSpecification.")
+        raise invalid("InferenceSpecification is missing; the laptop cloud needs it for every model package.")
     specification = request["InferenceSpecification"]
     for member in ("SupportedTransformInstanceTypes", "SupportedRealtimeInferenceInstanceTypes"):
         if not group and member not in specification:
@@ -249,57 +295,61 @@ def model_package(request: Request, region: str) -> None:
 
 
 def endpoint_config(request: Request) -> None:
-    """CreateEndpointConfig. Raises ApiError."""
-    _offered(request, _NOT_IN_CONFIGS)
+    """Check a request of CreateEndpointConfig.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    _refuse_members(request, _NOT_IN_CONFIGS)
     if request.get("DataCaptureConfig", {}).get("EnableCapture"):
-        raise invalid("The laptop cloud captures no data; leave DataCaptureConfig out.")
+        raise invalid("The laptop cloud cannot capture data; leave DataCaptureConfig out.")
     for variant in request["ProductionVariants"]:
-        _offered(variant, _NOT_IN_VARIANTS)
+        _refuse_members(variant, _NOT_IN_VARIANTS)
         if not {"ModelName", "InitialInstanceCount", "InstanceType"} <= variant.keys():
             raise invalid(
                 f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName, InstanceType and "
                 "InitialInstanceCount; it has neither serverless variants nor inference components."
             )
-        kind = variant["InstanceType"]
-        if "KmsKeyId" in request and kind.split(".")[1] in _LOCAL_DISKS:
+        instance_type = variant["InstanceType"]
+        if "KmsKeyId" in request and instance_type.split(".")[1] in _LOCAL_DISKS:
             raise invalid(
-                f"You can't request a KmsKeyId when using an instance type with local storage; {kind} encrypts its "
-                "disks with a key of its own."
+                "You can't request a KmsKeyId when using an instance type with local storage; "
+                f"{instance_type} encrypts its disks with a key of its own."
             )
-    if twice := _twice(variant["VariantName"] for variant in request["ProductionVariants"]):
-        raise invalid(f"ProductionVariants names variant {twice} twice; traffic and capacity go by the name.")
+    if repeated := _first_repeated(variant["VariantName"] for variant in request["ProductionVariants"]):
+        raise invalid(f"ProductionVariants names variant {repeated} twice; every variant needs a name of its own.")
 
 
 def deployment(config: Mapping[str, Any], counts: Mapping[str, int], serving: Iterable[str] | None) -> None:
-    """A DeploymentConfig.
+    """Check a DeploymentConfig.
 
     Args:
-        config: the configuration; empty when none is given.
-        counts: number of instances of each variant to be deployed.
+        config: the configuration; empty when the request has none.
+        counts: number of instances of each new variant, by name.
         serving: names of the variants that serve; None when there is no endpoint yet.
 
     Raises:
-        ApiError: SageMaker cannot deploy so.
+        ApiError: it is refused.
     """
     if not config:
         return
-    _offered(config, ("RollingUpdatePolicy",))
+    _refuse_members(config, ("RollingUpdatePolicy",))
     if serving is not None and set(serving) != set(counts):
         raise invalid(
             "The new endpoint configuration must have the same variant names as the old one: it has "
             f"{', '.join(sorted(counts))}, the endpoint {', '.join(sorted(serving))}."
         )
     if "BlueGreenUpdatePolicy" in config:
-        _blue_green(config["BlueGreenUpdatePolicy"], counts)
+        _check_blue_green(config["BlueGreenUpdatePolicy"], counts)
 
 
-def _blue_green(policy: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+def _check_blue_green(policy: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     routing = policy["TrafficRoutingConfiguration"]
-    for kind, member, least in (("CANARY", "CanarySize", 0), ("LINEAR", "LinearStepSize", 10)):
+    for kind, member, min_percent in (("CANARY", "CanarySize", 0), ("LINEAR", "LinearStepSize", 10)):
         if routing["Type"] == kind:
             if member not in routing:
                 raise invalid(f"TrafficRoutingConfiguration of type {kind} needs {member}.")
-            _step(member, routing[member], counts, least)
+            _check_step(member, routing[member], counts, min_percent)
     waits = routing["WaitIntervalInSeconds"] + policy.get("TerminationWaitInSeconds", 0)
     if policy.get("MaximumExecutionTimeoutInSeconds", waits + 1) <= waits:
         raise invalid(
@@ -308,37 +358,51 @@ def _blue_green(policy: Mapping[str, Any], counts: Mapping[str, int]) -> None:
         )
 
 
-def _step(member: str, size: Mapping[str, Any], counts: Mapping[str, int], least: int) -> None:
-    """The share of a fleet that one step moves: at most half of it, and at least so many percent."""
+def _check_step(member: str, size: Mapping[str, Any], counts: Mapping[str, int], min_percent: int) -> None:
+    """Check the part of a fleet that one step moves: from ``min_percent`` to 50 percent of it.
+
+    Raises:
+        ApiError: the part of a variant is outside this range.
+    """
     for variant, count in counts.items():
         percent = size["Value"] if size["Type"] == "CAPACITY_PERCENT" else 100 * size["Value"] / count
-        if not least <= percent <= 50:
+        if not min_percent <= percent <= 50:
+            allowed = f"{min_percent}-50%" if min_percent else "at most 50%"
             raise invalid(
-                f"{member}: the value must be {f'{least}-50%' if least else 'at most 50%'} of the variant's total "
-                f"instance count; for {variant} it is {percent:g}% of {count}."
+                f"{member}: the value must be {allowed} of the variant's total instance count; "
+                f"for {variant} it is {percent:g}% of {count}."
             )
 
 
 def capacities(changes: Sequence[Mapping[str, Any]]) -> None:
-    """The DesiredWeightsAndCapacities of an update. Raises ApiError."""
+    """Check the DesiredWeightsAndCapacities of UpdateEndpointWeightsAndCapacities.
+
+    Raises:
+        ApiError: they are refused.
+    """
     counts = {each["VariantName"]: each["DesiredInstanceCount"] for each in changes if "DesiredInstanceCount" in each}
     if len(counts) > 1:
         raise invalid(f"The capacity of one variant can be updated at a time, not of {', '.join(counts)}.")
     if 0 in counts.values():
-        raise invalid("DesiredInstanceCount 0 is for endpoints with inference components, which this one has not.")
+        raise invalid("DesiredInstanceCount 0 is for endpoints with inference components; this endpoint has none.")
     if any("ServerlessUpdateConfig" in each for each in changes):
         raise invalid("The laptop cloud has no serverless variants; leave ServerlessUpdateConfig out.")
 
 
-def _offered(request: Mapping[str, Any], missing: Iterable[str]) -> None:
-    for member in missing:
+def _refuse_members(request: Mapping[str, Any], unsupported: Iterable[str]) -> None:
+    """Refuse a request that has one of these members.
+
+    Raises:
+        ApiError: it has one.
+    """
+    for member in unsupported:
         if request.get(member):
             raise invalid(f"The laptop cloud has no {member}; leave it out.")
 
 
-def _below(path: str, folder: str) -> bool:
+def _is_below(path: str, folder: str) -> bool:
     return os.path.normpath(path).startswith(f"{folder}/")
 
 
-def _twice(names: Iterable[str]) -> str | None:
+def _first_repeated(names: Iterable[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)

@@ -32,13 +32,13 @@ def test_packages_are_versioned_approved_and_listed(sagemaker: Any) -> None:
         ApprovalDescription="better",
         CustomerMetadataProperties={"by": "gate"},
     )
-    seen = sagemaker.describe_model_package(ModelPackageName=arns[1])
-    assert (seen["ModelPackageVersion"], seen["ModelApprovalStatus"]) == (2, "Approved")
-    assert seen["CustomerMetadataProperties"] == {"top1": "0.9", "by": "gate"}
+    package = sagemaker.describe_model_package(ModelPackageName=arns[1])
+    assert (package["ModelPackageVersion"], package["ModelApprovalStatus"]) == (2, "Approved")
+    assert package["CustomerMetadataProperties"] == {"top1": "0.9", "by": "gate"}
 
     def versions(**members: Any) -> list[int]:
-        found = sagemaker.list_model_packages(ModelPackageGroupName="breeds", **members)
-        return [each["ModelPackageVersion"] for each in found["ModelPackageSummaryList"]]
+        answer = sagemaker.list_model_packages(ModelPackageGroupName="breeds", **members)
+        return [each["ModelPackageVersion"] for each in answer["ModelPackageSummaryList"]]
 
     assert versions() == [2, 1]
     assert versions(ModelApprovalStatus="Approved") == [2]
@@ -47,7 +47,7 @@ def test_packages_are_versioned_approved_and_listed(sagemaker: Any) -> None:
         sagemaker.delete_model_package_group(ModelPackageGroupName="breeds")
     sagemaker.delete_model_package(ModelPackageName=arns[1])
     third = sagemaker.create_model_package(ModelPackageGroupName="breeds", InferenceSpecification=SPECIFICATION)
-    assert third["ModelPackageArn"].endswith("breeds/3")  # a deleted version's number is not given again
+    assert third["ModelPackageArn"].endswith("breeds/3")  # The number of a deleted version is not used again.
     with pytest.raises(ClientError, match="does not exist"):
         sagemaker.describe_model_package(ModelPackageName=arns[1])
 
@@ -63,7 +63,7 @@ def test_a_package_must_be_approved_to_be_deployed(sagemaker: Any) -> None:
         with pytest.raises(ClientError, match=f"careful/1 is {status}; it must be Approved to be deployed"):
             sagemaker.create_model(**request)
     sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
-    with pytest.raises(ClientError, match="Could not find model data"):  # all that this package still lacks
+    with pytest.raises(ClientError, match="Could not find model data"):  # Only the data is missing now.
         sagemaker.create_model(**request)
 
 

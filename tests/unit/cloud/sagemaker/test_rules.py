@@ -1,4 +1,7 @@
-"""What AWS refuses beyond botocore's model, and what this cloud has not: each rule by a request that breaks it."""
+"""Requests that AWS refuses beyond botocore's model, and those that the laptop cloud does not support.
+
+Each test breaks one rule.
+"""
 
 import copy
 from typing import Any
@@ -55,13 +58,13 @@ CONFIG: dict[str, Any] = {
 
 
 def changed(request: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of a request with one member, named like ``A.0.B``, set to a value."""
+    """Return a copy of a request with one member set to a value; the path of a member is like ``A.0.B``."""
     request = copy.deepcopy(request)
-    *ways, last = path.split(".")
-    place: Any = request
-    for way in ways:
-        place = place[int(way)] if way.isdigit() else place.setdefault(way, {})
-    place[int(last) if last.isdigit() else last] = value
+    *steps, last = path.split(".")
+    parent: Any = request
+    for step in steps:
+        parent = parent[int(step)] if step.isdigit() else parent.setdefault(step, {})
+    parent[int(last) if last.isdigit() else last] = value
     return request
 
 
@@ -125,7 +128,7 @@ def test_volume_key_is_refused_where_the_instance_has_disks_of_its_own() -> None
 
 @pytest.mark.parametrize("kind", ["ml.c5.xlarge", "ml.p2.xlarge", "ml.m7i-flex.large", "ml.c5n.xlarge"])
 def test_volume_size_must_be_defined_for_instances_without_disks(kind: str) -> None:
-    with refused(f"You must define VolumeSizeInGB: {kind} has no disks but EBS volumes"):
+    with refused(f"You must define VolumeSizeInGB: {kind} has no local disks"):
         training("ResourceConfig", {"InstanceCount": 1, "InstanceType": kind})
 
 
@@ -134,7 +137,7 @@ def test_spot_needs_a_waiting_time_of_at_least_the_runtime() -> None:
     for times in ({"MaxRuntimeInSeconds": 100}, {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 99}):
         with refused("Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to"):
             rules.training_job(spot | {"StoppingCondition": times}, REGION)
-    # Checkpoints are advised with spot, not demanded.
+    # AWS recommends checkpoints for spot jobs but does not require them.
     rules.training_job(spot | {"StoppingCondition": {"MaxRuntimeInSeconds": 9, "MaxWaitTimeInSeconds": 9}}, REGION)
 
 
@@ -273,7 +276,7 @@ def test_deployments_time_must_exceed_its_waits() -> None:
 def test_guarded_update_keeps_the_variants_names() -> None:
     with refused("The new endpoint configuration must have the same variant names as the old one: it has main, the"):
         rules.deployment(blue_green("ALL_AT_ONCE"), {"main": 1}, ["AllTraffic"])
-    rules.deployment(blue_green("ALL_AT_ONCE"), {"main": 1}, None)  # a first deployment has no old one
+    rules.deployment(blue_green("ALL_AT_ONCE"), {"main": 1}, None)  # A new endpoint has no old variants.
 
 
 def test_capacity_of_one_variant_changes_at_a_time() -> None:
