@@ -1,4 +1,4 @@
-"""Application Auto Scaling for endpoint variants: targets, policies and the alarms that target tracking makes."""
+"""The operations of Application Auto Scaling: scalable targets, policies and the alarms of target tracking."""
 
 import threading
 import uuid
@@ -6,29 +6,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cloud.autoscaling import rules
-from cloud.autoscaling.scaler import DIMENSION, HIGH, LOW, NAMESPACE, Scaler, Target
+from cloud.autoscaling.scaler import DIMENSION, HIGH, LOW, NAMESPACE, ScalableTarget, Scaler
 from cloud.cloudwatch.alarms import Alarm, Alarms
 from cloud.core.protocol import ApiError, Operation, Request, invalid
 from cloud.core.store import now
 from cloud.iam import permissions
 from cloud.sagemaker.endpoints.endpoint import Endpoint
 
-MAX_POLICIES = 50  # of one target
+MAX_POLICIES = 50  # for each scalable target
 _NOT_SUSPENDED = {
     "DynamicScalingInSuspended": False,
     "DynamicScalingOutSuspended": False,
     "ScheduledScalingSuspended": False,
 }
 
-Key = tuple[str, str, str]  # region, account, resource id
+TargetKey = tuple[str, str, str]  # region, account, resource id
 
-
-# The alarms of target tracking. AWS documents of them that a metric of ten seconds scales out faster, and in as fast as
-# one of a minute. The numbers of datapoints were seen on AWS; that the low alarm's threshold is nine tenths of the
-# target was seen with other services and is assumed here.
+# The alarms of target tracking. AWS documents that a metric with a period of ten seconds scales out faster than one of
+# a minute, and scales in as fast. The numbers of datapoints were seen on AWS. The low alarm's threshold, nine tenths of
+# the target, was seen with other services and is assumed here.
 _HIGH_DATAPOINTS, _LOW_DATAPOINTS, _LOW_SHARE = 3, 15, 0.9
-# CloudWatch's metric, its statistic and the seconds of its high alarm's period, by the predefined metric.
-_PREDEFINED = {
+# The metric in CloudWatch, its statistic, and the period in seconds of the high alarm, by the predefined metric's type.
+_PREDEFINED_METRICS = {
     "SageMakerVariantConcurrentRequestsPerModelHighResolution": ("ConcurrentRequestsPerModel", "Maximum", 10),
     "SageMakerVariantInvocationsPerInstance": ("InvocationsPerInstance", "Sum", 60),
 }
@@ -44,19 +43,21 @@ class AutoScaling:
         resize: Callable[[Request], Any],
         alarms: Alarms,
     ) -> None:
-        """Args:
-        scope: the (region, account) of the request being served.
-        find: an endpoint by name; raises ApiError.
-        resize: UpdateEndpointWeightsAndCapacities; raises ApiError.
-        alarms: of the cloud.
+        """Create the operations.
+
+        Args:
+            scope: returns (region, account) of the current request.
+            find: returns an endpoint by name; raises ApiError.
+            resize: the operation UpdateEndpointWeightsAndCapacities; raises ApiError.
+            alarms: CloudWatch's alarms.
         """
         self._scope, self._find, self._alarms = scope, find, alarms
         self._scaler = Scaler(find, resize, alarms)
-        self._targets: dict[Key, Target] = {}
+        self._targets: dict[TargetKey, ScalableTarget] = {}
         self._lock = threading.Lock()
 
     def table(self) -> dict[str, Operation]:
-        """The operations by name."""
+        """Return the operations by name."""
         return {
             "RegisterScalableTarget": self.register,
             "DescribeScalableTargets": self.describe_targets,
@@ -71,19 +72,19 @@ class AutoScaling:
         }
 
     def is_registered(self, endpoint: str, variant: str) -> bool:
-        """Whether a variant of the caller's account and region is a scalable target."""
+        """Whether a variant in the caller's account and region is a scalable target."""
         return (*self._scope(), f"endpoint/{endpoint}/variant/{variant}") in self._targets
 
     def register(self, request: Request) -> dict[str, Any]:
-        """Keep or change a target, and move its capacity into the range."""
+        """Create or change a target, and move its capacity into the range."""
         key = self._key(request)
         with self._lock:
-            known = self._targets.get(key)
-            document: dict[str, Any] = dict(known.document) if known else {"CreationTime": now()}
+            target = self._targets.get(key)
+            document: dict[str, Any] = dict(target.document) if target else {"CreationTime": now()}
             document |= {name: value for name, value in request.items() if name != "Tags"}
             rules.scaling_range(document)
-            if known:
-                known.document = document
+            if target:
+                target.document = document
             else:
                 self._check_variant(request["ResourceId"])
                 arn = self._new_arn()
@@ -93,27 +94,27 @@ class AutoScaling:
                     **document,
                 }
                 document["ScalableTargetARN"] = arn
-                known = self._targets[key] = Target(arn, document, tags=dict(request.get("Tags", {})))
-        self._scaler.fit(known)
-        return {"ScalableTargetARN": known.arn}
+                target = self._targets[key] = ScalableTarget(arn, document, tags=dict(request.get("Tags", {})))
+        self._scaler.move_into_range(target)
+        return {"ScalableTargetARN": target.arn}
 
     def describe_targets(self, request: Request) -> dict[str, Any]:
-        """Targets, of given resource ids or all."""
-        wanted = request.get("ResourceIds")
-        found = [target.document for id, target in self._mine(request) if wanted is None or id in wanted]
-        return _page(request, "ScalableTargets", found)
+        """List targets, all of them or those with the requested resource ids."""
+        ids = request.get("ResourceIds")
+        documents = [target.document for id, target in self._targets_in_scope(request) if ids is None or id in ids]
+        return _page(request, "ScalableTargets", documents)
 
     def deregister(self, request: Request) -> dict[str, Any]:
-        """Forget a target, its policies and their alarms."""
+        """Delete a target, its policies and their alarms."""
         target = self._target(request)
         with self._lock:
             self._targets.pop(self._key(request), None)
         for policy in target.policies.values():
-            self._drop_alarms(policy)
+            self._delete_alarms(policy)
         return {}
 
     def put_policy(self, request: Request) -> dict[str, Any]:
-        """Keep or change a policy of a registered target, and the alarms of one that tracks."""
+        """Create or change a policy of a registered target, and the alarms of a target tracking policy."""
         rules.scaling_policy(request)
         target = self._target(request, "registered")
         self._check_variant(request["ResourceId"])
@@ -121,12 +122,12 @@ class AutoScaling:
         name, kind = request["PolicyName"], request.get("PolicyType", "StepScaling")
         configuration = f"{kind}PolicyConfiguration"
         with self._lock:
-            known = target.policies.get(name)
-            if not known and len(target.policies) == MAX_POLICIES:
+            old_policy = target.policies.get(name)
+            if not old_policy and len(target.policies) == MAX_POLICIES:
                 raise ApiError("LimitExceededException", f"A scalable target has at most {MAX_POLICIES} policies.")
             arn = (
-                known["PolicyARN"]
-                if known
+                old_policy["PolicyARN"]
+                if old_policy
                 else (
                     f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:{uuid.uuid4()}:"
                     f"resource/{NAMESPACE}/{request['ResourceId']}:policyName/{name}"
@@ -140,27 +141,27 @@ class AutoScaling:
                 "ScalableDimension": DIMENSION,
                 "PolicyType": kind,
                 configuration: request[configuration],
-                "CreationTime": known["CreationTime"] if known else now(),
+                "CreationTime": old_policy["CreationTime"] if old_policy else now(),
             }
-        if known and known["PolicyType"] != kind:
-            self._drop_alarms(known)
+        if old_policy and old_policy["PolicyType"] != kind:
+            self._delete_alarms(old_policy)
         if kind == "TargetTrackingScaling":
             self._put_alarms(policy)
         return {"PolicyARN": arn, "Alarms": self._alarms_of(policy)}
 
     def describe_policies(self, request: Request) -> dict[str, Any]:
-        """Policies, filtered by resource and name."""
+        """List policies, filtered by resource and name."""
         names, resource = request.get("PolicyNames"), request.get("ResourceId")
-        found = [
+        policies = [
             {**policy, "Alarms": self._alarms_of(policy)}
-            for id, target in self._mine(request)
+            for id, target in self._targets_in_scope(request)
             for policy in target.policies.values()
             if (names is None or policy["PolicyName"] in names) and resource in (None, id)
         ]
-        return _page(request, "ScalingPolicies", found)
+        return _page(request, "ScalingPolicies", policies)
 
     def delete_policy(self, request: Request) -> dict[str, Any]:
-        """Forget a policy and the alarms that it made."""
+        """Delete a policy and its own alarms."""
         target = self._targets.get(self._key(request))
         with self._lock:
             policy = target.policies.pop(request["PolicyName"], None) if target else None
@@ -171,49 +172,55 @@ class AutoScaling:
                 f"{request['ResourceId']}, scalable dimension: {DIMENSION}, policy name: "
                 f"{request['PolicyName']}",
             )
-        self._drop_alarms(policy)
+        self._delete_alarms(policy)
         return {}
 
     def describe_activities(self, request: Request) -> dict[str, Any]:
-        """Scaling activities of registered targets, newest first; with alarms that scaled nothing if asked for."""
-        resource, also_not_scaled = request.get("ResourceId"), request.get("IncludeNotScaledActivities", False)
-        found = [
+        """List scaling activities, the newest first; those that did not scale are included on request."""
+        resource, include_not_scaled = request.get("ResourceId"), request.get("IncludeNotScaledActivities", False)
+        activities = [
             dict(activity)
-            for id, target in self._mine(request)
+            for id, target in self._targets_in_scope(request)
             for activity in target.activities
-            if resource in (None, id) and (also_not_scaled or "NotScaledReasons" not in activity)
+            if resource in (None, id) and (include_not_scaled or "NotScaledReasons" not in activity)
         ]
-        found.sort(key=lambda activity: activity["StartTime"], reverse=True)
-        return _page(request, "ScalingActivities", found)
+        activities.sort(key=lambda activity: activity["StartTime"], reverse=True)
+        return _page(request, "ScalingActivities", activities)
 
     def trigger(self, policy: str, alarm: Alarm, datapoints: Sequence[float]) -> None:
-        """Carry out a policy, given by its ARN, that an alarm of the scope names among its actions."""
+        """Carry out a policy that is among an alarm's actions.
+
+        Args:
+            policy: the policy's ARN.
+            alarm: an alarm in the current account and region.
+            datapoints: the datapoints that set the alarm off, oldest first.
+        """
         for (*scope, _), target in list(self._targets.items()):
             for each in list(target.policies.values()):
                 if each["PolicyARN"] == policy and tuple(scope) == self._scope():
-                    self._scaler.follow(target, each, alarm, datapoints)
+                    self._scaler.carry_out(target, each, alarm, datapoints)
 
     def tag(self, request: Request) -> dict[str, Any]:
         """Add tags to a target."""
-        self._tagged(request).tags.update(request["Tags"])
+        self._target_by_arn(request).tags.update(request["Tags"])
         return {}
 
     def untag(self, request: Request) -> dict[str, Any]:
-        """Take tags from a target."""
-        target = self._tagged(request)
+        """Remove tags from a target."""
+        target = self._target_by_arn(request)
         for key in request["TagKeys"]:
             target.tags.pop(key, None)
         return {}
 
     def list_tags(self, request: Request) -> dict[str, Any]:
-        """A target's tags."""
-        return {"Tags": dict(self._tagged(request).tags)}
+        """Return a target's tags."""
+        return {"Tags": dict(self._target_by_arn(request).tags)}
 
     def _put_alarms(self, policy: Mapping[str, Any]) -> None:
-        """Make or change the two alarms of a tracking policy; it has but one when it may not scale in."""
+        """Create or change the two alarms of a tracking policy; it has the high one only when it may not scale in."""
         tracking = policy["TargetTrackingScalingPolicyConfiguration"]
         resource, arn = policy["ResourceId"], policy["PolicyARN"]
-        value, metric = tracking["TargetValue"], _metric(resource, tracking)
+        value, metric = tracking["TargetValue"], _watched_metric(resource, tracking)
         seconds = metric.pop("Period")
         known = {each["ComparisonOperator"]: each["AlarmName"] for each in self._alarms.of(arn)}
         for comparison, side, threshold, period, datapoints in (
@@ -235,7 +242,7 @@ class AutoScaling:
             elif comparison in known:
                 self._alarms.delete([alarm])
 
-    def _drop_alarms(self, policy: Mapping[str, Any]) -> None:
+    def _delete_alarms(self, policy: Mapping[str, Any]) -> None:
         if policy["PolicyType"] == "TargetTrackingScaling":
             self._alarms.delete(self._alarms.of(policy["PolicyARN"]))
 
@@ -243,16 +250,17 @@ class AutoScaling:
         alarms = self._alarms.of(policy["PolicyARN"])
         return [{"AlarmName": each["AlarmName"], "AlarmARN": each["AlarmArn"]} for each in alarms]
 
-    def _key(self, request: Request) -> Key:
+    def _key(self, request: Request) -> TargetKey:
         if request["ServiceNamespace"] != NAMESPACE:
             raise invalid(f"The laptop cloud scales service namespace {NAMESPACE} only.")
         if request["ScalableDimension"] != DIMENSION:
             raise invalid(
-                f"Unsupported service namespace, resource type or scalable dimension: the laptop cloud has {DIMENSION}."
+                f"Unsupported service namespace, resource type or scalable dimension: the laptop cloud has "
+                f"{DIMENSION} only."
             )
         return (*self._scope(), request["ResourceId"])
 
-    def _target(self, request: Request, state: str = "found") -> Target:
+    def _target(self, request: Request, state: str = "found") -> ScalableTarget:
         target = self._targets.get(self._key(request))
         if target is None:
             raise ApiError(
@@ -262,14 +270,15 @@ class AutoScaling:
             )
         return target
 
-    def _mine(self, request: Request) -> Iterator[tuple[str, Target]]:
+    def _targets_in_scope(self, request: Request) -> Iterator[tuple[str, ScalableTarget]]:
+        """Yield the targets of the current account and region with their resource ids."""
         if request["ServiceNamespace"] != NAMESPACE:
             return
         for (*scope, resource_id), target in list(self._targets.items()):
             if tuple(scope) == self._scope():
                 yield resource_id, target
 
-    def _tagged(self, request: Request) -> Target:
+    def _target_by_arn(self, request: Request) -> ScalableTarget:
         for target in list(self._targets.values()):
             if target.arn == request["ResourceARN"]:
                 return target
@@ -291,14 +300,14 @@ class AutoScaling:
         return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/{uuid.uuid4().hex[:24]}"
 
 
-def _metric(resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
-    """What the high alarm of a tracking policy watches, as PutMetricAlarm names it."""
+def _watched_metric(resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of PutMetricAlarm that name the metric of a tracking policy's high alarm."""
     custom = tracking.get("CustomizedMetricSpecification")
     if custom:
-        about = {name: custom[name] for name in ("Namespace", "MetricName", "Statistic", "Unit") if name in custom}
-        return {**about, "Dimensions": custom.get("Dimensions", []), "Period": 60}
+        members = {name: custom[name] for name in ("Namespace", "MetricName", "Statistic", "Unit") if name in custom}
+        return {**members, "Dimensions": custom.get("Dimensions", []), "Period": 60}
     endpoint, variant = rules.scaled_variant(resource_id)
-    name, statistic, seconds = _PREDEFINED[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+    name, statistic, seconds = _PREDEFINED_METRICS[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
     return {
         "Namespace": "AWS/SageMaker",
         "MetricName": name,
@@ -308,10 +317,11 @@ def _metric(resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _page(request: Request, member: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _page(request: Request, member: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the page of a list that a request asks for, under the name of the answer's member."""
     try:
         start = int(request.get("NextToken", "0"))
     except ValueError:
         raise ApiError("InvalidNextTokenException", "The next token supplied was invalid.") from None
     end = start + request.get("MaxResults", 50)
-    return {member: found[start:end], "NextToken": str(end) if end < len(found) else None}
+    return {member: entries[start:end], "NextToken": str(end) if end < len(entries) else None}

@@ -17,18 +17,26 @@ _POLICY_TYPES = ("StepScaling", "TargetTrackingScaling", "PredictiveScaling")
 
 
 def scaled_variant(resource_id: str) -> tuple[str, str]:
-    """The endpoint and the variant that a scalable target's id names. Raises ApiError."""
-    found = _VARIANT.fullmatch(resource_id)
-    if not found:
+    """Return the names of the endpoint and of the variant in a scalable target's id.
+
+    Raises:
+        ApiError: the id has another form.
+    """
+    match = _VARIANT.fullmatch(resource_id)
+    if not match:
         raise invalid(
             "Unsupported service namespace, resource type or scalable dimension: the resource ID "
             f"'{resource_id}' is not endpoint/<name>/variant/<variant>."
         )
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def scaling_range(target: Mapping[str, Any]) -> None:
-    """MinCapacity and MaxCapacity of a new or changed scalable target. Raises ApiError."""
+    """Check MinCapacity and MaxCapacity of a new or changed scalable target.
+
+    Raises:
+        ApiError: they are refused.
+    """
     low, high = target.get("MinCapacity"), target.get("MaxCapacity")
     if low is None or high is None:
         raise invalid("You must specify MinCapacity and MaxCapacity when you register a new scalable target.")
@@ -39,38 +47,47 @@ def scaling_range(target: Mapping[str, Any]) -> None:
 
 
 def scaling_policy(request: Request) -> None:
-    """PutScalingPolicy. Raises ApiError."""
+    """Check a request of PutScalingPolicy.
+
+    Raises:
+        ApiError: it is refused.
+    """
     kind = request.get("PolicyType", "StepScaling")
-    given = [each for each in _POLICY_TYPES if f"{each}PolicyConfiguration" in request]
-    if kind not in given:
+    configured = [each for each in _POLICY_TYPES if f"{each}PolicyConfiguration" in request]
+    if kind not in configured:
         raise invalid(f"{kind} policy configuration must be specified")
-    if len(given) > 1:
+    if len(configured) > 1:
         raise invalid(
             "You must only provide a single scaling policy configuration, which must match the scaling policy type "
             "specified."
         )
     if kind == "StepScaling":
-        _steps(request["StepScalingPolicyConfiguration"])
+        _check_steps(request["StepScalingPolicyConfiguration"])
     elif kind == "TargetTrackingScaling":
-        _tracking(request["TargetTrackingScalingPolicyConfiguration"], request["ScalableDimension"])
+        _check_target_tracking(request["TargetTrackingScalingPolicyConfiguration"], request["ScalableDimension"])
     else:
         raise invalid(
             f"The laptop cloud has no scaling policies of type {kind}; use StepScaling or TargetTrackingScaling."
         )
 
 
-def _tracking(tracking: Mapping[str, Any], dimension: str) -> None:
-    kinds = ("PredefinedMetricSpecification", "CustomizedMetricSpecification")
-    given = [tracking[each] for each in kinds if each in tracking]
-    if not given:
-        raise invalid(f"{' or '.join(kinds)} must be set for target tracking scaling.")
-    if len(given) > 1:
-        raise invalid(f"Only one of {' or '.join(kinds)} can be set for target tracking scaling.")
-    (metric,) = given
-    if kinds[1] in tracking:
+def _check_target_tracking(tracking: Mapping[str, Any], dimension: str) -> None:
+    """Check a TargetTrackingScalingPolicyConfiguration.
+
+    Raises:
+        ApiError: it is refused.
+    """
+    predefined, customized = "PredefinedMetricSpecification", "CustomizedMetricSpecification"
+    specifications = [tracking[each] for each in (predefined, customized) if each in tracking]
+    if not specifications:
+        raise invalid(f"{predefined} or {customized} must be set for target tracking scaling.")
+    if len(specifications) > 1:
+        raise invalid(f"Only one of {predefined} or {customized} can be set for target tracking scaling.")
+    (metric,) = specifications
+    if customized in tracking:
         if not {"MetricName", "Namespace", "Statistic"} <= metric.keys():
             raise invalid(
-                f"{kinds[1]}: the laptop cloud needs MetricName, Namespace and Statistic; it computes no expressions."
+                f"{customized}: the laptop cloud needs MetricName, Namespace and Statistic; it has no metric math."
             )
     elif metric["PredefinedMetricType"] not in _METRICS:
         raise invalid(
@@ -80,7 +97,12 @@ def _tracking(tracking: Mapping[str, Any], dimension: str) -> None:
         raise invalid("You can't specify a resource label unless the metric type is ALBRequestCountPerTarget.")
 
 
-def _steps(configuration: Mapping[str, Any]) -> None:
+def _check_steps(configuration: Mapping[str, Any]) -> None:
+    """Check a StepScalingPolicyConfiguration.
+
+    Raises:
+        ApiError: it is refused.
+    """
     steps = configuration.get("StepAdjustments")
     if not steps or "AdjustmentType" not in configuration:
         raise invalid("You must specify an AdjustmentType and at least one StepAdjustment for a StepScaling policy.")

@@ -1,4 +1,4 @@
-"""What Application Auto Scaling does when an alarm goes off or a range changes: scaling activities and cool-downs."""
+"""Changes of capacity: when an alarm goes off or a range changes, with scaling activities and cool-downs."""
 
 import time
 import uuid
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloud.autoscaling import rules
-from cloud.autoscaling.capacity import stepped, tracked
+from cloud.autoscaling.capacity import step_scaling_capacity, target_tracking_capacity
 from cloud.cloudwatch.alarms import Alarm, Alarms
 from cloud.core import emulator
 from cloud.core.clock import scaled
@@ -17,22 +17,26 @@ from cloud.sagemaker.endpoints.endpoint import Endpoint
 
 NAMESPACE = "sagemaker"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
-HIGH, LOW = "GreaterThanThreshold", "LessThanThreshold"  # comparisons of a tracking policy's two alarms
-_COOLDOWN_SECONDS = 300  # of endpoint variants, unless a policy says otherwise
+HIGH, LOW = "GreaterThanThreshold", "LessThanThreshold"  # ComparisonOperator of a tracking policy's two alarms
+_COOLDOWN_SECONDS = 300  # AWS's default for endpoint variants
 _POLL_SECONDS = 0.05
-_MAX_ACTIVITIES = 1000  # kept; AWS keeps those of six weeks
+_MAX_ACTIVITIES = 1000  # kept for each target; AWS keeps those of six weeks
 
 Activity = dict[str, Any]
 
 
 @dataclass
-class Target:
+class ScalableTarget:
     """A scalable target.
 
     Attributes:
-        policies: as DescribeScalingPolicies gives them, by name.
-        activities: newest first, those included that did not scale.
-        base: the capacity before the last scale-out; what that added counts for the next until ``out_until``.
+        arn: the target's ARN.
+        document: as DescribeScalableTargets returns it.
+        policies: as DescribeScalingPolicies returns them, by name.
+        tags: the target's tags.
+        activities: the newest first, including those that did not scale.
+        base: the capacity before the last scale-out. Until ``out_until`` a further scale-out is computed from it, so
+            that the instances already added count as part of the new ones.
         out_until, in_until: when the cool-downs of the last scale-out and scale-in end, in monotonic seconds.
     """
 
@@ -51,7 +55,7 @@ class Target:
         return any(activity["StatusCode"] == "InProgress" for activity in self.activities)
 
     def begin(self, description: str, cause: str) -> Activity:
-        """A new scaling activity."""
+        """Begin a scaling activity."""
         activity = {
             "ActivityId": str(uuid.uuid4()),
             "ServiceNamespace": NAMESPACE,
@@ -65,22 +69,27 @@ class Target:
         self.activities = [activity, *self.activities[: _MAX_ACTIVITIES - 1]]
         return activity
 
-    def note(self, cause: str, reason: Mapping[str, Any]) -> None:
-        """Note an alarm that scaled nothing, once as long as the reason is the same."""
+    def record_not_scaled(self, cause: str, reason: Mapping[str, Any]) -> None:
+        """Record that an alarm did not scale the target; only once while the reason stays the same.
+
+        Args:
+            cause: the alarm and the policy, as text.
+            reason: an entry of NotScaledReasons.
+        """
         if not self.activities or self.activities[0].get("NotScaledReasons") != [reason]:
             activity = self.begin("Attempting to scale due to alarm triggered", cause)
             activity.update(StatusCode="Failed", EndTime=now(), NotScaledReasons=[reason])
 
-    def why_not(self, capacity: int, wanted: int) -> dict[str, Any]:
-        """The NotScaledReason of a capacity that stays although another is wanted."""
-        if wanted > capacity:
+    def not_scaled_reason(self, capacity: int, requested: int) -> dict[str, Any]:
+        """Return the NotScaledReason when the capacity stays although a policy asks for another one."""
+        if requested > capacity:
             return {"Code": "AlreadyAtMaxCapacity", "MaxCapacity": self.document["MaxCapacity"]}
-        if wanted < capacity:
+        if requested < capacity:
             return {"Code": "AlreadyAtMinCapacity", "MinCapacity": self.document["MinCapacity"]}
         return {"Code": "AlreadyAtDesiredCapacity", "CurrentCapacity": capacity}
 
-    def bounded(self, capacity: int) -> int:
-        """A capacity moved into the target's range."""
+    def clamp(self, capacity: int) -> int:
+        """Return the capacity of the target's range that is nearest to the given one."""
         return int(min(max(capacity, self.document["MinCapacity"]), self.document["MaxCapacity"]))
 
 
@@ -88,76 +97,92 @@ class Scaler:
     """Changes the capacity of endpoint variants."""
 
     def __init__(self, find: Callable[[str], Endpoint], resize: Callable[[Request], Any], alarms: Alarms) -> None:
-        """Args:
-        find: an endpoint by name; raises ApiError.
-        resize: UpdateEndpointWeightsAndCapacities; raises ApiError.
-        alarms: of the cloud.
+        """Create the scaler.
+
+        Args:
+            find: returns an endpoint by name; raises ApiError.
+            resize: the operation UpdateEndpointWeightsAndCapacities; raises ApiError.
+            alarms: CloudWatch's alarms.
         """
         self._find, self._resize, self._alarms = find, resize, alarms
 
-    def follow(self, target: Target, policy: Mapping[str, Any], alarm: Alarm, datapoints: Sequence[float]) -> None:
+    def carry_out(
+        self, target: ScalableTarget, policy: Mapping[str, Any], alarm: Alarm, datapoints: Sequence[float]
+    ) -> None:
         """Carry out a policy that an alarm triggers.
 
         Args:
-            datapoints: by which the alarm was evaluated, oldest first.
+            target: the target of the policy.
+            policy: the policy, as DescribeScalingPolicies returns it.
+            alarm: the alarm.
+            datapoints: the datapoints that decided the alarm's state, oldest first.
         """
         name, state = alarm["AlarmName"], alarm["StateValue"]
         cause = f"monitor alarm {name} in state {state} triggered policy {policy['PolicyName']}"
-        endpoint, capacity = self._look(target)
+        endpoint, capacity = self._endpoint_and_capacity(target)
         if endpoint.status != "InService" or target.in_progress:
-            target.note(cause, {"Code": "TargetServicePutResourceAsUnscalable"})
+            target.record_not_scaled(cause, {"Code": "TargetServicePutResourceAsUnscalable"})
             return
         base = min(target.base, capacity) if time.monotonic() < target.out_until else capacity
-        wanted = self._wanted(target, policy, alarm, datapoints, capacity, base)
-        desired = target.bounded(wanted)
+        requested = self._requested_capacity(target, policy, alarm, datapoints, capacity, base)
+        desired = target.clamp(requested)
         if desired == capacity:
-            target.note(cause, target.why_not(capacity, wanted))
+            target.record_not_scaled(cause, target.not_scaled_reason(capacity, requested))
             return
-        way = "Out" if desired > capacity else "In"
-        suspended = target.document["SuspendedState"].get(f"DynamicScaling{way}Suspended")
-        if not suspended and (way == "Out" or time.monotonic() >= target.in_until):
-            self._scale(target, capacity, desired, cause, _cooldown(policy, way), base)
+        direction = "Out" if desired > capacity else "In"
+        suspended = target.document["SuspendedState"].get(f"DynamicScaling{direction}Suspended")
+        if not suspended and (direction == "Out" or time.monotonic() >= target.in_until):
+            self._scale(target, capacity, desired, cause, _cooldown(policy, direction), base)
 
-    def fit(self, target: Target) -> None:
-        """Move a variant's capacity into the range that was set."""
-        _, capacity = self._look(target)
-        if (desired := target.bounded(capacity)) != capacity:
+    def move_into_range(self, target: ScalableTarget) -> None:
+        """Move a variant's capacity into its target's range."""
+        _, capacity = self._endpoint_and_capacity(target)
+        if (desired := target.clamp(capacity)) != capacity:
             bound = "minimum" if desired > capacity else "maximum"
             self._scale(target, capacity, desired, f"{bound} capacity was set to {desired}", 0, capacity)
 
-    def _look(self, target: Target) -> tuple[Endpoint, int]:
+    def _endpoint_and_capacity(self, target: ScalableTarget) -> tuple[Endpoint, int]:
         name, variant = rules.scaled_variant(target.document["ResourceId"])
         endpoint = self._find(name)
         return endpoint, endpoint.fleet[variant].desired
 
-    def _wanted(
+    def _requested_capacity(
         self,
-        target: Target,
+        target: ScalableTarget,
         policy: Mapping[str, Any],
         alarm: Alarm,
         datapoints: Sequence[float],
         capacity: int,
         base: int,
     ) -> int:
-        """The capacity that a policy asks for, whatever the range is.
+        """Return the capacity that a policy asks for, without regard to the target's range.
 
         Args:
-            base: from which a scale-out starts; less than the capacity during the cool-down of another.
+            target: the target of the policy.
+            policy: the policy.
+            alarm: the alarm that triggers it.
+            datapoints: the datapoints that decided the alarm's state, oldest first.
+            capacity: the present number of instances.
+            base: the number from which a scale-out is computed; smaller than ``capacity`` during the cool-down of an
+                earlier scale-out.
         """
         above = alarm["ComparisonOperator"].startswith("Greater")
         if tracking := policy.get("TargetTrackingScalingPolicyConfiguration"):
             if above:
-                return max(capacity, tracked(base, datapoints[-1], tracking["TargetValue"]))
-            return self._shrunk(target, capacity)
+                return max(capacity, target_tracking_capacity(base, datapoints[-1], tracking["TargetValue"]))
+            return self._smallest_capacity(target, capacity)
         steps, threshold = policy["StepScalingPolicyConfiguration"], alarm["Threshold"]
-        grown = stepped(base, steps, threshold, above, datapoints)
-        if grown > base:
-            return max(capacity, grown)
-        return min(capacity, stepped(capacity, steps, threshold, above, datapoints))
+        from_base = step_scaling_capacity(base, steps, threshold, above, datapoints)
+        if from_base > base:
+            return max(capacity, from_base)
+        return min(capacity, step_scaling_capacity(capacity, steps, threshold, above, datapoints))
 
-    def _shrunk(self, target: Target, capacity: int) -> int:
-        """The capacity down to which every tracking policy would scale in; the given one if any would not."""
-        wanted = [0]
+    def _smallest_capacity(self, target: ScalableTarget, capacity: int) -> int:
+        """Return the smallest capacity to which all tracking policies of a target agree to scale in.
+
+        It is the present capacity if the low alarm of one of them is not in state ALARM.
+        """
+        requested = [0]
         for policy in target.policies.values():
             tracking = policy.get("TargetTrackingScalingPolicyConfiguration")
             if tracking is None or tracking.get("DisableScaleIn"):
@@ -167,27 +192,34 @@ class Scaler:
             datapoints = self._alarms.datapoints(low) if low and low["StateValue"] == "ALARM" else ()
             if not datapoints:
                 return capacity
-            wanted.append(tracked(capacity, max(datapoints), tracking["TargetValue"]))
-        return min(capacity, max(wanted))
+            requested.append(target_tracking_capacity(capacity, max(datapoints), tracking["TargetValue"]))
+        return min(capacity, max(requested))
 
-    def _scale(self, target: Target, capacity: int, desired: int, cause: str, cooldown: float, base: int) -> None:
+    def _scale(
+        self, target: ScalableTarget, capacity: int, desired: int, cause: str, cooldown: float, base: int
+    ) -> None:
         """Start a scaling activity.
 
         Args:
-            cooldown: seconds, after its end.
-            base: of the next scale-out while that lasts.
+            target: the target.
+            capacity: the present number of instances.
+            desired: the new number of instances.
+            cause: the cause, as text.
+            cooldown: seconds on AWS, from the end of the activity.
+            base: the number from which a further scale-out is computed during this cool-down.
         """
         activity = target.begin(f"Setting desired instance count to {desired}.", cause)
-        done, failed = (f"{each} set desired instance count to {desired}." for each in ("Successfully", "Failed to"))
+        succeeded = f"Successfully set desired instance count to {desired}."
+        failed = f"Failed to set desired instance count to {desired}."
         name, variant = rules.scaled_variant(target.document["ResourceId"])
         change = {"VariantName": variant, "DesiredInstanceCount": desired}
         try:
             self._resize({"EndpointName": name, "DesiredWeightsAndCapacities": [change]})
         except ApiError as error:
-            about = f"(Service: AmazonSageMaker; Status Code: 400; Error Code: {error.code})"
-            _end(activity, "Failed", f"{failed} Reason: {error.message} {about}")
+            details = f"(Service: AmazonSageMaker; Status Code: 400; Error Code: {error.code})"
+            _end(activity, "Failed", f"{failed} Reason: {error.message} {details}")
             return
-        activity["StatusMessage"] = f"{done} Waiting for change to be fulfilled by sagemaker."
+        activity["StatusMessage"] = f"{succeeded} Waiting for change to be fulfilled by sagemaker."
 
         def await_end() -> None:
             endpoint = self._find(name)
@@ -202,15 +234,20 @@ class Scaler:
                 target.base, target.out_until, target.in_until = base, until, 0.0
             else:
                 target.in_until = until
-            _end(activity, "Successful", f"{done} Change successfully fulfilled by sagemaker.")
+            _end(activity, "Successful", f"{succeeded} Change successfully fulfilled by sagemaker.")
 
         emulator.spawn_thread(await_end, name=f"scaling-{name}")
 
 
-def _cooldown(policy: Mapping[str, Any], way: str) -> float:
-    """Seconds of the cool-down after a scale-out or -in, ``Out`` or ``In``; step policies have one for both."""
+def _cooldown(policy: Mapping[str, Any], direction: str) -> float:
+    """Return the cool-down of a policy in seconds on AWS; a step policy has the same one in both directions.
+
+    Args:
+        policy: the policy.
+        direction: ``Out`` or ``In``.
+    """
     configuration = policy[f"{policy['PolicyType']}PolicyConfiguration"]
-    seconds: float = configuration.get(f"Scale{way}Cooldown", configuration.get("Cooldown", _COOLDOWN_SECONDS))
+    seconds: float = configuration.get(f"Scale{direction}Cooldown", configuration.get("Cooldown", _COOLDOWN_SECONDS))
     return seconds
 
 

@@ -66,9 +66,9 @@ def test_a_target_and_its_policy_are_kept_and_guard_the_endpoint(scaling: Any, s
 
     policy = {"PolicyName": "concurrency", "PolicyType": "TargetTrackingScaling"}
     arn = scaling.put_scaling_policy(**TARGET, **policy, TargetTrackingScalingPolicyConfiguration=TRACKING)["PolicyARN"]
-    (seen,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=RESOURCE)["ScalingPolicies"]
-    assert seen["PolicyARN"] == arn
-    assert seen["TargetTrackingScalingPolicyConfiguration"] == TRACKING
+    (kept,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=RESOURCE)["ScalingPolicies"]
+    assert kept["PolicyARN"] == arn
+    assert kept["TargetTrackingScalingPolicyConfiguration"] == TRACKING
     activities = scaling.describe_scaling_activities(ServiceNamespace="sagemaker", ResourceId=RESOURCE)
     assert activities["ScalingActivities"] == []
 

@@ -1,4 +1,4 @@
-"""The auto scaler of the laptop cloud under a real load, sixty times as fast as AWS."""
+"""The auto scaler of the laptop cloud under a real load; its waits are sixty times as short as on AWS."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ METRIC = {
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A cloud of its own, with endpoint ``dogs`` of one instance in service."""
+    """A separate cloud with the endpoint ``dogs`` of one instance in service."""
     home = tmp_path_factory.mktemp("fast") / "home"
     with serving_cloud(home, KENNEL_TIME_SCALE=str(TIME_SCALE)) as cloud:
         config = make_config(cloud, "v1", VariantName="main")
@@ -40,7 +40,7 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture
 def scaling(fast: Cloud) -> Iterator[Any]:
-    """Application Auto Scaling with the endpoint as a target of one to three instances."""
+    """A client of Application Auto Scaling; the endpoint is a scalable target of one to three instances."""
     client = fast.client("application-autoscaling")
     client.register_scalable_target(**TARGET, MinCapacity=1, MaxCapacity=3)
     yield client
@@ -50,49 +50,47 @@ def scaling(fast: Cloud) -> Iterator[Any]:
 def await_instances(cloud: Cloud, count: int, seconds: float = 20.0) -> None:
     sagemaker = cloud.client("sagemaker")
 
-    def look() -> tuple[str, int | None]:
-        seen = sagemaker.describe_endpoint(EndpointName="dogs")
-        variants = seen.get("ProductionVariants", [{}])
-        return seen["EndpointStatus"], variants[0].get("CurrentInstanceCount")
+    def status_and_count() -> tuple[str, int | None]:
+        description = sagemaker.describe_endpoint(EndpointName="dogs")
+        variants = description.get("ProductionVariants", [{}])
+        return description["EndpointStatus"], variants[0].get("CurrentInstanceCount")
 
-    eventually(look, lambda seen: seen == ("InService", count), seconds)
+    eventually(status_and_count, lambda current: current == ("InService", count), seconds)
 
 
 @contextmanager
 def load(cloud: Cloud, callers: int = CALLERS) -> Iterator[None]:
-    """So many requests in flight at any time, each of a second."""
+    """Keep one request of a second in flight for each caller."""
     runtime, done = cloud.client("sagemaker-runtime"), threading.Event()
 
-    def keep_asking() -> None:
+    def keep_invoking() -> None:
         while not done.is_set():
             runtime.invoke_endpoint(EndpointName="dogs", Body=b"slow", ContentType="image/jpeg")
 
     with ThreadPoolExecutor(callers) as pool:
-        asked = [pool.submit(keep_asking) for _ in range(callers)]
+        running = [pool.submit(keep_invoking) for _ in range(callers)]
         try:
             yield
         finally:
             done.set()
-    assert [each.exception() for each in asked] == [None] * callers
+    assert [each.exception() for each in running] == [None] * callers
 
 
 def activities(scaling: Any) -> list[dict[str, Any]]:
-    """Scaling activities, newest first, once they have ended."""
+    """Return the scaling activities, the newest first, once they have ended."""
 
-    def look() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")[
-            "ScalingActivities"
-        ]
-        return found
+    def current() -> list[dict[str, Any]]:
+        answer: dict[str, list[dict[str, Any]]] = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")
+        return answer["ScalingActivities"]
 
-    return eventually(look, lambda found: all(each["StatusCode"] != "InProgress" for each in found))
+    return eventually(current, lambda activities: all(each["StatusCode"] != "InProgress" for each in activities))
 
 
 def await_state(cloudwatch: Any, alarm: str, state: str) -> None:
-    def look() -> str:
+    def current() -> str:
         return str(cloudwatch.describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"])
 
-    eventually(look, lambda seen: seen == state)
+    eventually(current, lambda value: value == state)
 
 
 def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scaling: Any) -> None:
@@ -112,10 +110,10 @@ def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scal
     )
     cloudwatch = fast.client("cloudwatch")
     high, low = (each["AlarmName"] for each in put["Alarms"])
-    (seen,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
-    assert seen["Alarms"] == put["Alarms"]
+    (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert policy["Alarms"] == put["Alarms"]
     with load(fast):
-        await_instances(fast, 3)  # 8 callers, 3 an instance
+        await_instances(fast, 3)  # 8 concurrent requests at a target of 3 for each instance
         out = activities(scaling)
         invocations = eventually(
             lambda: cloudwatch.get_metric_statistics(
@@ -131,7 +129,7 @@ def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scal
     assert out[0]["Description"] == "Setting desired instance count to 3."
     assert {each["Cause"] for each in out} == {f"monitor alarm {high} in state ALARM triggered policy concurrency"}
     assert {each["StatusCode"] for each in out} == {"Successful"}
-    await_instances(fast, 1, seconds=30)  # fifteen minutes on AWS
+    await_instances(fast, 1, seconds=30)  # The low alarm takes fifteen minutes on AWS.
     assert activities(scaling)[0]["Cause"] == f"monitor alarm {low} in state ALARM triggered policy concurrency"
     states = {each["AlarmName"]: each["StateValue"] for each in cloudwatch.describe_alarms()["MetricAlarms"]}
     assert states == {high: "OK", low: "ALARM"}
@@ -139,7 +137,7 @@ def test_target_tracking_scales_out_under_load_and_in_after_it(fast: Cloud, scal
     assert cloudwatch.describe_alarms()["MetricAlarms"] == []
 
 
-def test_step_policy_scales_out_by_the_alarm_that_names_it(fast: Cloud, scaling: Any) -> None:
+def test_step_policy_scales_out_when_its_alarm_goes_off(fast: Cloud, scaling: Any) -> None:
     cloudwatch = fast.client("cloudwatch")
     steps = [
         {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 100.0, "ScalingAdjustment": 1},
@@ -176,9 +174,8 @@ def test_step_policy_scales_out_by_the_alarm_that_names_it(fast: Cloud, scaling:
     changes = cloudwatch.describe_alarm_history(AlarmName="burst", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
     assert "Alarm updated from ALARM to OK" in [change["HistorySummary"] for change in changes]
     scaling.delete_scaling_policy(**TARGET, PolicyName="burst")
-    assert [each["AlarmName"] for each in cloudwatch.describe_alarms()["MetricAlarms"]] == [
-        "burst"
-    ]  # who put it keeps it
+    # Deleting a step policy keeps the alarm, because its user created it.
+    assert [each["AlarmName"] for each in cloudwatch.describe_alarms()["MetricAlarms"]] == ["burst"]
     cloudwatch.delete_alarms(AlarmNames=["burst"])
     scaling.register_scalable_target(**TARGET, MaxCapacity=1)
     await_instances(fast, 1)
@@ -189,8 +186,8 @@ def test_alarm_of_a_percentile_sees_slow_answers_of_its_own_endpoint(fast: Cloud
     cloudwatch = fast.client("cloudwatch")
     elsewhere = [{"Name": "EndpointName", "Value": "cats"}, {"Name": "VariantName", "Value": "main"}]
     for name, dimensions in (("p99", METRIC["Dimensions"]), ("p99-of-cats", elsewhere)):
-        watched = {"Namespace": "AWS/SageMaker", "MetricName": "ModelLatency", "Dimensions": dimensions}
-        put_alarm(cloudwatch, name, **watched, ExtendedStatistic="p99", Threshold=900_000.0)
+        metric = {"Namespace": "AWS/SageMaker", "MetricName": "ModelLatency", "Dimensions": dimensions}
+        put_alarm(cloudwatch, name, **metric, ExtendedStatistic="p99", Threshold=900_000.0)
         await_state(cloudwatch, name, "OK")
     with load(fast, callers=1):
         await_state(cloudwatch, "p99", "ALARM")

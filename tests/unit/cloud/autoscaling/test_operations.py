@@ -1,4 +1,4 @@
-"""Scalable targets and policies by the state of their endpoint, and what alarms make of the capacity."""
+"""Scalable targets, policies, and the capacity that follows from their alarms."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -32,25 +32,25 @@ def policy(name: str, target: float = 4.0, metric: str = CONCURRENCY, **members:
 
 
 class FakeAlarms:
-    """Alarms that are kept; the test says what they saw."""
+    """Alarms by name; the test sets their states and the datapoints that decided."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
-        self.seen: dict[str, list[float]] = {}
+        self.by_name: dict[str, dict[str, Any]] = {}
+        self.deciding: dict[str, list[float]] = {}
 
     def put(self, alarm: dict[str, Any]) -> None:
         name = alarm["AlarmName"]
-        self.kept[name] = {**alarm, "AlarmArn": f"arn:aws:cloudwatch:::alarm:{name}", "StateValue": "OK"}
+        self.by_name[name] = {**alarm, "AlarmArn": f"arn:aws:cloudwatch:::alarm:{name}", "StateValue": "OK"}
 
     def delete(self, alarms: list[dict[str, Any]]) -> None:
         for alarm in alarms:
-            del self.kept[alarm["AlarmName"]]
+            del self.by_name[alarm["AlarmName"]]
 
     def of(self, arn: str) -> list[dict[str, Any]]:
-        return [alarm for alarm in self.kept.values() if arn in alarm["AlarmActions"]]
+        return [alarm for alarm in self.by_name.values() if arn in alarm["AlarmActions"]]
 
     def datapoints(self, alarm: dict[str, Any]) -> list[float]:
-        return self.seen[alarm["AlarmName"]]
+        return self.deciding[alarm["AlarmName"]]
 
 
 class FakeEndpoint:
@@ -60,7 +60,7 @@ class FakeEndpoint:
         self.status = "InService"
         self.failure_reason: str | None = None
         self.fleet = {"main": SimpleNamespace(desired=1)}
-        self.grants = True
+        self.has_capacity = True
 
     @property
     def desired(self) -> int:
@@ -69,7 +69,7 @@ class FakeEndpoint:
     def resize(self, request: Request) -> None:
         if self.status != "InService":
             raise invalid("Cannot update in-progress endpoint.")
-        if self.grants:
+        if self.has_capacity:
             self.fleet["main"].desired = request["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
         else:
             self.failure_reason = "no capacity"
@@ -119,31 +119,30 @@ class Driver:
         self._scaling, self._alarms = scaling, alarms
 
     def put(self, request: dict[str, Any]) -> str:
-        """ARN of a new policy."""
+        """Put a policy and return its ARN."""
         return str(self._scaling.put_policy(request)["PolicyARN"])
 
-    def see(self, arn: str, side: str, *datapoints: float) -> dict[str, Any]:
-        """Let an alarm of a tracking policy, ``High`` or ``Low``, be in ALARM for datapoints; the alarm."""
+    def set_alarm(self, arn: str, side: str, *datapoints: float) -> dict[str, Any]:
+        """Put an alarm of a tracking policy, ``High`` or ``Low``, into state ALARM and return it."""
         alarm = next(each for each in self._alarms.of(arn) if f"-Alarm{side}-" in each["AlarmName"])
         alarm["StateValue"] = "ALARM"
-        self._alarms.seen[alarm["AlarmName"]] = list(datapoints)
+        self._alarms.deciding[alarm["AlarmName"]] = list(datapoints)
         return alarm
 
     def trigger(self, arn: str, side: str, *datapoints: float) -> None:
-        """Let it carry out its policy, too."""
-        self._scaling.trigger(arn, self.see(arn, side, *datapoints), datapoints)
+        """Put an alarm into state ALARM and let it carry out its policy."""
+        self._scaling.trigger(arn, self.set_alarm(arn, side, *datapoints), datapoints)
 
     def activities(self, **members: Any) -> list[dict[str, Any]]:
-        """Newest first."""
-        found: list[dict[str, Any]] = self._scaling.describe_activities({"ServiceNamespace": "sagemaker", **members})[
-            "ScalingActivities"
-        ]
-        return found
+        """Return the scaling activities, the newest first."""
+        answer = self._scaling.describe_activities({"ServiceNamespace": "sagemaker", **members})
+        activities: list[dict[str, Any]] = answer["ScalingActivities"]
+        return activities
 
 
 @pytest.fixture
 def driver(scaling: AutoScaling, alarms: FakeAlarms) -> Driver:
-    """Of a target of 1 to 6 instances."""
+    """A driver with a scalable target of 1 to 6 instances."""
     scaling.register(TARGET | {"MinCapacity": 1, "MaxCapacity": 6})
     return Driver(scaling, alarms)
 
@@ -177,20 +176,20 @@ def test_target_has_at_most_50_policies(scaling: AutoScaling) -> None:
         scaling.put_policy(policy(f"p{number}"))
     with pytest.raises(ApiError, match=r"^LimitExceededException: "):
         scaling.put_policy(policy("one-more"))
-    scaling.put_policy(policy("p0"))  # a change is no new policy
+    scaling.put_policy(policy("p0"))  # Changing a policy does not count as a new one.
 
 
 def test_tracking_policy_has_two_alarms_of_its_metric(scaling: AutoScaling, alarms: FakeAlarms) -> None:
     scaling.register(TARGET | RANGE)
-    made = scaling.put_policy(policy("fast"))
-    assert [each["AlarmName"] for each in made["Alarms"]] == list(alarms.kept)
-    high, low = alarms.kept.values()
+    answer = scaling.put_policy(policy("fast"))
+    assert [each["AlarmName"] for each in answer["Alarms"]] == list(alarms.by_name)
+    high, low = alarms.by_name.values()
     assert high["AlarmName"].startswith("TargetTracking-endpoint/dogs/variant/main-AlarmHigh-")
     dimensions = [{"Name": "EndpointName", "Value": "dogs"}, {"Name": "VariantName", "Value": "main"}]
     for alarm in (high, low):
         assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SageMaker", "ConcurrentRequestsPerModel")
         assert (alarm["Statistic"], alarm["Dimensions"]) == ("Maximum", dimensions)
-        assert alarm["AlarmActions"] == [made["PolicyARN"]]
+        assert alarm["AlarmActions"] == [answer["PolicyARN"]]
     assert (high["Period"], high["EvaluationPeriods"]) == (10, 3)
     assert (high["ComparisonOperator"], high["Threshold"]) == ("GreaterThanThreshold", 4.0)
     assert (low["Period"], low["EvaluationPeriods"]) == (60, 15)
@@ -200,17 +199,17 @@ def test_tracking_policy_has_two_alarms_of_its_metric(scaling: AutoScaling, alar
 def test_alarms_follow_their_policy(scaling: AutoScaling, alarms: FakeAlarms) -> None:
     scaling.register(TARGET | RANGE)
     scaling.put_policy(policy("a"))
-    before = list(alarms.kept)
+    before = list(alarms.by_name)
     scaling.put_policy(policy("a", target=8.0, metric="SageMakerVariantInvocationsPerInstance"))
-    assert list(alarms.kept) == before
-    assert [(each["Statistic"], each["Period"]) for each in alarms.kept.values()] == [("Sum", 60), ("Sum", 60)]
+    assert list(alarms.by_name) == before
+    assert [(each["Statistic"], each["Period"]) for each in alarms.by_name.values()] == [("Sum", 60), ("Sum", 60)]
     scaling.put_policy(policy("a", DisableScaleIn=True))
-    assert list(alarms.kept) == before[:1]
+    assert list(alarms.by_name) == before[:1]
     scaling.put_policy(policy("b"))
     scaling.delete_policy({**TARGET, "PolicyName": "a"})
-    assert len(alarms.kept) == 2
+    assert len(alarms.by_name) == 2
     scaling.deregister(dict(TARGET))
-    assert alarms.kept == {}
+    assert alarms.by_name == {}
 
 
 def test_customized_metric_is_watched_as_it_is(scaling: AutoScaling, alarms: FakeAlarms) -> None:
@@ -219,14 +218,14 @@ def test_customized_metric_is_watched_as_it_is(scaling: AutoScaling, alarms: Fak
     request = policy("own")
     request["TargetTrackingScalingPolicyConfiguration"] = {"TargetValue": 2.0, "CustomizedMetricSpecification": metric}
     scaling.put_policy(request)
-    for alarm in alarms.kept.values():
+    for alarm in alarms.by_name.values():
         assert {name: alarm[name] for name in metric} == metric
         assert (alarm["Period"], alarm["Dimensions"]) == (60, [])
 
 
-def test_high_alarm_scales_out_in_proportion_and_tells_it(driver: Driver, endpoint: FakeEndpoint) -> None:
+def test_high_alarm_scales_out_in_proportion_and_records_it(driver: Driver, endpoint: FakeEndpoint) -> None:
     arn = driver.put(policy("p"))
-    alarm = driver.see(arn, "High", 1.0, 9.0, 12.0)
+    alarm = driver.set_alarm(arn, "High", 1.0, 9.0, 12.0)
     driver.trigger(arn, "High", 1.0, 9.0, 12.0)
     assert endpoint.desired == 3
     (activity,) = driver.activities()
@@ -237,13 +236,11 @@ def test_high_alarm_scales_out_in_proportion_and_tells_it(driver: Driver, endpoi
     assert activity["StartTime"] <= activity["EndTime"]
 
 
-def test_cool_down_counts_what_was_added_and_lets_more_pass(
-    driver: Driver, endpoint: FakeEndpoint, clock: Clock
-) -> None:
+def test_cool_down_counts_added_instances_and_allows_more(driver: Driver, endpoint: FakeEndpoint, clock: Clock) -> None:
     arn = driver.put(policy("p", ScaleOutCooldown=30))
     driver.trigger(arn, "High", 12.0)  # 1 * 12 / 4
     clock.now += 29.9
-    driver.trigger(arn, "High", 12.0)  # again 3, of which 2 are there
+    driver.trigger(arn, "High", 12.0)  # 1 * 12 / 4 again: the 3 instances exist already.
     assert endpoint.desired == 3
     driver.trigger(arn, "High", 17.0)  # 1 * 17 / 4, rounded up
     assert endpoint.desired == 5
@@ -252,16 +249,18 @@ def test_cool_down_counts_what_was_added_and_lets_more_pass(
     assert endpoint.desired == 6
 
 
-def test_capacity_stays_within_its_range_and_the_reason_is_told_once(driver: Driver, endpoint: FakeEndpoint) -> None:
+def test_capacity_stays_within_its_range_and_the_reason_is_recorded_once(
+    driver: Driver, endpoint: FakeEndpoint
+) -> None:
     arn = driver.put(policy("p"))
     driver.trigger(arn, "High", 400.0)
     assert endpoint.desired == 6
     for _ in range(2):
         driver.trigger(arn, "High", 400.0)
     assert len(driver.activities()) == 1
-    refused, scaled = driver.activities(IncludeNotScaledActivities=True)
-    assert refused["NotScaledReasons"] == [{"Code": "AlreadyAtMaxCapacity", "MaxCapacity": 6}]
-    assert refused["StatusCode"] == "Failed"
+    not_scaled, scaled = driver.activities(IncludeNotScaledActivities=True)
+    assert not_scaled["NotScaledReasons"] == [{"Code": "AlreadyAtMaxCapacity", "MaxCapacity": 6}]
+    assert not_scaled["StatusCode"] == "Failed"
     assert "NotScaledReasons" not in scaled
 
 
@@ -272,18 +271,18 @@ def test_low_alarm_scales_in_by_the_busiest_datapoint(driver: Driver, endpoint: 
     assert endpoint.desired == 4
 
 
-def test_scale_in_needs_all_tracking_policies_that_may(driver: Driver, endpoint: FakeEndpoint) -> None:
+def test_scale_in_needs_all_tracking_policies_that_allow_it(driver: Driver, endpoint: FakeEndpoint) -> None:
     first, second = driver.put(policy("a")), driver.put(policy("b"))
     driver.put(policy("only-out", DisableScaleIn=True))
     endpoint.fleet["main"].desired = 6
     driver.trigger(first, "Low", 0.0)
     assert endpoint.desired == 6
-    driver.see(second, "Low", 1.0)  # 6 * 1 / 4, rounded up
+    driver.set_alarm(second, "Low", 1.0)  # 6 * 1 / 4, rounded up
     driver.trigger(first, "Low", 0.0)
     assert endpoint.desired == 2
 
 
-def test_scale_in_waits_for_the_cool_down_of_another_but_not_of_a_scale_out(
+def test_scale_in_waits_for_the_cool_down_of_a_scale_in_but_not_of_a_scale_out(
     driver: Driver, endpoint: FakeEndpoint, clock: Clock
 ) -> None:
     arn = driver.put(policy("p", ScaleInCooldown=60, ScaleOutCooldown=0))
@@ -291,7 +290,7 @@ def test_scale_in_waits_for_the_cool_down_of_another_but_not_of_a_scale_out(
     driver.trigger(arn, "Low", 3.0)  # 6 * 3 / 4, rounded up
     driver.trigger(arn, "Low", 2.0)
     assert endpoint.desired == 5
-    driver.trigger(arn, "High", 4.5)  # ends that cool-down
+    driver.trigger(arn, "High", 4.5)  # A scale-out ends the cool-down of the scale-in.
     assert endpoint.desired == 6
     driver.trigger(arn, "Low", 2.0)
     assert endpoint.desired == 3
@@ -303,19 +302,19 @@ def test_scale_in_waits_for_the_cool_down_of_another_but_not_of_a_scale_out(
 @pytest.mark.parametrize(
     ("suspended", "counts"), [("DynamicScalingOutSuspended", [3, 1]), ("DynamicScalingInSuspended", [4, 4])]
 )
-def test_suspended_scaling_stays_undone(
+def test_suspended_scaling_changes_nothing(
     driver: Driver, scaling: AutoScaling, endpoint: FakeEndpoint, suspended: str, counts: list[int]
 ) -> None:
     arn = driver.put(policy("p"))
     endpoint.fleet["main"].desired = 3
     scaling.register(TARGET | {"SuspendedState": {suspended: True}})
     driver.trigger(arn, "High", 5.0)
-    seen = [endpoint.desired]
+    after_high = endpoint.desired
     driver.trigger(arn, "Low", 0.0)
-    assert [*seen, endpoint.desired] == counts
+    assert [after_high, endpoint.desired] == counts
 
 
-def test_step_policy_acts_by_the_alarm_that_names_it(
+def test_step_policy_acts_on_its_alarm(
     driver: Driver, scaling: AutoScaling, endpoint: FakeEndpoint, clock: Clock
 ) -> None:
     steps = [
@@ -330,7 +329,8 @@ def test_step_policy_acts_by_the_alarm_that_names_it(
         "ComparisonOperator": "GreaterThanThreshold",
         "Threshold": 8.0,
     }
-    for value, count in ((9.0, 2), (9.0, 2), (13.0, 4), (13.0, 4)):  # from 1, as long as it cools down
+    # During the cool-down every step counts from the 1 instance before the first scale-out.
+    for value, count in ((9.0, 2), (9.0, 2), (13.0, 4), (13.0, 4)):
         scaling.trigger(arn, burst, [value])
         assert endpoint.desired == count
     clock.now += 60.0
@@ -351,9 +351,9 @@ def test_nothing_scales_while_the_endpoint_changes(driver: Driver, endpoint: Fak
     assert activity["NotScaledReasons"] == [{"Code": "TargetServicePutResourceAsUnscalable"}]
 
 
-def test_capacity_that_does_not_come_fails_the_activity(driver: Driver, endpoint: FakeEndpoint) -> None:
+def test_activity_fails_when_the_endpoint_gets_no_capacity(driver: Driver, endpoint: FakeEndpoint) -> None:
     arn = driver.put(policy("p"))
-    endpoint.grants = False
+    endpoint.has_capacity = False
     driver.trigger(arn, "High", 12.0)
     (activity,) = driver.activities()
     assert activity["StatusCode"] == "Failed"
@@ -376,7 +376,7 @@ def test_capacity_is_moved_into_a_new_range(
     assert [each["Cause"] for each in driver.activities()] == [cause]
 
 
-def test_a_range_that_cannot_be_reached_now_is_told(
+def test_activity_fails_when_the_endpoint_refuses_to_resize(
     driver: Driver, scaling: AutoScaling, endpoint: FakeEndpoint
 ) -> None:
     endpoint.status = "Updating"

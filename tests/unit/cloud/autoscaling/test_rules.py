@@ -1,4 +1,4 @@
-"""What Application Auto Scaling refuses beyond botocore's model: each rule by a request that breaks it."""
+"""Requests that Application Auto Scaling refuses beyond botocore's model; each test breaks one rule."""
 
 from typing import Any
 
@@ -86,12 +86,12 @@ def test_policy_has_one_configuration_and_one_metric_of_endpoints(request_: dict
 
 
 def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeInCapacity", by: int = 1) -> Any:
-    """A request with step adjustments of these bounds."""
+    """Return the members of a request whose step adjustments have these bounds."""
     documents = []
     for lower, upper in adjustments:
         bounds = {"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper}
-        given = {name: bound for name, bound in bounds.items() if bound is not None}
-        documents.append({**given, "ScalingAdjustment": by})
+        members = {name: bound for name, bound in bounds.items() if bound is not None}
+        documents.append({**members, "ScalingAdjustment": by})
     return {"StepScalingPolicyConfiguration": {"AdjustmentType": kind, "StepAdjustments": documents}}
 
 
@@ -112,7 +112,7 @@ def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeIn
 def test_steps_cover_what_they_begin(request_: dict[str, Any], message: str) -> None:
     with refused(message):
         rules.scaling_policy({"PolicyType": "StepScaling", **request_})
-    rules.scaling_policy(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # steps are the default type
+    rules.scaling_policy(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # StepScaling is the default PolicyType.
 
 
 @pytest.mark.parametrize(
