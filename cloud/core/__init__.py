@@ -1,1 +1,1 @@
-"""What all rooms share: the emulator, the protocol of JSON services, resources, URIs, processes, the clock."""
+"""Code that all rooms share: calls of MiniStack, the JSON protocol, URIs, processes, the clock, resources."""

@@ -1,20 +1,20 @@
-"""How fast the laptop cloud's waits run."""
+"""The laptop cloud's clock: how fast its waits run, and times in AWS's form."""
 
 import os
 
 
-def read_scale(given: str) -> float:
-    """The value of ``KENNEL_TIME_SCALE`` as a number.
+def read_scale(text: str) -> float:
+    """Return the value of ``KENNEL_TIME_SCALE`` as a number.
 
     Raises:
-        ValueError: it is none above 0.
+        ValueError: The text is not a number above 0.
     """
     try:
-        scale = float(given)
+        scale = float(text)
     except ValueError:
         scale = 0.0
     if not 0 < scale < float("inf"):
-        raise ValueError(f"KENNEL_TIME_SCALE is {given!r}; give a number above 0, where 1 is as fast as AWS")
+        raise ValueError(f"KENNEL_TIME_SCALE is {text!r}; give a number above 0, where 1 is as fast as AWS")
     return scale
 
 
@@ -22,5 +22,8 @@ _SCALE = read_scale(os.environ.get("KENNEL_TIME_SCALE", "1"))
 
 
 def scaled(seconds: float) -> float:
-    """How long a wait of so many seconds on AWS takes here: a tenth of it with ``KENNEL_TIME_SCALE=10``."""
+    """Return how many seconds a wait takes here that takes ``seconds`` on AWS.
+
+    With ``KENNEL_TIME_SCALE=10`` it is a tenth.
+    """
     return seconds / _SCALE

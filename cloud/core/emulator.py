@@ -19,7 +19,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from ministack.core import responses, router
 
-# The objects of MiniStack that are used, each with the names that must exist in it.
+# Pairs of an object of MiniStack and the names that must exist in it.
 Hooks = tuple[tuple[Any, tuple[str, ...]], ...]
 
 HOOKS: Hooks = (
@@ -47,14 +47,14 @@ Handler = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
 class HookMissingError(RuntimeError):
-    """This MiniStack lacks something that the laptop cloud plugs into."""
+    """The installed MiniStack lacks a name that the laptop cloud's hooks use."""
 
 
 class CallError(RuntimeError):
-    """A MiniStack service refused a call made in process.
+    """A MiniStack service refused a call that was made within this process.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status of the refusal.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -63,7 +63,11 @@ class CallError(RuntimeError):
 
 
 def check_hooks(hooks: Hooks) -> None:
-    """Raises HookMissingError: this version of MiniStack lacks some of these names; the message lists them."""
+    """Check that the installed MiniStack has every name in ``hooks``.
+
+    Raises:
+        HookMissingError: Some names are missing; the message lists them.
+    """
     missing = [f"{owner.__name__}.{name}" for owner, names in hooks for name in names if not hasattr(owner, name)]
     if missing:
         raise HookMissingError(
@@ -72,25 +76,25 @@ def check_hooks(hooks: Hooks) -> None:
 
 
 def scope() -> tuple[str, str]:
-    """(region, account) of the request, or of the thread started from one."""
+    """Return the (region, account) of the current request, or of the request that started this thread."""
     return responses.get_region(), responses.get_account_id()
 
 
 def spawn_thread(work: Callable[..., None], *args: Any, name: str) -> threading.Thread:
-    """Start a daemon thread that keeps the request's region and account."""
+    """Start a daemon thread that keeps the current request's region and account."""
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work, *args), name=name, daemon=True)
     thread.start()
     return thread
 
 
 def service_model(name: str) -> ServiceModel:
-    """botocore's model of a service, from the cache that MiniStack uses as well."""
+    """Return botocore's model of a service, from the cache that MiniStack uses too."""
     model: ServiceModel = responses._service_model(name)
     return model
 
 
 def add_service(name: str, target_prefix: str, handler: Handler) -> None:
-    """Serve a service at the gateway: by X-Amz-Target, and by ``name`` as the signature's scope."""
+    """Let MiniStack's gateway route requests to a handler, by X-Amz-Target and by the signature's service name."""
     app.SERVICE_HANDLERS[name] = handler
     router.SERVICE_PATTERNS[name] = {
         "target_prefixes": [target_prefix],
@@ -107,20 +111,25 @@ def answer(
     body: bytes,
     query: Mapping[str, str],
 ) -> tuple[int, dict[str, str], bytes]:
-    """What a service answers in process: status, headers, body; no socket, no signature, same state.
+    """Call a service within this process and return its status, headers and body.
 
-    Call it from worker threads only.
+    The call needs no socket and no valid signature, and uses the same state as calls over HTTP. Call this from
+    worker threads only.
+
+    Raises:
+        CallError: The laptop cloud has no such service.
     """
     if service not in app.SERVICE_HANDLERS:
         raise CallError(501, f"the laptop cloud has no service {service}")
-    given = {key: [value] for key, value in query.items()}
-    signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{responses.get_region()}/{service}/aws4_request"  # root's
-    heads = {"host": "localhost", "authorization": signature, **headers}
+    query_lists = {key: [value] for key, value in query.items()}
+    # The access key "test" belongs to the account's root.
+    signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{responses.get_region()}/{service}/aws4_request"
+    all_headers = {"host": "localhost", "authorization": signature, **headers}
     result: tuple[int, dict[str, str], bytes | str] = app.call_service_handler_sync(
-        app.SERVICE_HANDLERS[service], method, path, heads, body, given
+        app.SERVICE_HANDLERS[service], method, path, all_headers, body, query_lists
     )
-    status, answered, content = result
-    return status, answered, content.encode() if isinstance(content, str) else content
+    status, response_headers, content = result
+    return status, response_headers, content.encode() if isinstance(content, str) else content
 
 
 def call(
@@ -132,10 +141,10 @@ def call(
     body: bytes = b"",
     query: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Call a service in process from a worker thread.
+    """Call a service within this process, from a worker thread, and return the body of its answer.
 
     Raises:
-        CallError: the service answered 400 or more.
+        CallError: The service answered 400 or more.
     """
     status, _, content = answer(service, method, path, headers or {}, body, query or {})
     if status >= 400:
@@ -144,17 +153,22 @@ def call(
 
 
 def call_json(service: str, target: str, request: Mapping[str, Any]) -> Any:
-    """The answer of an operation of a JSON service, for example ``logs``, ``Logs_20140328.PutLogEvents``.
+    """Call an operation of a service that speaks JSON and return its parsed answer.
+
+    Args:
+        service: The service as its requests are signed, for example ``logs``.
+        target: X-Amz-Target of the operation, for example ``Logs_20140328.PutLogEvents``.
+        request: The operation's request.
 
     Raises:
-        CallError: the service refused.
+        CallError: The service refused the request.
     """
     headers = {"x-amz-target": target, "content-type": "application/x-amz-json-1.1"}
     return json.loads(call(service, "POST", "/", headers=headers, body=json.dumps(request).encode()) or b"null")
 
 
 async def serve(host: str, port: int, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set."""
+    """Serve MiniStack's gateway until ``stop`` is set."""
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.keep_alive_timeout = 75

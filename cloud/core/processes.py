@@ -1,10 +1,11 @@
-"""Child processes, and how none of them outlives the cloud.
+"""Start, find and end child processes; none of them outlives the cloud.
 
-Every child carries a mark in its environment, which its own children inherit: a tree is found by
-its mark even where a launcher (torchrun does) puts workers into sessions of their own, or died
-before them. A guard process holds the read end of a pipe whose write end dies with the cloud,
-however that ends; it then ends everything marked. The guard is this very file run as a script, so
-it imports the standard library only.
+Every child has a mark in its environment, and its own children inherit the mark. A process tree is found by its
+mark even where a launcher such as torchrun puts workers into sessions of their own, or ended before them.
+
+A guard process holds the read end of a pipe. The write end closes when the cloud's process ends, for whatever
+reason; then the guard ends every process with the cloud's mark. The guard is this file run as a script, so this
+file imports the standard library only.
 """
 
 import contextlib
@@ -23,23 +24,30 @@ CLOUD = f"cloud-{os.getpid()}-{time.time_ns():x}"
 
 
 def mark_of(*parts: str) -> str:
-    """The mark of one tree of this cloud, for example ``cloud-17-c0ffee/job/algo-1/``."""
+    """Return the mark of one process tree of this cloud, for example ``cloud-17-c0ffee/job/algo-1/``."""
     return "/".join((CLOUD, *parts, ""))
 
 
 def clean_environment(scratch: Path) -> dict[str, str]:
-    """What a job's process starts with: nothing of the user's but PATH, HOME and the locale."""
+    """Return the environment that a job's process starts with.
+
+    Of the user's environment it contains only PATH, HOME, the locale, the time zone and the library paths.
+
+    Args:
+        scratch: Folder for temporary files; created if missing.
+    """
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     scratch.mkdir(parents=True, exist_ok=True)
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "TMPDIR": str(scratch),
-        "PYTHONUNBUFFERED": "1",  # lines must be seen when they are written, as on a terminal
-        "CI": "true",  # else openvino-telemetry, which the images lack, reports each import of OpenVINO to its makers
+        "PYTHONUNBUFFERED": "1",  # The log shows each line as soon as the process writes it.
+        # Without CI, openvino-telemetry reports each import of OpenVINO to its makers. The images do not contain it.
+        "CI": "true",
     }
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path) -> subprocess.Popen[bytes]:
-    """Start a process group whose stdout and stderr come through one pipe."""
+    """Start a process in a group of its own, with stdout and stderr in one pipe."""
     return subprocess.Popen(
         command,
         env={**environment, MARK: mark},
@@ -52,51 +60,51 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], mark: str, fol
 
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to a process started by ``spawn`` and to its group."""
+    """Send a signal to the group of a process that ``spawn`` started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def marked(mark: str) -> list[int]:
-    """Ids of the live processes whose mark starts so, but for this one."""
-    wanted = f"{MARK}={mark}".encode()
-    found = _marked_in_proc(wanted) if os.path.isdir("/proc/self") else _marked_by_ps(wanted)
-    return [pid for pid in found if pid != os.getpid()]
+    """Return the ids of all live processes, except this one, whose mark starts with ``mark``."""
+    variable = f"{MARK}={mark}".encode()
+    pids = _marked_in_proc(variable) if os.path.isdir("/proc/self") else _marked_by_ps(variable)
+    return [pid for pid in pids if pid != os.getpid()]
 
 
-def _marked_in_proc(wanted: bytes) -> list[int]:
-    found = []
+def _marked_in_proc(variable: bytes) -> list[int]:
+    pids = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 environment = Path("/proc", entry, "environ").read_bytes()
             except OSError:
-                continue  # gone, or somebody else's
-            if any(pair.startswith(wanted) for pair in environment.split(b"\0")):
-                found.append(int(entry))
-    return found
+                continue  # The process has ended, or belongs to another user.
+            if any(pair.startswith(variable) for pair in environment.split(b"\0")):
+                pids.append(int(entry))
+    return pids
 
 
-def _marked_by_ps(wanted: bytes) -> list[int]:
-    # The environment is shown by e after the options on Linux, by -E on macOS.
-    everything = "-axEww" if sys.platform == "darwin" else "axeww"
-    command = ["ps", everything, "-o", "pid=", "-o", "command="]
+def _marked_by_ps(variable: bytes) -> list[int]:
+    # On Linux the letter e makes ps show the environment; on macOS the option -E does.
+    options = "-axEww" if sys.platform == "darwin" else "axeww"
+    command = ["ps", options, "-o", "pid=", "-o", "command="]
     listing = subprocess.run(command, capture_output=True, check=False).stdout
-    return [int(line.split(None, 1)[0]) for line in listing.splitlines() if wanted in line]
+    return [int(line.split(None, 1)[0]) for line in listing.splitlines() if variable in line]
 
 
 def end_marked(mark: str, grace: float = GRACE_SECONDS) -> None:
-    """End every process so marked: SIGTERM, and SIGKILL to what is left after ``grace`` seconds."""
+    """Send SIGTERM to every process with this mark, wait, and send SIGKILL to those left after ``grace`` seconds."""
     _signal_all(marked(mark), signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while left := marked(mark):
+    while remaining := marked(mark):
         if time.monotonic() > deadline:
-            _signal_all(left, signal.SIGKILL)
+            _signal_all(remaining, signal.SIGKILL)
         time.sleep(0.05)
 
 
 def kill_marked(mark: str) -> None:
-    """SIGKILL to every process so marked, without waiting."""
+    """Send SIGKILL to every process with this mark, without waiting for its end."""
     _signal_all(marked(mark), signal.SIGKILL)
 
 
@@ -107,19 +115,19 @@ def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 def start_guard() -> None:
-    """Start the guard. The pipe's write end stays open in this process until it is gone."""
+    """Start the guard process. This process keeps the pipe's write end open until it ends."""
     reader, writer = os.pipe()
     subprocess.Popen(
         [sys.executable, "-E", "-S", __file__, CLOUD],
         stdin=reader,
-        start_new_session=True,  # Ctrl-C on the terminal is for the cloud alone
+        start_new_session=True,  # Ctrl-C on the terminal must reach the cloud only.
     )
     os.close(reader)
     os.set_inheritable(writer, False)
 
 
 def free_port() -> int:
-    """A port on loopback that was free a moment ago."""
+    """Return a port that was free on loopback a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -128,7 +136,7 @@ def free_port() -> int:
 def _guard(cloud: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    while os.read(0, 1):
+    while os.read(0, 1):  # It returns b"" when the cloud's end of the pipe closes.
         pass
     end_marked(f"{cloud}/", grace=3.0)
 

@@ -1,4 +1,4 @@
-"""AWS's JSON protocol: requests checked against botocore's service model, errors with AWS's names."""
+"""AWS's JSON protocol: checks requests against botocore's service models and answers with AWS's error codes."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ Operation = Callable[[Request], Mapping[str, Any]]
 
 
 class ApiError(Exception):
-    """A refusal, with AWS's error code.
+    """A request is refused with one of AWS's error codes.
 
     Attributes:
-        code: for example ``ValidationException``.
-        message: one sentence in AWS's wording where AWS has one.
+        code: AWS's error code, for example ``ValidationException``.
+        message: One sentence, in AWS's wording where AWS's is known.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -32,20 +32,20 @@ class ApiError(Exception):
 
 
 def invalid(message: str) -> ApiError:
-    """The error AWS gives for nearly everything: ``ValidationException``."""
+    """Return a ``ValidationException``, which AWS answers to most wrong requests."""
     return ApiError("ValidationException", message)
 
 
 class JsonApi:
-    """One AWS service that speaks JSON: a table of operations behind its botocore model.
+    """One AWS service that speaks JSON: checks requests by botocore's model and calls the operations' handlers.
 
     Args:
         model: botocore's model of the service.
-        operations: handlers by operation name; each takes the checked request and returns the
-            response's members (members the model's output lacks are left out, as are Nones).
-        tag: called with (ARN, request's Tags) after an operation that created something.
-        authorize: called with (headers, service, operation, request) for a request that came over HTTP;
-            raises ApiError when the caller may not.
+        operations: Handlers by operation name. Each takes the checked request and returns the members of the
+            response; members that the model's output lacks, and members that are None, are left out.
+        tag: Called with (ARN, the request's Tags) after an operation that created a resource.
+        authorize: Called with (headers, service, operation, request) for each request over HTTP; raises ApiError
+            when the caller lacks the permission.
     """
 
     def __init__(
@@ -61,13 +61,15 @@ class JsonApi:
         self._authorize = authorize
 
     def call(self, operation: str, request: Request, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Check a request and carry it out. Blocks: never call it on the event loop.
+        """Check a request, carry it out and return the response. It blocks, so never call it on the event loop.
 
         Args:
-            headers: of the HTTP request; None for a call whose caller was authorized before.
+            operation: Name of the operation, for example ``CreateModel``.
+            request: The request's members.
+            headers: Headers of the HTTP request; None when the caller was authorized before.
 
         Raises:
-            ApiError: whatever AWS would refuse, and operations that are not offered here.
+            ApiError: AWS would refuse the request, or the laptop cloud has no such operation.
         """
         handler = self._operations.get(operation)
         if handler is None:
@@ -92,11 +94,11 @@ class JsonApi:
     async def handle_request(
         self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Any
     ) -> Response:
-        """MiniStack's signature of a service."""
+        """Answer an HTTP request. MiniStack requires this signature of a service's handler."""
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         try:
             request = json.loads(body or b"{}")
-            # Off the loop: an operation may wait for S3, which answers on the loop.
+            # An operation may wait for S3, which answers on the event loop, so it must not run there itself.
             answer = await asyncio.to_thread(self.call, operation, request, headers)
             return self._respond(200, answer)
         except ApiError as error:
@@ -114,7 +116,7 @@ class JsonApi:
 
 
 def problems_of(request: Any, shape: Shape | None) -> Iterator[str]:
-    """What the service model says against a request, one sentence each; nothing when it is fine."""
+    """Yield one sentence for each way in which a request breaks the service model."""
     if not isinstance(request, dict):
         yield "the request must be a JSON object"
         return
@@ -123,7 +125,7 @@ def problems_of(request: Any, shape: Shape | None) -> Iterator[str]:
     if report := ParamValidator().validate(request, shape).generate_report():
         yield from report.splitlines()
     else:
-        # botocore's client leaves enums, patterns and upper bounds to the service.
+        # botocore's client does not check enums, patterns and upper bounds; the service does.
         yield from _broken_constraints(request, shape, "")
 
 
@@ -173,8 +175,8 @@ def _camel(name: str) -> str:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    # The model's patterns are Java's, with \p{L} and its like, which Python's own re does not know.
+    # The model's patterns are written for Java. They use classes such as \p{L}, which Python's re does not have.
     try:
         return regex.fullmatch(pattern, value) is not None
     except regex.error:
-        return True  # a pattern only Java understands: AWS decides
+        return True  # Only Java understands this pattern, so the check is left to AWS.

@@ -1,4 +1,4 @@
-"""The cloud's resources by ARN, with their tags, and how lists of them are filtered and paged."""
+"""SageMaker's resources by ARN, with their tags, and lists of them that are filtered, sorted and paged."""
 
 import threading
 import time
@@ -10,7 +10,14 @@ from cloud.core.protocol import Request, invalid
 
 
 class Resource(Protocol):
-    """What a list can filter and sort by. Times are epoch seconds."""
+    """The attributes by which lists filter and sort resources.
+
+    Attributes:
+        arn: ARN of the resource.
+        name: Name, unique among resources of its kind.
+        created: Time of creation in epoch seconds.
+        status: Status as AWS names it; empty where the kind has none.
+    """
 
     arn: str
     name: str
@@ -18,18 +25,21 @@ class Resource(Protocol):
     status: str
 
     @property
-    def modified(self) -> float: ...
+    def modified(self) -> float:
+        """Time of the last change in epoch seconds."""
 
 
 R = TypeVar("R", bound=Resource)
 
 
 class Store:
-    """Every SageMaker resource of every account and region: the ARN holds both."""
+    """All SageMaker resources of all accounts and regions, by ARN."""
 
     def __init__(self, scope: Callable[[], tuple[str, str]]) -> None:
-        """Args:
-        scope: the (region, account) of the request being served.
+        """Create an empty store.
+
+        Args:
+            scope: Returns the (region, account) of the current request.
         """
         self._scope = scope
         self._resources: dict[str, Any] = {}
@@ -38,19 +48,20 @@ class Store:
 
     @property
     def region(self) -> str:
-        """The caller's."""
+        """Region of the current request."""
         return self._scope()[0]
 
     def arn(self, kind: str, name: str) -> str:
-        """For example ``arn:aws:sagemaker:us-east-1:000000000000:endpoint/dogs``."""
+        """Return the ARN of a resource, for example ``arn:aws:sagemaker:us-east-1:000000000000:endpoint/dogs``."""
         region, account = self._scope()
         return f"arn:aws:sagemaker:{region}:{account}:{kind}/{name}"
 
     def add(self, resource: Resource, taken: Exception) -> None:
-        """Keep a new resource.
+        """Add a new resource.
 
-        Raises:
-            taken: as given, when the ARN is in use.
+        Args:
+            resource: The resource.
+            taken: The exception that is raised when the ARN is in use.
         """
         with self._lock:
             if resource.arn in self._resources:
@@ -58,10 +69,15 @@ class Store:
             self._resources[resource.arn] = resource
 
     def get(self, arn: str, kind: type[R], missing: str) -> R:
-        """The resource.
+        """Return the resource with an ARN.
+
+        Args:
+            arn: ARN of the resource.
+            kind: Class of the resource.
+            missing: Message of the error when there is no such resource.
 
         Raises:
-            ApiError: there is none of this class; the message is ``missing``.
+            ApiError: There is no resource of this class with the ARN.
         """
         resource = self._resources.get(arn)
         if not isinstance(resource, kind):
@@ -69,24 +85,28 @@ class Store:
         return resource
 
     def remove(self, arn: str) -> None:
-        """Forget a resource and its tags."""
+        """Remove a resource and its tags."""
         with self._lock:
             self._resources.pop(arn, None)
             self._tags.pop(arn, None)
 
     def of(self, kind: type[R]) -> list[R]:
-        """The resources of one class in the caller's account and region."""
+        """Return the resources of one class in the account and region of the current request."""
         prefix = self.arn("", "").removesuffix("/")
         with self._lock:
-            return [r for arn, r in self._resources.items() if isinstance(r, kind) and arn.startswith(prefix)]
+            return [
+                resource
+                for arn, resource in self._resources.items()
+                if isinstance(resource, kind) and arn.startswith(prefix)
+            ]
 
     def tag(self, arn: str, tags: Iterable[dict[str, str]]) -> None:
-        """Add or overwrite tags given as AWS's ``[{"Key":, "Value":}]``."""
+        """Add or overwrite tags of a resource, in AWS's form ``[{"Key":, "Value":}]``."""
         with self._lock:
             self._tags.setdefault(arn, {}).update({tag["Key"]: tag["Value"] for tag in tags})
 
     def operations(self) -> dict[str, Callable[[Request], dict[str, Any]]]:
-        """AddTags, ListTags, DeleteTags."""
+        """Return the handlers of AddTags, ListTags and DeleteTags by name."""
         return {"AddTags": self._add_tags, "ListTags": self._list_tags, "DeleteTags": self._delete_tags}
 
     def _add_tags(self, request: Request) -> dict[str, Any]:
@@ -112,13 +132,21 @@ class Store:
 
 
 def now() -> float:
-    """Epoch seconds with milliseconds, as AWS's JSON protocol sends times."""
+    """Return the time in epoch seconds with milliseconds, as AWS's JSON protocol sends times."""
     return round(time.time(), 3)
 
 
 @dataclass
 class Record:
-    """A resource that is kept and never changes: the request that made it."""
+    """A resource that never changes after its creation.
+
+    Attributes:
+        arn: ARN of the resource.
+        name: Name, unique among resources of its kind.
+        request: The request that created it.
+        created: Time of creation in epoch seconds.
+        status: Empty, because such resources have no status.
+    """
 
     arn: str
     name: str
@@ -128,28 +156,35 @@ class Record:
 
     @property
     def modified(self) -> float:
+        """Time of creation, because the resource never changes."""
         return self.created
 
 
 def page(request: Request, resources: Sequence[R], order: str = "Descending") -> tuple[list[R], str | None]:
-    """The page of a list that a request asks for.
+    """Return one page of the resources that a List request selects.
 
-    Understands NameContains, StatusEquals, the CreationTime and LastModifiedTime bounds, SortBy,
-    SortOrder, MaxResults and NextToken.
+    Args:
+        request: The request; of its members NameContains, StatusEquals, the CreationTime and LastModifiedTime bounds,
+            SortBy, SortOrder, MaxResults and NextToken are read.
+        resources: All resources of the kind.
+        order: The order where the request names none.
 
     Returns:
         The resources and the next token (None at the end).
+
+    Raises:
+        ApiError: The token is not one of this list.
     """
-    wanted = [resource for resource in resources if _passes(request, resource)]
-    wanted.sort(key=_sort_key(request.get("SortBy", "CreationTime")))
+    matches = [resource for resource in resources if _passes(request, resource)]
+    matches.sort(key=_sort_key(request.get("SortBy", "CreationTime")))
     if request.get("SortOrder", order) == "Descending":
-        wanted.reverse()
+        matches.reverse()
     try:
         start = int(request.get("NextToken", "0"))
     except ValueError:
         raise invalid("Invalid pagination token") from None
     end = start + request.get("MaxResults", 100)
-    return wanted[start:end], str(end) if end < len(wanted) else None
+    return matches[start:end], str(end) if end < len(matches) else None
 
 
 def _passes(request: Request, resource: Resource) -> bool:

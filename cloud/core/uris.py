@@ -10,22 +10,31 @@ _IMAGE_URI = re.compile(
 
 
 class StorageError(Exception):
-    """S3 has not what was asked for; the message is one sentence."""
+    """S3 cannot provide or store an object, or a URI is wrong; the message is one sentence."""
 
 
 class AccessError(StorageError):
-    """S3 refuses the caller."""
+    """IAM does not allow the caller the operation on S3."""
 
 
 class S3Uri(NamedTuple):
-    """``s3://bucket/key``; the key may be empty or a prefix."""
+    """A URI ``s3://bucket/key``.
+
+    Attributes:
+        bucket: Name of the bucket.
+        key: Key of an object or a prefix of keys; it may be empty.
+    """
 
     bucket: str
     key: str
 
     @classmethod
     def parse(cls, uri: str) -> "S3Uri":
-        """Raises StorageError: not an S3 URI."""
+        """Parse a URI.
+
+        Raises:
+            StorageError: The text is not an S3 URI.
+        """
         scheme, _, rest = uri.partition("://")
         bucket, _, key = rest.partition("/")
         if scheme != "s3" or not bucket:
@@ -36,15 +45,15 @@ class S3Uri(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
     def child(self, name: str) -> "S3Uri":
-        """The key below this one."""
+        """Return the URI of ``name`` in this folder."""
         return S3Uri(self.bucket, f"{self.key.rstrip('/')}/{name}".lstrip("/"))
 
 
 def relative_path(prefix: str, key: str) -> str:
-    """Where a key of an S3Prefix input lands below the input's folder, as on SageMaker.
+    """Return the path of an object below its input's folder, as SageMaker places it for an input of type S3Prefix.
 
-    ``data/`` and ``data`` both leave ``train/a.jpg`` of ``data/train/a.jpg``; the object itself
-    (``data/dogs.zip``) keeps its name.
+    With both prefixes ``data/`` and ``data`` the object ``data/train/a.jpg`` becomes ``train/a.jpg``. An object whose
+    key equals the prefix (``data/dogs.zip``) keeps its name.
     """
     if not prefix or prefix.endswith("/"):
         return key.removeprefix(prefix)
@@ -56,7 +65,13 @@ def relative_path(prefix: str, key: str) -> str:
 class ImageUri(NamedTuple):
     """A reference to an image in ECR; one of ``tag`` and ``digest`` is empty.
 
-    suffix: of the registry's host, for example ``amazonaws.com``.
+    Attributes:
+        account: Account of the registry.
+        region: Region of the registry.
+        suffix: DNS suffix of the registry's host, for example ``amazonaws.com``.
+        repository: Name of the repository.
+        tag: Tag of the image.
+        digest: Digest of the image's manifest, ``sha256:…``.
     """
 
     account: str
@@ -68,14 +83,14 @@ class ImageUri(NamedTuple):
 
     @classmethod
     def parse(cls, uri: str) -> "ImageUri | None":
-        """The reference; None when it is not one to an image in ECR."""
-        found = _IMAGE_URI.fullmatch(uri)
-        if not found:
+        """Parse a URI; return None when it does not name an image in ECR."""
+        match = _IMAGE_URI.fullmatch(uri)
+        if not match:
             return None
-        parts = found.groupdict("")
+        parts = match.groupdict("")
         return cls(**parts | {"tag": parts["tag"] or ("" if parts["digest"] else "latest")})
 
     @property
     def image_id(self) -> dict[str, str]:
-        """As ECR's operations want it."""
+        """The image's identifier as ECR's operations expect it."""
         return {"imageDigest": self.digest} if self.digest else {"imageTag": self.tag}

@@ -1,4 +1,4 @@
-"""Process trees found and ended by the mark they carry."""
+"""Process trees are found and ended by their mark."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def test_a_tree_is_ended_even_when_its_child_left_the_group(tmp_path: Path) -> N
     other.wait(timeout=5)
 
 
-def test_an_orphan_is_found_after_its_parent(tmp_path: Path) -> None:
+def test_an_orphan_is_found_after_its_parent_ended(tmp_path: Path) -> None:
     process = start("orphan", tmp_path, "leave")
     assert process.wait(timeout=5) == 0
     assert len(processes.marked(processes.mark_of("orphan"))) == 1
@@ -53,8 +53,8 @@ def test_an_orphan_is_found_after_its_parent(tmp_path: Path) -> None:
 def test_ps_finds_what_proc_finds(tmp_path: Path) -> None:
     process = start("by-ps", tmp_path)
     mark = processes.mark_of("by-ps")
-    wanted = f"{processes.MARK}={mark}".encode()
-    assert sorted(processes._marked_by_ps(wanted)) == sorted(processes.marked(mark))
+    variable = f"{processes.MARK}={mark}".encode()
+    assert sorted(processes._marked_by_ps(variable)) == sorted(processes.marked(mark))
     processes.end_marked(mark, grace=0.0)
     process.wait(timeout=5)
 

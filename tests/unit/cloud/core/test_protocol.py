@@ -1,4 +1,4 @@
-"""Requests checked against botocore's service model, and the JSON protocol's answers."""
+"""Checks of requests against botocore's service model, and the answers of the JSON protocol."""
 
 import asyncio
 import functools
@@ -135,12 +135,12 @@ def api() -> JsonApi:
 
 def ask(operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
     headers = {"x-amz-target": f"SageMaker.{operation}"}
-    status, answered, content = asyncio.run(api().handle_request("POST", "/", headers, body, {}))
-    assert answered["Content-Type"] == "application/x-amz-json-1.1"
+    status, response_headers, content = asyncio.run(api().handle_request("POST", "/", headers, body, {}))
+    assert response_headers["Content-Type"] == "application/x-amz-json-1.1"
     return status, json.loads(content)
 
 
-def test_answers_hold_only_what_the_model_knows() -> None:
+def test_answers_contain_only_members_of_the_model() -> None:
     assert ask("DescribeEndpoint", b'{"EndpointName": "dogs"}') == (200, {"EndpointName": "dogs"})
 
 

@@ -43,8 +43,8 @@ THINGS = [
     ],
 )
 def test_lists_are_filtered_and_sorted(request_: dict[str, Any], names: list[str]) -> None:
-    found, token = page(request_, THINGS)
-    assert [thing.name for thing in found] == names
+    things, token = page(request_, THINGS)
+    assert [thing.name for thing in things] == names
     assert token is None
 
 
@@ -54,7 +54,7 @@ def test_pages_follow_one_another() -> None:
     assert [thing.name for thing in first + second] == ["basset", "Pug", "beagle"]
     assert end is None
     with pytest.raises(ApiError, match="Invalid pagination token"):
-        page({"NextToken": "never given"}, THINGS)
+        page({"NextToken": "not a token"}, THINGS)
 
 
 def test_store_keeps_regions_and_kinds_apart() -> None:

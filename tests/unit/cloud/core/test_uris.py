@@ -1,11 +1,11 @@
-"""S3 URIs, and where objects of a prefix land."""
+"""S3 URIs, and the paths of a prefix's objects below their folder."""
 
 import pytest
 
 from cloud.core.uris import S3Uri, StorageError, relative_path
 
 
-def test_uri_is_taken_apart_and_put_together() -> None:
+def test_uri_is_parsed_and_written() -> None:
     uri = S3Uri.parse("s3://kennel/runs/a")
     assert uri == S3Uri("kennel", "runs/a")
     assert str(uri.child("model.tar.gz")) == "s3://kennel/runs/a/model.tar.gz"
@@ -27,7 +27,7 @@ def test_uri_of_another_kind_is_refused(wrong: str) -> None:
         ("", "train/a.jpg", "train/a.jpg"),
         ("data/dogs.zip", "data/dogs.zip", "dogs.zip"),
         ("dogs.zip", "dogs.zip", "dogs.zip"),
-        ("sets/da", "sets/data/a.jpg", "data/a.jpg"),  # a prefix is no folder: it matches by letters
+        ("sets/da", "sets/data/a.jpg", "data/a.jpg"),  # A prefix is not a folder; it may end within a name.
     ],
 )
 def test_objects_land_below_the_folder(prefix: str, key: str, path: str) -> None:
