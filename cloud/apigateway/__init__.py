@@ -1,1 +1,1 @@
-"""API Gateway."""
+"""API Gateway: REST APIs as their templates define them."""

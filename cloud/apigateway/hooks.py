@@ -1,4 +1,4 @@
-"""API Gateway: REST APIs have all that their definition says, and a method needs the right to invoke its function."""
+"""API Gateway: REST APIs keep their whole definition, and a method needs the right to invoke its function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,45 +23,51 @@ HOOKS: Hooks = (
 )
 
 
-def authorize_apis(allows: Callable[[str, str], bool]) -> None:
-    """Ask before an API invokes a function: ``allows(function's ARN, ARN of the API's method)``."""
-    call = apigateway_v1._call_lambda_raw
+def authorize_apis(is_allowed: Callable[[str, str], bool]) -> None:
+    """Let an API invoke a function only with permission.
 
-    async def asking(function: str, event: Mapping[str, Any], **place: Any) -> Any:
-        about, (region, account) = event.get("requestContext", {}), scope()
-        method = f"{about.get('apiId')}/{about.get('stage')}/{about.get('httpMethod')}{about.get('resourcePath')}"
-        if not allows(function, f"arn:aws:execute-api:{region}:{account}:{method}"):
+    Args:
+        is_allowed: Called with the function's ARN and the ARN of the API's method before each invocation.
+    """
+    call_lambda = apigateway_v1._call_lambda_raw
+
+    async def call_lambda_if_allowed(function: str, event: Mapping[str, Any], **options: Any) -> Any:
+        context, (region, account) = event.get("requestContext", {}), scope()
+        route = f"{context.get('httpMethod')}{context.get('resourcePath')}"
+        method = f"{context.get('apiId')}/{context.get('stage')}/{route}"
+        if not is_allowed(function, f"arn:aws:execute-api:{region}:{account}:{method}"):
             return None, "the function's policy does not let the API invoke it"
-        return await call(function, event, **place)
+        return await call_lambda(function, event, **options)
 
-    apigateway_v1._call_lambda_raw = asking
+    apigateway_v1._call_lambda_raw = call_lambda_if_allowed
 
 
 def complete_rest_apis() -> None:
-    """Let a REST API have all that its definition says.
+    """Let a REST API keep its whole definition.
 
-    MiniStack drops the responses of the gateway's own and methods for ANY from a body, and takes slashes that are
-    escaped as in a JSON pointer, in BinaryMediaTypes and in the paths of MethodSettings, for what they look like:
-    photos would be delivered as mangled text.
+    MiniStack drops gateway responses and ANY methods from an API's body. In BinaryMediaTypes and in the paths of
+    MethodSettings, slashes are escaped as in a JSON pointer; MiniStack does not unescape them, and so would deliver
+    photos as mangled text.
     """
     import_api, matches = apigateway_v1._import_rest_api, apigateway_v1._media_type_matches
-    settings = provisioners._apigw_method_settings
+    method_settings = provisioners._apigw_method_settings
 
-    def importing(spec: dict[str, Any], data: Any = None) -> Any:
-        for item in spec.get("paths", {}).values():
-            if anything := item.get("x-amazon-apigateway-any-method"):
-                item |= {method: anything for method in apigateway_v1._OPENAPI_HTTP_METHODS if method not in item}
+    def import_whole_api(spec: dict[str, Any], data: Any = None) -> Any:
+        for path in spec.get("paths", {}).values():
+            if any_method := path.get("x-amazon-apigateway-any-method"):
+                path |= {method: any_method for method in apigateway_v1._OPENAPI_HTTP_METHODS if method not in path}
         api_id = import_api(spec, data)
         for kind, response in spec.get("x-amazon-apigateway-gateway-responses", {}).items():
             apigateway_v1._put_gateway_response(api_id, kind, response)
         return api_id
 
-    def matching(media_type: str, configured: list[str] | None) -> bool:
+    def matches_unescaped(media_type: str, configured: list[str] | None) -> bool:
         return bool(matches(media_type, [kind.replace("~1", "/") for kind in configured or []]))
 
-    def setting(raw: Any) -> dict[str, Any]:
-        return {path.replace("/~1", "/").replace("~1", "/"): each for path, each in settings(raw).items()}
+    def unescaped_settings(raw: Any) -> dict[str, Any]:
+        settings = method_settings(raw)
+        return {path.replace("/~1", "/").replace("~1", "/"): value for path, value in settings.items()}
 
-    apigateway_v1._import_rest_api = importing
-    apigateway_v1._media_type_matches = matching
-    provisioners._apigw_method_settings = setting
+    apigateway_v1._import_rest_api = import_whole_api
+    apigateway_v1._media_type_matches = matches_unescaped
+    provisioners._apigw_method_settings = unescaped_settings

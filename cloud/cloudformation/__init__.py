@@ -1,1 +1,1 @@
-"""CloudFormation."""
+"""CloudFormation: resource types and transforms that MiniStack lacks."""

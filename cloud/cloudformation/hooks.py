@@ -1,4 +1,4 @@
-"""CloudFormation: more resource types, and SAM's transform sees a deployment's parameters."""
+"""CloudFormation: templates may contain more resource types, and SAM's transform receives the parameters."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -24,11 +24,13 @@ HOOKS: Hooks = (
 )
 
 
-def add_resource(kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]) -> None:
-    """Let templates hold a resource type.
+def add_resource_type(
+    kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]
+) -> None:
+    """Let templates contain a resource type.
 
     Args:
-        kind: for example ``AWS::SageMaker::ModelPackageGroup``.
+        kind: The resource type, for example ``AWS::SageMaker::ModelPackageGroup``.
         create: ``(logical_id, properties, stack_name) -> (physical_id, attributes)``.
         update: ``(physical_id, old, new, stack_name) -> (physical_id, attributes)``.
         delete: ``(physical_id, properties)``.
@@ -36,17 +38,17 @@ def add_resource(kind: str, create: Callable[..., Any], update: Callable[..., An
     provisioners._RESOURCE_HANDLERS[kind] = {"create": create, "update": update, "delete": delete}
 
 
-def tell_sam_the_parameters() -> None:
-    """Let SAM's transform know a deployment's parameters, as on AWS; MiniStack lets it see their defaults only."""
+def pass_parameters_to_sam() -> None:
+    """Pass a deployment's parameters to SAM's transform, as AWS does; MiniStack passes only their defaults."""
     apply, translate = engine._apply_transforms, sam.transform
-    given: ContextVar[dict[str, Any]] = ContextVar("parameters")
+    parameters: ContextVar[dict[str, Any]] = ContextVar("parameters")
 
-    def applying(template: dict[str, Any], provided: Any = None, previous: Any = None) -> Any:
-        token = given.set(engine._transform_parameters(template, provided, previous))
+    def apply_with_parameters(template: dict[str, Any], provided: Any = None, previous: Any = None) -> Any:
+        token = parameters.set(engine._transform_parameters(template, provided, previous))
         try:
             return apply(template, provided, previous)
         finally:
-            given.reset(token)
+            parameters.reset(token)
 
-    changesets._apply_transforms = handlers._apply_transforms = applying
-    sam.transform = lambda template, _, policies: translate(template, given.get(), policies)
+    changesets._apply_transforms = handlers._apply_transforms = apply_with_parameters
+    sam.transform = lambda template, _, policies: translate(template, parameters.get(), policies)

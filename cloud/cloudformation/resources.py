@@ -1,4 +1,4 @@
-"""SageMaker resources that templates may hold."""
+"""SageMaker's resource types in templates: the model package group."""
 
 from typing import Any
 
@@ -9,7 +9,11 @@ _GROUP = "AWS::SageMaker::ModelPackageGroup"
 
 
 def install(sagemaker: JsonApi) -> None:
-    """Let templates hold a model package group."""
+    """Let templates contain model package groups.
+
+    Args:
+        sagemaker: SageMaker's API, which creates and deletes the groups.
+    """
 
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -34,9 +38,9 @@ def install(sagemaker: JsonApi) -> None:
     ) -> tuple[str, dict[str, Any]]:
         name = new["ModelPackageGroupName"]
         if name != old["ModelPackageGroupName"]:
-            created = create("", new, stack_name)
+            replacement = create("", new, stack_name)
             delete(physical_id, old)
-            return created
+            return replacement
         if new.get("ModelPackageGroupDescription") != old.get("ModelPackageGroupDescription"):
             raise ValueError(
                 "CloudFormation cannot update a stack when a custom-named resource requires replacing. "
@@ -52,4 +56,4 @@ def install(sagemaker: JsonApi) -> None:
     def delete(physical_id: str, properties: dict[str, Any]) -> None:
         call("DeleteModelPackageGroup", {"ModelPackageGroupName": properties["ModelPackageGroupName"]})
 
-    hooks.add_resource(_GROUP, create, update, delete)
+    hooks.add_resource_type(_GROUP, create, update, delete)

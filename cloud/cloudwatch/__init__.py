@@ -1,1 +1,1 @@
-"""CloudWatch metrics and alarms."""
+"""CloudWatch: metrics, and the evaluation of alarms."""

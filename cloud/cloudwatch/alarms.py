@@ -1,8 +1,8 @@
-"""CloudWatch's metric alarms: states by datapoints, and the scaling policies among their actions.
+"""Evaluate CloudWatch's metric alarms, and carry out the scaling policies among their actions.
 
-MiniStack keeps alarms and their history, answers their API and tells their topics; here they are evaluated.
-Rules are those of CloudWatch's user guide, "Alarm evaluation" and "Configuring how CloudWatch alarms treat
-missing data".
+MiniStack stores alarms and their history, answers their API and notifies their topics. This module decides their
+states. The rules are those of CloudWatch's user guide, "Alarm evaluation" and "Configuring how CloudWatch alarms
+treat missing data".
 """
 
 import contextvars
@@ -23,12 +23,13 @@ log = logging.getLogger("kennel.alarms")
 Alarm = Mapping[str, Any]
 
 _API = "GraniteServiceVersion20100801"
-_STEP_SECONDS = 10  # between evaluations of an alarm whose period is shorter than a minute; else it is a minute
-_STEPS_OF_MINUTE = 60 // _STEP_SECONDS
-# How many periods beyond its own an alarm looks back for missing datapoints: those of the guide's examples, which
-# says no more about it.
+# An alarm whose period is shorter than a minute is evaluated at each step, every other alarm once a minute.
+_STEP_SECONDS = 10
+_STEPS_PER_MINUTE = 60 // _STEP_SECONDS
+# An alarm looks back over its own periods and these, to replace missing datapoints. The number is taken from the
+# guide's examples, because the guide gives no rule.
 _EXTRA_PERIODS = 2
-_SETTLE_SECONDS = 0.2  # what a finished period's metrics may take to arrive
+_SETTLE_SECONDS = 0.2  # The last metrics of a period may arrive this much later than its end.
 _BREACHES = {
     "GreaterThanOrEqualToThreshold": operator.ge,
     "GreaterThanThreshold": operator.gt,
@@ -39,23 +40,25 @@ _ACTIONS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "In
 
 
 def state_of(alarm: Alarm, datapoints: Sequence[float | None]) -> str | None:
-    """The state that datapoints put an alarm into; None when it stays in its own.
+    """Return the state that an alarm enters by its datapoints; None when it keeps its state.
 
     Args:
-        datapoints: of the evaluation range, oldest first; None where one is missing.
+        alarm: The alarm.
+        datapoints: The datapoints of the evaluation range, oldest first; None where one is missing.
     """
     periods, missing = alarm["EvaluationPeriods"], alarm["TreatMissingData"]
     needed = alarm.get("DatapointsToAlarm") or periods
-    real = evaluated(alarm, datapoints)
-    if not real and missing == "missing":
+    present = evaluated(alarm, datapoints)
+    if not present and missing == "missing":
         return "INSUFFICIENT_DATA"
-    breaches = sum(_breaches(alarm, each) for each in real)
+    breaches = sum(_is_breaching(alarm, value) for value in present)
     if missing == "breaching":
-        breaches += periods - len(real)
+        breaches += periods - len(present)
     if breaches >= needed:
         return "ALARM"
-    if missing in ("ignore", "missing") and breaches == len(real) < periods:
-        # Nothing but breaches, and too few of them: an alarm once they are old enough to be no passing one.
+    if missing in ("ignore", "missing") and breaches == len(present) < periods:
+        # Every present datapoint is breaching, but there are too few of them. The alarm goes off only when the oldest
+        # is at least as many periods old as breaches are needed, so that a short peak does not suffice.
         if missing == "ignore":
             return None
         age = next(age for age in range(len(datapoints), 0, -1) if datapoints[-age] is not None)
@@ -64,30 +67,30 @@ def state_of(alarm: Alarm, datapoints: Sequence[float | None]) -> str | None:
 
 
 def evaluated(alarm: Alarm, datapoints: Sequence[float | None]) -> list[float]:
-    """The datapoints that decide: the newest that are not missing, as many as the alarm has periods."""
-    return [each for each in datapoints if each is not None][-alarm["EvaluationPeriods"] :]
+    """Return the datapoints that decide: the newest that are present, at most one for each of the alarm's periods."""
+    return [value for value in datapoints if value is not None][-alarm["EvaluationPeriods"] :]
 
 
-def _breaches(alarm: Alarm, value: float) -> bool:
+def _is_breaching(alarm: Alarm, value: float) -> bool:
     return bool(_BREACHES[alarm["ComparisonOperator"]](value, alarm["Threshold"]))
 
 
 @dataclass
-class _Watched:
+class _WatchedAlarm:
     """An alarm that is evaluated.
 
     Attributes:
-        alarm: MiniStack's record of it.
-        context: of the request that put it, which knows region and account.
-        at: end of the last period that was evaluated, in steps of ``_STEP_SECONDS``.
-        acted: the same of the last evaluation that carried out scaling policies.
-        datapoints: those that decided.
+        alarm: MiniStack's record of the alarm.
+        context: Context of the request that put the alarm; it contains region and account.
+        evaluated_at: End of the last period that was evaluated, in steps of ``_STEP_SECONDS``.
+        scaled_at: End of the last period whose evaluation carried out scaling policies, in the same steps.
+        datapoints: The datapoints that decided in the last evaluation.
     """
 
     alarm: Alarm
     context: contextvars.Context
-    at: int = 0
-    acted: int = 0
+    evaluated_at: int = 0
+    scaled_at: int = 0
     datapoints: Sequence[float] = ()
 
 
@@ -95,20 +98,22 @@ class Alarms:
     """Evaluates every metric alarm of the cloud.
 
     Attributes:
-        scale: carries out a scaling policy: called with its ARN, the alarm, and the datapoints that decided.
+        scale: Carries out a scaling policy; called with the policy's ARN, the alarm, and the datapoints that decided.
     """
 
     def __init__(self, closing: threading.Event) -> None:
-        """Args:
-        closing: set when the cloud ends.
+        """Take over the evaluation of alarms from MiniStack.
+
+        Args:
+            closing: Set when the cloud ends.
         """
         self.scale: Callable[[str, Alarm, Sequence[float]], None] = lambda _policy, _alarm, _datapoints: None
         self._closing = closing
-        self._watched: dict[str, _Watched] = {}
-        hooks.follow_alarms(self._watch)
+        self._watched: dict[str, _WatchedAlarm] = {}
+        hooks.replace_alarm_evaluation(self._watch)
 
     def run(self) -> None:
-        """Evaluate alarms when they are due, until the cloud ends."""
+        """Evaluate each alarm when it is due, until the cloud ends."""
         step = scaled(_STEP_SECONDS)
         settle = min(_SETTLE_SECONDS, step / 4)
         while not self._closing.wait(step - (time.time() - settle) % step):
@@ -120,52 +125,57 @@ class Alarms:
                     log.exception("alarm %s", arn)
 
     def of(self, policy: str) -> list[dict[str, Any]]:
-        """The alarms of the scope that name a scaling policy, given by its ARN, among their actions."""
-        return [each for each in hooks.metric_alarms() if policy in each["AlarmActions"]]
+        """Return the alarms of the current account and region that have a scaling policy among their actions.
+
+        Args:
+            policy: ARN of the scaling policy.
+        """
+        return [alarm for alarm in hooks.metric_alarms() if policy in alarm["AlarmActions"]]
 
     def put(self, alarm: Alarm) -> None:
-        """PutMetricAlarm."""
+        """Create or replace an alarm (PutMetricAlarm)."""
         emulator.call_json("monitoring", f"{_API}.PutMetricAlarm", alarm)
 
     def delete(self, alarms: Sequence[Alarm]) -> None:
-        """DeleteAlarms."""
-        names = [each["AlarmName"] for each in alarms]
+        """Delete alarms (DeleteAlarms)."""
+        names = [alarm["AlarmName"] for alarm in alarms]
         emulator.call_json("monitoring", f"{_API}.DeleteAlarms", {"AlarmNames": names})
 
     def datapoints(self, alarm: Alarm) -> Sequence[float]:
-        """The datapoints by which an alarm was evaluated last, oldest first."""
+        """Return the datapoints that decided in the last evaluation of an alarm, oldest first."""
         return self._watched[alarm["AlarmArn"]].datapoints
 
     def _watch(self, alarm: dict[str, Any]) -> None:
-        if alarm["MetricName"] and alarm["ComparisonOperator"] in _BREACHES:  # else of expressions and of bands
-            self._watched[alarm["AlarmArn"]] = _Watched(alarm, contextvars.copy_context())
+        # An alarm without MetricName has a metric expression, and one with another operator has an anomaly band.
+        if alarm["MetricName"] and alarm["ComparisonOperator"] in _BREACHES:
+            self._watched[alarm["AlarmArn"]] = _WatchedAlarm(alarm, contextvars.copy_context())
 
-    def _evaluate(self, arn: str, watched: _Watched, now: int) -> None:
+    def _evaluate(self, arn: str, watched: _WatchedAlarm, now: int) -> None:
         alarm = watched.alarm
-        end = now if alarm["Period"] < 60 else now // _STEPS_OF_MINUTE * _STEPS_OF_MINUTE
-        if end <= watched.at:
+        end = now if alarm["Period"] < 60 else now // _STEPS_PER_MINUTE * _STEPS_PER_MINUTE
+        if end <= watched.evaluated_at:
             return
-        if not any(each is alarm for each in hooks.metric_alarms()):
-            if self._watched.get(arn) is watched:  # deleted, not put anew
+        if not any(record is alarm for record in hooks.metric_alarms()):
+            if self._watched.get(arn) is watched:  # The alarm was deleted. If it was put again, the entry is another.
                 del self._watched[arn]
             return
-        watched.at = end
+        watched.evaluated_at = end
         period, last = scaled(alarm["Period"]), end * scaled(_STEP_SECONDS)
         ages = range(alarm["EvaluationPeriods"] + _EXTRA_PERIODS - 1, -1, -1)
-        found = hooks.datapoints(alarm, period, [last - age * period for age in ages])
-        watched.datapoints = evaluated(alarm, found)
-        state = state_of(alarm, found)
+        datapoints = hooks.datapoints(alarm, period, [last - age * period for age in ages])
+        watched.datapoints = evaluated(alarm, datapoints)
+        state = state_of(alarm, datapoints)
         if state and state != alarm["StateValue"]:
-            self._change(alarm, state, watched.datapoints)
-            watched.acted = 0
+            self._set_state(alarm, state, watched.datapoints)
+            watched.scaled_at = 0
         # As long as an alarm stays in a state, it carries out its scaling policies once a minute.
-        if alarm["ActionsEnabled"] and watched.datapoints and end - watched.acted >= _STEPS_OF_MINUTE:
-            watched.acted = end
+        if alarm["ActionsEnabled"] and watched.datapoints and end - watched.scaled_at >= _STEPS_PER_MINUTE:
+            watched.scaled_at = end
             for action in alarm[_ACTIONS[alarm["StateValue"]]]:
                 if ":scalingPolicy:" in action:
                     self.scale(action, alarm, watched.datapoints)
 
-    def _change(self, alarm: Alarm, state: str, datapoints: Sequence[float]) -> None:
+    def _set_state(self, alarm: Alarm, state: str, datapoints: Sequence[float]) -> None:
         if state == "INSUFFICIENT_DATA":
             reason = "Insufficient Data: no datapoints were received."
         else:

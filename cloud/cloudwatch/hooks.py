@@ -1,4 +1,4 @@
-"""CloudWatch: ``alarms`` evaluates alarms in place of MiniStack; an alarm needs the right to use its topic's key."""
+"""CloudWatch: ``alarms`` evaluates alarms instead of MiniStack, and an alarm needs the right to use its topic's key."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,33 +25,41 @@ HOOKS: Hooks = (
 )
 
 
-def follow_alarms(tell: Callable[[dict[str, Any]], None]) -> None:
-    """Hear of every metric alarm that is put, in the scope of its request, and let nobody else evaluate it.
+def replace_alarm_evaluation(watch: Callable[[dict[str, Any]], None]) -> None:
+    """Stop MiniStack's evaluation of alarms, and report every metric alarm instead.
 
-    MiniStack does so whenever metrics are put, over all points of a metric's name: it looks at neither dimensions,
-    periods, datapoints to alarm nor missing data.
+    MiniStack evaluates an alarm whenever metrics are put, over all points with the metric's name. It ignores
+    dimensions, periods, datapoints to alarm and missing data.
+
+    Args:
+        watch: Called with MiniStack's record of each alarm that is put, in the context of the request that puts it.
     """
-    cloudwatch._evaluate_alarm = tell
+    cloudwatch._evaluate_alarm = watch
     cloudwatch._evaluate_all_alarms = lambda: None
 
 
-def authorize_alarms(allows: Callable[[str], bool]) -> None:
-    """Ask before an alarm tells a topic: ``allows(topic)``."""
+def authorize_alarms(is_allowed: Callable[[str], bool]) -> None:
+    """Let an alarm notify a topic only with permission.
+
+    Args:
+        is_allowed: Called with the topic's ARN before each notification.
+    """
     is_topic = cloudwatch._is_sns_action_arn
-    cloudwatch._is_sns_action_arn = lambda action: bool(is_topic(action) and allows(action))
+    cloudwatch._is_sns_action_arn = lambda action: bool(is_topic(action) and is_allowed(action))
 
 
 def metric_alarms() -> list[dict[str, Any]]:
-    """The metric alarms of the scope; MiniStack's own records, which change with their state."""
+    """Return the metric alarms of the current account and region: MiniStack's own records, which contain the state."""
     return list(cloudwatch._alarms.values())
 
 
 def datapoints(alarm: Mapping[str, Any], seconds: float, ends: Sequence[float]) -> list[float | None]:
-    """An alarm's statistic of its metric over stretches of time; None where the metric has no point.
+    """Return an alarm's statistic of its metric for each of several periods; None where the metric has no point.
 
     Args:
-        seconds: how long each stretch is.
-        ends: when they end, in epoch seconds, ascending.
+        alarm: MiniStack's record of the alarm.
+        seconds: Length of each period.
+        ends: Ends of the periods in epoch seconds, ascending.
     """
     dimensions = cloudwatch._dims_key({each["Name"]: each["Value"] for each in alarm["Dimensions"]})
     points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
@@ -59,17 +67,18 @@ def datapoints(alarm: Mapping[str, Any], seconds: float, ends: Sequence[float]) 
     statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
 
     def value(end: float) -> float | None:
-        found = [point for point in recent if end - seconds <= point["Timestamp"] < end]
-        result: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(found), statistic, found)
-        return result if found else None
+        in_period = [point for point in recent if end - seconds <= point["Timestamp"] < end]
+        result: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(in_period), statistic, in_period)
+        return result if in_period else None
 
     return [value(end) for end in ends]
 
 
-def keep_metrics() -> None:
-    """Let no request look for points older than two weeks.
+def keep_old_metrics() -> None:
+    """Stop MiniStack's search for metric points older than two weeks.
 
-    MiniStack goes through all that there are, on the loop that requests to endpoints wait for: 37 ms with the 400,000
-    of a hundred thousand calls of a function. None gets so old here.
+    MiniStack searches all points at each request, on the event loop that also answers requests to endpoints. With
+    400,000 points, which come from a hundred thousand calls of a function, a search takes 37 ms. No point becomes two
+    weeks old here.
     """
     cloudwatch._evict_old_metrics = lambda: None

@@ -1,1 +1,1 @@
-"""ECR: images as folders."""
+"""ECR: container images as folders of files."""

@@ -1,7 +1,7 @@
-"""Container images as folders: what a Dockerfile copies from its context, kept in ECR by their tags.
+"""Container images as folders of the files that a Dockerfile copies from its context, with their tags in ECR.
 
-No container engine is needed: this machine's own Python and packages stand for the base image and for
-``pip install``; the code is exactly what the image would carry, and nothing beside it.
+No container engine is needed. This machine's Python and packages replace the base image and ``pip install``. An
+image's folder contains exactly the files that Docker would copy.
 """
 
 import hashlib
@@ -25,12 +25,14 @@ class ImageError(Exception):
     """An image cannot be built, stored or found; the message is one sentence."""
 
 
-class Target(NamedTuple):
-    """One stage of a Dockerfile.
+class BuildTarget(NamedTuple):
+    """One stage of a Dockerfile, with the stages that it is based on.
 
-    workdir: in the container.
-    copies: (source in the context, destination in the container), in order, those of its base first.
-    labels: as given, arguments filled in.
+    Attributes:
+        workdir: Working directory in the container.
+        copies: Pairs of a source in the context and a destination in the container, in the order in which Docker
+            copies them; the pairs of the base come first.
+        labels: Labels by name, with the build arguments filled in.
     """
 
     workdir: str
@@ -39,22 +41,31 @@ class Target(NamedTuple):
 
 
 class Images:
-    """The images that this machine built."""
+    """The images that this machine has built."""
 
     def __init__(self, home: Path) -> None:
-        """Args:
-        home: folder of the images' roots, by digest.
+        """Use a folder for the images' files.
+
+        Args:
+            home: The cloud's folder; its subfolder ``images`` contains one folder per image, named by the digest.
         """
         self._home = home / "images"
         self._lock = threading.Lock()
 
     def push(self, context: Path, dockerfile: Path, target: str, arguments: Mapping[str, str], uri: str) -> str:
-        """Build a target and push it; returns the image's digest.
+        """Build a target of a Dockerfile, push the image and return its digest.
+
+        Args:
+            context: Folder that the Dockerfile copies from.
+            dockerfile: The Dockerfile.
+            target: Name of the stage to build.
+            arguments: Build arguments by name.
+            uri: URI of the image, with its tag.
 
         Raises:
-            ImageError: the Dockerfile, its context or ECR refuses.
+            ImageError: The Dockerfile cannot be built from this context, or ECR refuses the image.
         """
-        image = _ours(uri)
+        image = _parse_own(uri)
         if not dockerfile.is_file():
             raise ImageError(f"the build's context has no {dockerfile.relative_to(context)}")
         stages = stages_of(dockerfile.read_text(), arguments)
@@ -75,66 +86,70 @@ class Images:
                 }
             )
             digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
-            with self._lock:  # another build may make the very same image
-                if not (root := self._root(digest)).exists():  # else its files may be in use
+            with self._lock:  # Another build may create the same image at the same time.
+                if not (root := self._root(digest)).exists():  # Existing files stay, because jobs may use them.
                     fresh.rename(root)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        # Last, so that ECR never names an image whose files are not there.
-        tagged = {"imageTag": image.tag, "imageManifest": manifest, "imageManifestMediaType": _MEDIA_TYPE}
-        _ecr("PutImage", image, tagged)
+        # The image is put last, so that ECR never names an image without files.
+        put_request = {"imageTag": image.tag, "imageManifest": manifest, "imageManifestMediaType": _MEDIA_TYPE}
+        _call_ecr("PutImage", image, put_request)
         return digest
 
     def has(self, uri: str) -> bool:
-        """Whether ECR has the image.
+        """Return whether ECR has the image.
 
         Raises:
-            ImageError: not a URI of this registry, or no such repository.
+            ImageError: The URI is not one of this registry, or the repository does not exist.
         """
         return bool(self._find(uri))
 
     def workdir(self, uri: str) -> Path:
-        """The folder that an image's processes start in, with the image's code in it.
+        """Return the folder in which an image's processes start; it contains the image's code.
 
         Raises:
             ImageError: ECR has no such image, or this machine did not build it.
         """
-        found = self._find(uri)
-        if not found:
+        matches = self._find(uri)
+        if not matches:
             raise ImageError(_NOT_FOUND.format(uri=uri))
-        root = self._root(found[0]["imageId"]["imageDigest"])
+        root = self._root(matches[0]["imageId"]["imageDigest"])
         if not root.is_dir():
             raise ImageError(f"the laptop cloud runs images that its own CodeBuild built; {uri} was pushed")
-        workdir: str = json.loads(found[0]["imageManifest"])["config"]["workdir"]
+        workdir: str = json.loads(matches[0]["imageManifest"])["config"]["workdir"]
         return root.joinpath(workdir.lstrip("/"))
 
     def _root(self, digest: str) -> Path:
-        return self._home / digest.removeprefix("sha256:")  # a colon would end an entry of PYTHONPATH
+        return self._home / digest.removeprefix("sha256:")  # PYTHONPATH cannot contain a folder with a colon.
 
     def _find(self, uri: str) -> list[dict[str, Any]]:
-        image = _ours(uri)
-        found: list[dict[str, Any]] = _ecr("BatchGetImage", image, {"imageIds": [image.image_id]})["images"]
-        return found
+        image = _parse_own(uri)
+        matches: list[dict[str, Any]] = _call_ecr("BatchGetImage", image, {"imageIds": [image.image_id]})["images"]
+        return matches
 
 
-def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, Target]:
-    """The named stages of a Dockerfile, of which WORKDIR, COPY, LABEL and ARG are read.
+def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, BuildTarget]:
+    """Return the stages of a Dockerfile by name; only FROM, WORKDIR, COPY, LABEL and ARG are read.
+
+    Args:
+        dockerfile: Text of the Dockerfile.
+        arguments: Build arguments by name.
 
     Raises:
-        ImageError: a COPY that this reading does not cover.
+        ImageError: A COPY has a form that is not supported here.
     """
     values = dict(arguments)
-    stages: dict[str, Target] = {}
+    stages: dict[str, BuildTarget] = {}
     current = ""
     for word, rest in _instructions(dockerfile):
-        rest = re.sub(r"\$\{?(\w+)\}?", lambda found: values.get(found[1], found[0]), rest)
+        rest = re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], match[0]), rest)
         if word == "ARG":
             name, _, default = rest.partition("=")
             values.setdefault(name, default.strip("\"'"))
         elif word == "FROM":
-            base, *named = re.split(r"\s+as\s+", rest, flags=re.IGNORECASE)
-            current = named[0].strip() if named else base
-            stages[current] = stages.get(base.strip(), Target("/", (), {}))
+            base, *names = re.split(r"\s+as\s+", rest, flags=re.IGNORECASE)
+            current = names[0].strip() if names else base
+            stages[current] = stages.get(base.strip(), BuildTarget("/", (), {}))
         elif word == "WORKDIR":
             stages[current] = stages[current]._replace(workdir=str(PurePosixPath(stages[current].workdir, rest)))
         elif word == "LABEL":
@@ -144,7 +159,7 @@ def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, Target
             *sources, destination = [each for each in rest.split() if not each.startswith("--")]
             if "--from" in rest or not sources or rest.startswith("["):
                 raise ImageError(f"COPY {rest}: the laptop cloud copies plain files and folders of the context only")
-            # Docker: a destination that ends in / is a folder; without, one source takes its name.
+            # Docker treats a destination that ends in / as a folder; any other becomes the name of the one source.
             target = str(PurePosixPath(stages[current].workdir, destination)) + ("/" if destination[-1] in "/." else "")
             pairs = tuple((source, target) for source in sources)
             stages[current] = stages[current]._replace(copies=stages[current].copies + pairs)
@@ -160,23 +175,29 @@ def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
 
 
 def copy_into(context: Path, source: str, root: Path, destination: str) -> None:
-    """Do one COPY of a target, below a folder that stands for the image's root.
+    """Carry out one COPY of a Dockerfile.
+
+    Args:
+        context: Folder of the build's context.
+        source: Path of a file or folder in the context.
+        root: Folder that represents the image's root.
+        destination: Path in the image; a folder when it ends in ``/``.
 
     Raises:
-        ImageError: the context has no such source.
+        ImageError: The context has no such source.
     """
     origin = (context / source).resolve()
     if not origin.is_relative_to(context.resolve()) or not origin.exists():
         raise ImageError(f"COPY {source}: the build's context has no such file or folder")
-    place = root / destination.lstrip("/")
-    if origin.is_dir():  # its content, as Docker does it
-        # .dockerignore keeps compiled files from the context, too.
-        shutil.copytree(origin, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    path = root / destination.lstrip("/")
+    if origin.is_dir():  # Docker copies a folder's content, not the folder itself.
+        # The project's .dockerignore excludes compiled files too.
+        shutil.copytree(origin, path, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         return
     if destination.endswith("/"):
-        place = place / origin.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(origin, place)
+        path = path / origin.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(origin, path)
 
 
 def _digests(root: Path) -> Iterator[tuple[str, str]]:
@@ -184,7 +205,12 @@ def _digests(root: Path) -> Iterator[tuple[str, str]]:
         yield path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _ours(uri: str) -> ImageUri:
+def _parse_own(uri: str) -> ImageUri:
+    """Parse the URI of an image in the registry of the current account and region.
+
+    Raises:
+        ImageError: The image is in another registry.
+    """
     image = ImageUri.parse(uri)
     region, account = emulator.scope()
     if not image or (image.account, image.region) != (account, region):
@@ -192,12 +218,12 @@ def _ours(uri: str) -> ImageUri:
     return image
 
 
-def _ecr(operation: str, image: ImageUri, request: Mapping[str, Any]) -> Any:
+def _call_ecr(operation: str, image: ImageUri, request: Mapping[str, Any]) -> Any:
     target = f"AmazonEC2ContainerRegistry_V20150921.{operation}"
     try:
         return emulator.call_json("ecr", target, {"repositoryName": image.repository, **request})
     except emulator.CallError as error:
         if "RepositoryNotFoundException" in str(error):
-            where = f"in the registry with id '{image.account}'"
-            raise ImageError(f"The repository with name '{image.repository}' does not exist {where}") from None
+            registry = f"in the registry with id '{image.account}'"
+            raise ImageError(f"The repository with name '{image.repository}' does not exist {registry}") from None
         raise ImageError(str(error)) from None

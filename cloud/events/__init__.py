@@ -1,1 +1,1 @@
-"""EventBridge and its Scheduler."""
+"""EventBridge and EventBridge Scheduler."""

@@ -1,1 +1,1 @@
-"""KMS."""
+"""KMS: keys of encrypted objects and topics."""

@@ -1,4 +1,4 @@
-"""KMS: which key encrypts what, and the policy of a key."""
+"""KMS: the keys that encrypt objects and topics, and the policies of keys."""
 
 import json
 from typing import Any
@@ -21,13 +21,13 @@ HOOKS: Hooks = (
 
 
 def key_of(action: str, resource: str) -> str | None:
-    """ARN of the KMS key behind an action on an S3 object or a topic, if there is one."""
+    """Return the ARN of the KMS key that an action on an S3 object or a topic uses; None when it uses none."""
     service, _, rest = resource.removeprefix("arn:aws:").partition(":")
     name = None
     if service == "s3":
         bucket, _, key = rest.lstrip(":").partition("/")
-        held = None if action == "s3:PutObject" else s3._buckets.get(bucket, {}).get("objects", {}).get(key)
-        headers = held["preserved_headers"] if held else s3._bucket_default_sse_headers(bucket)
+        stored = None if action == "s3:PutObject" else s3._buckets.get(bucket, {}).get("objects", {}).get(key)
+        headers = stored["preserved_headers"] if stored else s3._bucket_default_sse_headers(bucket)
         name = headers.get("x-amz-server-side-encryption-aws-kms-key-id")
     elif service == "sns" and (topic := sns._topic_by_arn_any_scope(resource)):
         name = topic["attributes"].get("KmsMasterKeyId")
@@ -35,11 +35,11 @@ def key_of(action: str, resource: str) -> str | None:
 
 
 def key_policy(arn: str) -> Any:
-    """The policy of a KMS key."""
+    """Return the policy of a KMS key as a document."""
     return json.loads(kms._resolve_key(arn)["Policy"])
 
 
 def key_arn(name: str) -> str:
-    """The ARN of a KMS key given by ARN, id or alias; the name itself when there is none."""
+    """Return the ARN of the KMS key with an ARN, id or alias; return the name itself when there is no such key."""
     record = kms._resolve_key(name)
     return record["Arn"] if record else name

@@ -1,1 +1,1 @@
-"""Lambda."""
+"""Lambda: functions act with their role, and fail as on AWS."""

@@ -1,4 +1,4 @@
-"""Lambda: functions need the rights of their role, exceptions have their names, and URLs reach their function."""
+"""Lambda: functions need the rights of their role, errors have their exception's name, and URLs reach the function."""
 
 import contextvars
 import re
@@ -38,71 +38,77 @@ HOOKS: Hooks = (
 
 
 def name_function_errors() -> None:
-    """Let a Python function that raises fail with its exception's name, as on AWS.
+    """Let a Python function that raises an exception fail with the exception's name, as on AWS.
 
-    MiniStack reports every exception as ``Runtime.HandlerError``; the name stands in the traceback.
+    MiniStack reports every exception as ``Runtime.HandlerError``; its traceback contains the name.
     """
     execute = lambda_svc._execute_function
 
-    def naming(function: Any, event: Any) -> dict[str, Any]:
+    def execute_and_name_error(function: Any, event: Any) -> dict[str, Any]:
         result: dict[str, Any] = execute(function, event)
         body = result.get("body")
         if result.get("error") and isinstance(body, dict) and body.get("errorType") == "Runtime.HandlerError":
             body["errorType"] = exception_name(result.get("log", ""), body.get("errorMessage", ""))
         return result
 
-    lambda_svc._execute_function = naming
+    lambda_svc._execute_function = execute_and_name_error
 
 
 def exception_name(trace: str, message: str) -> str:
-    """The class name of the exception at the end of a traceback, without its module."""
-    found = re.findall(rf"^([A-Za-z_][\w.]*)(?:: {re.escape(message)})?$", trace.rstrip(), re.MULTILINE)
-    return found[-1].rsplit(".", 1)[-1] if found else "Runtime.HandlerError"
+    """Return the class name, without its module, of the exception at the end of a traceback.
+
+    Args:
+        trace: The function's log, with the traceback.
+        message: The exception's message.
+    """
+    names = re.findall(rf"^([A-Za-z_][\w.]*)(?:: {re.escape(message)})?$", trace.rstrip(), re.MULTILINE)
+    return names[-1].rsplit(".", 1)[-1] if names else "Runtime.HandlerError"
 
 
 def authorize_functions(prepare: Callable[[str, str, str, str], bool]) -> None:
-    """Ask before an environment of a function starts.
+    """Let a function start only with its role's permission, and write its log only where the role may.
 
     Args:
-        prepare: takes the function's role, name, log group and version; returns whether its log may be written;
-            raises an exception that ends the request when the function may not have its role.
+        prepare: Called before an environment of a function starts, with the function's role, name, log group and
+            version. It returns whether the log may be written. It raises an exception, which ends the request, when
+            Lambda may not assume the role.
     """
     credentials, emit = lambda_runtime.execution_credentials, lambda_svc._emit_lambda_logs
-    silent: set[str] = set()
+    without_log: set[str] = set()  # ARNs of the functions that may not write their log
 
-    def preparing(config: Mapping[str, Any]) -> Any:
+    def prepare_and_get_credentials(config: Mapping[str, Any]) -> Any:
         name, arn = config["FunctionName"], config["FunctionArn"]
         group = config.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
-        # Whether and how the request is signed that the function starts for is no matter here.
-        heard = contextvars.Context().run(prepare, config["Role"], name, group, config.get("Version", "$LATEST"))
-        (silent.discard if heard else silent.add)(arn)
+        # The function acts with its own role, so the context of the request that starts it must not be used.
+        may_log = contextvars.Context().run(prepare, config["Role"], name, group, config.get("Version", "$LATEST"))
+        (without_log.discard if may_log else without_log.add)(arn)
         return credentials(config)
 
-    def emitting(function: Mapping[str, Any], *rest: Any, **named: Any) -> None:
-        if function.get("config", function)["FunctionArn"] not in silent:
-            emit(function, *rest, **named)
+    def emit_if_allowed(function: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
+        if function.get("config", function)["FunctionArn"] not in without_log:
+            emit(function, *arguments, **options)
 
-    lambda_runtime.execution_credentials = preparing
-    lambda_svc._emit_lambda_logs = emitting
+    lambda_runtime.execution_credentials = prepare_and_get_credentials
+    lambda_svc._emit_lambda_logs = emit_if_allowed
 
 
 def function_policy(arn: str) -> Any:
-    """The policy of a function or of one of its aliases; None where there is no such function."""
-    found = lambda_svc.function_policy_for_arn(arn)
-    return found[0] if found else None
+    """Return the policy of a function or of one of its aliases; None when there is no such function."""
+    policy_and_account = lambda_svc.function_policy_for_arn(arn)
+    return policy_and_account[0] if policy_and_account else None
 
 
-def leave_urls_of_functions_alone() -> None:
-    """Let requests to a function's URL reach the function whatever their path; MiniStack answers /health itself."""
+def route_function_urls() -> None:
+    """Let every request to a function's URL reach the function; MiniStack answers the path /health itself."""
     handle = app._handle_pre_body_request
 
-    async def handling(method: str, path: str, headers: Mapping[str, str], *rest: Any) -> Any:
-        is_functions = app._parse_lambda_url(headers.get("host", ""), path) is not None
-        return None if is_functions else await handle(method, path, headers, *rest)
+    async def handle_unless_function_url(method: str, path: str, headers: Mapping[str, str], *rest: Any) -> Any:
+        is_function_url = app._parse_lambda_url(headers.get("host", ""), path) is not None
+        return None if is_function_url else await handle(method, path, headers, *rest)
 
-    app._handle_pre_body_request = handling
+    app._handle_pre_body_request = handle_unless_function_url
 
 
 def stop_lambda_workers() -> None:
-    """End the warm processes that Lambda functions run in."""
+    """End the warm processes in which Lambda functions run."""
     lambda_runtime.reset()

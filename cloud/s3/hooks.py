@@ -1,4 +1,4 @@
-"""S3: what templates say of buckets is kept, and a bucket that holds objects is not deleted."""
+"""S3: buckets are encrypted as templates ask, and a bucket that contains objects is not deleted."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ HOOKS: Hooks = (
 
 
 def keep_full_buckets() -> None:
-    """Let the deletion of a stack fail for a bucket that holds objects; MiniStack throws them away with it."""
+    """Let a stack's deletion fail when a bucket contains objects; MiniStack deletes the objects with the bucket."""
 
     def delete(name: str, _properties: dict[str, Any]) -> None:
         status, _, _ = s3._delete_bucket(name)
@@ -40,7 +40,7 @@ def keep_full_buckets() -> None:
 
 
 def encrypt_buckets() -> None:
-    """Let templates' buckets be encrypted as they ask; MiniStack's CloudFormation drops BucketEncryption."""
+    """Encrypt buckets as their templates ask; MiniStack's CloudFormation ignores BucketEncryption."""
     encryption = ("BucketEncryption", _encryption_xml, s3._put_bucket_encryption, s3._delete_bucket_encryption)
     provisioners._S3_BUCKET_CONFIGURATIONS += (encryption,)
 

@@ -1,6 +1,7 @@
-"""S3 objects to files and back, for jobs and endpoints; in process, from worker threads only.
+"""Copy S3 objects to files and back, for jobs and endpoints.
 
-``caller`` is the access key of whoever reads or writes: a session of the job's or the model's role.
+Call these functions from worker threads only. ``caller`` is the access key of the session that reads or writes; the
+session is one of the job's or the model's role.
 """
 
 from collections.abc import Iterator
@@ -18,39 +19,39 @@ _XML = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 def keys(uri: S3Uri, caller: str) -> list[str]:
-    """Keys that start with the URI's key, sorted; folder markers (``…/``) are left out.
+    """Return the sorted keys that start with the URI's key, without folder markers (``…/``).
 
     Raises:
-        AccessError: the caller may not list the bucket.
-        StorageError: no such bucket.
+        AccessError: The caller may not list the bucket.
+        StorageError: There is no such bucket.
     """
     _authorize(caller, f"list objects under {uri}", permissions.listing(uri.bucket, uri.key))
-    # One page: the listing is made in this process, so its size costs nothing on a wire.
+    # One page contains all keys, because a long answer within this process costs no network transfer.
     query = {"list-type": "2", "prefix": uri.key, "max-keys": "10000000", "encoding-type": "url"}
     try:
         answer = emulator.call("s3", "GET", f"/{uri.bucket}", query=query)
     except emulator.CallError as error:
         raise StorageError(f"bucket '{uri.bucket}' cannot be listed (HTTP {error.status})") from error
-    listing = ElementTree.fromstring(answer)  # noqa: S314 - MiniStack's own words
-    found = (unquote(element.text or "") for element in listing.iter(f"{_XML}Key"))
-    return sorted(key for key in found if not key.endswith("/"))
+    listing = ElementTree.fromstring(answer)  # noqa: S314 - MiniStack wrote this XML
+    all_keys = (unquote(element.text or "") for element in listing.iter(f"{_XML}Key"))
+    return sorted(key for key in all_keys if not key.endswith("/"))
 
 
 def region_of(bucket: str) -> str | None:
-    """Where a bucket lies; None when there is no such bucket."""
+    """Return the region of a bucket; None when there is no such bucket."""
     try:
         answer = emulator.call("s3", "GET", f"/{bucket}", query={"location": ""})
     except emulator.CallError:
         return None
-    region = ElementTree.fromstring(answer).text  # noqa: S314 - MiniStack's own words
-    return region or "us-east-1"  # empty there, as on AWS
+    region = ElementTree.fromstring(answer).text  # noqa: S314 - MiniStack wrote this XML
+    return region or "us-east-1"  # The answer is empty for a bucket in us-east-1, as on AWS.
 
 
 def exists(uri: S3Uri, caller: str) -> bool:
-    """Whether there is an object of exactly this key.
+    """Whether there is an object with exactly this key.
 
     Raises:
-        AccessError: the caller may not read it.
+        AccessError: The caller may not read the object.
     """
     _authorize(caller, f"read object {uri}", permissions.read(str(uri)))
     try:
@@ -64,8 +65,8 @@ def download(uri: S3Uri, file: Path, caller: str) -> None:
     """Write one object to a file.
 
     Raises:
-        AccessError: the caller may not read it.
-        StorageError: no such object.
+        AccessError: The caller may not read the object.
+        StorageError: There is no such object.
     """
     _authorize(caller, f"download object {uri}", permissions.read(str(uri)))
     try:
@@ -77,32 +78,38 @@ def download(uri: S3Uri, file: Path, caller: str) -> None:
 
 
 def download_prefix(uri: S3Uri, folder: Path, caller: str) -> int:
-    """Write all objects under a prefix below a folder; returns how many there were.
+    """Write all objects under a prefix below a folder and return their number.
 
     Raises:
-        AccessError: the caller may not list or read.
-        StorageError: no such bucket, or a key that would land outside the folder.
+        AccessError: The caller may not list the bucket or read an object.
+        StorageError: There is no such bucket, or an object's key leads outside the folder.
     """
     root = folder.resolve()
-    found = keys(uri, caller)
-    for key in found:
+    object_keys = keys(uri, caller)
+    for key in object_keys:
         file = (root / relative_path(uri.key, key)).resolve()
         if not file.is_relative_to(root):
-            raise StorageError(f"key '{key}' of bucket '{uri.bucket}' would land outside its folder")
+            raise StorageError(f"key '{key}' of bucket '{uri.bucket}' leads outside the folder that it is copied to")
         download(S3Uri(uri.bucket, key), file, caller)
-    return len(found)
+    return len(object_keys)
 
 
 def upload(file: Path, uri: S3Uri, caller: str, key: str = "") -> None:
-    """Put one file as one object, encrypted with a KMS key if one is given.
+    """Write one file to one object.
+
+    Args:
+        file: The file.
+        uri: URI of the object.
+        caller: Access key of the caller.
+        key: ARN, id or alias of the KMS key that encrypts the object; empty for the bucket's own encryption.
 
     Raises:
-        AccessError: the caller may not write it, or not use the key.
-        StorageError: S3 refused it.
+        AccessError: The caller may not write the object or use the KMS key.
+        StorageError: S3 refused the object.
     """
     arn = kms_hooks.key_arn(key) if key else ""
-    wanted = permissions.encrypt(arn) if key else []
-    _authorize(caller, f"upload object {uri}", permissions.write(str(uri), arn), *wanted)
+    for_key = permissions.encrypt(arn) if key else []
+    _authorize(caller, f"upload object {uri}", permissions.write(str(uri), arn), *for_key)
     headers = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": key}
     path = f"/{uri.bucket}/{uri.key}"
     try:
@@ -112,28 +119,28 @@ def upload(file: Path, uri: S3Uri, caller: str, key: str = "") -> None:
 
 
 def delete(uri: S3Uri, caller: str) -> None:
-    """Delete one object, which need not be there.
+    """Delete one object; a missing object is not an error.
 
     Raises:
-        AccessError: the caller may not delete it.
+        AccessError: The caller may not delete the object.
     """
     _authorize(caller, f"delete object {uri}", permissions.delete(str(uri)))
     emulator.call("s3", "DELETE", f"/{uri.bucket}/{uri.key}")
 
 
 def upload_tree(folder: Path, uri: S3Uri, caller: str, key: str = "") -> None:
-    """Put every file below a folder under a prefix; raises as ``upload`` does."""
+    """Write every file below a folder to an object under a prefix; it raises the errors of ``upload``."""
     for file in files_below(folder):
         upload(file, uri.child(file.relative_to(folder).as_posix()), caller, key)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder, sorted; none when the folder is missing."""
+    """Return the sorted regular files below a folder; none when the folder is missing."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _authorize(caller: str, what: str, *needed: Permission) -> None:
+def _authorize(caller: str, intent: str, *needed: Permission) -> None:
     try:
         authorization.authorize(caller, needed)
     except authorization.DeniedError as error:
-        raise AccessError(f"Unable to {what} (AccessDenied: {error})") from None
+        raise AccessError(f"Unable to {intent} (AccessDenied: {error})") from None

@@ -1,1 +1,1 @@
-"""SNS."""
+"""SNS: topics as templates define them."""

@@ -1,4 +1,4 @@
-"""SNS: topics are encrypted as templates ask, and only their owner may publish."""
+"""SNS: topics are encrypted as templates ask, and only their owner may publish to them."""
 
 import json
 from typing import Any
@@ -15,28 +15,28 @@ HOOKS: Hooks = (
 
 
 def complete_topics() -> None:
-    """Let templates' topics be encrypted as they ask, and give topics AWS's default policy.
+    """Encrypt topics as their templates ask, and give topics AWS's default policy.
 
-    MiniStack's CloudFormation drops KmsMasterKeyId and gives topics a policy that lets everybody publish.
+    MiniStack's CloudFormation ignores KmsMasterKeyId, and gives topics a policy that lets everybody publish.
     """
-    topic = provisioners._RESOURCE_HANDLERS["AWS::SNS::Topic"]
-    create, update = topic["create"], topic["update"]
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::SNS::Topic"]
+    create, update = handlers["create"], handlers["update"]
 
-    def attributes_of(made: tuple[str, Any]) -> dict[str, str]:
-        attributes: dict[str, str] = sns._topic_by_arn_any_scope(made[0])["attributes"]
+    def attributes_of(topic: tuple[str, Any]) -> dict[str, str]:
+        attributes: dict[str, str] = sns._topic_by_arn_any_scope(topic[0])["attributes"]
         return attributes
 
-    def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        made = create(logical_id, properties, stack_name)
-        attributes = attributes_of(made)
+    def create_complete(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        topic = create(logical_id, properties, stack_name)
+        attributes = attributes_of(topic)
         policy = json.loads(attributes["Policy"])
         policy["Statement"][0]["Condition"] = {"StringEquals": {"AWS:SourceOwner": attributes["Owner"]}}
         attributes |= {"Policy": json.dumps(policy), "KmsMasterKeyId": properties.get("KmsMasterKeyId", "")}
-        return made
+        return topic
 
-    def updating(physical_id: str, old: Any, new: dict[str, Any], *rest: Any, **names: Any) -> Any:
-        made = update(physical_id, old, new, *rest, **names)
-        attributes_of(made)["KmsMasterKeyId"] = new.get("KmsMasterKeyId", "")
-        return made
+    def update_key(physical_id: str, old: Any, new: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        topic = update(physical_id, old, new, *rest, **options)
+        attributes_of(topic)["KmsMasterKeyId"] = new.get("KmsMasterKeyId", "")
+        return topic
 
-    topic |= {"create": creating, "update": updating}
+    handlers |= {"create": create_complete, "update": update_key}

@@ -1,4 +1,4 @@
-"""The states of alarms, by the examples of CloudWatch's user guide on missing data, and when alarms act."""
+"""The states of alarms by the examples of CloudWatch's user guide on missing data, and the times at which they act."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,8 +25,8 @@ def alarm(periods: int = 3, needed: int | None = None, missing: str = "missing",
 
 
 def series(text: str) -> list[float | None]:
-    """Datapoints as the guide draws them: 0 within the threshold, X beyond it, - missing."""
-    return [{"0": 1.0, "X": 9.0, "-": None}[each] for each in text]
+    """Return datapoints as the guide draws them: 0 is within the threshold, X is beyond it, - is missing."""
+    return [{"0": 1.0, "X": 9.0, "-": None}[symbol] for symbol in text]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def series(text: str) -> list[float | None]:
     ],
 )
 def test_missing_datapoints_count_as_the_guide_says(needed: int, drawn: str, states: tuple[str | None, ...]) -> None:
-    found = tuple(state_of(alarm(3, needed, treatment), series(drawn)) for treatment in TREATMENTS)
-    assert found == states
+    results = tuple(state_of(alarm(3, needed, treatment), series(drawn)) for treatment in TREATMENTS)
+    assert results == states
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_missing_datapoints_count_as_the_guide_says(needed: int, drawn: str, sta
     ],
 )
 def test_comparison_decides_on_the_threshold_itself(comparison: str, states: tuple[str, ...]) -> None:
-    watching = alarm(1, ComparisonOperator=comparison)
-    assert tuple(state_of(watching, [value]) for value in (3.9, 4.0, 4.1)) == states
+    watched = alarm(1, ComparisonOperator=comparison)
+    assert tuple(state_of(watched, [value]) for value in (3.9, 4.0, 4.1)) == states
 
 
 def test_all_periods_must_breach_unless_fewer_are_asked_for() -> None:
@@ -71,12 +71,12 @@ def test_all_periods_must_breach_unless_fewer_are_asked_for() -> None:
     assert state_of(alarm(3, 2), drawn) == "ALARM"
 
 
-def test_datapoints_that_decide_are_the_newest_real_ones() -> None:
+def test_datapoints_that_decide_are_the_newest_present_ones() -> None:
     assert evaluated(alarm(2), [1.0, 2.0, None, 3.0]) == [2.0, 3.0]
 
 
 class Time:
-    """Stands for time and for the end of the cloud: who waits makes it pass."""
+    """Stands in for the module ``time`` and for the event that ends the cloud: a wait makes time pass."""
 
     start = 6000.0
 
@@ -96,39 +96,39 @@ Run = Callable[[dict[str, Any], Callable[[float], float | None], float], list[tu
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Evaluates an alarm of one period for so many seconds; each change of state and each scaling with its time.
+    """Evaluate an alarm of one period for some seconds; return the time of each change of state and each scaling.
 
     The metric's value is a function of a period's end.
     """
 
-    def evaluating(watched: dict[str, Any], value: Callable[[float], float | None], seconds: float) -> Any:
+    def evaluate(watched: dict[str, Any], value: Callable[[float], float | None], seconds: float) -> Any:
         clock: Any = Time(seconds)
-        happened: list[tuple[float, str]] = []
+        events: list[tuple[float, str]] = []
 
-        def change(_service: str, _target: str, request: dict[str, Any]) -> None:
+        def set_state(_service: str, _target: str, request: dict[str, Any]) -> None:
             watched["StateValue"] = request["StateValue"]
-            happened.append((clock.passed, request["StateValue"]))
+            events.append((clock.passed, request["StateValue"]))
 
         def datapoints(_alarm: Any, _seconds: float, ends: Sequence[float]) -> list[float | None]:
             return [value(end - Time.start) if end > Time.start else None for end in ends]
 
-        put: list[Callable[[dict[str, Any]], None]] = []
-        monkeypatch.setattr(hooks, "follow_alarms", put.append)
+        watchers: list[Callable[[dict[str, Any]], None]] = []
+        monkeypatch.setattr(hooks, "replace_alarm_evaluation", watchers.append)
         monkeypatch.setattr(hooks, "metric_alarms", lambda: [watched])
         monkeypatch.setattr(hooks, "datapoints", datapoints)
-        monkeypatch.setattr(emulator, "call_json", change)
+        monkeypatch.setattr(emulator, "call_json", set_state)
         monkeypatch.setattr(alarms, "time", clock)
         evaluator = Alarms(clock)
-        evaluator.scale = lambda *_: happened.append((clock.passed, "scale"))
-        put[0](watched)
+        evaluator.scale = lambda *_: events.append((clock.passed, "scale"))
+        watchers[0](watched)
         evaluator.run()
-        return happened
+        return events
 
-    return evaluating
+    return evaluate
 
 
-def acting(period: int) -> dict[str, Any]:
-    """An alarm of one period that carries out a scaling policy."""
+def scaling_alarm(period: int) -> dict[str, Any]:
+    """Return an alarm of one period that carries out a scaling policy."""
     return alarm(
         1,
         AlarmName="busy",
@@ -144,13 +144,13 @@ def acting(period: int) -> dict[str, Any]:
 
 
 def test_alarm_scales_at_once_and_every_minute_that_it_lasts(run: Run) -> None:
-    happened = run(acting(10), lambda end: 9.0 if end >= 30 else 1.0, 100.0)
-    assert [(round(at, -1), what) for at, what in happened] == [(10, "OK"), (30, "ALARM"), (30, "scale"), (90, "scale")]
+    events = run(scaling_alarm(10), lambda end: 9.0 if end >= 30 else 1.0, 100.0)
+    assert [(round(at, -1), what) for at, what in events] == [(10, "OK"), (30, "ALARM"), (30, "scale"), (90, "scale")]
 
 
 def test_alarm_of_a_minute_is_evaluated_each_minute(run: Run) -> None:
-    happened = run(acting(60), lambda _: 9.0, 200.0)
-    assert [(round(at, -1), what) for at, what in happened] == [
+    events = run(scaling_alarm(60), lambda _: 9.0, 200.0)
+    assert [(round(at, -1), what) for at, what in events] == [
         (60, "ALARM"),
         (60, "scale"),
         (120, "scale"),
@@ -159,6 +159,6 @@ def test_alarm_of_a_minute_is_evaluated_each_minute(run: Run) -> None:
 
 
 def test_alarm_without_data_does_not_scale(run: Run) -> None:
-    watched = acting(10) | {"TreatMissingData": "breaching"}
-    happened = run(watched, lambda _: None, 100.0)
-    assert [what for _, what in happened] == ["ALARM"]
+    watched = scaling_alarm(10) | {"TreatMissingData": "breaching"}
+    events = run(watched, lambda _: None, 100.0)
+    assert [what for _, what in events] == ["ALARM"]

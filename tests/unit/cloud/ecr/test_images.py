@@ -1,4 +1,4 @@
-"""What the laptop's builds read of a Dockerfile, and what of a context becomes an image's files."""
+"""Stages that are read from a Dockerfile, and files that are copied from a context into an image."""
 
 import uuid
 
@@ -24,7 +24,7 @@ COPY extra.txt /etc/
 """
 
 
-def test_a_later_stage_holds_what_its_base_copies():
+def test_a_later_stage_contains_the_copies_of_its_base():
     stages = stages_of(DOCKERFILE, {"HASH": "12ab"})
     assert stages["serve"].workdir == stages["evaluate"].workdir == "/opt/app"
     assert stages["serve"].copies == (("requirements.txt", "/opt/app/requirements.txt"), ("code/", "/opt/app/code/"))
@@ -33,12 +33,12 @@ def test_a_later_stage_holds_what_its_base_copies():
 
 
 @pytest.mark.parametrize("line", ["COPY --from=serve /a /b", 'COPY ["a", "b"]', "COPY a"])
-def test_copies_that_cannot_be_followed_are_refused(line):
+def test_unsupported_copies_are_refused(line):
     with pytest.raises(ImageError, match="plain files and folders"):
         stages_of(f"FROM x AS y\n{line}\n", {})
 
 
-def test_copies_land_as_docker_puts_them(tmp_path):
+def test_files_are_copied_to_where_docker_copies_them(tmp_path):
     context, root = tmp_path / "context", tmp_path / "root"
     (context / "code/inner").mkdir(parents=True)
     (context / "code/inner/a.py").write_text("a")
@@ -46,8 +46,8 @@ def test_copies_land_as_docker_puts_them(tmp_path):
     copy_into(context, "code/", root, "/opt/app/lib/")
     copy_into(context, "file.txt", root, "/etc/")
     copy_into(context, "file.txt", root, "/etc/renamed")
-    found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    assert found == ["etc/file.txt", "etc/renamed", "opt/app/lib/inner/a.py"]
+    copied = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    assert copied == ["etc/file.txt", "etc/renamed", "opt/app/lib/inner/a.py"]
 
 
 def test_working_directories_are_joined():
@@ -57,7 +57,7 @@ def test_working_directories_are_joined():
 
 
 @pytest.mark.parametrize("source", ["missing", "../outside"])
-def test_what_the_context_does_not_hold_cannot_be_copied(tmp_path, source):
+def test_files_outside_the_context_cannot_be_copied(tmp_path, source):
     (tmp_path / "outside").touch()
     (tmp_path / "context").mkdir()
     with pytest.raises(ImageError, match="no such file or folder"):
@@ -77,13 +77,13 @@ def test_image_uris_name_a_tag_or_a_digest(uri, tag, digest):
     assert (image.account, image.region, image.tag, image.digest) == ("000000000000", "us-east-1", tag, digest)
 
 
-def test_what_is_not_in_ecr_is_no_image_uri():
+def test_a_uri_outside_ecr_is_not_parsed():
     assert ImageUri.parse("docker.io/library/python:3.11") is None
 
 
 @pytest.fixture
 def repository():
-    """A repository of the emulator's ECR, in this process; its URI."""
+    """Return the URI of a new repository in the emulator's ECR, which runs in this process."""
     name = f"images-{uuid.uuid4().hex[:8]}"
     emulator.call_json("ecr", "AmazonEC2ContainerRegistry_V20150921.CreateRepository", {"repositoryName": name})
     region, account = emulator.scope()
@@ -97,7 +97,7 @@ def push(home, context, uri, dockerfile, **files):
     return home.push(context, context / "Dockerfile", "serve", {}, uri)
 
 
-def test_pushes_at_once_keep_to_their_own_files(tmp_path, repository, monkeypatch):
+def test_simultaneous_pushes_keep_their_files_apart(tmp_path, repository, monkeypatch):
     home, plain = Images(tmp_path), "FROM x AS serve\nCOPY {0} {0}\n"
 
     def copy_during_another_push(*arguments):
@@ -110,12 +110,12 @@ def test_pushes_at_once_keep_to_their_own_files(tmp_path, repository, monkeypatc
     for tag, files in (("one", {"a": "1"}), ("two", {"b": "2"})):
         root = home.workdir(f"{repository}:{tag}")
         assert {path.name: path.read_text() for path in root.iterdir()} == files
-    assert len(list((tmp_path / "images").iterdir())) == 2  # nothing half made is left
+    assert len(list((tmp_path / "images").iterdir())) == 2  # No unfinished folder is left.
 
 
 def test_image_has_its_files_before_ecr_names_it(tmp_path, repository, monkeypatch):
     def refuse(*_):
-        assert [len(path.name) for path in (tmp_path / "images").iterdir()] == [64]  # a digest
+        assert [len(path.name) for path in (tmp_path / "images").iterdir()] == [64]  # The name is a digest.
         raise emulator.CallError(500, "no")
 
     monkeypatch.setattr(emulator, "call_json", refuse)
@@ -123,13 +123,13 @@ def test_image_has_its_files_before_ecr_names_it(tmp_path, repository, monkeypat
         push(Images(tmp_path), tmp_path / "context", f"{repository}:one", "FROM x AS serve\nCOPY a a\n", a="1")
 
 
-def test_image_of_nothing_copied_can_be_pushed(tmp_path, repository):
+def test_image_without_files_can_be_pushed(tmp_path, repository):
     home = Images(tmp_path)
     push(home, tmp_path / "context", f"{repository}:one", "FROM x AS serve\n")
     assert list(home.workdir(f"{repository}:one").iterdir()) == []
 
 
-def test_image_of_another_account_or_repository_is_not_taken_for_ours(tmp_path, repository):
+def test_image_of_another_account_region_or_repository_is_refused(tmp_path, repository):
     home = Images(tmp_path)
     push(home, tmp_path / "context", f"{repository}:one", "FROM x AS serve\n")
     assert home.has(f"{repository}:one")

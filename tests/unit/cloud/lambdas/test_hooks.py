@@ -1,4 +1,4 @@
-"""The name under which a function's failure reaches the state machine."""
+"""The error name with which a function's failure reaches the state machine."""
 
 import pytest
 
