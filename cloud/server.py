@@ -1,4 +1,4 @@
-"""The parts put together, and served until a signal comes."""
+"""Connect the rooms of the laptop cloud and serve them until a signal arrives."""
 
 import asyncio
 import os
@@ -37,7 +37,14 @@ HOST = "127.0.0.1"
 
 
 def install(home: Path) -> Endpoints:
-    """Plug SageMaker and Application Auto Scaling into MiniStack."""
+    """Add SageMaker and Application Auto Scaling to MiniStack and change MiniStack where AWS behaves differently.
+
+    Args:
+        home: Folder for the files of jobs, images and logs.
+
+    Returns:
+        SageMaker's endpoints, which ``serve`` closes at the end.
+    """
     hooks.check()
     authorization.install(home)
     store = Store(emulator.scope)
@@ -49,7 +56,7 @@ def install(home: Path) -> Endpoints:
     scaling = AutoScaling(emulator.scope, endpoints.find, endpoints.resize, alarms)
     endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
     emulator.spawn_thread(alarms.run, name="alarms")
-    gate = authorization.Gate(endpoints.config_of)
+    authorizer = authorization.Authorizer(endpoints.config_of)
     sagemaker = JsonApi(
         emulator.service_model("sagemaker"),
         {
@@ -61,18 +68,18 @@ def install(home: Path) -> Endpoints:
             **store.operations(),
         },
         tag=store.tag,
-        authorize=gate.check,
+        authorize=authorizer.check,
     )
     scaling_model = emulator.service_model("application-autoscaling")
-    scaling_api = JsonApi(scaling_model, scaling.table(), authorize=gate.check)
-    router = Router(endpoints, account=lambda: emulator.scope()[1], authorize=gate.check)
+    scaling_api = JsonApi(scaling_model, scaling.table(), authorize=authorizer.check)
+    router = Router(endpoints, account=lambda: emulator.scope()[1], authorize=authorizer.check)
 
-    async def either(method: str, path: str, *rest: Any) -> Response:
-        # SageMaker and its runtime sign with one scope, by which MiniStack routes.
+    async def handle_sagemaker(method: str, path: str, *rest: Any) -> Response:
+        # Clients sign requests to SageMaker and to its runtime with the same service name, by which MiniStack routes.
         handle = router.handle_request if path.startswith("/endpoints/") else sagemaker.handle_request
         return await handle(method, path, *rest)
 
-    emulator.add_service("sagemaker", "SageMaker.", either)
+    emulator.add_service("sagemaker", "SageMaker.", handle_sagemaker)
     emulator.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     apigateway_hooks.complete_rest_apis()
     lambdas_hooks.route_function_urls()
@@ -82,20 +89,20 @@ def install(home: Path) -> Endpoints:
     cloudformation_hooks.pass_parameters_to_sam()
     lambdas_hooks.name_function_errors()
     cloudwatch_hooks.keep_old_metrics()
-    logs_hooks.find_embedded_metrics(embedded.embedded)
-    tasks.install(sagemaker, gate)
+    logs_hooks.record_embedded_metrics(embedded.metrics_in)
+    tasks.install(sagemaker, authorizer)
     resources.install(sagemaker)
     builds.install(images, home)
     return endpoints
 
 
 async def serve(port: int, endpoints: Endpoints) -> None:
-    """Serve on loopback; print one line when ready; end everything started when a signal comes."""
+    """Serve on loopback and print one line when ready; when a signal arrives, end every child process."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = asyncio.create_task(emulator.serve(HOST, port, stop))
-    while not server.done() and not await _listens(port):
+    while not server.done() and not await _accepts_connections(port):
         await asyncio.sleep(0.02)
     if not server.done():
         region, _ = emulator.scope()
@@ -103,14 +110,15 @@ async def serve(port: int, endpoints: Endpoints) -> None:
         await stop.wait()
     try:
         endpoints.closing.set()
-        # First the children: a request in flight must not keep the server, nor the server them.
+        # The children end before the server. A request in flight ends with the child that answers it, so it cannot
+        # delay the server's end.
         await asyncio.to_thread(processes.end_marked, processes.mark_of(), 4.0)
         await asyncio.to_thread(lambdas_hooks.stop_lambda_workers)
     finally:
         await server
 
 
-async def _listens(port: int) -> bool:
+async def _accepts_connections(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
@@ -120,9 +128,9 @@ async def _listens(port: int) -> bool:
 
 
 def run(port: int, home: Path) -> None:
-    """Run the cloud in this process until SIGINT or SIGTERM; no child is left."""
+    """Run the cloud in this process until SIGINT or SIGTERM; all child processes have ended when it returns."""
     processes.start_guard()
-    # Lambda workers inherit it; set after the guard is started, which must not end itself.
+    # Lambda workers inherit the mark. It is set after the guard's start, because the guard must not end itself.
     os.environ[processes.MARK] = processes.mark_of("lambda")
     endpoints = install(home)
     asyncio.run(serve(port, endpoints))

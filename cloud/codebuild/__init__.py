@@ -1,1 +1,1 @@
-"""CodeBuild."""
+"""CodeBuild: builds of images without Docker."""

@@ -1,4 +1,4 @@
-"""CodeBuild: a build calls a function of ours in place of Docker."""
+"""CodeBuild: a build calls a function of the laptop cloud instead of Docker."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -25,29 +25,29 @@ HOOKS: Hooks = (
 
 
 class BuildError(Exception):
-    """A build fails; the message is what its BUILD phase says."""
+    """A build failed; the message becomes the message of its BUILD phase."""
 
 
 def run_builds(work: Callable[[Mapping[str, Any]], None]) -> None:
-    """Let a build do something.
+    """Let ``work`` carry out each build.
 
-    MiniStack hands builds to Docker, and drops what a request overrides of its project.
+    MiniStack passes builds to Docker, and ignores the project's members that a request overrides.
 
     Args:
-        work: takes CodeBuild's record of the build, overrides included, on the build's own thread;
-            raises BuildError.
+        work: Called on the build's own thread with CodeBuild's record of the build, overrides included; raises
+            BuildError when the build fails.
     """
     start_build = codebuild._start_build
     request: ContextVar[dict[str, Any]] = ContextVar("start_build")
 
-    def starting(data: dict[str, Any]) -> Any:
-        token = request.set(data)  # the build's thread gets a copy of this context
+    def start_with_overrides(data: dict[str, Any]) -> Any:
+        token = request.set(data)  # The build's thread gets a copy of this context.
         try:
             return start_build(data)
         finally:
             request.reset(token)
 
-    def executing(build_id: str, project: dict[str, Any]) -> None:
+    def execute_build(build_id: str, project: dict[str, Any]) -> None:
         build = codebuild._builds[build_id]
         build["serviceRole"] = project["serviceRole"]
         _override(build, request.get())
@@ -60,20 +60,20 @@ def run_builds(work: Callable[[Mapping[str, Any]], None]) -> None:
             outcome, message = "FAILED", str(error)
         else:
             outcome, message = "SUCCEEDED", ""
-        if build["buildStatus"] == "IN_PROGRESS":  # else it was stopped meanwhile
+        if build["buildStatus"] == "IN_PROGRESS":  # StopBuild may have ended it before.
             codebuild._record_phase(build, "BUILD", outcome)
             build["phases"][-1]["contexts"] = [{"statusCode": "", "message": message}]
             codebuild._finish_build(build, outcome)
 
     codebuild.EXECUTE_BUILDS = True
-    codebuild._start_build = starting
-    codebuild._execute_build = executing
+    codebuild._start_build = start_with_overrides
+    codebuild._execute_build = execute_build
 
 
 def _override(build: dict[str, Any], request: Mapping[str, Any]) -> None:
-    """Put what StartBuild overrides into the build's record, as AWS shows it."""
+    """Put the members that StartBuild overrides into the build's record, where AWS shows them too."""
     source = {"type": request.get("sourceTypeOverride"), "location": request.get("sourceLocationOverride")}
     build["source"] = {**build["source"], **{key: value for key, value in source.items() if value}}
-    variables = {each["name"]: each for each in build["environment"].get("environmentVariables", [])}
-    variables |= {each["name"]: each for each in request.get("environmentVariablesOverride", [])}
+    variables = {variable["name"]: variable for variable in build["environment"].get("environmentVariables", [])}
+    variables |= {variable["name"]: variable for variable in request.get("environmentVariablesOverride", [])}
     build["environment"] = {**build["environment"], "environmentVariables": list(variables.values())}

@@ -1,1 +1,1 @@
-"""IAM."""
+"""IAM: which permissions a request needs, and whether its caller has them."""

@@ -1,7 +1,6 @@
-"""Who may do what: services assume roles, requests are authorized, and every decision is written down.
+"""Let services assume roles, authorize requests, and record every decision.
 
-A caller is named by the access key of its credentials, as MiniStack's IAM knows it: the account's root, a
-user's, or that of a session of a role.
+A caller is identified by its access key: that of the account's root, of a user, or of a session of a role.
 """
 
 import json
@@ -17,7 +16,7 @@ from cloud.core import emulator
 from cloud.core.protocol import ApiError, invalid
 from cloud.events import hooks as events_hooks
 from cloud.iam import hooks, permissions
-from cloud.iam.permissions import Permission, Place
+from cloud.iam.permissions import Permission, RequestScope
 from cloud.kms import hooks as kms_hooks
 from cloud.lambdas import hooks as lambdas_hooks
 
@@ -27,31 +26,48 @@ DECISIONS = "authorizations.jsonl"
 
 
 class DeniedError(Exception):
-    """IAM refuses; the message is AWS's."""
+    """IAM denies a request; the message is in AWS's words."""
 
 
 def install(home: Path) -> None:
-    """Enforce what MiniStack leaves out, and write every decision to ``authorizations.jsonl``."""
-    hooks.let_loopback_stand_for_tls()
-    hooks.follow_decisions(_writer(home / DECISIONS), _further)
-    events_hooks.authorize_rules(_may_start)
+    """Enforce the permissions that MiniStack does not check, and record every decision.
+
+    Args:
+        home: Folder of the record, ``authorizations.jsonl``.
+    """
+    hooks.treat_loopback_as_tls()
+    hooks.report_decisions(_decision_writer(home / DECISIONS), _additional_permissions)
+    events_hooks.authorize_rules(_may_start_execution)
     lambdas_hooks.authorize_functions(_prepare_function)
-    apigateway_hooks.authorize_apis(_may_invoke)
-    cloudwatch_hooks.authorize_alarms(_may_tell)
+    apigateway_hooks.authorize_apis(_may_invoke_function)
+    cloudwatch_hooks.authorize_alarms(_may_notify)
 
 
 def authorize(caller: str, needed: Iterable[Permission]) -> None:
-    """Raises DeniedError: the caller, given by its access key, lacks one of the permissions."""
+    """Check that a caller has all permissions.
+
+    Args:
+        caller: The caller's access key.
+        needed: The permissions.
+
+    Raises:
+        DeniedError: The caller lacks one of them.
+    """
     for permission in needed:
-        if reason := hooks.denial(caller, *permission):
+        if reason := hooks.denial_reason(caller, *permission):
             raise DeniedError(reason)
 
 
 def assume(role: str, service: str, session: str) -> str:
-    """Let a service act with a role; the session's access key.
+    """Let a service assume a role, and return the access key of the session.
+
+    Args:
+        role: ARN of the role.
+        service: The service, for example ``sagemaker.amazonaws.com``.
+        session: Name of the session.
 
     Raises:
-        DeniedError: there is no such role, or it does not trust the service.
+        DeniedError: There is no such role, or it does not trust the service.
     """
     if key := hooks.open_session(role, service, session):
         return key
@@ -59,10 +75,10 @@ def assume(role: str, service: str, session: str) -> str:
 
 
 def assume_for_sagemaker(role: str) -> str:
-    """Let SageMaker act with a role that a request hands it; the session's access key.
+    """Let SageMaker assume the role that a request names, and return the access key of the session.
 
     Raises:
-        ApiError: as SageMaker refuses such a request.
+        ApiError: The role does not exist or does not trust SageMaker; the message is SageMaker's.
     """
     try:
         return assume(role, permissions.SAGEMAKER, "SageMaker")
@@ -73,30 +89,34 @@ def assume_for_sagemaker(role: str) -> str:
         ) from None
 
 
-class Gate:
-    """Asks IAM about the callers of API operations.
+class Authorizer:
+    """Checks the permissions of callers of API operations.
 
     Args:
-        config_of: the name of an endpoint's configuration, by the endpoint's name.
+        config_of: Returns the name of an endpoint's configuration for the endpoint's name.
     """
 
     def __init__(self, config_of: Callable[[str], str]) -> None:
         self._config_of = config_of
 
-    def place(self) -> Place:
-        """Where the request being served takes place."""
-        return Place(*emulator.scope(), self._config_of)
+    def scope(self) -> RequestScope:
+        """Return the scope of the current request."""
+        return RequestScope(*emulator.scope(), self._config_of)
 
     def check(self, headers: Mapping[str, str], service: str, operation: str, request: Mapping[str, Any]) -> None:
-        """Raises ApiError: ``AccessDeniedException``, for the caller that signed."""
+        """Check that the caller who signed a request has every permission that the request needs.
+
+        Raises:
+            ApiError: ``AccessDeniedException``, because the caller lacks a permission.
+        """
         try:
-            needed = permissions.of_operation(service, operation, request, self.place())
-            authorize(hooks.caller(headers), needed)
+            needed = permissions.for_operation(service, operation, request, self.scope())
+            authorize(hooks.access_key_of(headers), needed)
         except DeniedError as error:
             raise ApiError("AccessDeniedException", str(error)) from None
 
 
-def _writer(path: Path) -> Callable[[hooks.Decision], None]:
+def _decision_writer(path: Path) -> Callable[[hooks.Decision], None]:
     file, lock = path.open("a", encoding="utf-8", buffering=1), threading.Lock()
 
     def write(decision: hooks.Decision) -> None:
@@ -107,15 +127,16 @@ def _writer(path: Path) -> Callable[[hooks.Decision], None]:
     return write
 
 
-def _further(decision: hooks.Decision) -> Iterable[Permission]:
-    asked, key = Permission(decision.action, decision.resource), decision.context.get(permissions.NAMED_KEY)
-    if not key and asked.action in permissions.KEY_USES:
+def _additional_permissions(decision: hooks.Decision) -> Iterable[Permission]:
+    """Return the permissions that an allowed action needs too: rights on a KMS key or on a function."""
+    allowed, key = Permission(decision.action, decision.resource), decision.context.get(permissions.NAMED_KEY)
+    if not key and allowed.action in permissions.KEY_USES:
         key = kms_hooks.key_of(decision.action, decision.resource)
-    return [*permissions.key_uses(asked, key), *permissions.by_function_url(asked)]
+    return [*permissions.key_uses(allowed, key), *permissions.by_function_url(allowed)]
 
 
-def _may_start(role: str, state_machine: str, scheduled: bool) -> bool:
-    """Whether a rule of EventBridge, or a schedule, may start a state machine; AWS drops the event when it may not."""
+def _may_start_execution(role: str, state_machine: str, scheduled: bool) -> bool:
+    """Whether a rule of EventBridge or a schedule may start a state machine; if not, AWS drops the event."""
     service = permissions.SCHEDULER if scheduled else permissions.EVENTS
     try:
         session = assume(role, service, service.partition(".")[0])
@@ -127,31 +148,31 @@ def _may_start(role: str, state_machine: str, scheduled: bool) -> bool:
 
 
 def _prepare_function(role: str, function: str, group: str, version: str) -> bool:
-    """Let Lambda have a function's role; whether that may write the function's log.
+    """Let Lambda assume a function's role, and return whether the role may write the function's log.
 
     Raises:
         DeniedError: Lambda may not assume the role.
     """
     session = assume(role, permissions.LAMBDA, function)
     try:
-        authorize(session, permissions.log_stream(group, version, Place(*emulator.scope())))
+        authorize(session, permissions.log_stream(group, version, RequestScope(*emulator.scope())))
     except DeniedError as error:
-        log.warning("function %s goes without a log: %s", function, error)
+        log.warning("function %s writes no log: %s", function, error)
         return False
     return True
 
 
-def _may_invoke(function: str, method: str) -> bool:
-    """Whether an API may invoke a function; AWS answers 500 when it may not."""
+def _may_invoke_function(function: str, method: str) -> bool:
+    """Whether an API may invoke a function; if not, AWS answers 500."""
     policy = lambdas_hooks.function_policy(function)
-    return hooks.service_may(permissions.APIGATEWAY, "lambda:InvokeFunction", function, policy, sourcearn=method)
+    return hooks.is_service_allowed(permissions.APIGATEWAY, "lambda:InvokeFunction", function, policy, sourcearn=method)
 
 
-def _may_tell(topic: str) -> bool:
-    """Whether an alarm may tell a topic; AWS drops the message when the policy of the topic's key does not let it."""
+def _may_notify(topic: str) -> bool:
+    """Whether the policy of a topic's key lets an alarm notify the topic; if not, AWS drops the message."""
     key_of_topic = kms_hooks.key_of("sns:Publish", topic)
     for action, key, _ in permissions.key_uses(Permission("sns:Publish", topic), key_of_topic):
-        if not hooks.service_may(permissions.CLOUDWATCH, action, key, kms_hooks.key_policy(key)):
-            log.warning("an alarm did not tell %s: the policy of key %s lets it not %s", topic, key, action)
+        if not hooks.is_service_allowed(permissions.CLOUDWATCH, action, key, kms_hooks.key_policy(key)):
+            log.warning("an alarm did not notify %s: the policy of key %s does not allow %s", topic, key, action)
             return False
     return True

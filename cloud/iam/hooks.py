@@ -1,4 +1,4 @@
-"""IAM: every decision is reported, and services assume roles as on AWS."""
+"""IAM: MiniStack reports every decision, and services assume roles as on AWS."""
 
 import hashlib
 import secrets
@@ -35,18 +35,21 @@ HOOKS: Hooks = (
 )
 
 
-_SESSION_SECONDS = 2_592_000  # the longest that a job may run: it keeps its session
-
-
-_SESSION_SECRET = secrets.token_hex(20)  # nobody signs with a service's session
+_SESSION_SECONDS = 2_592_000  # A job keeps one session for its whole run, which may take 30 days.
+_SESSION_SECRET = secrets.token_hex(20)  # No client knows it, so no client can sign with a service's session.
 
 
 class Decision(NamedTuple):
-    """What IAM decided about a principal that is not the account's root.
+    """IAM's decision about a principal other than the account's root.
 
-    principal: the ARN of a user or of a role's session, or the name of a service that acts for the account.
-    context: condition keys that came with the request.
-    sid: of the statement that decided, of an identity-based one before the resource's own; empty when none did.
+    Attributes:
+        principal: ARN of a user or of a role's session, or the name of a service that acts for the account.
+        action: The action, for example ``s3:GetObject``.
+        resource: ARN of the resource, or ``*``.
+        context: Condition keys of the request.
+        allowed: Whether the action is allowed.
+        sid: Sid of the statement that decided; a statement of an identity-based policy comes before one of the
+            resource's own policy. Empty when no statement decided.
     """
 
     principal: str
@@ -57,29 +60,33 @@ class Decision(NamedTuple):
     sid: str
 
 
-_followers: list[Callable[[Decision], None]] = []  # who hears of decisions
+_reporters: list[Callable[[Decision], None]] = []  # Each is called with every decision.
 
 
-def follow_decisions(
-    tell: Callable[[Decision], None], further: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, str]]]]
+def report_decisions(
+    report: Callable[[Decision], None],
+    additional_permissions: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, str]]]],
 ) -> None:
-    """Hear of every decision: MiniStack's own and those that ``denial`` and ``service_may`` ask for.
+    """Report every decision of IAM, and require additional permissions for some requests.
+
+    Decisions come from MiniStack's own requests, from ``denial_reason`` and from ``is_service_allowed``.
 
     Args:
-        tell: takes each decision.
-        further: what must be allowed besides, after a request was: (action, resource, condition keys).
+        report: Called with each decision.
+        additional_permissions: Called after a request was allowed; returns what must be allowed too, as (action,
+            resource, condition keys).
     """
-    _followers.append(tell)
+    _reporters.append(report)
     enforce, evaluate = iam_evaluator.enforce, iam_evaluator.evaluate
-    results: ContextVar[list[Any] | None] = ContextVar("results", default=None)
+    results_of_request: ContextVar[list[Any] | None] = ContextVar("results", default=None)
 
-    def evaluating(context: Any, policies: Any, *limits: Any) -> Any:
+    def evaluate_and_keep(context: Any, policies: Any, *limits: Any) -> Any:
         result = evaluate(context, policies, *limits)
-        if (found := results.get()) is not None:
-            found.append(result)
+        if (results := results_of_request.get()) is not None:
+            results.append(result)
         return result
 
-    def enforcing(
+    def enforce_and_report(
         access_key: str,
         action: str,
         service: str,
@@ -87,36 +94,37 @@ def follow_decisions(
         resource_arn: str = "*",
         service_context: dict[str, Any] | None = None,
     ) -> Any:
-        found: list[Any] = []
-        token = results.set(found)
+        results: list[Any] = []
+        token = results_of_request.set(results)
         try:
             denied = enforce(access_key, action, service, region, resource_arn, service_context)
         finally:
-            results.reset(token)
-        if not found:  # root, or nobody that IAM knows
+            results_of_request.reset(token)
+        if not results:  # The caller is root, or IAM does not know the access key.
             return denied
-        identity = found[0]  # identity-based policies come first, the resource's own after them
+        identity = results[0]  # MiniStack evaluates identity-based policies before the resource's own policy.
         decision = Decision(
             identity.principal_arn, action, resource_arn, service_context or {}, denied is None, identity.matched_sid
         )
-        tell(decision)
+        report(decision)
         if denied:
             explicit = denied.decision == "Deny"
             reason = iam_actions.identity_denial_message(action, identity.principal_arn, resource_arn, explicit)
-            theirs = identity.decision != "Allow"
-            denied.reason = reason if theirs else reason.replace("identity-based", "resource-based")
+            by_identity = identity.decision != "Allow"
+            denied.reason = reason if by_identity else reason.replace("identity-based", "resource-based")
             return denied
-        for also, on, given in further(decision):
-            if denied := enforcing(access_key, also, also.partition(":")[0], region, on, dict(given)):
+        for next_action, resource, keys in additional_permissions(decision):
+            next_service = next_action.partition(":")[0]
+            if denied := enforce_and_report(access_key, next_action, next_service, region, resource, dict(keys)):
                 return denied
         return None
 
-    iam_evaluator.evaluate = evaluating
-    iam_evaluator.enforce = enforcing
+    iam_evaluator.evaluate = evaluate_and_keep
+    iam_evaluator.enforce = enforce_and_report
 
 
-def denial(access_key: str, action: str, resource: str, context: Mapping[str, str]) -> str:
-    """Why IAM refuses something, in AWS's words; empty when it allows it."""
+def denial_reason(access_key: str, action: str, resource: str, context: Mapping[str, str]) -> str:
+    """Return why IAM denies an action, in AWS's words; an empty string when IAM allows it."""
     service = action.partition(":")[0]
     denied = iam_evaluator.enforce(access_key, action, service, responses.get_region(), resource, dict(context))
     if isinstance(denied, iam_evaluator.AuthError):
@@ -124,72 +132,83 @@ def denial(access_key: str, action: str, resource: str, context: Mapping[str, st
     return str(denied.reason) if denied else ""
 
 
-def caller(headers: Mapping[str, str]) -> str:
-    """The access key that a request is signed with; MiniStack has verified the signature."""
+def access_key_of(headers: Mapping[str, str]) -> str:
+    """Return the access key that signed a request; MiniStack has verified the signature before."""
     key: str = router.extract_access_key_id(dict(headers))
     return key
 
 
 def open_session(role: str, service: str, name: str) -> str | None:
-    """Let a service of the account assume a role; the session's access key, or None if it may not.
+    """Let a service assume a role of the account, and return the access key of the session.
 
     Args:
-        role: its ARN.
-        service: for example ``sagemaker.amazonaws.com``.
-        name: of the session; the same name gives the same key again.
+        role: ARN of the role.
+        service: The service, for example ``sagemaker.amazonaws.com``.
+        name: Name of the session; the same name gives the same access key again.
+
+    Returns:
+        The access key; None when there is no such role, or the role does not trust the service.
     """
     account = scope()[1]
     record = iam._roles.get(role.rpartition("/")[2])
     if record is None or record["Arn"] != role:
         return None
-    if not service_may(service, "sts:AssumeRole", role, record["AssumeRolePolicyDocument"]):
+    if not is_service_allowed(service, "sts:AssumeRole", role, record["AssumeRolePolicyDocument"]):
         return None
     key = f"ASIA{hashlib.sha256(f'{role} {name}'.encode()).hexdigest()[:16].upper()}"
     session = {
         "Arn": f"arn:aws:sts::{account}:assumed-role/{record['RoleName']}/{name}",
         "UserId": f"{record['RoleId']}:{name}",
         "SecretAccessKey": _SESSION_SECRET,
-        "Expiration": time.time() + _SESSION_SECONDS,  # then MiniStack forgets it
+        "Expiration": time.time() + _SESSION_SECONDS,  # MiniStack removes the session at this time.
     }
     sts.register_session(key, session)
     return key
 
 
-def service_may(service: str, action: str, resource: str, policy: Any, **source: str) -> bool:
-    """Whether a resource's own policy lets a service of AWS do something for the account.
+def is_service_allowed(service: str, action: str, resource: str, policy: Any, **source: str) -> bool:
+    """Whether a resource's own policy allows an AWS service an action for the account.
 
     Args:
-        source: more condition keys of ``aws:``, for example ``sourcearn``.
+        service: The service, for example ``sagemaker.amazonaws.com``.
+        action: The action.
+        resource: ARN of the resource.
+        policy: Document of the resource's policy.
+        source: More condition keys of ``aws:``, for example ``sourcearn``.
     """
-    about = {"aws:sourceaccount": scope()[1], **{f"aws:{key}": value for key, value in source.items()}}
-    question = _question(service, action, resource, about)
-    result = iam_evaluator.evaluate_resource_policy(policy, question, service=service)
-    decision = Decision(service, action, resource, about, result.decision == "Allow", result.matched_sid)
-    for tell in _followers:
-        tell(decision)
+    keys = {"aws:sourceaccount": scope()[1], **{f"aws:{key}": value for key, value in source.items()}}
+    context = _eval_context(service, action, resource, keys)
+    result = iam_evaluator.evaluate_resource_policy(policy, context, service=service)
+    decision = Decision(service, action, resource, keys, result.decision == "Allow", result.matched_sid)
+    for report in _reporters:
+        report(decision)
     return decision.allowed
 
 
 def permits(decision: Decision, identity: Iterable[Any], own: Any) -> bool:
-    """What MiniStack's evaluator says to a question that was decided before, by other policies.
+    """Decide a recorded request again, by other policies, with MiniStack's evaluator.
 
     Args:
-        identity: documents of the principal's policies.
-        own: document of the resource's own policy (of a role, its trust); None where it has none.
+        decision: The recorded decision.
+        identity: Documents of the principal's policies.
+        own: Document of the resource's own policy (a role's trust policy); None where it has none.
+
+    Returns:
+        Whether these policies allow the request.
     """
-    context = {key.lower(): value for key, value in decision.context.items()}
-    question = _question(decision.principal, decision.action, decision.resource, context)
+    keys = {key.lower(): value for key, value in decision.context.items()}
+    context = _eval_context(decision.principal, decision.action, decision.resource, keys)
     if not decision.principal.startswith("arn:"):
-        result = iam_evaluator.evaluate_resource_policy(own, question, service=decision.principal)
+        result = iam_evaluator.evaluate_resource_policy(own, context, service=decision.principal)
         return bool(result.decision == "Allow")
-    result = iam_evaluator.evaluate(question, [iam_evaluator.parse_policy_document(each) for each in identity])
+    result = iam_evaluator.evaluate(context, [iam_evaluator.parse_policy_document(each) for each in identity])
     if own is not None:
-        needed = decision.action.partition(":")[0] in iam_evaluator._POLICY_REQUIRED
-        result = iam_evaluator.combine_resource_policy(result, question, own, None, required=needed)
+        required = decision.action.partition(":")[0] in iam_evaluator._POLICY_REQUIRED
+        result = iam_evaluator.combine_resource_policy(result, context, own, None, required=required)
     return bool(result.decision == "Allow")
 
 
-def _question(principal: str, action: str, resource: str, context: Mapping[str, Any]) -> Any:
+def _eval_context(principal: str, action: str, resource: str, keys: Mapping[str, Any]) -> Any:
     region, account = scope()
     return iam_evaluator.EvalContext(
         principal_arn=principal,
@@ -198,16 +217,19 @@ def _question(principal: str, action: str, resource: str, context: Mapping[str, 
         action=action,
         resource_arn=resource,
         region=region,
-        secure_transport=context.get("aws:securetransport") != "false",
-        service_context=dict(context),
+        secure_transport=keys.get("aws:securetransport") != "false",
+        service_context=dict(keys),
     )
 
 
-def let_loopback_stand_for_tls() -> None:
-    """Let ``aws:SecureTransport`` be true: here no wire is that others could read, and on AWS all is TLS."""
+def treat_loopback_as_tls() -> None:
+    """Let the condition key ``aws:SecureTransport`` be true for every request.
+
+    Requests on AWS use TLS. Requests here stay on loopback, where nobody else can read them.
+    """
     resolve = iam_evaluator._resolve_condition_key
 
-    def resolving(key: str, context: Any) -> Any:
+    def resolve_as_tls(key: str, context: Any) -> Any:
         return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
 
-    iam_evaluator._resolve_condition_key = resolving
+    iam_evaluator._resolve_condition_key = resolve_as_tls

@@ -1,8 +1,8 @@
-"""What AWS asks IAM about a request: from the request to actions, resources and condition keys; pure.
+"""The permissions that AWS checks for a request: actions, resources and condition keys. All functions are pure.
 
-Actions and resources are those of AWS's Service Authorization Reference. What a service does with its
-caller's rights besides is said by Step Functions' pages on ``.sync`` integrations, by Application Auto
-Scaling's identity-based policies and by SageMaker's page on execution roles.
+Actions and resources are those of AWS's Service Authorization Reference. The additional calls that a service makes with
+its caller's rights come from Step Functions' pages on ``.sync`` integrations, Application Auto Scaling's
+identity-based policies and SageMaker's page on execution roles.
 """
 
 import re
@@ -25,7 +25,8 @@ APIGATEWAY = "apigateway.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
-# What Step Functions itself does for a .sync task: follow, stop and tag what it started, hear of its end.
+# By operation: the calls that Step Functions makes for a .sync task, to watch, stop and tag what it started; and the
+# EventBridge rule by which it learns of the end.
 _SYNC = {
     "CreateTrainingJob": (
         ("DescribeTrainingJob", "StopTrainingJob", "AddTags", "ListTags"),
@@ -37,9 +38,10 @@ _SYNC = {
     ),
     "StartBuild": (("BatchGetBuilds", "StopBuild"), "StepFunctionsGetEventForCodeBuildStartBuildRule"),
 }
-_FOLLOW = ("events:PutRule", "events:PutTargets", "events:DescribeRule")
-NAMED_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"  # the condition key of a request that names one
-# What S3 and SNS do with the key of an encrypted bucket or topic, with their caller's rights.
+_FOLLOW_RULE = ("events:PutRule", "events:PutTargets", "events:DescribeRule")
+# The condition key whose value is the KMS key that a request names.
+NAMED_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+# By action: the calls of KMS that S3 and SNS make with their caller's rights, for an encrypted bucket or topic.
 KEY_USES = {
     "s3:GetObject": ("kms:Decrypt",),
     "s3:PutObject": ("kms:GenerateDataKey",),
@@ -48,9 +50,12 @@ KEY_USES = {
 
 
 class Permission(NamedTuple):
-    """One question to IAM.
+    """One permission that IAM checks.
 
-    context: condition keys of the request, beyond those that every request has.
+    Attributes:
+        action: The action, for example ``s3:GetObject``.
+        resource: ARN of the resource, or ``*``.
+        context: Condition keys of the request, beyond those that every request has.
     """
 
     action: str
@@ -58,10 +63,13 @@ class Permission(NamedTuple):
     context: Mapping[str, str] = MappingProxyType({})
 
 
-class Place(NamedTuple):
-    """What a request does not tell.
+class RequestScope(NamedTuple):
+    """What is needed besides a request to name its resources.
 
-    config_of: the name of an endpoint's configuration, by the endpoint's name.
+    Attributes:
+        region: Region of the request.
+        account: Account of the request.
+        config_of: Returns the name of an endpoint's configuration for the endpoint's name.
     """
 
     region: str
@@ -69,136 +77,144 @@ class Place(NamedTuple):
     config_of: Callable[[str], str] = lambda _endpoint: "*"
 
     def arn(self, service: str, resource: str) -> str:
-        """For example ``arn:aws:ssm:us-east-1:000000000000:parameter/kennel/lock``."""
+        """Return an ARN, for example ``arn:aws:ssm:us-east-1:000000000000:parameter/kennel/lock``."""
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
 
 class UnknownRequestError(Exception):
-    """Nobody has written down what AWS authorizes for a request."""
+    """This module does not contain the permissions for a request."""
 
 
-def of_task(resource: str, arguments: Request, place: Place) -> list[Permission]:
-    """What AWS asks about the role of a state machine before and while it does a task.
+def for_task(resource: str, arguments: Request, scope: RequestScope) -> list[Permission]:
+    """Return the permissions that a state machine's role needs for a task, from its start to its end.
 
     Args:
-        resource: the task's; its arguments, evaluated.
+        resource: The task's resource, for example ``arn:aws:states:::lambda:invoke``.
+        arguments: The task's arguments, evaluated.
+        scope: Scope of the request.
 
     Raises:
-        UnknownRequestError: an integration that this module does not know.
+        UnknownRequestError: This module does not know the integration.
     """
     service, _, rest = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:").partition(":")
     action, _, pattern = rest.partition(".")
     operation = action[:1].upper() + action[1:]
-    needed = of_operation(service, operation, arguments, place)
+    needed = for_operation(service, operation, arguments, scope)
     if not pattern:
         return needed
     if pattern != "sync" or operation not in _SYNC:
         raise UnknownRequestError(f"The laptop cloud has no {resource}")
     actions, rule = _SYNC[operation]
-    watched = _each(tuple(f"{service}:{each}" for each in actions), needed[0].resource)
-    return [*needed, *watched, *_each(_FOLLOW, place.arn("events", f"rule/{rule}"))]
+    watching = _each(tuple(f"{service}:{action}" for action in actions), needed[0].resource)
+    return [*needed, *watching, *_each(_FOLLOW_RULE, scope.arn("events", f"rule/{rule}"))]
 
 
-def of_operation(service: str, operation: str, request: Request, place: Place) -> list[Permission]:
-    """What AWS asks about the caller of an API operation.
+def for_operation(service: str, operation: str, request: Request, scope: RequestScope) -> list[Permission]:
+    """Return the permissions that the caller of an API operation needs.
 
     Args:
-        service: as in an ``aws-sdk:`` resource, or as botocore writes it.
-        operation: of the API, for example ``CreateModel``.
-        request: its members with large first letters; what is missing is left to the service's own check.
+        service: The service's name as in an ``aws-sdk:`` resource, or as botocore writes it.
+        operation: Name of the operation, for example ``CreateModel``.
+        request: The request's members, with a capital first letter. The service itself checks that none is missing.
+        scope: Scope of the request.
 
     Raises:
-        UnknownRequestError: an operation that this module does not know.
+        UnknownRequestError: This module does not know the operation.
     """
     match service.replace("-", ""), operation:
         case "sagemaker", _:
-            return _of_sagemaker(operation, request, place)
+            return _of_sagemaker(operation, request, scope)
         case "applicationautoscaling", _:
-            return _of_scaling(operation, request, place)
+            return _of_scaling(operation, request, scope)
         case "lambda", "Invoke":
             name = _text(request, "FunctionName")
-            arn = name if name.startswith("arn:") else place.arn("lambda", f"function:{name}")
+            arn = name if name.startswith("arn:") else scope.arn("lambda", f"function:{name}")
             return [Permission("lambda:InvokeFunction", arn)]
         case "sns", "Publish":
             return [Permission("sns:Publish", _text(request, "TopicArn"))]
         case "ssm", "GetParameter" | "PutParameter" | "DeleteParameter":
-            arn = place.arn("ssm", f"parameter/{_text(request, 'Name').removeprefix('/')}")
+            arn = scope.arn("ssm", f"parameter/{_text(request, 'Name').removeprefix('/')}")
             return [Permission(f"ssm:{operation}", arn)]
         case "s3", "ListObjectsV2":
             return [listing(_text(request, "Bucket"), _text(request, "Prefix"))]
         case "s3", "GetObject":
             return [read(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}")]
         case "s3", "DeleteObjects":
-            keys = [_text(each, "Key") for each in request.get("Delete", {}).get("Objects", [])]
+            keys = [_text(item, "Key") for item in request.get("Delete", {}).get("Objects", [])]
             return _each(("s3:DeleteObject",), *(_object_arn(f"{_text(request, 'Bucket')}/{key}") for key in keys))
         case "sfn", "DescribeExecution":
             return [Permission("states:DescribeExecution", _text(request, "ExecutionArn"))]
         case "ecr", _ if "RepositoryName" in request:
-            arn = place.arn("ecr", f"repository/{_text(request, 'RepositoryName')}")
+            arn = scope.arn("ecr", f"repository/{_text(request, 'RepositoryName')}")
             return [Permission(f"ecr:{operation}", arn)]
         case "scheduler", "CreateSchedule" | "UpdateSchedule" | "DeleteSchedule":
-            arn = place.arn("scheduler", f"schedule/{_text(request, 'GroupName')}/{_text(request, 'Name')}")
+            arn = scope.arn("scheduler", f"schedule/{_text(request, 'GroupName')}/{_text(request, 'Name')}")
             role = _text(request.get("Target", {}), "RoleArn")
             passing = [Permission("iam:PassRole", role, {"iam:PassedToService": SCHEDULER})] if role else []
             return [Permission(f"scheduler:{operation}", arn), *passing]
         case "cloudwatch", "PutMetricAlarm" | "DeleteAlarms":
             names = request.get("AlarmNames") or [_text(request, "AlarmName")]
-            return [Permission(f"cloudwatch:{operation}", place.arn("cloudwatch", f"alarm:{name}")) for name in names]
+            return [Permission(f"cloudwatch:{operation}", scope.arn("cloudwatch", f"alarm:{name}")) for name in names]
         case "codebuild", "StartBuild":
-            arn = place.arn("codebuild", f"project/{_text(request, 'ProjectName')}")
+            arn = scope.arn("codebuild", f"project/{_text(request, 'ProjectName')}")
             return [Permission("codebuild:StartBuild", arn)]
     raise UnknownRequestError(f"The laptop cloud has no {service}:{operation}")
 
 
 def read(uri: str) -> Permission:
-    """Reading an S3 object."""
+    """Return the permission to read an S3 object."""
     return Permission("s3:GetObject", _object_arn(uri))
 
 
 def write(uri: str, key: str = "") -> Permission:
-    """Writing an S3 object, encrypted with the KMS key of an ARN if one is given."""
+    """Return the permission to write an S3 object; ``key`` is the ARN of the KMS key that the request names, if any."""
     return Permission("s3:PutObject", _object_arn(uri), {NAMED_KEY: key} if key else {})
 
 
 def delete(uri: str) -> Permission:
-    """Deleting an object of S3."""
+    """Return the permission to delete an S3 object."""
     return Permission("s3:DeleteObject", _object_arn(uri))
 
 
 def listing(bucket: str, prefix: str) -> Permission:
-    """Listing the objects of a bucket under a prefix."""
+    """Return the permission to list a bucket's objects under a prefix."""
     return Permission("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix})
 
 
 def scaling_role(account: str) -> str:
-    """ARN of the role that Application Auto Scaling acts with on endpoints."""
+    """Return the ARN of the role with which Application Auto Scaling scales endpoints."""
     name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
     return f"arn:aws:iam::{account}:role/aws-service-role/{_SCALING_SERVICE}/{name}"
 
 
-def log_group(group: str, place: Place) -> Permission:
-    """Making a log group."""
-    return Permission("logs:CreateLogGroup", place.arn("logs", f"log-group:{group}"))
+def log_group(group: str, scope: RequestScope) -> Permission:
+    """Return the permission to create a log group."""
+    return Permission("logs:CreateLogGroup", scope.arn("logs", f"log-group:{group}"))
 
 
-def log_stream(group: str, stream: str, place: Place) -> list[Permission]:
-    """Making a log stream and writing to it."""
-    arn = place.arn("logs", f"log-group:{group}:log-stream:{stream}")
+def log_stream(group: str, stream: str, scope: RequestScope) -> list[Permission]:
+    """Return the permissions to create a log stream and to write to it."""
+    arn = scope.arn("logs", f"log-group:{group}:log-stream:{stream}")
     return _each(("logs:CreateLogStream", "logs:PutLogEvents"), arn)
 
 
 def metrics(namespace: str) -> Permission:
-    """Putting metric data."""
+    """Return the permission to put metric data."""
     return Permission("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": namespace})
 
 
-def describe_alarms(names: Sequence[str], place: Place) -> list[Permission]:
-    """Looking at alarms."""
-    return _each(("cloudwatch:DescribeAlarms",), *(place.arn("cloudwatch", f"alarm:{name}") for name in names))
+def describe_alarms(names: Sequence[str], scope: RequestScope) -> list[Permission]:
+    """Return the permissions to describe alarms."""
+    return _each(("cloudwatch:DescribeAlarms",), *(scope.arn("cloudwatch", f"alarm:{name}") for name in names))
 
 
 def key_uses(permission: Permission, key: str | None) -> list[Permission]:
-    """What follows of an allowed permission when a key encrypts the bucket, object or topic."""
+    """Return the permissions on a KMS key that an action needs when the key encrypts its bucket, object or topic.
+
+    Args:
+        permission: The permission for the action itself.
+        key: ARN of the key; None when there is none.
+    """
     if not key:
         return []
     via = {"kms:ViaService": f"{permission.action.partition(':')[0]}.{key.split(':')[3]}.amazonaws.com"}
@@ -206,44 +222,44 @@ def key_uses(permission: Permission, key: str | None) -> list[Permission]:
 
 
 def by_function_url(permission: Permission) -> list[Permission]:
-    """What a function's URL asks besides the right to invoke the URL."""
+    """Return the permissions that an invocation by URL needs besides ``lambda:InvokeFunctionUrl``."""
     if permission.action != "lambda:InvokeFunctionUrl":
         return []
     return [Permission("lambda:InvokeFunction", permission.resource, {"lambda:InvokedViaFunctionUrl": "true"})]
 
 
 def encrypt(key: str) -> list[Permission]:
-    """What SageMaker asks about a role that is to encrypt a job's output with a key the request names."""
+    """Return the permissions that a job's role needs to encrypt the output with the KMS key that the request names."""
     return [Permission("kms:Encrypt", key), Permission("kms:GenerateDataKey", key)]
 
 
 def encrypt_volumes(key: str) -> list[Permission]:
-    """What SageMaker asks about who has instances' volumes encrypted with a key; nothing without one."""
+    """Return the permissions to have instances' volumes encrypted with a KMS key; none when there is no key."""
     return [Permission("kms:CreateGrant", key, {"kms:GrantIsForAWSResource": "true"})] if key else []
 
 
 def pull(image: str) -> list[Permission]:
-    """Reading an image from ECR; nothing for an image elsewhere."""
+    """Return the permissions to read an image from ECR; none for an image elsewhere."""
     repository = _repository(image)
     return [Permission("ecr:GetAuthorizationToken"), *_each(PULL, repository)] if repository else []
 
 
 def push(image: str) -> list[Permission]:
-    """Writing an image to ECR, after a look whether it is there."""
+    """Return the permissions to look for an image in ECR and to write it; none for an image elsewhere."""
     repository = _repository(image)
     return [*pull(image), *_each(("ecr:DescribeImages", *_PUSH), repository)] if repository else []
 
 
-def _of_sagemaker(operation: str, request: Request, place: Place) -> list[Permission]:
-    arns = _sagemaker_arns(operation, request, place)
+def _of_sagemaker(operation: str, request: Request, scope: RequestScope) -> list[Permission]:
+    arns = _sagemaker_arns(operation, request, scope)
     needed = _each((f"sagemaker:{operation}",), *arns)
     if operation.startswith("Create") and request.get("Tags"):
         needed.append(Permission("sagemaker:AddTags", arns[0]))
     if role := _text(request, "RoleArn") or _text(request, "ExecutionRoleArn"):
         needed.append(Permission("iam:PassRole", role, {"iam:PassedToService": SAGEMAKER}))
-    if operation == "CreateEndpointConfig":  # AWS asks this of who creates or updates the endpoint
+    if operation == "CreateEndpointConfig":  # AWS checks this later, when an endpoint is created or updated.
         needed += encrypt_volumes(_text(request, "KmsKeyId"))
-    if operation == "CreateModelPackage":  # the registry has no role and reads as its caller
+    if operation == "CreateModelPackage":  # The registry has no role, so it reads with its caller's rights.
         for container in request.get("InferenceSpecification", {}).get("Containers", []):
             source = container.get("ModelDataSource", {}).get("S3DataSource", {})
             needed.append(read(_text(container, "ModelDataUrl") or _text(source, "S3Uri")))
@@ -252,28 +268,28 @@ def _of_sagemaker(operation: str, request: Request, place: Place) -> list[Permis
     return needed
 
 
-def _sagemaker_arns(operation: str, request: Request, place: Place) -> list[str]:
+def _sagemaker_arns(operation: str, request: Request, scope: RequestScope) -> list[str]:
     def arn(kind: str, name: str) -> str:
-        return name if name.startswith("arn:") else place.arn("sagemaker", f"{kind}/{name}")
+        return name if name.startswith("arn:") else scope.arn("sagemaker", f"{kind}/{name}")
 
     if operation in ("AddTags", "ListTags", "DeleteTags"):
         return [_text(request, "ResourceArn")]
     if operation.startswith("List"):
         return ["*"]
     if operation == "CreateModelPackage" and (group := _text(request, "ModelPackageGroupName")):
-        name = group.rpartition("/")[2]  # a name or an ARN; the version is not known yet
+        name = group.rpartition("/")[2]  # The group is a name or an ARN. The package's version is not known yet.
         return [arn("model-package-group", group), arn("model-package", f"{name}/*")]
-    found = re.fullmatch(r"(?:Create|Describe|Update|Delete|Stop|Invoke)(\w+?)(?:WeightsAndCapacities)?", operation)
-    if found is None:
+    match = re.fullmatch(r"(?:Create|Describe|Update|Delete|Stop|Invoke)(\w+?)(?:WeightsAndCapacities)?", operation)
+    if match is None:
         raise UnknownRequestError(f"The laptop cloud has no sagemaker:{operation}")
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", found[1]).lower()
-    arns = [arn(kind, _text(request, f"{found[1]}Arn") or _text(request, f"{found[1]}Name"))]
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "-", match[1]).lower()
+    arns = [arn(kind, _text(request, f"{match[1]}Arn") or _text(request, f"{match[1]}Name"))]
     if operation in ("CreateEndpoint", "UpdateEndpoint"):
         arns.append(arn("endpoint-config", _text(request, "EndpointConfigName")))
     return arns
 
 
-def _of_scaling(operation: str, request: Request, place: Place) -> list[Permission]:
+def _of_scaling(operation: str, request: Request, scope: RequestScope) -> list[Permission]:
     action = f"application-autoscaling:{operation}"
     if operation.startswith("Describe"):
         return [Permission(action)]
@@ -282,23 +298,23 @@ def _of_scaling(operation: str, request: Request, place: Place) -> list[Permissi
     resource_id = _text(request, "ResourceId")
     keys = {"service-namespace": "ServiceNamespace", "scalable-dimension": "ScalableDimension"}
     context = {f"application-autoscaling:{key}": _text(request, member) for key, member in keys.items()}
-    # The target's own id is given by AWS, so policies can only name all targets.
-    target = place.arn("application-autoscaling", "scalable-target/*")
+    # AWS chooses the target's id, so policies can only name all targets.
+    target = scope.arn("application-autoscaling", "scalable-target/*")
     needed = [Permission(action, target, context)]
-    alarms = place.arn("cloudwatch", f"alarm:TargetTracking-{resource_id}-*")
+    alarms = scope.arn("cloudwatch", f"alarm:TargetTracking-{resource_id}-*")
     if operation == "RegisterScalableTarget":
         name = resource_id.split("/")[1] if "/" in resource_id else ""
-        endpoint = place.arn("sagemaker", f"endpoint/{name}")
-        role = scaling_role(place.account)
+        endpoint = scope.arn("sagemaker", f"endpoint/{name}")
+        role = scaling_role(scope.account)
         needed += _each(("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"), endpoint)
-        config = place.arn("sagemaker", f"endpoint-config/{place.config_of(name)}")
+        config = scope.arn("sagemaker", f"endpoint-config/{scope.config_of(name)}")
         needed.append(Permission("sagemaker:DescribeEndpointConfig", config))
         needed.append(Permission("iam:CreateServiceLinkedRole", role, {"iam:AWSServiceName": _SCALING_SERVICE}))
         if request.get("Tags"):
             needed.append(Permission("application-autoscaling:TagResource", target))
     else:
-        # Alarms that no request names are described as a whole.
-        needed.append(Permission("cloudwatch:DescribeAlarms", place.arn("cloudwatch", "alarm:*")))
+        # The request names no alarms, so the service describes all of them.
+        needed.append(Permission("cloudwatch:DescribeAlarms", scope.arn("cloudwatch", "alarm:*")))
         needed.append(Permission("cloudwatch:DeleteAlarms", alarms))
         if operation == "PutScalingPolicy":
             needed.append(Permission("cloudwatch:PutMetricAlarm", alarms))
@@ -310,8 +326,8 @@ def _each(actions: tuple[str, ...], *resources: str) -> list[Permission]:
 
 
 def _repository(image: str) -> str:
-    found = ImageUri.parse(image)
-    return f"arn:aws:ecr:{found.region}:{found.account}:repository/{found.repository}" if found else ""
+    uri = ImageUri.parse(image)
+    return f"arn:aws:ecr:{uri.region}:{uri.account}:repository/{uri.repository}" if uri else ""
 
 
 def _object_arn(uri: str) -> str:

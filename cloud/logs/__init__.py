@@ -1,1 +1,1 @@
-"""CloudWatch Logs."""
+"""CloudWatch Logs: log streams of processes, and metrics in log events."""

@@ -1,4 +1,4 @@
-"""Metrics that log events hold in CloudWatch's embedded metric format."""
+"""Read metrics from log events in CloudWatch's embedded metric format."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 
 class Datum(NamedTuple):
-    """A value of a metric."""
+    """One value of a metric.
+
+    Attributes:
+        namespace: Namespace of the metric.
+        name: Name of the metric.
+        value: The value.
+        unit: CloudWatch's unit; ``None`` (a string) where the event names no unit.
+        dimensions: Dimensions by name.
+    """
 
     namespace: str
     name: str
@@ -15,8 +23,11 @@ class Datum(NamedTuple):
     dimensions: dict[str, str]
 
 
-def embedded(message: str) -> Iterator[Datum]:
-    """The metrics of a log event in CloudWatch's embedded metric format; none of any other event.
+def metrics_in(message: str) -> Iterator[Datum]:
+    """Yield the metrics of a log event in CloudWatch's embedded metric format; none of any other event.
+
+    Args:
+        message: Message of the log event.
 
     Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
@@ -33,4 +44,4 @@ def embedded(message: str) -> Iterator[Datum]:
                         unit = metric.get("Unit", "None")
                         yield Datum(directive["Namespace"], metric["Name"], float(value), unit, dimensions)
     except (ValueError, KeyError, TypeError):
-        return  # it only looks like one: CloudWatch keeps the event and finds no metric
+        return  # The event does not follow the format. CloudWatch stores such an event and finds no metric in it.

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: metrics that are embedded in log events reach CloudWatch."""
+"""CloudWatch Logs: metrics embedded in log events reach CloudWatch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,18 +13,18 @@ HOOKS: Hooks = (
 )
 
 
-def find_embedded_metrics(embedded: Callable[[str], Iterable[tuple[str, str, float, str, dict[str, str]]]]) -> None:
-    """Let log events put metrics.
+def record_embedded_metrics(metrics_in: Callable[[str], Iterable[tuple[str, str, float, str, dict[str, str]]]]) -> None:
+    """Record the metrics that log events contain.
 
     Args:
-        embedded: those of an event, given by its message: namespace, name, value, unit and dimensions.
+        metrics_in: Returns the metrics of a log event for its message: namespace, name, value, unit and dimensions.
     """
     append = cloudwatch_logs._append_log_events
 
-    def appending(stream: Any, events: Sequence[Mapping[str, Any]]) -> None:
+    def append_and_record(stream: Any, events: Sequence[Mapping[str, Any]]) -> None:
         append(stream, events)
         for event in events:
-            for datum in embedded(event["message"]):
+            for datum in metrics_in(event["message"]):
                 cloudwatch.record_metric(*datum)
 
-    cloudwatch_logs._append_log_events = appending
+    cloudwatch_logs._append_log_events = append_and_record

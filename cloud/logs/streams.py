@@ -1,4 +1,4 @@
-"""What processes print, into CloudWatch Logs; called from worker threads only."""
+"""Write the output of processes into CloudWatch Logs. Call these functions from worker threads only."""
 
 import contextlib
 import logging
@@ -10,25 +10,29 @@ from typing import IO, Any
 
 from cloud.core import emulator
 from cloud.iam import authorization, permissions
-from cloud.iam.permissions import Permission, Place
+from cloud.iam.permissions import Permission, RequestScope
 
 log = logging.getLogger("kennel.telemetry")
 
-MAX_LINE = 256 * 1024 - 26  # CloudWatch's limit of one event
-_MAX_BATCH = 5000
+MAX_LINE = 256 * 1024 - 26  # CloudWatch's limit for the message of one event, in bytes
+_MAX_BATCH = 5000  # events in one PutLogEvents request
 
 
 class LogStream:
-    """Lines of one process: to a file at once, to CloudWatch Logs at each ``flush`` if its role may.
+    """The log of one process: each line goes to a file at once, and to CloudWatch Logs at the next ``flush``.
 
     Attributes:
-        last_line: the last line that was not blank, for failure reasons.
+        last_line: The last line that was not blank; failure reasons quote it.
     """
 
     def __init__(self, group: str, stream: str, file: Path, caller: str) -> None:
-        """Args:
-        file: on this machine; gets every line, whatever the role may.
-        caller: access key of who writes the log.
+        """Open the file, and create the log stream if the caller may.
+
+        Args:
+            group: Name of the log group.
+            stream: Name of the log stream.
+            file: File on this machine that receives every line, even if the caller may not write the log stream.
+            caller: Access key of the caller that writes the log stream.
         """
         self._target = {"logGroupName": group, "logStreamName": stream}
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -36,21 +40,21 @@ class LogStream:
         self._pending: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self.last_line = ""
-        self._delivers = _open(self._target, caller)
+        self._has_stream = _open(self._target, caller)
 
     def write(self, line: str) -> None:
-        """Take one line, without its end."""
+        """Write one line, given without its line end."""
         self._file.write(f"{line}\n")
         self._file.flush()
         if line.strip():
             self.last_line = line.strip()
-            if not self._delivers:
+            if not self._has_stream:
                 return
             with self._lock:
                 self._pending.append({"timestamp": int(time.time() * 1000), "message": line[:MAX_LINE]})
 
     def flush(self) -> None:
-        """Hand the pending lines to CloudWatch Logs."""
+        """Send the pending lines to CloudWatch Logs."""
         with self._lock:
             pending, self._pending = self._pending, []
         for start in range(0, len(pending), _MAX_BATCH):
@@ -58,55 +62,59 @@ class LogStream:
             deliver("logs", "Logs_20140328.PutLogEvents", batch)
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Send the pending lines and close the file."""
         self.flush()
         self._file.close()
 
 
-def pump(pipe: IO[bytes], *takers: Callable[[str], None]) -> threading.Thread:
-    """Give each line of a pipe to every taker, on a thread of its own that ends with the pipe."""
+def pump(pipe: IO[bytes], *consumers: Callable[[str], None]) -> threading.Thread:
+    """Start a thread that passes each line of a pipe to every consumer and ends when the pipe ends."""
 
     def run() -> None:
         with pipe:
             for raw in pipe:
                 line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                for take in takers:
-                    take(line)
+                for consume in consumers:
+                    consume(line)
 
     return emulator.spawn_thread(run, name="log-pump")
 
 
 def _open(target: Mapping[str, str], caller: str) -> bool:
-    """Make a log stream, and its group if there is none; whether the caller may write to it."""
-    group, place = target["logGroupName"], Place(*emulator.scope())
-    if not may(caller, *permissions.log_stream(group, target["logStreamName"], place)):
+    """Create a log stream, and its group if there is none; return whether the caller may write to the stream."""
+    group, scope = target["logGroupName"], RequestScope(*emulator.scope())
+    if not is_allowed(caller, *permissions.log_stream(group, target["logStreamName"], scope)):
         return False
     try:
         emulator.call_json("logs", "Logs_20140328.CreateLogStream", target)
     except emulator.CallError as error:
         if "ResourceNotFoundException" not in str(error):
             return "ResourceAlreadyExistsException" in str(error)
-        if not may(caller, permissions.log_group(group, place)):
+        if not is_allowed(caller, permissions.log_group(group, scope)):
             return False
-        with contextlib.suppress(emulator.CallError):  # another stream's may have made it meanwhile
+        with contextlib.suppress(emulator.CallError):  # Another stream's thread may have created the group meanwhile.
             emulator.call_json("logs", "Logs_20140328.CreateLogGroup", {"logGroupName": group})
         deliver("logs", "Logs_20140328.CreateLogStream", target)
     return True
 
 
-def may(caller: str, *needed: Permission) -> bool:
-    """Whether the caller has the permissions; a refusal is logged."""
+def is_allowed(caller: str, *needed: Permission) -> bool:
+    """Whether a caller has all permissions; a denial is logged.
+
+    Args:
+        caller: The caller's access key.
+        needed: The permissions.
+    """
     try:
         authorization.authorize(caller, needed)
     except authorization.DeniedError as error:
-        log.info("%s", error)  # authorizations.jsonl has it; the job itself goes on
+        log.info("%s", error)  # The job continues without its log. authorizations.jsonl contains the decision too.
         return False
     return True
 
 
 def deliver(service: str, target: str, request: Mapping[str, Any]) -> None:
-    """Call an operation of a JSON service; a refusal is logged and nothing more."""
-    # Telemetry that cannot be delivered must not end a job.
+    """Call an operation of a service that speaks JSON; a refusal is only logged, because it must not end a job."""
     try:
         emulator.call_json(service, target, request)
     except emulator.CallError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloud.iam import permissions
-from cloud.logs.streams import deliver, may
+from cloud.logs.streams import deliver, is_allowed
 
 
 def put_metrics(
@@ -18,7 +18,7 @@ def put_metrics(
         data: entries of PutMetricData's MetricData, without dimensions.
         caller: access key of a job's role; empty for metrics that SageMaker puts itself, which need no permission.
     """
-    if data and (not caller or may(caller, permissions.metrics(namespace))):
+    if data and (not caller or is_allowed(caller, permissions.metrics(namespace))):
         pairs = [{"Name": name, "Value": value} for name, value in dimensions.items()]
         request = {"Namespace": namespace, "MetricData": [{**datum, "Dimensions": pairs} for datum in data]}
         deliver("monitoring", "GraniteServiceVersion20100801.PutMetricData", request)

@@ -1,1 +1,1 @@
-"""Step Functions: definitions, executions, and what tasks call."""
+"""Step Functions: checks of definitions, the interpreter, and the calls that tasks make."""

@@ -1,6 +1,6 @@
-"""What AWS checks of a state machine before it takes it; knows nothing of MiniStack.
+"""Check a state machine's definition as AWS does before it accepts one. This module does not depend on MiniStack.
 
-JSONata is the only query language here. Where the rules are from:
+JSONata is the only query language here. The rules come from
 https://docs.aws.amazon.com/step-functions/latest/dg/statemachine-structure.html and the pages of the states,
 https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html (scopes),
 https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html (expressions and ``$states``).
@@ -19,19 +19,20 @@ from cloud.stepfunctions import integrations
 State = dict[str, Any]
 
 _COMMON = {"Type", "Comment", "QueryLanguage"}
-_ONWARD = {"Next", "End", "Assign", "Output"}
-_TRIED = {"Retry", "Catch"}
-_FIELDS = {  # by type: fields that may stand in a state; those that must
-    "Pass": (_ONWARD, set()),
+_TRANSITION = {"Next", "End", "Assign", "Output"}
+_ERROR_HANDLING = {"Retry", "Catch"}
+# By type of a state: the fields that it may have besides _COMMON, and the fields that it must have.
+_FIELDS = {
+    "Pass": (_TRANSITION, set()),
     "Task": (
-        _ONWARD | _TRIED | {"Resource", "Arguments", "Credentials", "TimeoutSeconds", "HeartbeatSeconds"},
+        _TRANSITION | _ERROR_HANDLING | {"Resource", "Arguments", "Credentials", "TimeoutSeconds", "HeartbeatSeconds"},
         {"Resource"},
     ),
     "Choice": ({"Choices", "Default", "Assign", "Output"}, {"Choices"}),
-    "Wait": (_ONWARD | {"Seconds", "Timestamp"}, set()),
-    "Parallel": (_ONWARD | _TRIED | {"Branches", "Arguments"}, {"Branches"}),
-    "Map": (
-        _ONWARD | _TRIED | {"ItemProcessor", "Items", "ItemSelector", "MaxConcurrency"},  # of an inline Map
+    "Wait": (_TRANSITION | {"Seconds", "Timestamp"}, set()),
+    "Parallel": (_TRANSITION | _ERROR_HANDLING | {"Branches", "Arguments"}, {"Branches"}),
+    "Map": (  # Only the fields of an inline Map, because the laptop cloud has no distributed Map.
+        _TRANSITION | _ERROR_HANDLING | {"ItemProcessor", "Items", "ItemSelector", "MaxConcurrency"},
         {"ItemProcessor"},
     ),
     "Succeed": ({"Output"}, set()),
@@ -40,35 +41,35 @@ _FIELDS = {  # by type: fields that may stand in a state; those that must
 _RETRIER = {"ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy"}
 _CATCHER = {"ErrorEquals", "Next", "Assign", "Output", "Comment"}
 _RULE = {"Condition", "Next", "Assign", "Output", "Comment"}
-LONGEST_SECONDS = 99_999_999  # that Step Functions counts
+MAX_SECONDS = 99_999_999  # Step Functions accepts no longer time.
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _VARIABLE = re.compile(r"(?!\d)\w{1,80}")
 
 
 def problems(definition: Any) -> list[str]:
-    """Every reason for which AWS would refuse a definition, each with its place.
+    """Return every reason for which AWS would refuse a definition, each with the path of the field.
 
     Args:
-        definition: parsed.
+        definition: The parsed definition.
     """
     if not isinstance(definition, dict):
         return ["Definition must be a valid JSON object"]
     if definition.get("QueryLanguage") != "JSONata":
-        return ['The laptop cloud runs state machines in JSONata alone: "QueryLanguage": "JSONata"']
+        return ['The laptop cloud runs only state machines in JSONata: "QueryLanguage": "JSONata"']
     try:
         return _problems(definition)
-    except (AttributeError, TypeError) as error:  # a list where an object belongs, and the like
-        return [f"a field is of a wrong type: {error}"]
+    except (AttributeError, TypeError) as error:  # For example, a field is a list and must be an object.
+        return [f"a field has a wrong type: {error}"]
 
 
 def to_json(text: str) -> str:
     """Return a definition file's text as JSON.
 
     Args:
-        text: JSON, which is returned as it is, or YAML.
+        text: Either JSON, which is returned as it is, or YAML.
 
     Raises:
-        ValueError: the YAML is broken, or has values that JSON does not have, such as bytes.
+        ValueError: The text is not valid YAML, or has values that JSON does not have, such as bytes.
     """
     if text.lstrip().startswith("{"):
         return text
@@ -78,25 +79,30 @@ def to_json(text: str) -> str:
         raise ValueError(f"Invalid State Machine Definition: INVALID_YAML_DESCRIPTION: {error}") from None
 
 
-def moment(text: str) -> datetime:
-    """What a Timestamp says, which has RFC 3339's form, zone included. Raises ValueError."""
+def parse_timestamp(text: str) -> datetime:
+    """Parse a Timestamp, which has RFC 3339's form with a time zone.
+
+    Raises:
+        ValueError: The text has another form, or there is no such date or time.
+    """
     if not _TIMESTAMP.fullmatch(text):
-        raise ValueError(f"'{text}' is no date and time with a zone, such as 2026-03-14T01:59:00Z")
+        raise ValueError(f"'{text}' is not a date and time with a zone, such as 2026-03-14T01:59:00Z")
     return datetime.fromisoformat(text)
 
 
 def _problems(definition: dict[str, Any]) -> list[str]:
     allowed = {"StartAt", "States", "Comment", "QueryLanguage", "TimeoutSeconds", "Version"}
-    found = [*_fields("", definition, allowed, {"StartAt", "States"})]
-    found += _number("", definition, "TimeoutSeconds", 1, LONGEST_SECONDS)
-    found += _machine("", definition, frozenset())
+    problems = [*_fields("", definition, allowed, {"StartAt", "States"})]
+    problems += _number("", definition, "TimeoutSeconds", 1, MAX_SECONDS)
+    problems += _machine("", definition, frozenset())
     names = [name for machine in machines_of(definition) for name in machine["States"]]
-    found += [f"DUPLICATE_STATE_NAME: '{name}'" for name in sorted({name for name in names if names.count(name) > 1})]
-    return found
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"DUPLICATE_STATE_NAME: '{name}'" for name in duplicates]
+    return problems
 
 
 def machines_of(machine: Any) -> Iterator[dict[str, Any]]:
-    """A machine and those inside its Parallel and Map states."""
+    """Yield a state machine, and the machines inside its Parallel and Map states."""
     if not isinstance(machine, dict) or not isinstance(machine.get("States"), dict):
         return
     yield machine
@@ -106,7 +112,7 @@ def machines_of(machine: Any) -> Iterator[dict[str, Any]]:
 
 
 def inner_machines(state: State) -> dict[str, Any]:
-    """Machines inside a state by their place in it."""
+    """Return the machines inside a state by their path in it."""
     inner = {f"/Branches[{index}]": branch for index, branch in enumerate(state.get("Branches", []))}
     return inner | ({"/ItemProcessor": state["ItemProcessor"]} if "ItemProcessor" in state else {})
 
@@ -119,7 +125,7 @@ def _machine(at: str, machine: dict[str, Any], outer: frozenset[str]) -> Iterato
     assigned = {name for state in states.values() for rule in rules_of(state) for name in rule.get("Assign", {})}
     for name in sorted(assigned):
         if not _VARIABLE.fullmatch(name) or name == "states":
-            yield f"{at}/States: '{name}' is no name for a variable"
+            yield f"{at}/States: '{name}' is not a valid name of a variable"
         if name in outer:
             yield f"{at}/States: variable '{name}' is assigned in an outer scope already"
     for name, state in states.items():
@@ -143,7 +149,7 @@ def _transitions(at: str, machine: dict[str, Any]) -> Iterator[str]:
 
 
 def rules_of(state: State) -> list[dict[str, Any]]:
-    """What may assign and lead on: the state itself, its choices, its catchers."""
+    """Return the parts of a state that may contain Next, Assign and Output: itself, its choices and its catchers."""
     return [state, *state.get("Choices", []), *state.get("Catch", [])]
 
 
@@ -156,16 +162,16 @@ def _state(at: str, state: State, variables: frozenset[str]) -> Iterator[str]:
     yield from _fields(at, state, allowed | _COMMON, required)
     if state.get("QueryLanguage", "JSONata") != "JSONata":
         yield f"{at}: 'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
-    if allowed >= _ONWARD and ("Next" in state) == (state.get("End") is True):
-        yield f'{at}: either Next or "End": true'
+    if allowed >= _TRANSITION and ("Next" in state) == (state.get("End") is True):
+        yield f'{at}: must have either Next or "End": true'
     yield from _expressions(at, state)
-    yield from _errors(at, state)
+    yield from _error_handling(at, state)
     if check := _CHECKS.get(kind):
         yield from check(at, state)
-    for place, inner in inner_machines(state).items():
-        more = {"ProcessorConfig"} if "Item" in place else set()
-        yield from _fields(at + place, inner, {"StartAt", "States", "Comment"} | more, {"StartAt", "States"})
-        yield from _machine(at + place, inner, variables)
+    for path, inner in inner_machines(state).items():
+        more = {"ProcessorConfig"} if "Item" in path else set()
+        yield from _fields(at + path, inner, {"StartAt", "States", "Comment"} | more, {"StartAt", "States"})
+        yield from _machine(at + path, inner, variables)
 
 
 def _fields(at: str, node: dict[str, Any], allowed: set[str], required: set[str]) -> Iterator[str]:
@@ -179,30 +185,30 @@ def _is_expression(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("{%")
 
 
-def _number(at: str, node: dict[str, Any], name: str, least: int, most: int, whole: bool = True) -> Iterator[str]:
-    """A number in its range."""
+def _number(at: str, node: dict[str, Any], name: str, low: int, high: int, whole: bool = True) -> Iterator[str]:
+    """Check that a field, if present, is a number in a range."""
     if name not in node:
         return
     value, kinds = node[name], int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-        yield f"{at}/{name}: must be from {least} to {most}, not {value}"
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        yield f"{at}/{name}: must be from {low} to {high}, not {value}"
 
 
-def _number_or_expression(at: str, state: State, name: str, least: int) -> Iterator[str]:
+def _number_or_expression(at: str, state: State, name: str, low: int) -> Iterator[str]:
     if not _is_expression(state.get(name)):
-        yield from _number(at, state, name, least, LONGEST_SECONDS)
+        yield from _number(at, state, name, low, MAX_SECONDS)
 
 
 def _task(at: str, state: State) -> Iterator[str]:
     yield from _number_or_expression(at, state, "TimeoutSeconds", 1)
     yield from _number_or_expression(at, state, "HeartbeatSeconds", 1)
-    timeout, heartbeat = state.get("TimeoutSeconds", LONGEST_SECONDS), state.get("HeartbeatSeconds", 1)
+    timeout, heartbeat = state.get("TimeoutSeconds", MAX_SECONDS), state.get("HeartbeatSeconds", 1)
     if isinstance(timeout, int) and isinstance(heartbeat, int) and heartbeat >= timeout > 1:
         yield f"{at}/HeartbeatSeconds: must be smaller than TimeoutSeconds"
     if "Credentials" in state:
-        yield f"{at}/Credentials: the laptop cloud has none; a task acts with the state machine's role"
-    for misfit in integrations.misfits(str(state.get("Resource")), state.get("Arguments", "{% $states.input %}")):
-        yield f"{at}/Arguments: {misfit}"
+        yield f"{at}/Credentials: the laptop cloud does not support them; a task acts with the state machine's role"
+    for problem in integrations.problems(str(state.get("Resource")), state.get("Arguments", "{% $states.input %}")):
+        yield f"{at}/Arguments: {problem}"
 
 
 def _choice(at: str, state: State) -> Iterator[str]:
@@ -217,11 +223,11 @@ def _choice(at: str, state: State) -> Iterator[str]:
 
 def _wait(at: str, state: State) -> Iterator[str]:
     if ("Seconds" in state) == ("Timestamp" in state):
-        yield f"{at}: exactly one of Seconds and Timestamp"
+        yield f"{at}: must have exactly one of Seconds and Timestamp"
     yield from _number_or_expression(at, state, "Seconds", 0)
     if "Timestamp" in state and not _is_expression(state["Timestamp"]):
         try:
-            moment(state["Timestamp"])
+            parse_timestamp(state["Timestamp"])
         except ValueError as error:
             yield f"{at}/Timestamp: {error}"
 
@@ -255,29 +261,29 @@ _CHECKS: dict[str, Callable[[str, State], Iterator[str]]] = {
 }
 
 
-def _errors(at: str, state: State) -> Iterator[str]:
-    """Retriers and catchers."""
+def _error_handling(at: str, state: State) -> Iterator[str]:
+    """Check retriers and catchers."""
     for kind, allowed, required in (("Retry", _RETRIER | {"Comment"}, set()), ("Catch", _CATCHER, {"Next"})):
         rules = state.get(kind, [])
         for index, rule in enumerate(rules):
-            place, names = f"{at}/{kind}[{index}]", rule.get("ErrorEquals", [])
-            yield from _fields(place, rule, allowed, required | {"ErrorEquals"})
+            path, names = f"{at}/{kind}[{index}]", rule.get("ErrorEquals", [])
+            yield from _fields(path, rule, allowed, required | {"ErrorEquals"})
             if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-                yield f"{place}/ErrorEquals: must be a list of at least one error's name"
+                yield f"{path}/ErrorEquals: must be a list of one or more names of errors"
             if "States.ALL" in names and (len(names) > 1 or index < len(rules) - 1):
-                yield f"{place}/ErrorEquals: States.ALL must stand alone and last"
-            yield from _number(place, rule, "IntervalSeconds", 1, LONGEST_SECONDS)
-            yield from _number(place, rule, "MaxAttempts", 0, LONGEST_SECONDS)
-            yield from _number(place, rule, "BackoffRate", 1, LONGEST_SECONDS, whole=False)
-            first = rule.get("IntervalSeconds", 1)
-            least = first + 1 if isinstance(first, int) else 1
-            yield from _number(place, rule, "MaxDelaySeconds", least, 31_622_400)
+                yield f"{path}/ErrorEquals: States.ALL must be the only name, and in the last rule"
+            yield from _number(path, rule, "IntervalSeconds", 1, MAX_SECONDS)
+            yield from _number(path, rule, "MaxAttempts", 0, MAX_SECONDS)
+            yield from _number(path, rule, "BackoffRate", 1, MAX_SECONDS, whole=False)
+            interval = rule.get("IntervalSeconds", 1)
+            min_delay = interval + 1 if isinstance(interval, int) else 1
+            yield from _number(path, rule, "MaxDelaySeconds", min_delay, 31_622_400)
             if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
-                yield f"{place}/JitterStrategy: FULL or NONE"
+                yield f"{path}/JitterStrategy: must be FULL or NONE"
 
 
 def _expressions(at: str, state: State) -> Iterator[str]:
-    """Brackets of expressions, and what of ``$states`` a field can see."""
+    """Check the brackets of expressions, and that a field uses only the members of ``$states`` that exist for it."""
     has_result = state["Type"] in ("Task", "Parallel", "Map")
     for rule in rules_of(state):
         for name, value in rule.items():
@@ -288,15 +294,15 @@ def _expressions(at: str, state: State) -> Iterator[str]:
                     yield f"{at}/{name}: an expression begins with {{% and ends with %}}: {text}"
                 if not text.startswith("{%"):
                     continue
-                late = name in ("Output", "Assign")
-                if "$states.result" in text and not (has_result and late and rule is state):
-                    yield f"{at}/{name}: $states.result is not to be had here"
-                if "$states.errorOutput" in text and not ("ErrorEquals" in rule and late):
-                    yield f"{at}/{name}: $states.errorOutput is not to be had here"
+                after_work = name in ("Output", "Assign")
+                if "$states.result" in text and not (has_result and after_work and rule is state):
+                    yield f"{at}/{name}: $states.result is not available here"
+                if "$states.errorOutput" in text and not ("ErrorEquals" in rule and after_work):
+                    yield f"{at}/{name}: $states.errorOutput is not available here"
 
 
 def texts_of(node: Any) -> Iterator[str]:
-    """Every string of a node."""
+    """Yield every string in a JSON value."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, dict | list):

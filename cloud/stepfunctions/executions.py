@@ -1,4 +1,4 @@
-"""How executions of state machines fail, and how their parts stop together; knows nothing of MiniStack."""
+"""Errors of executions, and threads that are stopped together. This module does not depend on MiniStack."""
 
 import contextvars
 import threading
@@ -9,15 +9,15 @@ from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Any
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class StatesError(Exception):
-    """A task or a state fails.
+    """A task or a state failed.
 
     Attributes:
-        error: as ``ErrorEquals`` names it.
-        cause: the reason in words.
+        error: Name of the error, by which ``ErrorEquals`` selects it.
+        cause: The reason in words.
     """
 
     def __init__(self, error: str, cause: str) -> None:
@@ -26,32 +26,34 @@ class StatesError(Exception):
         self.cause = cause
 
 
-class Part:
-    """What ends as a whole: an execution, the branches of a state, one attempt of a task.
+class StoppableWork:
+    """Work that is stopped as a whole: an execution, the branches of a state, or one attempt of a task.
+
+    Works are nested. When a work stops, all works inside it are stopped too.
 
     Args:
-        is_running: whether somebody outside still wants it, for example by the execution's status.
+        is_running: Whether the work is still needed, for example by the execution's status.
     """
 
-    _current: ContextVar["Part | None"] = ContextVar("part", default=None)
+    _current: ContextVar["StoppableWork | None"] = ContextVar("work", default=None)
 
     def __init__(self, is_running: Callable[[], bool] = lambda: True) -> None:
-        self._around = self._current.get()
+        self._parent = self._current.get()
         self._is_running = is_running
         self._stopped = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether this part, or one around it, has ended."""
-        return self._stopped or not self._is_running() or (self._around is not None and self._around.is_over)
+    def is_stopped(self) -> bool:
+        """Whether this work, or one around it, has ended."""
+        return self._stopped or not self._is_running() or (self._parent is not None and self._parent.is_stopped)
 
     def stop(self) -> None:
-        """End it: whoever works in it leaves at its next look."""
+        """Stop the work: its threads end when they next check ``current_is_stopped``."""
         self._stopped = True
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Work inside it, with the threads that are started meanwhile."""
+        """Make this the current work of this thread, and of the threads that are started meanwhile."""
         token = self._current.set(self)
         try:
             yield
@@ -59,79 +61,79 @@ class Part:
             self._current.reset(token)
 
     @classmethod
-    def current_is_over(cls) -> bool:
-        """Whether nobody waits any more for the work of this thread."""
-        part = cls._current.get()
-        return part is not None and part.is_over
+    def current_is_stopped(cls) -> bool:
+        """Whether the current work of this thread has ended, so that nothing waits for its result."""
+        work = cls._current.get()
+        return work is not None and work.is_stopped
 
 
-def leave_if_over() -> None:
-    """End this thread silently when nobody waits for its work: no retrier and no catcher may run.
+def exit_if_stopped() -> None:
+    """End this thread silently when its work is stopped, so that no retrier and no catcher runs.
 
     Raises:
-        SystemExit: then.
+        SystemExit: The work is stopped.
     """
-    if Part.current_is_over():
+    if StoppableWork.current_is_stopped():
         raise SystemExit
 
 
 def sleep(seconds: float) -> None:
-    """Wait, or leave when nobody waits any more.
+    """Wait; end this thread as soon as its work is stopped.
 
     Raises:
-        SystemExit: then.
+        SystemExit: The work is stopped.
     """
     deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        leave_if_over()
-        time.sleep(min(left, _LOOK_SECONDS))
+    while (remaining := deadline - time.monotonic()) > 0:
+        exit_if_stopped()
+        time.sleep(min(remaining, _POLL_SECONDS))
 
 
-def run_together(works: Sequence[Callable[[], Any]], at_once: int, seconds: float | None = None) -> list[Any]:
-    """Results of works run side by side.
+def run_together(functions: Sequence[Callable[[], Any]], max_threads: int, seconds: float | None = None) -> list[Any]:
+    """Call functions in parallel and return their results in order.
 
-    The first that fails stops the others and is raised at once: as on AWS, nobody waits for what cannot be
-    stopped, such as a function.
+    The first failure stops the others and is raised at once. As on AWS, nothing waits for work that cannot be stopped,
+    such as a running Lambda function.
 
     Args:
-        works: each runs on a thread of its own.
-        at_once: how many may run at the same time.
-        seconds: how long all of them may take.
+        functions: The functions; each runs on a thread of its own.
+        max_threads: How many may run at the same time.
+        seconds: How long all of them together may take; None for no limit.
 
     Raises:
-        TimeoutError: they took longer, and were stopped.
-        SystemExit: nobody waits for this thread any more.
+        TimeoutError: They took longer, and were stopped.
+        SystemExit: The work of the calling thread is stopped.
     """
-    results: list[Any] = [None] * len(works)
-    todo, ends = iter(range(len(works))), SimpleQueue[BaseException | None]()
+    results: list[Any] = [None] * len(functions)
+    indices, outcomes = iter(range(len(functions))), SimpleQueue[BaseException | None]()
 
-    def work_through() -> None:
-        for index in todo:
+    def run_next() -> None:
+        for index in indices:
             try:
-                results[index] = works[index]()
-            except BaseException as error:  # SystemExit too: the thread that waits has to hear of every end
-                ends.put(error)
+                results[index] = functions[index]()
+            except BaseException as error:  # SystemExit too, because the waiting thread must learn of every end.
+                outcomes.put(error)
                 return
-            ends.put(None)
+            outcomes.put(None)
 
-    part = Part()
-    with part.entered():
-        for _ in range(min(at_once, len(works))):
+    work = StoppableWork()
+    with work.entered():
+        for _ in range(min(max_threads, len(functions))):
             run = contextvars.copy_context().run
-            threading.Thread(target=run, args=(work_through,), name="branch", daemon=True).start()
+            threading.Thread(target=run, args=(run_next,), name="branch", daemon=True).start()
     deadline = None if seconds is None else time.monotonic() + seconds
-    left = len(works)
-    while left:
+    remaining = len(functions)
+    while remaining:
         try:
-            error = ends.get(timeout=_LOOK_SECONDS)
+            error = outcomes.get(timeout=_POLL_SECONDS)
         except Empty:
-            leave_if_over()
+            exit_if_stopped()
             if deadline is not None and time.monotonic() > deadline:
-                part.stop()
+                work.stop()
                 raise TimeoutError from None
             continue
         if error is not None:
-            part.stop()
+            work.stop()
             raise error
-        left -= 1
+        remaining -= 1
     return results

@@ -1,4 +1,4 @@
-"""Step Functions: our interpreter checks definitions and runs executions; MiniStack keeps them and answers the API."""
+"""Step Functions: the interpreter runs executions, and MiniStack stores them and answers the API."""
 
 import contextvars
 import functools
@@ -14,7 +14,7 @@ from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import CallError, Hooks, answer
 from cloud.stepfunctions import asl, integrations
-from cloud.stepfunctions.executions import Part, StatesError, leave_if_over
+from cloud.stepfunctions.executions import StatesError, StoppableWork, exit_if_stopped
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 
 HOOKS: Hooks = (
@@ -44,14 +44,15 @@ HOOKS: Hooks = (
 )
 
 
-_MAX_EVENTS = 25_000  # of an execution's history
+_MAX_EVENTS = 25_000  # in one execution's history
+_HISTORY_LOCK = threading.Lock()  # A thread holds it while it writes to a history or ends an execution.
 
 
 def _in_json(read: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
-    """Let MiniStack read definitions in YAML, which CloudFormation takes in a file in S3.
+    """Let MiniStack read definitions in YAML, which CloudFormation accepts in a file in S3.
 
     Args:
-        read: MiniStack's; returns a definition with its substitutions made.
+        read: MiniStack's function, which returns a definition with its substitutions.
     """
 
     def definition(properties: dict[str, Any]) -> str:
@@ -61,19 +62,21 @@ def _in_json(read: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]]
     return definition
 
 
-_HISTORIES = threading.Lock()  # held to write to one, and to end an execution
-
-
 def add_task(resource_prefix: str, handler: Callable[[str, dict[str, Any]], Any]) -> None:
-    """Serve an optimized integration: ``handler(resource, arguments)`` on a thread of the task's own."""
+    """Serve an optimized integration.
+
+    Args:
+        resource_prefix: Start of the resources that the handler serves, for example ``arn:aws:states:::sns:publish``.
+        handler: Called with the task's resource and arguments on a thread of its own; returns the task's result.
+    """
     stepfunctions._SERVICE_DISPATCH[resource_prefix] = handler
 
 
 def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
-    """The result of an ``aws-sdk:`` integration.
+    """Return the result of an ``aws-sdk:`` integration.
 
     Raises:
-        StatesError: the service refused, or the laptop cloud has no such service.
+        StatesError: The service refused the call, or the laptop cloud has no such service.
     """
     try:
         return integrations.call_sdk(resource, arguments, answer)
@@ -82,19 +85,19 @@ def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
 
 
 def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
-    """Check definitions and run executions ourselves, as AWS does; MiniStack keeps them and answers the API.
+    """Let the interpreter check definitions and run executions; MiniStack stores them and answers the API.
 
-    MiniStack's own engine is laxer in many ways, which docs/laptop-cloud.md lists.
+    MiniStack's own engine accepts much that AWS refuses; docs/laptop-cloud.md lists the differences.
 
     Args:
-        authorize: asked before each task; takes the state machine's role, the execution's name, the task's
-            resource and its arguments; raises StatesError.
+        authorize: Called before each task with the state machine's role, the execution's name, the task's resource and
+            its arguments; raises StatesError when the role lacks a permission.
     """
-    find_broken_expression = stepfunctions._validate_definition_jsonata
+    find_invalid_expression = stepfunctions._validate_definition_jsonata
     resource = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
     create, start, stop = resource["create"], stepfunctions._start_execution, stepfunctions._stop_execution
 
-    def starting(request: dict[str, Any]) -> Any:
+    def start_execution(request: dict[str, Any]) -> Any:
         try:
             json.loads(request.get("input", "{}"))
         except ValueError as error:
@@ -102,41 +105,41 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
             return stepfunctions.error_response_json("InvalidExecutionInput", message, 400)
         return start(request)
 
-    def stopping(request: dict[str, Any]) -> Any:
-        with _HISTORIES:
+    def stop_execution(request: dict[str, Any]) -> Any:
+        with _HISTORY_LOCK:
             return stop(request)
 
-    def refusal(text: Any) -> str | None:
-        if not isinstance(text, str):  # an update of something else
+    def find_problem(text: Any) -> str | None:
+        if not isinstance(text, str):  # UpdateStateMachine may change other members only.
             return None
         try:
-            found = asl.problems(json.loads(text))
+            problems = asl.problems(json.loads(text))
         except ValueError as error:
             return f"INVALID_JSON_DESCRIPTION: {error}"
-        broken: str | None = find_broken_expression(text)
-        return broken or (f"SCHEMA_VALIDATION_FAILED: {'; '.join(found)}" if found else None)
+        invalid_expression: str | None = find_invalid_expression(text)
+        return invalid_expression or (f"SCHEMA_VALIDATION_FAILED: {'; '.join(problems)}" if problems else None)
 
     provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
 
-    def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        if reason := refusal(provisioners._sfn_definition(properties)):
-            raise ValueError(f"Invalid State Machine Definition: {reason}")
+    def create_checked(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        if problem := find_problem(provisioners._sfn_definition(properties)):
+            raise ValueError(f"Invalid State Machine Definition: {problem}")
         return create(logical_id, properties, stack_name)
 
-    stepfunctions._start_execution = starting
-    stepfunctions._stop_execution = stopping
-    stepfunctions._validate_definition_jsonata = refusal
-    resource["create"] = creating
+    stepfunctions._start_execution = start_execution
+    stepfunctions._stop_execution = stop_execution
+    stepfunctions._validate_definition_jsonata = find_problem
+    resource["create"] = create_checked
     stepfunctions._invoke_aws_sdk_integration = call_sdk
     stepfunctions._run_execution = functools.partial(_run_execution, authorize)
 
 
-class _ExecutionsCloud:
-    """What surrounds one execution.
+class _MiniStackServices:
+    """The ``ExecutionServices`` of one execution, provided by MiniStack.
 
     Args:
-        execution: MiniStack's record of it.
-        authorize: takes a task's resource and arguments; raises StatesError.
+        execution: MiniStack's record of the execution.
+        authorize: Called with a task's resource and arguments; raises StatesError when the role lacks a permission.
     """
 
     wait_scale: float = stepfunctions._SFN_WAIT_SCALE
@@ -146,6 +149,7 @@ class _ExecutionsCloud:
         self._authorize = authorize
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
+        """Return the value of a JSONata expression; see ``ExecutionServices``."""
         context = {**scope.context, "variables": scope.variables}
         try:
             return stepfunctions._evaluate_jsonata(expression, scope.input, context, scope.result, scope.error)
@@ -153,6 +157,7 @@ class _ExecutionsCloud:
             raise StatesError(error.error, error.cause) from None
 
     def invoke(self, resource: str, arguments: Any) -> Any:
+        """Return the result of a task; see ``ExecutionServices``."""
         integrations.check(resource, arguments)
         self._authorize(resource, arguments)
         try:
@@ -161,35 +166,37 @@ class _ExecutionsCloud:
             raise StatesError(error.error, error.cause) from None
 
     def record(self, kind: str, details: Mapping[str, Any]) -> None:
-        with _HISTORIES:
-            leave_if_over()  # under the lock: nothing may follow the end, nor the end of a state around
-            if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # the last is the execution's end
+        """Add an event to the execution's history; see ``ExecutionServices``."""
+        with _HISTORY_LOCK:
+            # The check needs the lock, because no event may follow the end of the execution or of a state around.
+            exit_if_stopped()
+            if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # One event is reserved for the execution's end.
                 raise StatesError("States.Runtime", f"The execution reached the maximum number of {_MAX_EVENTS} events")
             stepfunctions._add_event(self._execution, kind, details)
 
 
 def _run_execution(authorize: Callable[[str, str, str, Any], None], arn: str) -> None:
-    """Run an execution that MiniStack has noted down, on the execution's own thread."""
+    """Run an execution that MiniStack has recorded. It runs on the execution's own thread."""
     execution = stepfunctions._executions[arn]
-    late: tuple[Any, ...] = (_end, execution, "TIMED_OUT", "ExecutionTimedOut", {})
-    clock = None
+    end_by_timeout: tuple[Any, ...] = (_end, execution, "TIMED_OUT", "ExecutionTimedOut", {})
+    timer = None
     try:
-        # Not the machine's own, which an update may have changed meanwhile.
+        # The role comes from the history, because an update may have changed the state machine's role meanwhile.
         role = execution["events"][0]["executionStartedEventDetails"]["roleArn"]
         machine = stepfunctions._state_machines[execution["stateMachineArn"]]
-        definition, given = json.loads(machine["definition"]), json.loads(execution["input"])
-        about = {"Id": arn, "Input": given, "Name": execution["name"], "RoleArn": role}
+        definition, data = json.loads(machine["definition"]), json.loads(execution["input"])
+        members = {"Id": arn, "Input": data, "Name": execution["name"], "RoleArn": role}
         context = {
-            "Execution": {**about, "StartTime": execution["startDate"], "RedriveCount": 0},
+            "Execution": {**members, "StartTime": execution["startDate"], "RedriveCount": 0},
             "StateMachine": {"Id": machine["stateMachineArn"], "Name": machine["name"]},
         }
-        seconds = definition.get("TimeoutSeconds", asl.LONGEST_SECONDS)
-        clock = threading.Timer(seconds, contextvars.copy_context().run, late)
-        clock.daemon = True
-        clock.start()
-        cloud = _ExecutionsCloud(execution, functools.partial(authorize, role, execution["name"]))
-        with Part(lambda: bool(execution["status"] == "RUNNING")).entered():
-            output = Interpreter(cloud).run(definition, given, Scope(context, ChainMap()))
+        seconds = definition.get("TimeoutSeconds", asl.MAX_SECONDS)
+        timer = threading.Timer(seconds, contextvars.copy_context().run, end_by_timeout)
+        timer.daemon = True
+        timer.start()
+        services = _MiniStackServices(execution, functools.partial(authorize, role, execution["name"]))
+        with StoppableWork(lambda: bool(execution["status"] == "RUNNING")).entered():
+            output = Interpreter(services).run(definition, data, Scope(context, ChainMap()))
     except StatesError as error:
         _end(execution, "FAILED", "ExecutionFailed", {"error": error.error, "cause": error.cause})
     except Exception as error:
@@ -198,18 +205,18 @@ def _run_execution(authorize: Callable[[str, str, str, Any], None], arn: str) ->
     else:
         _end(execution, "SUCCEEDED", "ExecutionSucceeded", {"output": json.dumps(output)})
     finally:
-        if clock:
-            clock.cancel()
+        if timer:
+            timer.cancel()
 
 
 def _end(execution: dict[str, Any], status: str, event: str, details: dict[str, Any]) -> None:
-    """Let an execution end, unless it has: nothing writes over ABORTED."""
-    with _HISTORIES:
+    """End an execution, unless it has ended before: nothing overwrites the status ABORTED."""
+    with _HISTORY_LOCK:
         if execution["status"] != "RUNNING":
             return
         stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
         execution.update(details, status=status, stopDate=stepfunctions.now_iso())
     stepfunctions._emit_execution_status_event(execution)
-    # MiniStack puts no metrics of state machines, on which a stack's alarms go.
+    # A stack's alarms watch the metrics of state machines, which MiniStack does not put.
     dimensions = {"StateMachineArn": execution["stateMachineArn"]}
     cloudwatch.record_metric("AWS/States", event.replace("Execution", "Executions"), 1, "Count", dimensions)

@@ -1,7 +1,7 @@
-"""State machines in JSONata as Step Functions runs them; knows nothing of MiniStack.
+"""Run state machines in JSONata as Step Functions does. This module does not depend on MiniStack.
 
-The rules are AWS's: the Amazon States Language (https://states-language.net/spec.html), the developer guide's
-pages on variables, errors and quotas, and executions recorded on AWS where those leave something open.
+The rules come from the Amazon States Language (https://states-language.net/spec.html) and the developer guide's pages
+on variables, errors and quotas. Where these are not definite, executions recorded on AWS decide.
 """
 
 import copy
@@ -15,24 +15,24 @@ from functools import partial
 from typing import Any, Protocol
 
 from cloud.stepfunctions import asl
-from cloud.stepfunctions.executions import StatesError, leave_if_over, run_together, sleep
+from cloud.stepfunctions.executions import StatesError, exit_if_stopped, run_together, sleep
 
 State = dict[str, Any]
 
-_MAX_BYTES = 262_144  # of a state's input, result and output, and of what one Assign holds
-_MAX_VARIABLE_BYTES = 10 * 1024 * 1024  # of all variables of an execution
-_MAX_ITEMS_AT_ONCE = 40  # of an inline Map
+_MAX_BYTES = 262_144  # for a state's input, its result, its output, and the variables of one Assign
+_MAX_VARIABLE_BYTES = 10 * 1024 * 1024  # for all variables of an execution
+_MAX_CONCURRENT_ITEMS = 40  # in an inline Map
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression of a state can see.
+    """The values that an expression of a state can use.
 
     Attributes:
-        context: the context object, ``$states.context``.
-        variables: by name; those of scopes around are read, never written.
-        input: the state's input.
-        result: what a Task, Parallel or Map state brought.
+        context: The context object, ``$states.context``.
+        variables: Variables by name; those of outer scopes can be read and are never written.
+        input: The state's input.
+        result: The result of a Task, Parallel or Map state.
         error: Error and Cause, for a catcher.
     """
 
@@ -43,81 +43,99 @@ class Scope:
     error: Mapping[str, str] | None = None
 
     def inner(self, **context: Any) -> "Scope":
-        """That of a branch or an item: its variables are its own, those around can be read."""
+        """Return the scope of a branch or an item: it has variables of its own and can read those of this scope."""
         return Scope({**self.context, **context}, self.variables.new_child())
 
 
-class Cloud(Protocol):
-    """What surrounds an execution."""
+class ExecutionServices(Protocol):
+    """The services that an execution needs.
 
-    wait_scale: float  # seconds here for a second of waiting on AWS
+    Attributes:
+        wait_scale: Seconds that a second of waiting on AWS takes here.
+    """
+
+    wait_scale: float
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
-        """The value of a JSONata expression; raises StatesError, also where it has none."""
-
-    def invoke(self, resource: str, arguments: Any) -> Any:
-        """The result of a task, on a thread of its own; raises StatesError."""
-
-    def record(self, kind: str, details: Mapping[str, Any]) -> None:
-        """Put an event into the execution's history.
+        """Return the value of a JSONata expression.
 
         Raises:
-            StatesError: the history is full.
-            SystemExit: nobody waits any more for the work of this thread.
+            StatesError: The expression fails or has no value.
+        """
+
+    def invoke(self, resource: str, arguments: Any) -> Any:
+        """Return the result of a task. It is called on a thread of its own.
+
+        Raises:
+            StatesError: The task failed.
+        """
+
+    def record(self, kind: str, details: Mapping[str, Any]) -> None:
+        """Add an event to the execution's history.
+
+        Raises:
+            StatesError: The history is full.
+            SystemExit: The work of this thread is stopped.
         """
 
 
 class Interpreter:
-    """One execution.
+    """Runs the states of one execution.
 
     Args:
-        cloud: what surrounds it.
+        services: The services that the execution needs.
     """
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self, services: ExecutionServices) -> None:
+        self._services = services
 
     def run(self, machine: Mapping[str, Any], data: Any, scope: Scope) -> Any:
-        """The output of a state machine, or of a branch or an item's processor.
+        """Run a state machine, a branch or an item's processor, and return its output.
+
+        Args:
+            machine: The definition.
+            data: The input.
+            scope: The context object and the variables.
 
         Raises:
-            StatesError: a state failed and nothing caught it.
-            SystemExit: the execution ended from outside.
+            StatesError: A state failed and no catcher selected the error.
+            SystemExit: The execution was stopped.
         """
         name: str | None = machine["StartAt"]
         while name:
-            leave_if_over()
+            exit_if_stopped()
             state, entered = machine["States"][name], datetime.now(UTC).isoformat(timespec="milliseconds")
-            about = {"Name": name, "EnteredTime": entered.replace("+00:00", "Z")}
-            scope = replace(scope, context={**scope.context, "State": about}, input=data)
+            state_context = {"Name": name, "EnteredTime": entered.replace("+00:00", "Z")}
+            scope = replace(scope, context={**scope.context, "State": state_context}, input=data)
             event = f"{state['Type']}State"
             self._record(f"{event}Entered", "stateEnteredEventDetails", name=name, input=_json(_limited(data, name)))
-            data, following = self._step(state, scope)
+            data, next_name = self._step(state, scope)
             self._record(f"{event}Exited", "stateExitedEventDetails", name=name, output=_json(_limited(data, name)))
-            name = following
+            name = next_name
         return data
 
     def _step(self, state: State, scope: Scope) -> tuple[Any, str | None]:
-        """Output and successor of a state."""
+        """Run a state; return its output and the name of the next state."""
         match state["Type"]:
             case "Choice":
-                rules = (rule for rule in state["Choices"] if self._typed(rule, "Condition", bool, "boolean", scope))
-                if chosen := next(rules, None):
-                    return self._finish(chosen, scope, scope.input)
+                matches = (rule for rule in state["Choices"] if self._typed(rule, "Condition", bool, "boolean", scope))
+                if match := next(matches, None):
+                    return self._finish(match, scope, scope.input)
                 if "Default" not in state:
                     raise StatesError("States.NoChoiceMatched", "No choice rule matched and there is no Default")
                 return self._finish({**state, "Next": state["Default"]}, scope, scope.input)
             case "Fail":
-                given = {"Error": "", "Cause": "", **state}
-                raise StatesError(*(self._typed(given, name, str, "string", scope) for name in ("Error", "Cause")))
+                complete = {"Error": "", "Cause": "", **state}
+                raise StatesError(*(self._typed(complete, name, str, "string", scope) for name in ("Error", "Cause")))
             case "Wait":
                 self._wait(state, scope)
             case "Task" | "Parallel" | "Map":
                 return self._attempt(state, scope)
-        return self._finish(state, scope, scope.input)  # Pass, Succeed and a Wait that is over
+        return self._finish(state, scope, scope.input)  # This is a Pass, a Succeed or a Wait whose time has passed.
 
     def _finish(self, rule: State, scope: Scope, default: Any) -> tuple[Any, str | None]:
-        """Output and successor by a state, a choice or a catcher; its variables are assigned after both are known."""
+        """Return the output and the next state's name of a state, a choice or a catcher, and assign its variables."""
+        # All expressions see the old variables, so both output and values are evaluated before the assignment.
         output = self._fill(rule["Output"], scope, "Output") if "Output" in rule else default
         values = {name: self._fill(value, scope, f"Assign/{name}") for name, value in rule.get("Assign", {}).items()}
         scope.variables.update(_limited(values, "Assign"))
@@ -130,12 +148,12 @@ class Interpreter:
         else:
             text = self._typed(state, "Timestamp", str, "string", scope)
             try:
-                seconds = (asl.moment(text) - datetime.now(UTC)).total_seconds()
+                seconds = (asl.parse_timestamp(text) - datetime.now(UTC)).total_seconds()
             except ValueError as error:
                 raise _query_error(scope, "Timestamp", str(error)) from None
-        sleep(seconds * self._cloud.wait_scale)
+        sleep(seconds * self._services.wait_scale)
 
-    # --- what may fail, be retried and be caught -------------------------------------------------
+    # --- Task, Parallel and Map, with retriers and catchers --------------------------------------
 
     def _attempt(self, state: State, scope: Scope) -> tuple[Any, str | None]:
         retriers = state.get("Retry", [])
@@ -150,7 +168,7 @@ class Interpreter:
                 failure = error
             index = next((i for i, retrier in enumerate(retriers) if _matches(retrier, failure.error)), None)
             if index is not None and retries[index] < retriers[index].get("MaxAttempts", 3):
-                sleep(_delay(retriers[index], retries[index]) * self._cloud.wait_scale)
+                sleep(_delay(retriers[index], retries[index]) * self._services.wait_scale)
                 retries[index] += 1
                 continue
             catcher = next((catcher for catcher in state.get("Catch", []) if _matches(catcher, failure.error)), None)
@@ -165,7 +183,9 @@ class Interpreter:
                 return self._task(state, scope)
             case "Parallel":
                 data = self._arguments(state, scope)
-                branches = [partial(self.run, each, copy.deepcopy(data), scope.inner()) for each in state["Branches"]]
+                branches = [
+                    partial(self.run, branch, copy.deepcopy(data), scope.inner()) for branch in state["Branches"]
+                ]
                 results = run_together(branches, len(branches))
             case _:
                 results = self._map(state, scope)
@@ -176,18 +196,18 @@ class Interpreter:
         arguments = self._arguments(state, scope)
         seconds = self._whole(state, "TimeoutSeconds", 1, scope) if "TimeoutSeconds" in state else None
         kind, _, action = resource.removeprefix("arn:aws:states:::").rpartition(":")
-        known = {"resourceType": kind, "resource": action}
-        self._record("TaskScheduled", "taskScheduledEventDetails", **known, parameters=_json(arguments))
+        task = {"resourceType": kind, "resource": action}
+        self._record("TaskScheduled", "taskScheduledEventDetails", **task, parameters=_json(arguments))
         try:
-            [result] = run_together([partial(self._cloud.invoke, resource, arguments)], 1, seconds)
+            [result] = run_together([partial(self._services.invoke, resource, arguments)], 1, seconds)
             _limited(result, kind)
         except TimeoutError:
-            self._record("TaskTimedOut", "taskTimedOutEventDetails", **known, error="States.Timeout")
+            self._record("TaskTimedOut", "taskTimedOutEventDetails", **task, error="States.Timeout")
             raise StatesError("States.Timeout", "") from None
         except StatesError as error:
-            self._record("TaskFailed", "taskFailedEventDetails", **known, error=error.error, cause=error.cause)
+            self._record("TaskFailed", "taskFailedEventDetails", **task, error=error.error, cause=error.cause)
             raise
-        self._record("TaskSucceeded", "taskSucceededEventDetails", **known, output=_json(result))
+        self._record("TaskSucceeded", "taskSucceededEventDetails", **task, output=_json(result))
         return result
 
     def _map(self, state: State, scope: Scope) -> list[Any]:
@@ -196,16 +216,18 @@ class Interpreter:
             items = [{"Key": key, "Value": value} for key, value in items.items()]
         if not isinstance(items, list):
             raise _query_error(scope, "Items", f"Expected 'array' or 'object', but was '{_kind(items)}'")
-        at_once = self._whole(state, "MaxConcurrency", 0, scope) if "MaxConcurrency" in state else 0
+        max_concurrency = self._whole(state, "MaxConcurrency", 0, scope) if "MaxConcurrency" in state else 0
 
         def process(index: int, item: Any) -> Any:
             inner = scope.inner(Map={"Item": {"Index": index, "Value": item}})
-            selecting = replace(inner, input=scope.input)
-            data = self._fill(state["ItemSelector"], selecting, "ItemSelector") if "ItemSelector" in state else item
+            selector_scope = replace(inner, input=scope.input)
+            data = item
+            if "ItemSelector" in state:
+                data = self._fill(state["ItemSelector"], selector_scope, "ItemSelector")
             return self.run(state["ItemProcessor"], copy.deepcopy(data), inner)
 
-        works = [partial(process, index, item) for index, item in enumerate(items)]
-        return run_together(works, min(at_once or _MAX_ITEMS_AT_ONCE, _MAX_ITEMS_AT_ONCE))
+        iterations = [partial(process, index, item) for index, item in enumerate(items)]
+        return run_together(iterations, min(max_concurrency or _MAX_CONCURRENT_ITEMS, _MAX_CONCURRENT_ITEMS))
 
     # --- fields -------------------------------------------------------------------------------------
 
@@ -213,10 +235,10 @@ class Interpreter:
         return self._fill(state["Arguments"], scope, "Arguments") if "Arguments" in state else scope.input
 
     def _fill(self, template: Any, scope: Scope, field: str) -> Any:
-        """A field's value: every string ``{% … %}`` in it replaced by what it says."""
+        """Return a field's value: every expression ``{% … %}`` in it is replaced by the expression's value."""
         if isinstance(template, str) and template.startswith("{%"):
             try:
-                return self._cloud.evaluate(template[2:-2].strip(), scope)
+                return self._services.evaluate(template[2:-2].strip(), scope)
             except StatesError as error:
                 raise _query_error(scope, field, error.cause) from None
         if isinstance(template, dict):
@@ -231,20 +253,20 @@ class Interpreter:
             raise _query_error(scope, field, f"Expected '{name}', but was '{_kind(value)}' for value: {_json(value)}")
         return value
 
-    def _whole(self, state: State, field: str, least: int, scope: Scope) -> int:
+    def _whole(self, state: State, field: str, low: int, scope: Scope) -> int:
         value = self._typed(state, field, (int, float), "number", scope)
-        if isinstance(value, bool) or value != int(value) or value < least:
-            raise _query_error(scope, field, f"Expected a whole number from {least}, but was {_json(value)}")
+        if isinstance(value, bool) or value != int(value) or value < low:
+            raise _query_error(scope, field, f"Expected a whole number from {low}, but was {_json(value)}")
         return int(value)
 
     def _record(self, kind: str, details: str, **members: Any) -> None:
-        self._cloud.record(kind, {details: members})
+        self._services.record(kind, {details: members})
 
 
 def _matches(rule: Mapping[str, Any], error: str) -> bool:
-    """Whether a retrier or catcher is for an error; AWS keeps two of them from the wildcards."""
+    """Whether a retrier or catcher selects an error; on AWS, wildcards do not select two of the errors."""
     names = rule["ErrorEquals"]
-    if error == "States.Runtime":  # "isn't retriable, and will always cause the execution to fail"
+    if error == "States.Runtime":  # AWS: "isn't retriable, and will always cause the execution to fail".
         return False
     if error in names or error == "States.DataLimitExceeded":
         return error in names
@@ -257,17 +279,21 @@ def _delay(retrier: Mapping[str, Any], retries: int) -> float:
     return random.uniform(0, seconds) if retrier.get("JitterStrategy") == "FULL" else seconds
 
 
-def _limited(value: Any, what: str, most: int = _MAX_BYTES) -> Any:
-    """The value, if Step Functions would carry it."""
-    if len(_json(value).encode()) > most:
+def _limited(value: Any, name: str, max_bytes: int = _MAX_BYTES) -> Any:
+    """Return the value if its size is within Step Functions' limit.
+
+    Raises:
+        StatesError: The value is too large.
+    """
+    if len(_json(value).encode()) > max_bytes:
         problem = "returned a result with a size exceeding the maximum number of bytes service limit."
-        raise StatesError("States.DataLimitExceeded", f"The state/task '{what}' {problem}")
+        raise StatesError("States.DataLimitExceeded", f"The state/task '{name}' {problem}")
     return value
 
 
 def _query_error(scope: Scope, field: str, problem: str) -> StatesError:
-    where = f"An error occurred while executing the state '{scope.context['State']['Name']}'."
-    return StatesError("States.QueryEvaluationError", f"{where} The field '{field}': {problem}")
+    location = f"An error occurred while executing the state '{scope.context['State']['Name']}'."
+    return StatesError("States.QueryEvaluationError", f"{location} The field '{field}': {problem}")
 
 
 def _json(value: Any) -> str:
@@ -275,6 +301,6 @@ def _json(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    """A value's type as JSON calls it."""
+    """Return the name of a value's type in JSON."""
     names: list[tuple[type, str]] = [(bool, "boolean"), (str, "string"), (list, "array"), (dict, "object")]
     return next((name for kind, name in names if isinstance(value, kind)), "null" if value is None else "number")

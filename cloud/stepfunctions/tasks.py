@@ -1,20 +1,26 @@
-"""State machines: what IAM lets them do, and their optimized integrations, with AWS's error names."""
+"""Tasks of state machines: their permissions, and the optimized integrations, which fail with AWS's error names."""
 
 import contextlib
 import functools
 import json
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from cloud.core import emulator
 from cloud.core.protocol import ApiError, JsonApi
 from cloud.iam import authorization, permissions
 from cloud.stepfunctions import hooks, integrations
-from cloud.stepfunctions.executions import Part, StatesError
+from cloud.stepfunctions.executions import StatesError, StoppableWork
 
-_PREFIX = "arn:aws:states:::sagemaker:"
-_POLL_SECONDS = 0.2
+_SAGEMAKER = "arn:aws:states:::sagemaker:"
+_CODEBUILD = "arn:aws:states:::codebuild:"
+_PUBLISH = "arn:aws:states:::sns:publish"
+_JOB_POLL_SECONDS = 0.2
+_BUILD_POLL_SECONDS = 0.1
 _TERMINAL = ("Completed", "Failed", "Stopped")
-# What optimized integrations call a denial: their service's exceptions in the older SDK.
+# By service: the error of an optimized integration when IAM denies the call. The names are those of the older AWS SDK
+# for Java.
 _DENIED = {
     "codebuild": ("CodeBuild.AWSCodeBuildException", "AWSCodeBuild", "AccessDeniedException"),
     "lambda": ("Lambda.AWSLambdaException", "AWSLambda", "AccessDeniedException"),
@@ -24,21 +30,27 @@ _DENIED = {
 _NO_KEY = ("SNS.KMSAccessDeniedException", "AmazonSNS", "KMSAccessDenied")
 
 
-def install(sagemaker: JsonApi, gate: authorization.Gate) -> None:
-    """Run state machines as AWS does, and let them call SageMaker's and SNS' optimized integrations."""
-    hooks.run_state_machines(functools.partial(_authorize, gate))
-    hooks.add_task(_PREFIX, lambda resource, arguments: _task(sagemaker, resource, arguments))
-    hooks.add_task("arn:aws:states:::sns:publish", _publish)
+def install(sagemaker: JsonApi, authorizer: authorization.Authorizer) -> None:
+    """Run state machines as AWS does, with the optimized integrations of SageMaker, CodeBuild and SNS.
+
+    Args:
+        sagemaker: SageMaker's API.
+        authorizer: Provides the scope of a task's permissions.
+    """
+    hooks.run_state_machines(functools.partial(_authorize, authorizer))
+    hooks.add_task(_SAGEMAKER, lambda resource, arguments: _call_sagemaker_task(sagemaker, resource, arguments))
+    hooks.add_task(_CODEBUILD, _start_build_and_wait)
+    hooks.add_task(_PUBLISH, _publish)
 
 
-def _authorize(gate: authorization.Gate, role: str, execution: str, resource: str, arguments: Any) -> None:
-    """Ask IAM whether a state machine's role allows all that AWS does for a task.
+def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, resource: str, arguments: Any) -> None:
+    """Check that a state machine's role has every permission that a task needs.
 
     Raises:
-        StatesError: it does not.
+        StatesError: The role lacks a permission, or the laptop cloud does not know the task's permissions.
     """
     try:
-        needed = permissions.of_task(resource, arguments, gate.place())
+        needed = permissions.for_task(resource, arguments, authorizer.scope())
         authorization.authorize(authorization.assume(role, permissions.STATES, execution[:64]), needed)
     except permissions.UnknownRequestError as error:
         raise StatesError("States.Runtime", str(error)) from None
@@ -51,7 +63,10 @@ def _authorize(gate: authorization.Gate, role: str, execution: str, resource: st
 
 
 def _publish(_resource: str, arguments: dict[str, Any]) -> Any:
-    """``sns:publish``, which writes a message that is not text as JSON; errors have the older SDK's names."""
+    """Carry out ``sns:publish``, which writes a message that is not text as JSON.
+
+    Errors have the names of the older AWS SDK for Java.
+    """
     message = arguments["Message"]
     text = message if isinstance(message, str) else json.dumps(message)
     try:
@@ -61,34 +76,32 @@ def _publish(_resource: str, arguments: dict[str, Any]) -> Any:
         raise StatesError(name, error.cause) from None
 
 
-def _task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    action, _, pattern = resource.removeprefix(_PREFIX).partition(".")
+def _call_sagemaker_task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    action, _, pattern = resource.removeprefix(_SAGEMAKER).partition(".")
     operation = action[:1].upper() + action[1:]
-    answer = _call(api, operation, arguments)
+    answer = _call_sagemaker(api, operation, arguments)
     kind = operation.removeprefix("Create")
-    return _wait(api, kind, arguments[f"{kind}Name"]) if pattern else answer
+    return _wait_for_job(api, kind, arguments[f"{kind}Name"]) if pattern else answer
 
 
-def _wait(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
-    """Wait for a job's end; stop it when nobody waits for the task any more."""
+def _wait_for_job(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
+    """Wait for a job's end and return its description; stop the job when the task is stopped."""
     while True:
-        description = _call(api, f"Describe{kind}", {f"{kind}Name": name})
+        description = _call_sagemaker(api, f"Describe{kind}", {f"{kind}Name": name})
         status = description[f"{kind}Status"]
         if status in _TERMINAL:
             break
-        if Part.current_is_over():
-            _stop(api, kind, name)
-            # The thread that is left over ends here, silently: retries and catchers of a stopped
-            # execution must not run.
-            raise SystemExit
-        time.sleep(_POLL_SECONDS)
-    result = {key: _millis(key, value) for key, value in description.items()}
+        if StoppableWork.current_is_stopped():
+            _stop_job(api, kind, name)
+            raise SystemExit  # The thread ends silently, so that no retrier and no catcher runs.
+        time.sleep(_JOB_POLL_SECONDS)
+    result = {key: _with_milliseconds(key, value) for key, value in description.items()}
     if status != "Completed":
         raise StatesError("States.TaskFailed", json.dumps(result))
     return result
 
 
-def _call(api: JsonApi, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _call_sagemaker(api: JsonApi, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return api.call(operation, arguments)
     except ApiError as error:
@@ -98,17 +111,46 @@ def _call(api: JsonApi, operation: str, arguments: dict[str, Any]) -> dict[str, 
         raise StatesError(f"SageMaker.{name}", cause) from None
 
 
-def _stop(api: JsonApi, kind: str, name: str) -> None:
-    with contextlib.suppress(ApiError):  # it may have ended by itself just now
+def _stop_job(api: JsonApi, kind: str, name: str) -> None:
+    with contextlib.suppress(ApiError):  # The job may have ended by itself meanwhile.
         api.call(f"Stop{kind}", {f"{kind}Name": name})
 
 
-def _millis(key: str, value: Any) -> Any:
-    """Times as Step Functions gives them in a ``.sync`` result: epoch milliseconds."""
+def _with_milliseconds(key: str, value: Any) -> Any:
+    """Return a member with its times in epoch milliseconds, as in the result of a ``.sync`` task."""
     if isinstance(value, dict):
-        return {name: _millis(name, item) for name, item in value.items()}
+        return {name: _with_milliseconds(name, item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_millis(key, item) for item in value]
+        return [_with_milliseconds(key, item) for item in value]
     if isinstance(value, float) and (key.endswith("Time") or key == "Timestamp"):
         return round(value * 1000)
     return value
+
+
+def _start_build_and_wait(_resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Carry out ``codebuild:startBuild.sync``: start a build and wait; stop the build when the task is stopped."""
+    build = _call_codebuild("StartBuild", _change_case(arguments, str.lower))["build"]
+    while build["buildStatus"] == "IN_PROGRESS":
+        if StoppableWork.current_is_stopped():
+            _call_codebuild("StopBuild", {"id": build["id"]})
+            raise SystemExit  # The thread ends silently, so that no retrier and no catcher runs.
+        time.sleep(_BUILD_POLL_SECONDS)
+        build = _call_codebuild("BatchGetBuilds", {"ids": [build["id"]]})["builds"][0]
+    answer: dict[str, Any] = _change_case({"build": build}, str.upper)
+    if build["buildStatus"] != "SUCCEEDED":
+        raise StatesError("States.TaskFailed", json.dumps(answer))
+    return answer
+
+
+def _call_codebuild(operation: str, request: Mapping[str, Any]) -> Any:
+    try:
+        return emulator.call_json("codebuild", f"CodeBuild_20161006.{operation}", request)
+    except emulator.CallError as error:
+        raise StatesError("CodeBuild.AWSCodeBuildException", str(error)) from None
+
+
+def _change_case(value: Any, case: Callable[[str], str]) -> Any:
+    """Change the first letter of all members' names: Step Functions writes it in upper case, CodeBuild in lower."""
+    if isinstance(value, dict):
+        return {case(name[:1]) + name[1:]: _change_case(item, case) for name, item in value.items()}
+    return [_change_case(item, case) for item in value] if isinstance(value, list) else value

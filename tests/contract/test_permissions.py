@@ -10,32 +10,32 @@ import pytest
 from botocore.validate import ParamValidator
 
 from cloud.iam import permissions
-from cloud.iam.permissions import Place
+from cloud.iam.permissions import RequestScope
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Request
 from shared.s3 import parse_uri
 from tests.contract.conftest import states_of
 
-PLACE = Place("us-east-1", "000000000000", lambda endpoint: f"{endpoint}-x")
+SCOPE = RequestScope("us-east-1", "000000000000", lambda endpoint: f"{endpoint}-x")
 PSEUDO = {
     "AWS::Partition": "aws",
-    "AWS::Region": PLACE.region,
-    "AWS::AccountId": PLACE.account,
+    "AWS::Region": SCOPE.region,
+    "AWS::AccountId": SCOPE.account,
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "kennel",
 }
 # ARN of a resource by its type. {} stands for its name, or for its logical id in lower case.
 ARNS = {
-    "AWS::CodeBuild::Project": PLACE.arn("codebuild", "project/{}"),
-    "AWS::ECR::Repository": PLACE.arn("ecr", "repository/{}"),
-    "AWS::IAM::Role": f"arn:aws:iam::{PLACE.account}:role/{{}}",
-    "AWS::KMS::Key": PLACE.arn("kms", "key/{}"),
-    "AWS::Logs::LogGroup": PLACE.arn("logs", "log-group:{}:*"),
+    "AWS::CodeBuild::Project": SCOPE.arn("codebuild", "project/{}"),
+    "AWS::ECR::Repository": SCOPE.arn("ecr", "repository/{}"),
+    "AWS::IAM::Role": f"arn:aws:iam::{SCOPE.account}:role/{{}}",
+    "AWS::KMS::Key": SCOPE.arn("kms", "key/{}"),
+    "AWS::Logs::LogGroup": SCOPE.arn("logs", "log-group:{}:*"),
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
-    "AWS::SNS::Topic": PLACE.arn("sns", "{}"),
-    "AWS::SageMaker::ModelPackageGroup": PLACE.arn("sagemaker", "model-package-group/{}"),
-    "AWS::Serverless::Function": PLACE.arn("lambda", "function:{}"),
+    "AWS::SNS::Topic": SCOPE.arn("sns", "{}"),
+    "AWS::SageMaker::ModelPackageGroup": SCOPE.arn("sagemaker", "model-package-group/{}"),
+    "AWS::Serverless::Function": SCOPE.arn("lambda", "function:{}"),
 }
 REF_IS_ARN = ("AWS::SNS::Topic", "AWS::SageMaker::ModelPackageGroup")
 NAMES = ("FunctionName", "LogGroupName", "ModelPackageGroupName", "Name")
@@ -45,8 +45,8 @@ AWS_ALONE = {
     "DeliverLogs": "Step Functions sets up the delivery of its own logs",
     "SendTraces": "Step Functions sends its own traces",
 }
-HOLDERS = [PLACE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
-PACKAGE = PLACE.arn("sagemaker", "model-package/kennel/1")
+HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
+PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
 # The input of a task by its state. The other states read only variables and the context.
 INPUTS = {
     "DeleteEndpoint": ["kennel", "kennel-x-s"],
@@ -75,7 +75,7 @@ class Resolver:
             case "Fn::GetAtt", [name, "Arn"]:
                 return self.arn(name)
             case "Fn::GetAtt", [name, "RepositoryUri"]:
-                return f"{PLACE.account}.dkr.ecr.{PLACE.region}.amazonaws.com/{self.ref(name)}"
+                return f"{SCOPE.account}.dkr.ecr.{SCOPE.region}.amazonaws.com/{self.ref(name)}"
             case "Fn::Sub", text:
                 return self.sub(text)
             case "Fn::If", [condition, yes, no]:
@@ -216,7 +216,7 @@ def needed(machine, machines, template):
     """Return the permissions that the machine's tasks need: (task, permission)."""
     pairs = []
     for name, resource, arguments in requests(machine, machines, template, sample_run(template)):
-        for permission in permissions.of_task(resource, arguments, PLACE):
+        for permission in permissions.for_task(resource, arguments, SCOPE):
             # The template encrypts its bucket and its topic with one key.
             uses = permissions.key_uses(permission, Resolver(template).arn("Key"))
             pairs += [(name, each) for each in (permission, *uses)]
@@ -267,8 +267,8 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
     job, (bucket, prefix) = f"{training.job_name}-0", parse_uri(training.output_uri)
     permissions_of_roles = {
         "PlanFunctionRole": [
-            *permissions.of_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, PLACE),
-            *permissions.of_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, PLACE),
+            *permissions.for_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, SCOPE),
+            *permissions.for_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, SCOPE),
         ],
         "TrainingRole": [
             permissions.write(f"{training.output_uri}/{job}/output/model.tar.gz"),

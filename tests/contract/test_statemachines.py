@@ -155,7 +155,7 @@ def errors_of(state) -> set[str]:
     if kind != "aws-sdk":
         return OPTIMIZED_ERRORS.get(service, set())
     model = integrations._operation(service, action).service_model
-    return {integrations._refused(model, code, "", 400).error for code in ("", *integrations._errors(model))}
+    return {integrations._refusal(model, code, "", 400).error for code in ("", *integrations._error_classes(model))}
 
 
 def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):

@@ -6,7 +6,7 @@ from typing import Any
 from cloud.core import emulator
 from cloud.core.protocol import invalid
 from cloud.iam import authorization, permissions
-from cloud.iam.permissions import Place
+from cloud.iam.permissions import RequestScope
 from cloud.sagemaker.endpoints.variant import Variant
 
 
@@ -31,7 +31,7 @@ def check_alarms(deployment: Mapping[str, Any], variants: Sequence[Variant]) -> 
         ApiError: an alarm does not exist, or a role lacks the permission.
     """
     names = alarm_names(deployment)
-    needed = permissions.describe_alarms(names, Place(*emulator.scope()))
+    needed = permissions.describe_alarms(names, RequestScope(*emulator.scope()))
     for role in {variant.role for variant in variants} if names else ():
         try:
             authorization.authorize(authorization.assume_for_sagemaker(role), needed)

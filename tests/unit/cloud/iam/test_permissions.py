@@ -1,18 +1,18 @@
-"""What AWS asks IAM about a request: actions and resources as the Service Authorization Reference has them."""
+"""The permissions that AWS checks for a request: actions and resources of the Service Authorization Reference."""
 
 import pytest
 
 from cloud.iam import permissions
-from cloud.iam.permissions import Permission, Place
+from cloud.iam.permissions import Permission, RequestScope
 
-PLACE = Place("eu-west-1", "111122223333", lambda endpoint: f"{endpoint}-config")
+SCOPE = RequestScope("eu-west-1", "111122223333", lambda endpoint: f"{endpoint}-config")
 SAGEMAKER = "arn:aws:sagemaker:eu-west-1:111122223333"
 ROLE = "arn:aws:iam::111122223333:role/job"
 PASS_ROLE = Permission("iam:PassRole", ROLE, {"iam:PassedToService": "sagemaker.amazonaws.com"})
 
 
-def of(operation, **request):
-    return permissions.of_operation("sagemaker", operation, request, PLACE)
+def needed_for(operation, **request):
+    return permissions.for_operation("sagemaker", operation, request, SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,20 @@ def of(operation, **request):
         ("AddTags", {"ResourceArn": f"{SAGEMAKER}:model/m", "Tags": []}, ["model/m"]),
     ],
 )
-def test_an_operation_is_asked_about_on_the_resources_it_names(operation, request_, resources):
-    assert of(operation, **request_) == [Permission(f"sagemaker:{operation}", f"{SAGEMAKER}:{r}") for r in resources]
+def test_an_operation_is_checked_on_the_resources_it_names(operation, request_, resources):
+    assert needed_for(operation, **request_) == [
+        Permission(f"sagemaker:{operation}", f"{SAGEMAKER}:{r}") for r in resources
+    ]
 
 
-def test_lists_know_no_resources():
-    assert of("ListEndpoints", NameContains="dogs") == [Permission("sagemaker:ListEndpoints", "*")]
+def test_lists_are_checked_on_all_resources():
+    assert needed_for("ListEndpoints", NameContains="dogs") == [Permission("sagemaker:ListEndpoints", "*")]
 
 
 def test_tags_and_a_role_need_rights_of_their_own():
-    asked = of("CreateModel", ModelName="m", ExecutionRoleArn=ROLE, Tags=[{"Key": "a", "Value": "b"}])
+    needed = needed_for("CreateModel", ModelName="m", ExecutionRoleArn=ROLE, Tags=[{"Key": "a", "Value": "b"}])
     model = f"{SAGEMAKER}:model/m"
-    assert asked == [Permission("sagemaker:CreateModel", model), Permission("sagemaker:AddTags", model), PASS_ROLE]
+    assert needed == [Permission("sagemaker:CreateModel", model), Permission("sagemaker:AddTags", model), PASS_ROLE]
 
 
 def test_the_registry_reads_artifact_and_image_as_its_caller():
@@ -52,22 +54,26 @@ def test_the_registry_reads_artifact_and_image_as_its_caller():
         "Image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/serve:1",
         "ModelDataUrl": "s3://b/runs/x/artifact/model.tar.gz",
     }
-    asked = of("CreateModelPackage", ModelPackageGroupName="dogs", InferenceSpecification={"Containers": [container]})
-    assert asked[:3] == [
+    needed = needed_for(
+        "CreateModelPackage", ModelPackageGroupName="dogs", InferenceSpecification={"Containers": [container]}
+    )
+    assert needed[:3] == [
         Permission("sagemaker:CreateModelPackage", f"{SAGEMAKER}:model-package-group/dogs"),
         Permission("sagemaker:CreateModelPackage", f"{SAGEMAKER}:model-package/dogs/*"),
         Permission("s3:GetObject", "arn:aws:s3:::b/runs/x/artifact/model.tar.gz"),
     ]
-    assert {each.resource for each in asked[3:]} == {"arn:aws:ecr:eu-west-1:111122223333:repository/team/serve"}
-    assert "ecr:BatchGetImage" in {each.action for each in asked[3:]}
+    assert {permission.resource for permission in needed[3:]} == {
+        "arn:aws:ecr:eu-west-1:111122223333:repository/team/serve"
+    }
+    assert "ecr:BatchGetImage" in {permission.action for permission in needed[3:]}
 
 
-def test_a_sync_task_also_follows_stops_tags_and_hears_of_its_job():
+def test_a_sync_task_also_watches_stops_and_tags_its_job():
     resource = "arn:aws:states:::sagemaker:createTrainingJob.sync"
-    asked = permissions.of_task(resource, {"TrainingJobName": "j", "RoleArn": ROLE}, PLACE)
+    needed = permissions.for_task(resource, {"TrainingJobName": "j", "RoleArn": ROLE}, SCOPE)
     job = f"{SAGEMAKER}:training-job/j"
     rule = "arn:aws:events:eu-west-1:111122223333:rule/StepFunctionsGetEventsForSageMakerTrainingJobsRule"
-    assert asked == [
+    assert needed == [
         Permission("sagemaker:CreateTrainingJob", job),
         PASS_ROLE,
         Permission("sagemaker:DescribeTrainingJob", job),
@@ -81,17 +87,17 @@ def test_a_sync_task_also_follows_stops_tags_and_hears_of_its_job():
 
 
 @pytest.mark.parametrize(
-    ("resource", "arguments", "asked"),
+    ("resource", "arguments", "expected"),
     [
         ("lambda:invoke", {"FunctionName": "f"}, ("lambda:InvokeFunction", "lambda", "function:f")),
         ("aws-sdk:ssm:putParameter", {"Name": "/k/lock"}, ("ssm:PutParameter", "ssm", "parameter/k/lock")),
         ("aws-sdk:ecr:batchGetImage", {"RepositoryName": "r"}, ("ecr:BatchGetImage", "ecr", "repository/r")),
     ],
 )
-def test_a_task_is_asked_about_on_the_resource_it_names(resource, arguments, asked):
-    action, service, name = asked
-    found = permissions.of_task(f"arn:aws:states:::{resource}", arguments, PLACE)
-    assert found == [Permission(action, f"arn:aws:{service}:eu-west-1:111122223333:{name}")]
+def test_a_task_is_checked_on_the_resource_it_names(resource, arguments, expected):
+    action, service, name = expected
+    needed = permissions.for_task(f"arn:aws:states:::{resource}", arguments, SCOPE)
+    assert needed == [Permission(action, f"arn:aws:{service}:eu-west-1:111122223333:{name}")]
 
 
 def test_registering_a_target_borrows_rights_on_the_endpoint():
@@ -100,11 +106,11 @@ def test_registering_a_target_borrows_rights_on_the_endpoint():
         "ResourceId": "endpoint/dogs/variant/main",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
-    asked = permissions.of_operation("application-autoscaling", "RegisterScalableTarget", request, PLACE)
-    first, *borrowed = asked
+    needed = permissions.for_operation("application-autoscaling", "RegisterScalableTarget", request, SCOPE)
+    first, *borrowed = needed
     assert first.resource == "arn:aws:application-autoscaling:eu-west-1:111122223333:scalable-target/*"
     assert first.context["application-autoscaling:service-namespace"] == "sagemaker"
-    assert [(each.action, each.resource) for each in borrowed[:3]] == [
+    assert [(permission.action, permission.resource) for permission in borrowed[:3]] == [
         ("sagemaker:DescribeEndpoint", f"{SAGEMAKER}:endpoint/dogs"),
         ("sagemaker:UpdateEndpointWeightsAndCapacities", f"{SAGEMAKER}:endpoint/dogs"),
         ("sagemaker:DescribeEndpointConfig", f"{SAGEMAKER}:endpoint-config/dogs-config"),
@@ -114,27 +120,27 @@ def test_registering_a_target_borrows_rights_on_the_endpoint():
 
 def test_a_target_tracking_policy_borrows_rights_on_its_alarms():
     request = {"ResourceId": "endpoint/dogs/variant/main", "PolicyType": "TargetTrackingScaling"}
-    asked = permissions.of_operation("applicationautoscaling", "PutScalingPolicy", request, PLACE)
+    needed = permissions.for_operation("applicationautoscaling", "PutScalingPolicy", request, SCOPE)
     alarms = "arn:aws:cloudwatch:eu-west-1:111122223333:alarm"
-    assert [(each.action, each.resource) for each in asked[1:]] == [
+    assert [(permission.action, permission.resource) for permission in needed[1:]] == [
         ("cloudwatch:DescribeAlarms", f"{alarms}:*"),
         ("cloudwatch:DeleteAlarms", f"{alarms}:TargetTracking-endpoint/dogs/variant/main-*"),
         ("cloudwatch:PutMetricAlarm", f"{alarms}:TargetTracking-endpoint/dogs/variant/main-*"),
     ]
 
 
-def test_deleting_objects_is_asked_about_one_by_one():
+def test_deleting_objects_is_checked_for_each_object():
     arguments = {"Bucket": "b", "Delete": {"Objects": [{"Key": "x"}, {"Key": "y/z"}]}}
-    asked = permissions.of_task("arn:aws:states:::aws-sdk:s3:deleteObjects", arguments, PLACE)
-    assert [(each.action, each.resource) for each in asked] == [
+    needed = permissions.for_task("arn:aws:states:::aws-sdk:s3:deleteObjects", arguments, SCOPE)
+    assert [(permission.action, permission.resource) for permission in needed] == [
         ("s3:DeleteObject", "arn:aws:s3:::b/x"),
         ("s3:DeleteObject", "arn:aws:s3:::b/y/z"),
     ]
 
 
-def test_a_key_is_used_as_the_action_on_what_it_encrypts_needs():
+def test_an_action_on_encrypted_data_needs_rights_on_the_key():
     def uses(action, key="arn:aws:kms:eu-west-1:111122223333:key/k"):
-        return [each.action for each in permissions.key_uses(Permission(action, "r"), key)]
+        return [permission.action for permission in permissions.key_uses(Permission(action, "r"), key)]
 
     assert uses("s3:GetObject") == ["kms:Decrypt"]
     assert uses("s3:PutObject") == ["kms:GenerateDataKey"]
@@ -145,15 +151,15 @@ def test_a_key_is_used_as_the_action_on_what_it_encrypts_needs():
     assert publishing.context == {"kms:ViaService": "sns.eu-west-1.amazonaws.com"}
 
 
-def test_url_of_a_function_asks_for_the_right_to_invoke_too():
-    (asked,) = permissions.by_function_url(Permission("lambda:InvokeFunctionUrl", "f"))
-    assert asked == ("lambda:InvokeFunction", "f", {"lambda:InvokedViaFunctionUrl": "true"})
+def test_a_functions_url_needs_the_right_to_invoke_the_function_too():
+    (needed,) = permissions.by_function_url(Permission("lambda:InvokeFunctionUrl", "f"))
+    assert needed == ("lambda:InvokeFunction", "f", {"lambda:InvokedViaFunctionUrl": "true"})
     assert permissions.by_function_url(Permission("lambda:InvokeFunction", "f")) == []
 
 
 def test_images_outside_ecr_need_nothing():
     assert permissions.pull("python:3.11") == []
-    actions = {each.action for each in permissions.push("111122223333.dkr.ecr.eu-west-1.amazonaws.com/r:1")}
+    actions = {permission.action for permission in permissions.push("111122223333.dkr.ecr.eu-west-1.amazonaws.com/r:1")}
     assert {"ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:PutImage"} <= actions
 
 
@@ -161,6 +167,6 @@ def test_images_outside_ecr_need_nothing():
     "resource",
     ["aws-sdk:dynamodb:getItem", "sagemaker:createTransformJob.sync", "sagemaker:searchModels"],
 )
-def test_what_is_not_written_down_is_refused(resource):
+def test_unknown_requests_are_refused(resource):
     with pytest.raises(permissions.UnknownRequestError, match="The laptop cloud has no "):
-        permissions.of_task(f"arn:aws:states:::{resource}", {"TransformJobName": "t"}, PLACE)
+        permissions.for_task(f"arn:aws:states:::{resource}", {"TransformJobName": "t"}, SCOPE)

@@ -1,11 +1,9 @@
-"""Metrics in the lines of a training job and in log events."""
+"""Metrics in the lines of a training job."""
 
-import json
 import re
 
 import pytest
 
-from cloud.logs.embedded import embedded
 from cloud.sagemaker.jobs.metric_scanner import MetricScanner
 
 DEFINITIONS = [
@@ -36,26 +34,3 @@ def test_value_that_is_no_number_is_dropped() -> None:
 def test_invalid_regex_is_an_error() -> None:
     with pytest.raises(re.error):
         MetricScanner([{"Name": "broken", "Regex": "("}])
-
-
-def test_log_event_gives_metrics_for_each_of_its_dimension_sets() -> None:
-    metrics = [{"Name": "Refused", "Unit": "Count"}, {"Name": "Seconds"}]
-    directive = {"Namespace": "Kennel", "Dimensions": [[], ["service"]], "Metrics": metrics}
-    metadata = {"Timestamp": 1_764_000_000_000, "CloudWatchMetrics": [directive]}
-    event = {"_aws": metadata, "service": "classify", "Refused": 2, "Seconds": [0.5, 1.5], "extra": "kept"}
-    without_dimensions = [("Refused", 2.0, "Count", {}), ("Seconds", 0.5, "None", {}), ("Seconds", 1.5, "None", {})]
-    by_service = [(name, value, unit, {"service": "classify"}) for name, value, unit, _ in without_dimensions]
-    assert list(embedded(json.dumps(event))) == [("Kennel", *each) for each in [*without_dimensions, *by_service]]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "START RequestId: 1",
-        '{"CloudWatchMetrics": 1}',
-        'no JSON, "CloudWatchMetrics"',
-        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Dimensions": [["gone"]], "Metrics": [{"Name": "m"}]}]}}',
-    ],
-)
-def test_other_log_events_give_no_metrics(message: str) -> None:
-    assert list(embedded(message)) == []

@@ -1,4 +1,4 @@
-"""Definitions that AWS refuses, each with one thing wrong."""
+"""Definitions with one fault each, which AWS refuses."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def retried(**members: Any) -> dict[str, Any]:
 
 
 def test_definitions_are_taken_in_yaml() -> None:
-    """A file in S3 may be either; JSON is left to those who say what is wrong with it."""
+    """A definition file contains YAML or JSON; JSON is returned as it is, because a later check reports its errors."""
     text = "States:\n  One:\n    Type: Pass\n    Output: >-\n      {% 'a'\n      & 'b' %}\n    End: true\n"
     output = "{% 'a' & 'b' %}"
     assert json.loads(asl.to_json(text)) == {"States": {"One": {"Type": "Pass", "Output": output, "End": True}}}
@@ -98,7 +98,7 @@ def test_a_whole_definition_has_no_problems() -> None:
         ({"A": {"Type": "Parallel", "Branches": [], "End": True}}, "Branches: at least one branch"),
         ({"A": {"Type": "Fail", "Error": 5}}, "Error: must be a string"),
         ({"A": {"Type": "Fail", "Cause": ["x"]}}, "Cause: must be a string"),
-        ({"A": {**TASK, "Credentials": {"RoleArn": "r"}}}, "Credentials: the laptop cloud has none"),
+        ({"A": {**TASK, "Credentials": {"RoleArn": "r"}}}, "Credentials: the laptop cloud does not support them"),
         ({"A": {**TASK, "Arguments": None}}, "The value for the field 'Arguments' must be an OBJECT"),
         ({"A": {**TASK, "Resource": "garbage"}}, "has no resource garbage"),
         ({"A": {**TASK, "Resource": 5}}, "has no resource 5"),
@@ -116,26 +116,35 @@ def test_a_whole_definition_has_no_problems() -> None:
         ({"A": {"Type": "Wait", "End": True}}, "exactly one of Seconds and Timestamp"),
         ({"A": {"Type": "Wait", "Seconds": 1, "Timestamp": "x", "End": True}}, "exactly one of Seconds"),
         ({"A": {"Type": "Wait", "Seconds": -1, "End": True}}, "Seconds: must be from 0"),
-        ({"A": {"Type": "Wait", "Timestamp": "yesterday", "End": True}}, "Timestamp: 'yesterday' is no date and time"),
-        ({"A": {"Type": "Wait", "Timestamp": "2026-03-14T01:59:00", "End": True}}, "is no date and time with a zone"),
+        (
+            {"A": {"Type": "Wait", "Timestamp": "yesterday", "End": True}},
+            "Timestamp: 'yesterday' is not a date and time",
+        ),
+        (
+            {"A": {"Type": "Wait", "Timestamp": "2026-03-14T01:59:00", "End": True}},
+            "is not a date and time with a zone",
+        ),
         ({"A": {"Type": "Wait", "Timestamp": "2026-13-14T01:59:00Z", "End": True}}, "month must be in 1..12"),
-        ({"A": {"Type": "Wait", "Timestamp": 5, "End": True}}, "a field is of a wrong type"),
+        ({"A": {"Type": "Wait", "Timestamp": 5, "End": True}}, "a field has a wrong type"),
         ({"A": {"Type": "Choice", "Choices": []}}, "at least one rule"),
         (
             {"A": {"Type": "Choice", "Choices": [{"Condition": "yes", "Next": "A"}]}},
             "must be a boolean or an expression",
         ),
         ({"A": {"Type": "Choice", "Choices": [{"Variable": "$.x", "Next": "A"}]}}, "'Variable' is not supported"),
-        ({"A": {**TASK, "Catch": [{"ErrorEquals": [], "Next": "A"}]}}, "at least one error's name"),
+        ({"A": {**TASK, "Catch": [{"ErrorEquals": [], "Next": "A"}]}}, "one or more names of errors"),
         ({"A": {**TASK, "Catch": [{"ErrorEquals": "X", "Next": "A"}]}}, "ErrorEquals: must be a list"),
         ({"A": retried(MaxAttempts="{% 1 %}")}, "MaxAttempts: must be from 0"),
         ({"A": retried(BackoffRate="{% 1 %}")}, "BackoffRate: must be from 1"),
         ({"A": retried(MaxDelaySeconds="{% 2 %}")}, "MaxDelaySeconds: must be from 2"),
         ({"A": retried(IntervalSeconds="{% 1 %}", MaxDelaySeconds=9)}, "IntervalSeconds: must be from 1"),
-        ({"A": {**TASK, "Catch": [{"ErrorEquals": ["States.ALL", "X"], "Next": "A"}]}}, "must stand alone and last"),
+        (
+            {"A": {**TASK, "Catch": [{"ErrorEquals": ["States.ALL", "X"], "Next": "A"}]}},
+            "must be the only name, and in the last rule",
+        ),
         (
             {"A": {**TASK, "Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["X"]}]}},
-            "must stand alone and last",
+            "must be the only name, and in the last rule",
         ),
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "BackoffRate": 0.5}]}}, "BackoffRate: must be from 1"),
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 0}]}}, "IntervalSeconds: must be from 1"),
@@ -146,34 +155,34 @@ def test_a_whole_definition_has_no_problems() -> None:
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "JitterStrategy": "SOME"}]}}, "FULL or NONE"),
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "Next": "A"}]}}, "'Next' is not supported"),
         ({"A": {**PASS, "Output": "{% $x"}}, "begins with {% and ends with %}"),
-        ({"A": {**PASS, "Output": "{% $states.result %}"}}, "$states.result is not to be had here"),
-        ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "$states.result is not to be had here"),
-        ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "$states.errorOutput is not to be had here"),
-        ({"A": {**PASS, "Assign": {"x.y": 1}}}, "'x.y' is no name for a variable"),
-        ({"A": {**PASS, "Assign": {"states": 1}}}, "'states' is no name for a variable"),
+        ({"A": {**PASS, "Output": "{% $states.result %}"}}, "$states.result is not available here"),
+        ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "$states.result is not available here"),
+        ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "$states.errorOutput is not available here"),
+        ({"A": {**PASS, "Assign": {"x.y": 1}}}, "'x.y' is not a valid name of a variable"),
+        ({"A": {**PASS, "Assign": {"states": 1}}}, "'states' is not a valid name of a variable"),
         (
             {"A": {**parallel({"B": {**PASS, "Assign": {"x": 1}}}), "Assign": {"x": 2}}},
             "variable 'x' is assigned in an outer scope already",
         ),
         ({"A": {**TASK, "Arguments": {"Nome": "/x"}}}, "The field 'Nome' is not supported by Step Functions"),
-        ({"A": "Pass"}, "a field is of a wrong type"),
+        ({"A": "Pass"}, "a field has a wrong type"),
         ({"A": {**PASS, "QueryLanguage": "JSONPath"}}, "'QueryLanguage' can not be 'JSONPath'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_thing_wrong_is_told(states: dict[str, Any], problem: str) -> None:
-    found = asl.problems(machine(**states))
-    assert any(problem in each for each in found), found
+    problems = asl.problems(machine(**states))
+    assert any(problem in each for each in problems), problems
 
 
-def test_fields_of_the_whole_are_checked() -> None:
+def test_fields_of_the_machine_are_checked() -> None:
     assert asl.problems([]) == ["Definition must be a valid JSON object"]
-    assert "JSONata alone" in asl.problems({"StartAt": "A", "States": {"A": PASS}})[0]
+    assert "only state machines in JSONata" in asl.problems({"StartAt": "A", "States": {"A": PASS}})[0]
     assert asl.problems({**machine(A=PASS), "TimeoutSeconds": "{% 5 %}"}) == [
         "/TimeoutSeconds: must be from 1 to 99999999, not {% 5 %}"
     ]
-    found = asl.problems({"QueryLanguage": "JSONata", "States": {"A": PASS}, "Timeout": 5, "TimeoutSeconds": "soon"})
-    assert found[:3] == [
+    wrong = {"QueryLanguage": "JSONata", "States": {"A": PASS}, "Timeout": 5, "TimeoutSeconds": "soon"}
+    assert asl.problems(wrong)[:3] == [
         "/: Field 'Timeout' is not supported",
         "/: These fields are required: [StartAt]",
         "/TimeoutSeconds: must be from 1 to 99999999, not soon",

@@ -1,4 +1,4 @@
-"""Executions in a cloud of nothing but literals: retries and what they wait, variables and how much they hold."""
+"""Executions without a cloud: the delays of retries, timestamps, and the sizes of variables."""
 
 from collections import ChainMap
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ BROKEN = {
 }
 
 
-class Nowhere:
-    """A cloud whose expressions are paths into the context object, and which has no tasks."""
+class ContextOnly:
+    """Services whose expressions are paths into the context object, and which have no tasks."""
 
     wait_scale = 1.0
 
@@ -36,7 +36,7 @@ class Nowhere:
 
 def run(states: dict[str, Any]) -> Any:
     machine = {"StartAt": next(iter(states)), "States": states}
-    return Interpreter(Nowhere()).run(machine, {}, Scope({}, ChainMap()))
+    return Interpreter(ContextOnly()).run(machine, {}, Scope({}, ChainMap()))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_jitter_keeps_delays_below_the_backed_off_ones(delays: list[float]) -> N
     retry = {"ErrorEquals": ["Broken"], "IntervalSeconds": 8, "MaxAttempts": 3, "JitterStrategy": "FULL"}
     with pytest.raises(StatesError):
         run({"All": {**BROKEN, "Retry": [retry], "End": True}})
-    assert all(0 <= delay <= most for delay, most in zip(delays, [8, 16, 32], strict=True))
+    assert all(0 <= delay <= limit for delay, limit in zip(delays, [8, 16, 32], strict=True))
     assert delays != [8, 16, 32]
 
 
@@ -79,16 +79,16 @@ def test_a_catcher_sees_its_own_states_name_whatever_failed_inside() -> None:
     catch = [{"ErrorEquals": ["States.ALL"], "Assign": {"failedIn": "{% State.Name %}"}, "Next": "Caught"}]
     scope = Scope({}, ChainMap())
     states = {"All": {**BROKEN, "Catch": catch, "End": True}, "Caught": {"Type": "Succeed"}}
-    output = Interpreter(Nowhere()).run({"StartAt": "All", "States": states}, {}, scope)
+    output = Interpreter(ContextOnly()).run({"StartAt": "All", "States": states}, {}, scope)
     assert scope.variables == {"failedIn": "All"}
     assert output == {"Error": "Broken", "Cause": ""}
 
 
 @pytest.mark.parametrize("text", ["2026-03-14T01:59:00", "2026-03-14", "soon"])
 def test_a_timestamp_needs_a_zone(text: str) -> None:
-    with pytest.raises(StatesError, match=f"'Timestamp': '{text}' is no date and time with a zone") as refused:
+    with pytest.raises(StatesError, match=f"'Timestamp': '{text}' is not a date and time with a zone") as failure:
         run({"Rest": {"Type": "Wait", "Timestamp": text, "End": True}})
-    assert refused.value.error == "States.QueryEvaluationError"
+    assert failure.value.error == "States.QueryEvaluationError"
 
 
 def test_the_context_has_no_retry_count_where_nothing_is_retried() -> None:
@@ -102,7 +102,7 @@ def test_all_variables_together_have_a_limit() -> None:
         name: {"Type": "Pass", "Assign": {name: "x" * 250_000}, **({"Next": after} if after else {"End": True})}
         for name, after in zip(names, [*names[1:], None], strict=True)
     }
-    with pytest.raises(StatesError, match="all variables"):  # 43 times 250 kB is more than 10 MiB, 41 times is not
+    with pytest.raises(StatesError, match="all variables"):  # 43 times 250 kB is more than 10 MiB; 41 times is less.
         run(states)
     del states["Step41"], states["Step42"]
     assert run({**states, "Step40": {"Type": "Pass", "Assign": {"last": "x" * 250_000}, "End": True}}) == {}
