@@ -10,18 +10,23 @@ from cloud import settings
 
 
 def main() -> int:
-    """Run until a signal comes; exit code 1 when it cannot start."""
+    """Run the laptop cloud until a signal arrives.
+
+    Returns:
+        The exit code: 1 when the cloud cannot start, 130 when it is interrupted while it starts.
+    """
     parser = argparse.ArgumentParser(prog="python -m cloud", description="The laptop cloud.")
     parser.add_argument("--port", type=int, default=4566, help="port on 127.0.0.1 (default 4566)")
-    parser.add_argument("--home", type=Path, required=True, help="folder for jobs and logs; wiped first")
+    parser.add_argument("--home", type=Path, required=True, help="folder for the files of jobs and logs; emptied first")
     options = parser.parse_args()
-    if not _free(options.port):
+    if not _is_free(options.port):
         return _refuse(f"port {options.port} is in use; stop what listens there or give another --port")
     home = options.home.resolve()
     try:
         settings.prepare(options.port, home)
-        from cloud import server  # reads the environment that was just set
-        from cloud.core import emulator  # reads the environment that was just set
+        # MiniStack reads the environment when it is imported, so these imports follow prepare.
+        from cloud import server
+        from cloud.core import emulator
     except ValueError as error:
         return _refuse(str(error))
     try:
@@ -29,13 +34,13 @@ def main() -> int:
     except (emulator.HookMissingError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        return 130  # before the server heeded signals; the guard ends what was started
-    # Daemon threads may sit in MiniStack's handlers; there is nothing left to save.
+        return 130  # The server did not handle signals yet. The guard process ends the children.
+    # Daemon threads may still run MiniStack's handlers. There is nothing to save, so the process exits at once.
     sys.stdout.flush()
     os._exit(0)
 
 
-def _free(port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

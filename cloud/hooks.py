@@ -1,4 +1,4 @@
-"""The check that MiniStack has everything that the rooms' hooks use; it runs once, at the start."""
+"""Check at the start that MiniStack has every name that the rooms' hooks use."""
 
 from types import ModuleType
 
@@ -16,12 +16,16 @@ from cloud.s3 import hooks as s3
 from cloud.sns import hooks as sns
 from cloud.stepfunctions import hooks as stepfunctions
 
-PLUGGED: tuple[ModuleType, ...] = (
+MODULES: tuple[ModuleType, ...] = (
     *(emulator, apigateway, cloudformation, cloudwatch, codebuild, events, iam, kms, lambdas, logs, s3, sns),
     stepfunctions,
 )
 
 
 def check() -> None:
-    """Raises HookMissingError: the installed MiniStack lacks names that the hooks use; the message lists them."""
-    emulator.check_hooks(tuple(hook for module in PLUGGED for hook in module.HOOKS))
+    """Check the names that all hooks use.
+
+    Raises:
+        HookMissingError: The installed MiniStack lacks some of them; the message lists them.
+    """
+    emulator.check_hooks(tuple(hook for module in MODULES for hook in module.HOOKS))

@@ -1,4 +1,4 @@
-"""The environment MiniStack reads when it is imported, so it must be set before that."""
+"""The environment variables that MiniStack reads when it is imported; they must be set before that."""
 
 import os
 import shutil
@@ -23,26 +23,30 @@ SERVICES = (
     "states",
     "sts",
 )
-KEPT = {
+KEPT_VARIABLES = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-    *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack's, for whoever starts the cloud
-    *("KENNEL_TIME_SCALE", "KENNEL_THROTTLE"),  # see core.clock and sagemaker.endpoints.instance
+    *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack reads these.
+    *("KENNEL_TIME_SCALE", "KENNEL_THROTTLE"),  # core/clock.py and sagemaker/endpoints/instance.py read these.
 }
-DEFAULT_WAIT_SCALE = "0.05"  # a Wait of 30 s becomes 1.5 s: nothing here takes minutes to appear
+DEFAULT_WAIT_SCALE = "0.05"  # A Wait of 30 s takes 1.5 s here, because no resource takes minutes to appear.
 
 
 def prepare(port: int, home: Path) -> None:
-    """Wipe ``home`` and set this process's environment for MiniStack and its children.
+    """Empty ``home`` and set this process's environment for MiniStack and its children.
 
-    Nearly every variable is dropped first: Lambda functions inherit this environment, and neither
-    the user's credentials nor a search path for modules may reach them.
+    All variables except a few are removed first. Lambda functions inherit this environment, and they must receive
+    neither the user's credentials nor a search path for modules.
+
+    Args:
+        port: Port on loopback that the cloud will serve.
+        home: Folder for the files of jobs and logs; it is created if missing.
 
     Raises:
-        ValueError: ``home`` holds something that no laptop cloud put there.
+        ValueError: ``home`` contains files that were not written by a laptop cloud.
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     _wipe(home)
-    for name in [name for name in os.environ if name not in KEPT]:
+    for name in [name for name in os.environ if name not in KEPT_VARIABLES]:
         del os.environ[name]
     scratch = home / "tmp"
     scratch.mkdir()
@@ -50,7 +54,7 @@ def prepare(port: int, home: Path) -> None:
     os.environ.setdefault("SFN_WAIT_SCALE", DEFAULT_WAIT_SCALE)
     os.environ.update(
         SERVICES=",".join(SERVICES),
-        AUTH="true",  # IAM is enforced, always: what works here works with the template's statements alone
+        AUTH="true",  # IAM is always enforced, so that a template that works here grants every right it needs.
         GATEWAY_PORT=str(port),
         BIND_HOST="127.0.0.1",
         MINISTACK_HOST="localhost",
@@ -61,18 +65,19 @@ def prepare(port: int, home: Path) -> None:
         PERSIST_STATE="0",
         S3_PERSIST="0",
         LAMBDA_EXECUTOR="local",
-        # A Docker daemon that happens to run here is none of our business.
+        # MiniStack must not find a Docker daemon that happens to run on this machine.
         DOCKER_HOST=f"unix://{home / 'no-docker.sock'}",
         TMPDIR=str(scratch),
     )
 
 
 def _wipe(home: Path) -> None:
-    flag = home / ".laptop-cloud"
-    if home.exists() and any(home.iterdir()) and not flag.exists():
+    marker = home / ".laptop-cloud"
+    if home.exists() and any(home.iterdir()) and not marker.exists():
         raise ValueError(
-            f"--home {home} is not empty and not a laptop cloud's, and it would be wiped; give a new folder"
+            f"--home {home} contains files that are not from a laptop cloud, and they would be deleted; "
+            "give a new or empty folder"
         )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
-    flag.touch()
+    marker.touch()
