@@ -1,4 +1,4 @@
-"""The laptop cloud as a real process for the tests, with a small model server in an image of its own."""
+"""Start the laptop cloud as a real process for the tests, with a small model server in an image of its own."""
 
 import io
 import json
@@ -24,14 +24,14 @@ from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "000000000000"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"  # which may do everything
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"  # This role may do everything.
 TRUSTED = ("codebuild", "events", "lambda", "sagemaker", "states")
 REGION = "us-east-1"
 REPOSITORY = f"000000000000.dkr.ecr.{REGION}.amazonaws.com/model-server"
 IMAGE = f"{REPOSITORY}:serve-1"
 T = TypeVar("T")
 
-# Answers as ``python -m serving serve`` does, with what model.tar.gz holds in place of a network.
+# It answers requests as ``python -m serving serve`` does. Its answer is the version in model.tar.gz, not a prediction.
 MODEL_SERVER = """
 import argparse, json, os, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,10 +45,10 @@ parser.add_argument("--model-dir", type=Path)
 options = parser.parse_args()
 version = (options.model_dir / "version.txt").read_text()
 if version in ("late", "broken"):
-    time.sleep(1)  # so that the endpoint is seen while it is created or updated
+    time.sleep(1)  # Tests need time to see the endpoint while it is created or updated.
 if version == "broken":
     sys.exit("the model is broken")
-asked = threading.Semaphore(100)  # what it lacks is being answered
+free_slots = threading.Semaphore(100)  # 100 minus its value is the number of requests in progress.
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {})
 
     def do_POST(self):
-        with asked:
+        with free_slots:
             self.predict()
 
     def predict(self):
@@ -85,8 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         elif body == b"bad":
             self.answer(400, {"error": {"code": "UnreadableImage", "message": "not a photo"}})
         else:
-            self.answer(200, {"version": version, "pid": os.getpid(), "bytes": len(body), "at_once": 100 - asked._value,
-                              "type": self.headers["Content-Type"], "greeting": os.environ.get("GREETING")})
+            self.answer(200, {"version": version, "pid": os.getpid(), "bytes": len(body),
+                              "at_once": 100 - free_slots._value, "type": self.headers["Content-Type"],
+                              "greeting": os.environ.get("GREETING")})
 
     def log_message(self, *args):
         pass
@@ -110,7 +111,7 @@ class Cloud:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, service: str, region: str = REGION, role: str | None = None) -> Any:
-        """A boto3 client of root or of a role; every answer is checked against botocore's model of the output."""
+        """Return a boto3 client of root or of a role; each answer is checked against botocore's model of the output."""
         credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         if role:
             session = self.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
@@ -130,7 +131,7 @@ class Cloud:
         return client
 
     def make_role(self, name: str, *statements: dict[str, Any]) -> str:
-        """ARN of a new role that AWS's services and the account may assume; it may do what the statements say."""
+        """Create a role that AWS's services and the account may assume, with these statements, and return its ARN."""
         iam = self.client("iam")
         principal = {"Service": [f"{service}.amazonaws.com" for service in TRUSTED], "AWS": ACCOUNT}
         trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
@@ -139,7 +140,7 @@ class Cloud:
         return str(arn)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end; the exit code."""
+        """Send a signal, wait for the end and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=15)
 
@@ -164,10 +165,11 @@ def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwar
 
 
 def start_cloud(home: Path, **environment: str) -> Cloud:
-    """Start a laptop cloud on a free port and wait until it says that it is ready.
+    """Start a laptop cloud on a free port and wait until it reports that it is ready.
 
     Args:
-        environment: the cloud's settings.
+        home: Folder for the cloud's files.
+        environment: Settings of the cloud, as environment variables.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -178,7 +180,7 @@ def start_cloud(home: Path, **environment: str) -> Cloud:
             *("--home", str(home)),
         ],
         cwd=ROOT,
-        # checkov:skip=CKV_SECRET_6: no secret, but a word to look for
+        # checkov:skip=CKV_SECRET_6: this is not a secret; tests check that no process receives this text
         env={**os.environ, "AWS_SECRET_ACCESS_KEY": "must-not-leak", "AWS_PROFILE": "must-not-leak", **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -192,7 +194,7 @@ def start_cloud(home: Path, **environment: str) -> Cloud:
 
 @contextmanager
 def serving_cloud(home: Path, **environment: str) -> Iterator[Cloud]:
-    """A laptop cloud with ``IMAGE`` and a bucket ``kennel``; ends it unless that was done."""
+    """Run a laptop cloud with ``IMAGE`` and a bucket ``kennel``, and stop it at the end if it still runs."""
     cloud = start_cloud(home, **environment)
     build_image(cloud)
     cloud.client("s3").create_bucket(Bucket="kennel")
@@ -202,7 +204,7 @@ def serving_cloud(home: Path, **environment: str) -> Iterator[Cloud]:
 
 
 def build_image(cloud: Cloud) -> None:
-    """Let CodeBuild build ``IMAGE``, whose ``serving`` package is the small model server."""
+    """Build ``IMAGE`` with CodeBuild; its ``serving`` package is the small model server."""
     context = io.BytesIO()
     with zipfile.ZipFile(context, "w") as archive:
         archive.writestr("serving/Dockerfile", "FROM base AS serve\nWORKDIR /app\nCOPY serving serving\n")
@@ -233,7 +235,7 @@ def build_image(cloud: Cloud) -> None:
 
 
 def make_config(cloud: Cloud, version: str, count: int = 1, role: str = ROLE, **variant: Any) -> str:
-    """Make a model that answers with a version, and an endpoint configuration for it; the latter's name."""
+    """Create a model that answers with a version, and an endpoint configuration for it; return their common name."""
     name = f"{version}-{uuid.uuid4().hex[:6]}"
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
@@ -255,30 +257,31 @@ def make_config(cloud: Cloud, version: str, count: int = 1, role: str = ROLE, **
     return name
 
 
-def put_alarm(cloudwatch: Any, name: str, **given: Any) -> None:
-    """An alarm of the last minute; what is given goes before what most have."""
-    usual = {
+def put_alarm(cloudwatch: Any, name: str, **members: Any) -> None:
+    """Create an alarm of the last minute; ``members`` override the defaults."""
+    defaults = {
         "Period": 60,
         "EvaluationPeriods": 1,
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "notBreaching",
     }
-    cloudwatch.put_metric_alarm(AlarmName=name, **usual | given)
+    cloudwatch.put_metric_alarm(AlarmName=name, **defaults | members)
 
 
-def endpoint_with(sagemaker: Any, name: str, wanted: str = "InService") -> dict[str, Any]:
-    """An endpoint's description, once it has the status."""
+def endpoint_with(sagemaker: Any, name: str, status: str = "InService") -> dict[str, Any]:
+    """Wait until an endpoint has a status, and return its description."""
     return eventually(
-        lambda: sagemaker.describe_endpoint(EndpointName=name), lambda seen: bool(seen["EndpointStatus"] == wanted)
+        lambda: sagemaker.describe_endpoint(EndpointName=name),
+        lambda description: bool(description["EndpointStatus"] == status),
     )
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool], seconds: float = 20.0) -> T:
-    """Look again and again until what is seen is wanted."""
+def eventually(look: Callable[[], T], is_expected: Callable[[T], bool], seconds: float = 20.0) -> T:
+    """Call ``look`` until its result is expected, and return the result; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        seen = look()
-        if wanted(seen):
-            return seen
-        assert time.monotonic() < deadline, f"still {seen}"
+        result = look()
+        if is_expected(result):
+            return result
+        assert time.monotonic() < deadline, f"still {result}"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Whom alarms tell, and of metrics that functions write into their logs."""
+"""Notifications of alarms, and metrics in the logs of functions."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from tests.integration.laptop import ACCOUNT, ROLE, Cloud, eventually
 
 @pytest.fixture
 def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A subscriber: its address, and what it gets."""
+    """Start a subscriber; yield its address and the list of messages that it receives."""
     received: list[dict[str, Any]] = []
 
     class Subscriber(BaseHTTPRequestHandler):
@@ -42,12 +42,12 @@ def test_an_alarm_tells_an_encrypted_topic_only_if_the_keys_policy_lets_cloudwat
     key = kms.create_key()["KeyMetadata"]["Arn"]
     topic = sns.create_topic(Name="alarms", Attributes={"KmsMasterKeyId": key})["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=address)
-    (offer,) = eventually(lambda: list(received), lambda seen: len(seen) == 1)
-    sns.confirm_subscription(TopicArn=topic, Token=offer["Token"])
-    watched = {"Namespace": "Kennel", "MetricName": "Nothing", "Statistic": "Sum", "Period": 60}
-    goes_off = {"EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold"}
+    (invitation,) = eventually(lambda: list(received), lambda messages: len(messages) == 1)
+    sns.confirm_subscription(TopicArn=topic, Token=invitation["Token"])
+    metric = {"Namespace": "Kennel", "MetricName": "Nothing", "Statistic": "Sum", "Period": 60}
+    rule = {"EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold"}
     cloudwatch.put_metric_alarm(
-        AlarmName="told", **watched, **goes_off, TreatMissingData="ignore", AlarmActions=[topic], OKActions=[topic]
+        AlarmName="told", **metric, **rule, TreatMissingData="ignore", AlarmActions=[topic], OKActions=[topic]
     )
     cloudwatch.set_alarm_state(AlarmName="told", StateValue="ALARM", StateReason="unheard")
     account = {
@@ -60,8 +60,8 @@ def test_an_alarm_tells_an_encrypted_topic_only_if_the_keys_policy_lets_cloudwat
     policy = {"Version": "2012-10-17", "Statement": [account, {"Effect": "Allow", **service, "Resource": "*"}]}
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
     cloudwatch.set_alarm_state(AlarmName="told", StateValue="OK", StateReason="heard")
-    told = eventually(lambda: received[1:], bool)
-    assert [json.loads(each["Message"])["NewStateReason"] for each in told] == ["heard"]
+    notifications = eventually(lambda: received[1:], bool)
+    assert [json.loads(message["Message"])["NewStateReason"] for message in notifications] == ["heard"]
     cloudwatch.delete_alarms(AlarmNames=["told"])
 
 
@@ -85,7 +85,7 @@ def test_metrics_in_a_functions_log_are_metrics(cloud: Cloud) -> None:
     for _ in range(2):
         functions.invoke(FunctionName="yard")
     now = datetime.now(UTC)
-    found = cloudwatch.get_metric_statistics(
+    datapoints = cloudwatch.get_metric_statistics(
         Namespace="Dogs",
         MetricName="Barks",
         Dimensions=[{"Name": "service", "Value": "yard"}],
@@ -94,4 +94,4 @@ def test_metrics_in_a_functions_log_are_metrics(cloud: Cloud) -> None:
         Period=86_400,
         Statistics=["Sum"],
     )["Datapoints"]
-    assert sum(point["Sum"] for point in found) == 6
+    assert sum(point["Sum"] for point in datapoints) == 6

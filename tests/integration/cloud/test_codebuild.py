@@ -1,4 +1,4 @@
-"""Images by CodeBuild: built from a zip, kept in ECR by tags that never move, run by jobs."""
+"""Images that CodeBuild builds from a zip: their tags in ECR never move, and jobs run them."""
 
 import io
 import uuid
@@ -44,18 +44,18 @@ def ended_build(cloud: Cloud, started: dict[str, Any]) -> dict[str, Any]:
     codebuild = cloud.client("codebuild")
     return eventually(
         lambda: dict(codebuild.batch_get_builds(ids=[started["id"]])["builds"][0]),
-        lambda found: bool(found["buildStatus"] != "IN_PROGRESS"),
+        lambda build: bool(build["buildStatus"] != "IN_PROGRESS"),
     )
 
 
 def log(cloud: Cloud, ended: dict[str, Any]) -> list[str]:
-    """What a build has written, once it is over."""
-    place = {"logGroupName": "/aws/codebuild/images", "logStreamName": ended["id"].partition(":")[2]}
-    events = eventually(lambda: list(cloud.client("logs").get_log_events(**place)["events"]), bool)
-    return [each["message"] for each in events]
+    """Return the lines that an ended build has logged."""
+    stream = {"logGroupName": "/aws/codebuild/images", "logStreamName": ended["id"].partition(":")[2]}
+    events = eventually(lambda: list(cloud.client("logs").get_log_events(**stream)["events"]), bool)
+    return [event["message"] for event in events]
 
 
-def said(ended: dict[str, Any]) -> str:
+def phase_messages(ended: dict[str, Any]) -> str:
     return "".join(context["message"] for phase in ended["phases"] for context in phase.get("contexts", []))
 
 
@@ -69,14 +69,14 @@ def run_job(cloud: Cloud, image: str, command: str) -> dict[str, Any]:
     )
     return eventually(
         lambda: dict(sagemaker.describe_processing_job(ProcessingJobName=name)),
-        lambda found: bool(found["ProcessingJobStatus"] not in ("InProgress", "Stopping")),
+        lambda job: bool(job["ProcessingJobStatus"] not in ("InProgress", "Stopping")),
     )
 
 
 def test_a_job_finds_its_images_files_and_no_others(cloud: Cloud) -> None:
     files = {"serving/Dockerfile": DOCKERFILE, "serving/core.py": "X = 7", "extra.py": "Y = 8", "left_out.py": ""}
     ended = build(cloud, files, "serve evaluate", "a1")
-    assert ended["buildStatus"] == "SUCCEEDED", said(ended)
+    assert ended["buildStatus"] == "SUCCEEDED", phase_messages(ended)
     evaluate, serve = f"{REPOSITORY}:evaluate-a1", f"{REPOSITORY}:serve-a1"
     assert run_job(cloud, evaluate, "import serving.core, extra")["ProcessingJobStatus"] == "Completed"
     assert run_job(cloud, serve, "import serving.core")["ProcessingJobStatus"] == "Completed"
@@ -92,8 +92,8 @@ def test_a_tag_that_ecr_has_is_not_built_again(cloud: Cloud) -> None:
     first = ecr.batch_get_image(repositoryName="model-server", imageIds=ids)["images"][0]["imageId"]["imageDigest"]
     again = build(cloud, files | {"serving/core.py": "X = 2"}, "serve", "b1")
     assert again["buildStatus"] == "SUCCEEDED"
-    found = ecr.batch_get_image(repositoryName="model-server", imageIds=ids)["images"]
-    assert [image["imageId"]["imageDigest"] for image in found] == [first]
+    images = ecr.batch_get_image(repositoryName="model-server", imageIds=ids)["images"]
+    assert [image["imageId"]["imageDigest"] for image in images] == [first]
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_a_tag_that_ecr_has_is_not_built_again(cloud: Cloud) -> None:
 def test_a_build_that_fails_says_why(cloud: Cloud, files: dict[str, str], targets: str, sentence: str) -> None:
     ended = build(cloud, files, targets, uuid.uuid4().hex[:8])
     assert ended["buildStatus"] == "FAILED"
-    assert sentence in said(ended)
+    assert sentence in phase_messages(ended)
 
 
 def test_a_build_without_a_variable_fails_and_logs_it(cloud: Cloud) -> None:
     ended = ended_build(cloud, start(cloud, {}, REPOSITORY=REPOSITORY, TARGETS="serve"))
     assert ended["buildStatus"] == "FAILED"
-    assert said(ended) == "environment variable CONTENT_HASH is not set"
-    assert log(cloud, ended) == [said(ended)]
+    assert phase_messages(ended) == "environment variable CONTENT_HASH is not set"
+    assert log(cloud, ended) == [phase_messages(ended)]
 
 
 def test_a_stopped_build_pushes_no_more_images(cloud: Cloud) -> None:
@@ -124,9 +124,10 @@ def test_a_stopped_build_pushes_no_more_images(cloud: Cloud) -> None:
     stopped = cloud.client("codebuild").stop_build(id=started["id"])["build"]
     *pushed, last = log(cloud, stopped)
     assert last == f"stopped before {targets[len(pushed)]}"
-    found = cloud.client("ecr").describe_images(repositoryName="model-server", maxResults=1000)["imageDetails"]
-    tags = {tag for image in found for tag in image.get("imageTags", ())}
-    assert {tag for tag in tags if tag.endswith("-stopped")} == {f"{each}-stopped" for each in targets[: len(pushed)]}
+    images = cloud.client("ecr").describe_images(repositoryName="model-server", maxResults=1000)["imageDetails"]
+    tags = {tag for image in images for tag in image.get("imageTags", ())}
+    expected = {f"{target}-stopped" for target in targets[: len(pushed)]}
+    assert {tag for tag in tags if tag.endswith("-stopped")} == expected
     assert ended_build(cloud, started)["buildStatus"] == "STOPPED"
 
 

@@ -1,4 +1,4 @@
-"""What templates and callers see of the laptop cloud: stacks, photos through a REST API or a function's URL, events."""
+"""Stacks on the laptop cloud, photos sent through a REST API or a function's URL, and rules between executions."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ PASS = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Only", "States": {"On
 
 
 def template(bucket: str, group: str) -> dict[str, Any]:
-    """Two machines, a rule between them, a function behind a REST API as SAM writes it, a group."""
+    """Return a template: two machines with a rule between them, a function behind a REST API, and a group."""
     uri = "arn:aws:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Function.Arn}/invocations"
     proxy = {"type": "aws_proxy", "httpMethod": "POST", "uri": {"Fn::Sub": uri}}
     pattern = {
@@ -131,7 +131,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(cloud: Cloud, s3: Any) -> dict[str, str]:
-    """The stack's outputs."""
+    """Create the stack and return its outputs."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("index.py", HANDLER)
@@ -142,12 +142,12 @@ def stack(cloud: Cloud, s3: Any) -> dict[str, str]:
     formation.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
 
     def look() -> dict[str, Any]:
-        found: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
-        return found
+        description: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
+        return description
 
-    seen = eventually(look, lambda found: not found["StackStatus"].endswith("IN_PROGRESS"))
-    assert seen["StackStatus"] == "CREATE_COMPLETE", seen
-    return {"Stack": name} | {each["OutputKey"]: each["OutputValue"] for each in seen["Outputs"]}
+    ended = eventually(look, lambda description: not description["StackStatus"].endswith("IN_PROGRESS"))
+    assert ended["StackStatus"] == "CREATE_COMPLETE", ended
+    return {"Stack": name} | {output["OutputKey"]: output["OutputValue"] for output in ended["Outputs"]}
 
 
 def test_a_photo_reaches_the_function_unharmed(cloud: Cloud, stack: dict[str, str]) -> None:
@@ -167,7 +167,7 @@ def status_of(cloud: Cloud, stack: dict[str, str], path: str, method: str = "GET
         return error.code, error
 
 
-def test_gateway_answers_what_it_refuses_as_it_is_told(cloud: Cloud, stack: dict[str, str]) -> None:
+def test_gateway_refuses_with_the_templates_response(cloud: Cloud, stack: dict[str, str]) -> None:
     status, answer = status_of(cloud, stack, "/nowhere")
     assert (status, answer.headers["Content-Type"]) == (404, "application/problem+json")
     assert uuid.UUID(json.loads(answer.read())["correlation_id"])
@@ -182,35 +182,35 @@ def test_a_method_is_throttled_by_itself(cloud: Cloud, stack: dict[str, str]) ->
     assert status_of(cloud, stack, "/classify", "POST")[0] == 200
 
 
-def may(*actions: str, on: str, **condition: Any) -> dict[str, Any]:
+def allow(*actions: str, on: str, **condition: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), "Resource": on, **condition}
 
 
 def test_url_of_a_function_answers_whom_its_policies_let(cloud: Cloud, stack: dict[str, str]) -> None:
     by_url = {"Condition": {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}}
     function = stack["FunctionArn"]
-    allowed = (may("lambda:InvokeFunctionUrl", on=function), may("lambda:InvokeFunction", on=function, **by_url))
-    asked = {}
+    allowed = (allow("lambda:InvokeFunctionUrl", on=function), allow("lambda:InvokeFunction", on=function, **by_url))
+    answers = {}
     for name, statements in {
         "allowed": allowed,
         "by-url-alone": allowed[:1],
-        "direct-alone": (may("lambda:InvokeFunction", on=function),),
-        "other-function": (may("lambda:*", on=f"{function}-2"),),
+        "direct-alone": (allow("lambda:InvokeFunction", on=function),),
+        "other-function": (allow("lambda:*", on=f"{function}-2"),),
     }.items():
         client = cloud.client("lambda", role=cloud.make_role(f"url-{name}", *statements))
-        asked[name] = function_url.ask(client, stack["Url"], "POST", b"photo", **{"Content-Type": "image/jpeg"})
-    assert {name: status for name, (status, _, _) in asked.items()} == {
+        answers[name] = function_url.ask(client, stack["Url"], "POST", b"photo", **{"Content-Type": "image/jpeg"})
+    assert {name: status for name, (status, _, _) in answers.items()} == {
         "allowed": 200,
         "by-url-alone": 403,
         "direct-alone": 403,
         "other-function": 403,
     }
-    assert asked["allowed"][1]["sha256"] == hashlib.sha256(b"photo").hexdigest()
+    assert answers["allowed"][1]["sha256"] == hashlib.sha256(b"photo").hexdigest()
 
 
 def test_url_of_a_function_answers_nobody_who_does_not_sign(cloud: Cloud, stack: dict[str, str]) -> None:
-    asked = [function_url.ask(cloud.client("lambda"), stack["Url"] + path, signed=False) for path in ("", "health")]
-    assert [status for status, _, _ in asked] == [403, 403]
+    answers = [function_url.ask(cloud.client("lambda"), stack["Url"] + path, signed=False) for path in ("", "health")]
+    assert [status for status, _, _ in answers] == [403, 403]
 
 
 def test_an_api_invokes_only_a_function_that_lets_it(cloud: Cloud, stack: dict[str, str]) -> None:
@@ -223,8 +223,8 @@ def test_an_api_invokes_only_a_function_that_lets_it(cloud: Cloud, stack: dict[s
             urllib.request.urlopen(urllib.request.Request(url, data=b"x"), timeout=20)
     finally:
         source = statement["Condition"]["ArnLike"]["AWS:SourceArn"]
-        given = {"Action": statement["Action"], "Principal": "apigateway.amazonaws.com", "SourceArn": source}
-        functions.add_permission(FunctionName=function, StatementId="again", **given)
+        permission = {"Action": statement["Action"], "Principal": "apigateway.amazonaws.com", "SourceArn": source}
+        functions.add_permission(FunctionName=function, StatementId="again", **permission)
 
 
 def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: dict[str, str]) -> None:
@@ -232,7 +232,7 @@ def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: d
     states.start_execution(stateMachineArn=stack["First"], input="{}")
     (started,) = eventually(
         lambda: states.list_executions(stateMachineArn=stack["Second"])["executions"],
-        lambda found: bool(found),
+        bool,
     )
     event = json.loads(states.describe_execution(executionArn=started["executionArn"])["input"])
     assert event["detail"]["status"] == "SUCCEEDED"
@@ -247,5 +247,5 @@ def test_a_template_makes_and_deletes_a_model_package_group(
     cloud.client("cloudformation").delete_stack(StackName=stack["Stack"])
     eventually(
         lambda: sagemaker.list_model_package_groups(NameContains="stacked")["ModelPackageGroupSummaryList"],
-        lambda found: found == [],
+        lambda groups: groups == [],
     )

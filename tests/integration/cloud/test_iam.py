@@ -1,4 +1,4 @@
-"""IAM on the laptop cloud: callers, state machines, jobs and models may do what their policies say, and no more."""
+"""IAM on the laptop cloud: callers, state machines, jobs and models may do only what their policies allow."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ def allow(*actions: str, on: str = "*") -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), "Resource": on}
 
 
-def forbid(*actions: str) -> dict[str, Any]:
+def deny(*actions: str) -> dict[str, Any]:
     return {"Effect": "Deny", "Action": list(actions), "Resource": "*"}
 
 
@@ -109,7 +109,7 @@ def test_a_task_runs_with_the_one_permission_that_it_needs(cloud: Cloud, states:
     ],
 )
 def test_sync_training_needs_more_than_starting_a_job(cloud: Cloud, states: Any, s3: Any, action: str) -> None:
-    role = cloud.make_role(unique("nearly"), EVERYTHING, forbid(action))
+    role = cloud.make_role(unique("nearly"), EVERYTHING, deny(action))
     request = training(s3, unique("denied"))
     done = run(states, definition(Only=task("sagemaker:createTrainingJob.sync", request)), role=role)
     assert done["error"] == "SageMaker.AmazonSageMakerException"
@@ -152,12 +152,12 @@ def test_a_rule_starts_a_machine_only_if_its_role_may(
     events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
     role = cloud.make_role(unique("rule"), statement)
     events.put_targets(Rule=rule, Targets=[{"Id": "second", "Arn": second, "RoleArn": role}])
-    # A second rule that may, to know when the event has come.
-    told = create(states, definition(Only=PASS))
-    events.put_rule(Name=f"{rule}-told", EventPattern=json.dumps(pattern))
-    events.put_targets(Rule=f"{rule}-told", Targets=[{"Id": "told", "Arn": told, "RoleArn": ROLE}])
+    # The machine that a second, permitted rule starts shows when the event has arrived.
+    witness = create(states, definition(Only=PASS))
+    events.put_rule(Name=f"{rule}-witness", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=f"{rule}-witness", Targets=[{"Id": "witness", "Arn": witness, "RoleArn": ROLE}])
     states.start_execution(stateMachineArn=first)
-    eventually(lambda: states.list_executions(stateMachineArn=told)["executions"], bool)
+    eventually(lambda: states.list_executions(stateMachineArn=witness)["executions"], bool)
     assert len(states.list_executions(stateMachineArn=second)["executions"]) == starts
 
 
@@ -211,7 +211,7 @@ def test_scaling_needs_the_rights_that_application_auto_scaling_borrows(cloud: C
         )
 
 
-# --- roles that requests hand over --------------------------------------------------------------------
+# --- roles that requests name -------------------------------------------------------------------------
 
 
 def test_a_role_is_handed_over_only_by_whom_may_pass_it(cloud: Cloud, s3: Any) -> None:
@@ -251,11 +251,11 @@ def test_a_role_that_sagemaker_cannot_assume_is_refused(
         sagemaker.create_training_job(**request)
 
 
-# --- functions and schedules have their role ----------------------------------------------------------
+# --- roles of functions and schedules -----------------------------------------------------------------
 
 
 def call_function(cloud: Cloud, role: str) -> tuple[str, Any]:
-    """The name of a new function with a role, and Lambda's answer when it is asked."""
+    """Create a function with a role, invoke it, and return its name and Lambda's answer."""
     code, functions, name = io.BytesIO(), cloud.client("lambda"), unique("echo")
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("echo.py", "def handler(event, context):\n    return event\n")
@@ -267,7 +267,7 @@ def call_function(cloud: Cloud, role: str) -> tuple[str, Any]:
 @pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:PutLogEvents"])
 def test_a_function_writes_no_log_without_a_right_of_its_role(cloud: Cloud, action: str) -> None:
     logs = cloud.client("logs")
-    silent, answer = call_function(cloud, cloud.make_role(unique("silent"), EVERYTHING, forbid(action)))
+    silent, answer = call_function(cloud, cloud.make_role(unique("silent"), EVERYTHING, deny(action)))
     assert json.loads(answer["Payload"].read()) == "dog"
     heard, _ = call_function(cloud, cloud.make_role(unique("heard"), EVERYTHING))
     groups = [each["logGroupName"] for each in logs.describe_log_groups()["logGroups"]]
@@ -303,19 +303,19 @@ def test_a_schedule_starts_what_a_role_that_trusts_the_scheduler_may(
     window = {"Mode": "OFF"}
     scheduler.create_schedule(Name=name, ScheduleExpression=now, Target=target, FlexibleTimeWindow=window)
 
-    def decided() -> list[Any]:
+    def decisions() -> list[Any]:
         lines = (cloud.home / "authorizations.jsonl").read_text().splitlines()
-        asked = [json.loads(line) for line in lines if "scheduler.amazonaws.com" in line]
-        return [each["allowed"] for each in asked if each["resource"] == role]
+        of_scheduler = [json.loads(line) for line in lines if "scheduler.amazonaws.com" in line]
+        return [decision["allowed"] for decision in of_scheduler if decision["resource"] == role]
 
-    assert eventually(decided, bool) == [bool(starts)]
-    found = eventually(
-        lambda: states.list_executions(stateMachineArn=machine)["executions"], lambda e: len(e) == starts
+    assert eventually(decisions, bool) == [bool(starts)]
+    executions = eventually(
+        lambda: states.list_executions(stateMachineArn=machine)["executions"], lambda found: len(found) == starts
     )
-    assert len(found) == starts
+    assert len(executions) == starts
 
 
-# --- jobs and models act with their role --------------------------------------------------------------
+# --- roles of jobs and models -------------------------------------------------------------------------
 
 
 def ended_job(sagemaker: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def ended_job(sagemaker: Any, request: dict[str, Any]) -> dict[str, Any]:
     name = request["TrainingJobName"]
     return eventually(
         lambda: sagemaker.describe_training_job(TrainingJobName=name),
-        lambda found: found["TrainingJobStatus"] in ("Completed", "Failed"),
+        lambda job: job["TrainingJobStatus"] in ("Completed", "Failed"),
     )
 
 
@@ -341,7 +341,7 @@ def test_a_job_needs_no_more_than_these(cloud: Cloud, sagemaker: Any, s3: Any) -
     request = training(s3, unique("frugal")) | {"RoleArn": role}
     done = ended_job(sagemaker, request)
     assert done["TrainingJobStatus"] == "Completed", done["FailureReason"]
-    # A role without rights on logs simply has none.
+    # A job whose role has no rights on logs runs without a log stream.
     prefix = request["TrainingJobName"]
     assert logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"] == []
 
@@ -356,7 +356,7 @@ def test_a_job_needs_no_more_than_these(cloud: Cloud, sagemaker: Any, s3: Any) -
 def test_a_job_fails_without_a_right_of_its_role(
     cloud: Cloud, sagemaker: Any, s3: Any, action: str, words: str
 ) -> None:
-    role = cloud.make_role(unique("job"), EVERYTHING, forbid(action))
+    role = cloud.make_role(unique("job"), EVERYTHING, deny(action))
     done = ended_job(sagemaker, training(s3, unique("unable")) | {"RoleArn": role})
     assert done["TrainingJobStatus"] == "Failed"
     assert done["FailureReason"].startswith(words)
@@ -377,7 +377,7 @@ def test_a_job_fails_without_a_right_of_its_role(
 def test_a_job_is_refused_at_once_without_a_right_of_its_role(
     cloud: Cloud, sagemaker: Any, s3: Any, action: str, words: str
 ) -> None:
-    role = cloud.make_role(unique("job"), EVERYTHING, forbid(action))
+    role = cloud.make_role(unique("job"), EVERYTHING, deny(action))
     with pytest.raises(ClientError, match=words):
         sagemaker.create_training_job(**training(s3, unique("refused")) | {"RoleArn": role})
 
@@ -388,13 +388,13 @@ def test_encrypted_objects_need_the_key(cloud: Cloud, sagemaker: Any, s3: Any) -
     s3.create_bucket(Bucket=bucket)
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
-    role = cloud.make_role(unique("keyless"), EVERYTHING, forbid("kms:Decrypt"))
+    role = cloud.make_role(unique("keyless"), EVERYTHING, deny("kms:Decrypt"))
     request = training(s3, unique("keyless")) | {"RoleArn": role}
     s3.put_object(Bucket=bucket, Key="code/launch.py", Body=b"")
     request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = f"s3://{bucket}/code/"
     done = ended_job(sagemaker, request)
     assert f"is not authorized to perform: kms:Decrypt on resource: {key}" in done["FailureReason"]
-    with pytest.raises(ClientError, match="AccessDenied"):  # the same over HTTP, where MiniStack asks
+    with pytest.raises(ClientError, match="AccessDenied"):  # MiniStack checks the same for requests over HTTP.
         cloud.client("s3", role=role).get_object(Bucket=bucket, Key="code/launch.py")
 
 
@@ -402,7 +402,7 @@ def test_an_output_is_encrypted_with_the_key_that_the_request_names(cloud: Cloud
     key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     request = training(s3, unique("sealed"))
     request["OutputDataConfig"] = {"S3OutputPath": "s3://kennel/sfn-out", "KmsKeyId": key}
-    poor = cloud.make_role(unique("sealer"), EVERYTHING, forbid("kms:Encrypt"))
+    poor = cloud.make_role(unique("sealer"), EVERYTHING, deny("kms:Encrypt"))
     denied = ended_job(sagemaker, request | {"TrainingJobName": unique("unsealed"), "RoleArn": poor})
     assert "is not authorized to perform: kms:Encrypt" in denied["FailureReason"]
     done = ended_job(sagemaker, request)
@@ -427,7 +427,7 @@ def test_a_named_key_stands_in_for_the_buckets(cloud: Cloud, sagemaker: Any, s3:
 
 def test_a_model_is_refused_when_its_role_cannot_read_its_data(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
     s3.put_object(Bucket="kennel", Key="iam/model.tar.gz", Body=b"x")
-    role = cloud.make_role(unique("model"), EVERYTHING, forbid("s3:GetObject"))
+    role = cloud.make_role(unique("model"), EVERYTHING, deny("s3:GetObject"))
     container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/iam/model.tar.gz"}
     with pytest.raises(ClientError) as error:
         sagemaker.create_model(ModelName=unique("model"), PrimaryContainer=container, ExecutionRoleArn=role)
@@ -439,18 +439,19 @@ def test_a_model_is_refused_when_its_role_cannot_read_its_data(cloud: Cloud, sag
 def test_an_endpoint_fails_when_its_models_role_cannot_read_the_image(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
     s3.put_object(Bucket="kennel", Key="iam/model.tar.gz", Body=b"x")
     name = unique("imageless")
-    role = cloud.make_role(unique("model"), EVERYTHING, forbid("ecr:BatchGetImage"))
+    role = cloud.make_role(unique("model"), EVERYTHING, deny("ecr:BatchGetImage"))
     container = {"Image": IMAGE, "ModelDataUrl": "s3://kennel/iam/model.tar.gz"}
     sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=role)
     variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.c6i.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-    seen = eventually(
-        lambda: sagemaker.describe_endpoint(EndpointName=name), lambda found: found["EndpointStatus"] != "Creating"
+    endpoint = eventually(
+        lambda: sagemaker.describe_endpoint(EndpointName=name),
+        lambda description: description["EndpointStatus"] != "Creating",
     )
-    assert seen["EndpointStatus"] == "Failed"
+    assert endpoint["EndpointStatus"] == "Failed"
     repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY.rpartition('/')[2]}"
-    assert f"ecr:BatchGetImage on resource: {repository}" in seen["FailureReason"]
+    assert f"ecr:BatchGetImage on resource: {repository}" in endpoint["FailureReason"]
 
 
 def test_the_registry_reads_as_its_caller(cloud: Cloud, sagemaker: Any, s3: Any) -> None:

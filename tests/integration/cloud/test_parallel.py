@@ -1,4 +1,4 @@
-"""Branches, items and their ends: scopes, failures that stop the rest, timeouts and stopped executions."""
+"""Parallel and Map states: scopes of variables, failures that stop the other branches, timeouts, stopped executions."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ from tests.integration.laptop import Cloud, eventually
 from tests.integration.machines import PASS, branch, definition, ended, entered, failure, output, run, start, task
 from tests.integration.training_jobs import training
 
-# A Wait of 20 s takes 1 s here.
+# A Wait of 20 s takes 1 s on the laptop cloud.
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def map_over(items: Any, processor: dict[str, Any], **members: Any) -> dict[str,
 
 
 def job_status(sagemaker: Any, name: str) -> str:
-    found = sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
-    return str(found[0]["TrainingJobStatus"]) if found else "none"
+    jobs = sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+    return str(jobs[0]["TrainingJobStatus"]) if jobs else "none"
 
 
 def test_a_branch_reads_outer_variables_and_keeps_its_own(states: Any) -> None:

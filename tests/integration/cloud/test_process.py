@@ -1,4 +1,4 @@
-"""The laptop cloud as a process: how it starts, refuses to start, and leaves nothing behind."""
+"""The laptop cloud as a process: how it starts, refuses to start, and ends without leaving processes."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 from cloud.core import processes
 from tests.integration.laptop import IMAGE, ROLE, ROOT, Cloud, build_image, eventually, start_cloud
 
-# Its child leaves the process group, as torchrun's workers do, and neither heeds SIGTERM.
+# The program's child leaves the process group, as torchrun's workers do, and both ignore SIGTERM.
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -26,7 +26,7 @@ time.sleep(120)
 
 @pytest.fixture
 def busy_cloud(tmp_path: Path) -> Cloud:
-    """A cloud of its own with a training job that does not want to end."""
+    """Start a cloud of its own with a training job that ignores SIGTERM."""
     cloud = start_cloud(tmp_path / "home")
     build_image(cloud)
     s3 = cloud.client("s3")
@@ -46,12 +46,12 @@ def busy_cloud(tmp_path: Path) -> Cloud:
         ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
         StoppingCondition={"MaxRuntimeInSeconds": 100},
     )
-    eventually(children_of(cloud), lambda found: len(found) == 2)
+    eventually(children_of(cloud), lambda pids: len(pids) == 2)
     return cloud
 
 
 def children_of(cloud: Cloud) -> Callable[[], list[int]]:
-    """The live processes that carry that cloud's mark."""
+    """Return a function that returns the ids of all live processes with the cloud's mark."""
     return lambda: processes.marked(f"cloud-{cloud.process.pid}-")
 
 
@@ -63,16 +63,16 @@ def test_no_process_outlives_a_cloud_that_is_asked_to_end(busy_cloud: Cloud, num
 
 def test_no_process_outlives_a_cloud_that_is_killed(busy_cloud: Cloud) -> None:
     assert busy_cloud.stop(signal.SIGKILL) == -signal.SIGKILL
-    eventually(children_of(busy_cloud), lambda found: found == [])
+    eventually(children_of(busy_cloud), lambda pids: pids == [])
 
 
-def test_it_listens_on_loopback_only_and_says_when_it_is_ready(cloud: Cloud) -> None:
+def test_it_listens_on_loopback_only_and_reports_when_it_is_ready(cloud: Cloud) -> None:
     with urllib.request.urlopen(f"{cloud.url}/_ministack/ready", timeout=5) as answer:
         assert answer.status == 200
-    inode = Path("/proc/net/tcp")
-    if not inode.exists():
+    table = Path("/proc/net/tcp")
+    if not table.exists():
         pytest.skip("reads /proc/net/tcp")
-    listening = [line.split()[1] for line in inode.read_text().splitlines()[1:] if line.split()[3] == "0A"]
+    listening = [line.split()[1] for line in table.read_text().splitlines()[1:] if line.split()[3] == "0A"]
     assert f"0100007F:{cloud.port:04X}" in listening
     assert f"00000000:{cloud.port:04X}" not in listening
 
@@ -100,14 +100,14 @@ def test_a_port_in_use_is_refused_in_one_sentence(cloud: Cloud, tmp_path: Path) 
     assert message.splitlines() == [f"The laptop cloud cannot start: {sentence}"]
 
 
-def test_a_home_with_other_things_in_it_is_not_wiped(tmp_path: Path) -> None:
+def test_a_home_with_other_files_is_not_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     code, message = refusal("--port", "14999", "--home", str(tmp_path))
     assert (code, message.count("\n")) == (1, 0)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def test_a_ministack_without_our_hooks_is_named() -> None:
+def test_names_that_ministack_lacks_are_listed() -> None:
     program = (
         "from cloud import hooks\n"
         "del hooks.stepfunctions.stepfunctions._run_execution, hooks.lambdas.lambda_runtime.reset\n"

@@ -1,4 +1,4 @@
-"""State machines on the laptop cloud: what they refuse, how their tasks fail, and AWS's names for it."""
+"""State machines on the laptop cloud: refused definitions and arguments, failing tasks, and AWS's names of errors."""
 
 import json
 import uuid
@@ -52,14 +52,14 @@ def test_stopping_the_execution_stops_the_job(states: Any, sagemaker: Any, s3: A
     arn = start(states, single(task("sagemaker:createTrainingJob.sync", training(s3, name, sleep="60"), Retry=retry)))
 
     def look() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
-        return found
+        jobs: list[dict[str, Any]] = sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+        return jobs
 
-    eventually(look, lambda found: bool(found) and found[0]["TrainingJobStatus"] == "InProgress")
+    eventually(look, lambda jobs: bool(jobs) and jobs[0]["TrainingJobStatus"] == "InProgress")
     states.stop_execution(executionArn=arn, error="Interrupted", cause="Ctrl-C")
-    eventually(look, lambda found: found[0]["TrainingJobStatus"] == "Stopped")
-    assert ended(states, arn)["status"] == "ABORTED"  # and stays so: nothing writes FAILED over it
-    assert len(look()) == 1  # the retrier did not run
+    eventually(look, lambda jobs: jobs[0]["TrainingJobStatus"] == "Stopped")
+    assert ended(states, arn)["status"] == "ABORTED"  # FAILED must not overwrite it.
+    assert len(look()) == 1  # The retrier did not run.
 
 
 def test_a_task_that_times_out_stops_its_job(states: Any, sagemaker: Any, s3: Any) -> None:
@@ -73,7 +73,7 @@ def test_a_task_that_times_out_stops_its_job(states: Any, sagemaker: Any, s3: An
     )
 
 
-# --- what integrations refuse -------------------------------------------------------------------------
+# --- refusals of integrations -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_task_that_times_out_stops_its_job(states: Any, sagemaker: Any, s3: An
             "ApplicationAutoScaling.ObjectNotFoundException",
         ),
         ("aws-sdk:ssm:getParameter", {"Name": "/nobody"}, "Ssm.ParameterNotFoundException"),
-        ("aws-sdk:ssm:getParameter", {"Name": ""}, "Ssm.ValidationException"),  # its model has a minimum
+        ("aws-sdk:ssm:getParameter", {"Name": ""}, "Ssm.ValidationException"),  # The model has a minimum length.
         ("aws-sdk:s3:listObjectsV2", {"Bucket": "nobodys-bucket"}, "S3.NoSuchBucketException"),
         ("aws-sdk:s3:getObject", {"Bucket": "kennel", "Key": "nothing"}, "S3.NoSuchKeyException"),
         ("aws-sdk:ecr:describeImages", {"RepositoryName": "nobodys"}, "Ecr.RepositoryNotFoundException"),
@@ -105,7 +105,7 @@ def test_integrations_fail_with_the_names_of_aws(
     assert failure(states, single(task(resource, arguments))) == error
 
 
-def test_a_taken_parameter_is_told_by_its_name(states: Any) -> None:
+def test_an_existing_parameter_has_its_own_error(states: Any) -> None:
     name = f"/kennel/{uuid.uuid4().hex[:6]}"
     put = task("aws-sdk:ssm:putParameter", {"Name": name, "Value": "v", "Type": "String", "Overwrite": False})
     machine = definition(First={**{k: v for k, v in put.items() if k != "End"}, "Next": "Again"}, Again=put)
@@ -127,11 +127,11 @@ def test_a_taken_parameter_is_told_by_its_name(states: Any) -> None:
     ],
 )
 def test_arguments_are_held_against_the_api(states: Any, resource: str, arguments: Any, problem: str) -> None:
-    with pytest.raises(ClientError, match="InvalidDefinition") as refused:  # what is written is refused at once
+    with pytest.raises(ClientError, match="InvalidDefinition") as refusal:  # Literal arguments are checked at once.
         create(states, single(task(resource, arguments)))
-    assert problem in str(refused.value)
-    # What is only known then, when the task starts.
-    done = run(states, single(task(resource, "{% $states.input.given %}")), {"given": arguments})
+    assert problem in str(refusal.value)
+    # The values of expressions are checked when the task starts.
+    done = run(states, single(task(resource, "{% $states.input.arguments %}")), {"arguments": arguments})
     assert (done["error"], problem in done["cause"]) == ("States.Runtime", True)
 
 
@@ -140,7 +140,7 @@ def test_a_resource_that_no_service_has_is_refused(states: Any) -> None:
         create(states, single(task("aws-sdk:ssm:getParametr", {"Name": "/x"})))
 
 
-# --- what integrations answer -------------------------------------------------------------------------
+# --- answers of integrations --------------------------------------------------------------------------
 
 
 def test_sdk_integrations_answer_as_the_sdk_does(cloud: Cloud, states: Any) -> None:
@@ -187,7 +187,7 @@ def test_a_bucket_is_listed_and_emptied_page_by_page(states: Any, s3: Any) -> No
         Delete=deletion,
         Done={"Type": "Pass", "Output": "{% $pages %}", "End": True},
     )
-    assert output(states, machine) == [4, 4, 2, 0]  # bytes, as numbers
+    assert output(states, machine) == [4, 4, 2, 0]  # sizes in bytes, as numbers
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
 
 
@@ -234,7 +234,7 @@ def test_all_expressions_of_a_state_see_the_old_variables(states: Any) -> None:
         Swap={"Type": "Pass", "Assign": {"x": "{% $a %}", "next": "{% $x %}"}, "Output": "{% $x %}", "Next": "Last"},
         Last={"Type": "Pass", "Output": ["{% $states.input %}", "{% $x %}", "{% $next %}"], "End": True},
     )
-    assert output(states, machine) == [3, 6, 3]  # AWS's own example, and the output beside it
+    assert output(states, machine) == [3, 6, 3]  # AWS's own example; the output sees the old variables too.
 
 
 def test_a_choice_that_falls_through_has_its_own_output(states: Any) -> None:
@@ -253,8 +253,8 @@ def test_a_choice_that_falls_through_has_its_own_output(states: Any) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        {**PASS, "Output": "{% $pad('', 262143, 'x') %}"},  # two bytes of quotes more
-        {**PASS, "Output": "{% $pad('', 131072, 'é') %}"},  # bytes count, not characters
+        {**PASS, "Output": "{% $pad('', 262143, 'x') %}"},  # The quotes add two bytes.
+        {**PASS, "Output": "{% $pad('', 131072, 'é') %}"},  # The limit counts bytes, not characters.
         {**PASS, "Assign": {"x": "{% $pad('', 131072, 'x') %}", "y": "{% $pad('', 131072, 'y') %}"}},
     ],
     ids=["output", "bytes", "variables"],
@@ -304,7 +304,7 @@ def test_a_broken_definition_is_refused_by_cloudformation(cloud: Cloud) -> None:
     cloudformation.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"Machine": machine}}))
     stack = eventually(
         lambda: cloudformation.describe_stacks(StackName=name)["Stacks"][0],
-        lambda seen: not seen["StackStatus"].endswith("_IN_PROGRESS"),
+        lambda stack: not stack["StackStatus"].endswith("_IN_PROGRESS"),
     )
     assert stack["StackStatus"] in ("ROLLBACK_COMPLETE", "CREATE_FAILED")
     events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
