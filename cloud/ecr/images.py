@@ -115,7 +115,7 @@ class Images:
             raise ImageError(_NOT_FOUND.format(uri=uri))
         root = self._root(matches[0]["imageId"]["imageDigest"])
         if not root.is_dir():
-            raise ImageError(f"the laptop cloud runs images that its own CodeBuild built; {uri} was pushed")
+            raise ImageError(f"the laptop cloud runs only images that its own CodeBuild built; {uri} was pushed")
         workdir: str = json.loads(matches[0]["imageManifest"])["config"]["workdir"]
         return root.joinpath(workdir.lstrip("/"))
 
@@ -214,7 +214,7 @@ def _parse_own(uri: str) -> ImageUri:
     image = ImageUri.parse(uri)
     region, account = emulator.scope()
     if not image or (image.account, image.region) != (account, region):
-        raise ImageError(f"the laptop cloud has images that its own CodeBuild built, which {uri} is not")
+        raise ImageError(f"the laptop cloud has only images that its own CodeBuild built; {uri} is another")
     return image
 
 
