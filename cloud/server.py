@@ -16,7 +16,6 @@ from cloud.cloudwatch.alarms import Alarms
 from cloud.codebuild import builds
 from cloud.core import emulator, processes
 from cloud.core.protocol import JsonApi, Response
-from cloud.core.store import Store
 from cloud.ecr.images import Images
 from cloud.iam import authorization
 from cloud.lambdas import hooks as lambdas_hooks
@@ -30,6 +29,7 @@ from cloud.sagemaker.jobs.operations import JobOperations
 from cloud.sagemaker.jobs.processing import ProcessingJob
 from cloud.sagemaker.jobs.training import TrainingJob
 from cloud.sagemaker.registry import Models, Packages
+from cloud.sagemaker.store import Store
 from cloud.sns import hooks as sns_hooks
 from cloud.stepfunctions import tasks
 

@@ -8,8 +8,8 @@ from typing import Any
 from cloud.autoscaling import rules
 from cloud.autoscaling.scaler import DIMENSION, HIGH, LOW, NAMESPACE, ScalableTarget, Scaler
 from cloud.cloudwatch.alarms import Alarm, Alarms
+from cloud.core.clock import now
 from cloud.core.protocol import ApiError, Operation, Request, invalid
-from cloud.core.store import now
 from cloud.iam import permissions
 from cloud.sagemaker.endpoints.endpoint import Endpoint
 

@@ -10,9 +10,8 @@ from cloud.autoscaling import rules
 from cloud.autoscaling.capacity import step_scaling_capacity, target_tracking_capacity
 from cloud.cloudwatch.alarms import Alarm, Alarms
 from cloud.core import emulator
-from cloud.core.clock import scaled
+from cloud.core.clock import now, scaled
 from cloud.core.protocol import ApiError, Request
-from cloud.core.store import now
 from cloud.sagemaker.endpoints.endpoint import Endpoint
 
 NAMESPACE = "sagemaker"

@@ -1,1 +1,1 @@
-"""Code that all rooms share: calls of MiniStack, the JSON protocol, URIs, processes, the clock, resources."""
+"""Code that all rooms share: calls of MiniStack, the JSON protocol, URIs, processes, the clock."""

@@ -1,6 +1,7 @@
 """The laptop cloud's clock: how fast its waits run, and times in AWS's form."""
 
 import os
+import time
 
 
 def read_scale(text: str) -> float:
@@ -27,3 +28,8 @@ def scaled(seconds: float) -> float:
     With ``KENNEL_TIME_SCALE=10`` it is a tenth.
     """
     return seconds / _SCALE
+
+
+def now() -> float:
+    """Return the time in epoch seconds with milliseconds, as AWS's JSON protocol sends times."""
+    return round(time.time(), 3)

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloud.core.clock import now
 from cloud.core.protocol import ApiError, Operation, Request, invalid
-from cloud.core.store import Record, Store, now, page
 from cloud.core.uris import AccessError, S3Uri
 from cloud.ecr.images import ImageError, Images
 from cloud.iam import authorization
 from cloud.s3 import objects
 from cloud.sagemaker import rules
+from cloud.sagemaker.store import Record, Store, page
 
 _NO_ACCESS = (
     'Could not access model data at {data}. Please ensure that the role "{role}" exists and that its trust '

@@ -15,9 +15,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cloud.core.clock import scaled
+from cloud.core.clock import now, scaled
 from cloud.core.protocol import invalid
-from cloud.core.store import now
 from cloud.core.uris import StorageError
 from cloud.ecr.images import ImageError, Images
 from cloud.iam import authorization, permissions

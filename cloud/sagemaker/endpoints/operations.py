@@ -9,7 +9,6 @@ from weakref import WeakValueDictionary
 
 from cloud.core import emulator
 from cloud.core.protocol import ApiError, Operation, Request, invalid
-from cloud.core.store import Record, Store, page
 from cloud.ecr.images import Images
 from cloud.sagemaker import rules
 from cloud.sagemaker.endpoints.endpoint import Endpoint
@@ -17,6 +16,7 @@ from cloud.sagemaker.endpoints.model_data import ModelData
 from cloud.sagemaker.endpoints.rollback_alarms import check_alarms
 from cloud.sagemaker.endpoints.variant import Variant, desired_counts
 from cloud.sagemaker.registry import Model, Models, data_uri
+from cloud.sagemaker.store import Record, Store, page
 
 _STARTUP_MEMBER = "ContainerStartupHealthCheckTimeoutInSeconds"
 _STARTUP_SECONDS = 120.0  # for a variant without that member

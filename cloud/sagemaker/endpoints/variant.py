@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from cloud.core.store import now
+from cloud.core.clock import now
 from cloud.sagemaker.endpoints.blue_green import ALL_TRAFFIC, TrafficStage
 from cloud.sagemaker.endpoints.instance import EndpointInstance
 from cloud.sagemaker.endpoints.model_data import ModelData

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from cloud.core import emulator
+from cloud.core.clock import now
 from cloud.core.protocol import Request, invalid
-from cloud.core.store import Store, now
 from cloud.core.uris import S3Uri, StorageError
 from cloud.ecr.images import Images
 from cloud.iam import authorization, permissions
 from cloud.s3 import objects
 from cloud.sagemaker.jobs.host import JobError, JobHost
+from cloud.sagemaker.store import Store
 
 log = logging.getLogger("kennel.jobs")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from cloud.core import emulator
 from cloud.core.protocol import ApiError, Operation, Request
-from cloud.core.store import page
 from cloud.sagemaker.jobs.job import Job, JobContext
+from cloud.sagemaker.store import page
 
 
 class JobOperations:

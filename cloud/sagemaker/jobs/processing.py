@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloud.core.store import now
+from cloud.core.clock import now
 from cloud.core.uris import AccessError, S3Uri
 from cloud.ecr.images import ImageError
 from cloud.s3 import objects

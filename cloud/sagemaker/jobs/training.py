@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cloud.core import processes
+from cloud.core.clock import now
 from cloud.core.protocol import invalid
-from cloud.core.store import now
 from cloud.core.uris import AccessError, S3Uri
 from cloud.s3 import objects
 from cloud.sagemaker import metrics, rules

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cloud.core.protocol import ApiError, invalid
-from cloud.core.store import Store, page
+from cloud.sagemaker.store import Store, page
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """SageMaker's resources by ARN, with their tags, and lists of them that are filtered, sorted and paged."""
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from cloud.core.clock import now
 from cloud.core.protocol import Request, invalid
 
 
@@ -129,11 +129,6 @@ class Store:
         if arn not in self._resources:
             raise invalid(f'Could not find resource "{arn}".')
         return arn
-
-
-def now() -> float:
-    """Return the time in epoch seconds with milliseconds, as AWS's JSON protocol sends times."""
-    return round(time.time(), 3)
 
 
 @dataclass
