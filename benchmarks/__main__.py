@@ -8,8 +8,8 @@ from contextlib import redirect_stdout
 
 from dataset import DatasetError
 from local.home import LocalError
-from serving.artifact import ArtifactError
 from serving.model import device_name, num_cores
+from serving.served_artifact import ArtifactError
 
 NAMES = (
     "accuracy",

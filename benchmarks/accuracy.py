@@ -27,7 +27,7 @@ from local import laptop
 from local.api import CONTENT_TYPES, Api
 from local.data import sketches
 from local.home import HOME, LAST_RUN, ROOT, LocalError, write_json
-from serving.metrics import mcnemar, wilson
+from serving.evaluation_metrics import mcnemar, wilson
 
 _AIMS = {  # top-1 on the 120 breeds' crops and on whole photos
     "efficientnet_lite0": {"test": 0.88, "photos": 0.85},

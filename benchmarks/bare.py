@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 
-from serving.artifact import load_artifact
-from serving.model import Model
+from serving.model import ServedModel
+from serving.served_artifact import load_artifact
 
 
-def _work(model: Model, photos: Sequence[bytes], seconds: float) -> tuple[int, float, float]:
+def _work(model: ServedModel, photos: Sequence[bytes], seconds: float) -> tuple[int, float, float]:
     todo, began, cpu = cycle(photos), time.perf_counter(), time.process_time()
 
     def predict(_: int) -> int:
@@ -34,7 +34,7 @@ def _work(model: Model, photos: Sequence[bytes], seconds: float) -> tuple[int, f
 
 
 def _main(folder: str, *paths: str) -> None:
-    model = Model(load_artifact(folder))
+    model = ServedModel(load_artifact(folder))
     model.check_golden()
     photos = [Path(path).read_bytes() for path in paths]
     print("ready", flush=True)

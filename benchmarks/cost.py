@@ -26,9 +26,9 @@ from benchmarks.figures import percentile, rotated, rounded, spreads
 from benchmarks.inputs import Inputs, parser, prepared
 from benchmarks.servers import System, ours, peers, say, warmed_up
 from local.home import ROOT, LocalError
-from serving.artifact import Artifact, write_artifact
+from serving.cpu_precision import cpu_kind, precisions_for
 from serving.model import num_cores
-from serving.precision import cpu_kind, precisions_for
+from serving.served_artifact import ServedArtifact, write_artifact
 
 # Run as a file: imported from here, the module would have a second name beside the one that Lambda knows it by.
 PER_HOUR: dict[str, float] = runpy.run_path(str(ROOT / "functions/shared/prices.py"))["PER_HOUR"]
@@ -160,7 +160,7 @@ def dollars(instance_type: str, speed: Speed, cores: int) -> dict[str, float]:
     return {name: rounded(value) for name, value in parts.items()}
 
 
-def _precision(artifact: Artifact, kind: str) -> str:
+def _precision(artifact: ServedArtifact, kind: str) -> str:
     """What our server would choose on such a CPU.
 
     Raises:
@@ -172,7 +172,7 @@ def _precision(artifact: Artifact, kind: str) -> str:
     return found
 
 
-def _only(artifact: Artifact, precision: str, folder: Path) -> Path:
+def _only(artifact: ServedArtifact, precision: str, folder: Path) -> Path:
     """The artifact with golden answers in one precision, so that the server computes in it."""
     golden = tuple(
         replace(each, probabilities={n: p for n, p in each.probabilities.items() if n == precision})

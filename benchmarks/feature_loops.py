@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dataset import Photo, Source, open_source
-from serving.progress import evenly
+from serving.progress import evenly_spaced
 from training.backbones import find_backbone
 from training.distributed import num_cores, process_group
 from training.features import FeaturePass
@@ -53,7 +53,7 @@ def ours(data: Path, backbone: str, folder: Path) -> dict[str, Work]:
     with process_group() as world:
         from_files = FeaturePass(chosen, world, threads, folder, settings)
         from_memory = _FromMemory(chosen, world, threads, folder, settings)
-    photos = evenly(source.listing.of("train"), _DECODED)
+    photos = evenly_spaced(source.listing.of("train"), _DECODED)
     from_memory.decoded = {photo: pixels(source.read(photo), chosen.preprocess) for photo in photos}
     network = FeatureNetwork(chosen, world.device, from_files.choice.precision)
     batch = network.prepare(np.stack([from_memory.decoded[photo] for photo in photos[: from_files.choice.batch_size]]))

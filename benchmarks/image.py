@@ -26,7 +26,7 @@ from benchmarks.inputs import questions, served_model
 from benchmarks.servers import Question, await_answer, launched, ours, run, sizes
 from cloud.ecr.images import copy_into, stages_of
 from local.home import ROOT, LocalError
-from serving.artifact import load_artifact
+from serving.served_artifact import load_artifact
 
 _Started = tuple[int, Callable[[], int]]  # the port on loopback, and what asks for the resident bytes
 _BUILD = "docker build -f serving/Dockerfile --target {0} -t kennel:{0} ."

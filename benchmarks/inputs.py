@@ -17,9 +17,9 @@ from local.api import CONTENT_TYPES
 from local.data import sketches
 from local.home import LocalError
 from local.stack import STACK
-from serving.artifact import Artifact, golden_files, load_artifact, unpack
-from serving.precision import PRECISIONS, choose
-from serving.progress import evenly
+from serving.cpu_precision import PRECISIONS, preferred_precision
+from serving.progress import evenly_spaced
+from serving.served_artifact import ServedArtifact, golden_files, load_artifact, unpack
 
 _NUM_PHOTOS = 300
 _JPEGS = (".jpg", ".jpeg")
@@ -34,7 +34,7 @@ class Inputs:
     """
 
     model: Path
-    artifact: Artifact
+    artifact: ServedArtifact
     peer_model: Path
     photos: list[Path]
     described: dict[str, Any]
@@ -87,7 +87,7 @@ def prepared(options: argparse.Namespace) -> Iterator[Inputs]:
         described = {
             "model": artifact.card.version,
             "backbone": artifact.card.backbone,
-            "precision": choose(artifact.precisions),
+            "precision": preferred_precision(artifact.precisions),
             "photos": "the sketchbook's drawings" if options.photos is None else "given",
             "num_photos": len(photos),
             "mean_photo_bytes": sum(photo.stat().st_size for photo in photos) // len(photos),
@@ -105,7 +105,7 @@ def served_model(given: Path | None, folder: Path) -> Path:
     return _unpacked(given or _of_champion("artifact", folder.with_suffix(".tar.gz")), folder)
 
 
-def questions(artifact: Artifact) -> list[Question]:
+def questions(artifact: ServedArtifact) -> list[Question]:
     """The artifact's golden photos."""
     photos = {name: photo for name, photo in golden_files(artifact.golden).items() if not name.endswith(".json")}
     return [
@@ -147,16 +147,16 @@ def _photos(folder: Path | None) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _JPEGS)
     if not found:
         raise LocalError(f"{folder} holds no JPEG; give --photos another folder")
-    return evenly(found, _NUM_PHOTOS)
+    return evenly_spaced(found, _NUM_PHOTOS)
 
 
-def _write_peer_model(artifact: Artifact, trained: Path, folder: Path) -> None:
+def _write_peer_model(artifact: ServedArtifact, trained: Path, folder: Path) -> None:
     """What the peers read: the same weights, specification and calibration."""
     if not (trained / "model.pt2").exists():
         raise LocalError(f"{trained} holds no model.pt2; give --trained what the training job of this model left")
     folder.mkdir()
     shutil.copy(trained / "model.pt2", folder)
-    network = artifact.networks[PRECISIONS[choose(artifact.precisions)].network]
+    network = artifact.networks[PRECISIONS[preferred_precision(artifact.precisions)].network]
     (folder / "network.xml").write_bytes(network.xml)
     (folder / "network.bin").write_bytes(network.weights)
     document = {

@@ -25,7 +25,7 @@ from benchmarks.figures import goal, rotated, rounded, spread
 from benchmarks.servers import say
 from dataset import Photo, Source, open_source
 from local.data import sketches
-from serving.progress import evenly
+from serving.progress import evenly_spaced
 from training.backbones import find_backbone
 from training.distributed import World
 from training.hyperparameters import Hyperparameters
@@ -53,7 +53,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _measured(source: Source, options: argparse.Namespace) -> dict[str, Any]:
-    photos = evenly(source.listing.of("train"), _NUM_PHOTOS)
+    photos = evenly_spaced(source.listing.of("train"), _NUM_PHOTOS)
     spec = find_backbone("efficientnet_lite0", None).preprocess
     spec = replace(spec, image_size=options.side or spec.image_size)
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dataset import open_source
-from serving.progress import evenly
+from serving.progress import evenly_spaced
 from training.backbones import Backbone, find_backbone
 from training.checkpoint import Checkpoint
 from training.distributed import World, process_group
@@ -56,7 +56,7 @@ def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
     settings = Hyperparameters(full_epochs=10_000, global_batch_size=options.batch * world.world_size)
     source = open_source(options.data)
     classes = source.listing.classes
-    photos = evenly(source.listing.of("train"), _BATCHES * settings.global_batch_size)
+    photos = evenly_spaced(source.listing.of("train"), _BATCHES * settings.global_batch_size)
     labels = torch.tensor([classes.index(photo.label) for photo in photos])
     head = nn.Linear(backbone.num_features, len(classes))
     start = HeadStart(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(len(classes)))

@@ -14,11 +14,11 @@ from contextlib import suppress
 
 import uvicorn
 
-from serving.artifact import ArtifactError, load_artifact
-from serving.model import Model
-from serving.precision import cpu_kind
+from serving.cpu_precision import cpu_kind
+from serving.model import ServedModel
+from serving.served_artifact import ArtifactError, load_artifact
 from serving.server import make_app
-from serving.telemetry import JsonLines, log, say
+from serving.telemetry import JsonLines, log, log_event
 
 _DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM
 _KEEP_ALIVE_SECONDS = 75  # longer than callers keep theirs, who might else ask over a connection just being closed
@@ -38,7 +38,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(logging.INFO)
     try:
-        model = Model(load_artifact(options.model_dir))
+        model = ServedModel(load_artifact(options.model_dir))
         model.check_golden()
     except ArtifactError as error:
         print(error, file=sys.stderr)
@@ -53,7 +53,7 @@ def main() -> int:
         "threads": model.num_threads,
         "load_seconds": round(time.perf_counter() - started, 3),
     }
-    say("loaded", facts)
+    log_event("loaded", facts)
     if options.user and os.geteuid() == 0:
         _become(options.user)
     uvicorn.run(

@@ -11,12 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from dataset import Source
-from serving.artifact import Card
-from serving.metrics import wilson
-from serving.preprocess import Preprocess, pixels
+from serving.evaluation_metrics import wilson
+from serving.preprocess import ServingPreprocess, pixels
+from serving.served_artifact import Card
 
 _SIDE = 160  # pixels of an example photo, twice what a phone shows
-_EXAMPLE = Preprocess(_SIDE, "shortest_side", _SIDE, "bilinear", 1, (0, 0, 0), (1, 1, 1), "RGB", True)
+_EXAMPLE = ServingPreprocess(_SIDE, "shortest_side", _SIDE, "bilinear", 1, (0, 0, 0), (1, 1, 1), "RGB", True)
 _NUM_WORST = 3
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from dataset import Photo, ReadError, Source
 from dataset.layout import DatasetError, check_classes, named
-from serving.artifact import Artifact, Calibration, Card, Golden, Label, unpack
-from serving.metrics import dog_threshold, fit_temperature, golden_indices
-from serving.model import Model, softmax
-from serving.precision import PRECISIONS, choose, cpu_kind, precisions_for
-from serving.preprocess import MAX_BYTES, PhotoError, Preprocess, pixels
-from serving.progress import each, evenly
+from serving.cpu_precision import PRECISIONS, cpu_kind, precisions_for, preferred_precision
+from serving.evaluation_metrics import dog_threshold, fit_temperature, golden_indices
+from serving.model import ServedModel, softmax
+from serving.preprocess import MAX_BYTES, PhotoError, ServingPreprocess, pixels
+from serving.progress import evenly_spaced, map_photos
+from serving.served_artifact import Calibration, Card, GoldenExample, Label, ServedArtifact, unpack
 
 _NUM_GOLDEN = 8
 _NUM_PARITY = 8
@@ -32,7 +32,7 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """What the training job left, as far as the evaluation needs it.
 
     folder: the unpacked artifact, with ``model.pt2``.
@@ -45,7 +45,7 @@ class Trained:
 
     folder: Path
     labels: tuple[Label, ...]
-    preprocess: Preprocess
+    preprocess: ServingPreprocess
     backbone: str
     training: dict[str, Any]
     ddp: dict[str, Any]
@@ -64,7 +64,7 @@ class Challenger:
     unreadable: paths of validation photos that cannot be read.
     """
 
-    artifact: Artifact
+    artifact: ServedArtifact
     valid_top1: dict[str, float]
     int8: str
     parity: dict[str, Any]
@@ -72,7 +72,7 @@ class Challenger:
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidationAnswers:
     """The networks' answers for the validation split.
 
     photos: the readable ones, in the order of the arrays.
@@ -92,12 +92,12 @@ class Validated:
         """The share of photos answered rightly."""
         return float((self.logits[precision].argmax(axis=1) == self.truths).mean())
 
-    def joined(self, other: "Validated") -> "Validated":
+    def joined(self, other: "ValidationAnswers") -> "ValidationAnswers":
         """These answers and another model's for the same photos."""
         return replace(self, logits=self.logits | other.logits, dogs=self.dogs | other.dogs)
 
 
-def read_trained(archive: Path, folder: Path) -> Trained:
+def read_trained(archive: Path, folder: Path) -> TrainedModel:
     """Unpack the training job's artifact.
 
     Raises:
@@ -112,10 +112,10 @@ def read_trained(archive: Path, folder: Path) -> Trained:
             json.loads((folder / f"{name}.json").read_bytes())
             for name in ("labels", "preprocess", "training", "ddp", "data")
         )
-        return Trained(
+        return TrainedModel(
             folder,
             tuple(Label(c["id"], c["breed"]) for c in labels["classes"]),
-            Preprocess.from_json(spec),
+            ServingPreprocess.from_json(spec),
             training["backbone"],
             training,
             ddp,
@@ -127,7 +127,7 @@ def read_trained(archive: Path, folder: Path) -> Trained:
         raise EvaluationError(f"{archive}: not what the training job writes ({error})") from error
 
 
-def make_challenger(trained: Trained, source: Source, version: str) -> Challenger:
+def make_challenger(trained: TrainedModel, source: Source, version: str) -> Challenger:
     """Export, quantize, hold against the trained program, and calibrate on the validation split.
 
     Raises:
@@ -144,11 +144,11 @@ def make_challenger(trained: Trained, source: Source, version: str) -> Challenge
         raise EvaluationError(f"model.pt2: {error}") from error
     print(f"exported the network in {time.perf_counter() - started:.1f} s", flush=True)
     card = Card(version, trained.backbone, len(trained.labels), 0.0, _now())
-    draft = Artifact({"float": network}, trained.labels, trained.preprocess, Calibration(), card)
+    draft = ServedArtifact({"float": network}, trained.labels, trained.preprocess, Calibration(), card)
 
     floats = [name for name in precisions_for(cpu_kind()) if PRECISIONS[name].network == "float"]
     split = _validate("validation", draft, floats, source)
-    images = [pixels(source.read(photo), trained.preprocess) for photo in evenly(split.photos, _NUM_PARITY)]
+    images = [pixels(source.read(photo), trained.preprocess) for photo in evenly_spaced(split.photos, _NUM_PARITY)]
     parity = _parity(draft, images, program_probabilities(program, images, trained.preprocess))
     draft, split, int8 = _quantized(draft, split, source)
     print(f"int8: {int8}", flush=True)
@@ -156,7 +156,9 @@ def make_challenger(trained: Trained, source: Source, version: str) -> Challenge
     return Challenger(_calibrated(draft, split, source), valid_top1, int8, parity, split.unreadable)
 
 
-def _quantized(draft: Artifact, split: Validated, source: Source) -> tuple[Artifact, Validated, str]:
+def _quantized(
+    draft: ServedArtifact, split: ValidationAnswers, source: Source
+) -> tuple[ServedArtifact, ValidationAnswers, str]:
     """Add an int8 network where that loses next to nothing.
 
     Returns:
@@ -186,20 +188,22 @@ def _quantized(draft: Artifact, split: Validated, source: Source) -> tuple[Artif
     return draft, split, f"not used: {found}, more than {100 * _MAX_LOSS:.1f} points lost"
 
 
-def _calibration_images(source: Source, spec: Preprocess) -> list[np.ndarray]:
+def _calibration_images(source: Source, spec: ServingPreprocess) -> list[np.ndarray]:
     """Training photos for NNCF, spread evenly over the classes; some only where there are few classes."""
     classes = source.listing.classes
     count = min(_MAX_CALIBRATION, _CALIBRATION_PER_CLASS * len(classes))
     of_class: dict[str, list[Photo]] = {}
     for photo in source.listing.of("train"):
         of_class.setdefault(photo.label, []).append(photo)
-    chosen = [photo for photos in of_class.values() for photo in evenly(photos, -(-count // len(classes)))]
-    images = each("photos to quantize with", evenly(chosen, count), lambda photo: _pixels(source, photo, spec))
+    chosen = [photo for photos in of_class.values() for photo in evenly_spaced(photos, -(-count // len(classes)))]
+    images = map_photos(
+        "photos to quantize with", evenly_spaced(chosen, count), lambda photo: _pixels(source, photo, spec)
+    )
     return [image for image in images if image is not None]
 
 
-def _validate(name: str, draft: Artifact, precisions: Sequence[str], source: Source) -> Validated:
-    models = {precision: Model(draft, precision) for precision in precisions}
+def _validate(name: str, draft: ServedArtifact, precisions: Sequence[str], source: Source) -> ValidationAnswers:
+    models = {precision: ServedModel(draft, precision) for precision in precisions}
     index = {label.id: i for i, label in enumerate(draft.labels)}
 
     def answer(photo: Photo) -> dict[str, tuple[np.ndarray, float]] | None:
@@ -207,12 +211,12 @@ def _validate(name: str, draft: Artifact, precisions: Sequence[str], source: Sou
         return None if image is None else {precision: model.infer(image) for precision, model in models.items()}
 
     photos = source.listing.of("valid")
-    outcomes = each(name, photos, answer)
+    outcomes = map_photos(name, photos, answer)
     answers = [outcome for outcome in outcomes if outcome is not None]
     readable = [photo for photo, outcome in zip(photos, outcomes, strict=True) if outcome is not None]
     unreadable = [photo.path for photo, outcome in zip(photos, outcomes, strict=True) if outcome is None]
     check_readable(source, unreadable)
-    return Validated(
+    return ValidationAnswers(
         photos=readable,
         truths=np.array([index[photo.label] for photo in readable]),
         logits={precision: np.array([a[precision][0] for a in answers]) for precision in precisions},
@@ -221,7 +225,7 @@ def _validate(name: str, draft: Artifact, precisions: Sequence[str], source: Sou
     )
 
 
-def _pixels(source: Source, photo: Photo, spec: Preprocess) -> np.ndarray | None:
+def _pixels(source: Source, photo: Photo, spec: ServingPreprocess) -> np.ndarray | None:
     """What the networks take, or None when the photo is unreadable."""
     try:
         return pixels(source.read(photo), spec)
@@ -229,14 +233,14 @@ def _pixels(source: Source, photo: Photo, spec: Preprocess) -> np.ndarray | None
         return None
 
 
-def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
+def _calibrated(draft: ServedArtifact, split: ValidationAnswers, source: Source) -> ServedArtifact:
     """The artifact with temperature, dog threshold and golden photos.
 
     Raises:
         EvaluationError: not one photo is answered clearly enough to be a known answer.
     """
     logits = {precision: split.logits[precision] for precision in draft.precisions if precision in split.logits}
-    served = choose(logits)
+    served = preferred_precision(logits)
     temperature = fit_temperature(logits[served], split.truths)
     probabilities = {precision: softmax(values / temperature) for precision, values in logits.items()}
     askable = np.flatnonzero([photo.size <= MAX_BYTES for photo in split.photos])  # the server refuses larger ones
@@ -249,7 +253,7 @@ def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
     for i in askable[chosen]:
         label = draft.labels[split.truths[i]]
         known = {precision: float(p[i, split.truths[i]]) for precision, p in probabilities.items()}
-        golden.append(Golden(source.read(split.photos[i]), label.id, label.breed, known))
+        golden.append(GoldenExample(source.read(split.photos[i]), label.id, label.breed, known))
     return replace(
         draft,
         calibration=Calibration(temperature, dog_threshold(split.dogs[served])),
@@ -258,7 +262,7 @@ def _calibrated(draft: Artifact, split: Validated, source: Source) -> Artifact:
     )
 
 
-def _parity(draft: Artifact, images: Sequence[np.ndarray], expected: np.ndarray) -> dict[str, Any]:
+def _parity(draft: ServedArtifact, images: Sequence[np.ndarray], expected: np.ndarray) -> dict[str, Any]:
     """How far the exported network's answers are from the trained program's.
 
     Compared in f32: what bf16 and int8 round is no fault of the export, and the test photos judge it.
@@ -266,7 +270,7 @@ def _parity(draft: Artifact, images: Sequence[np.ndarray], expected: np.ndarray)
     Raises:
         EvaluationError: too far for rounding.
     """
-    model = Model(draft, precision="f32")
+    model = ServedModel(draft, precision="f32")
     exported = softmax(np.stack([model.infer(image)[0] for image in images]))
     difference = float(np.abs(exported - expected).max())
     if difference > _MAX_DIFFERENCE:

@@ -18,7 +18,11 @@ from pathlib import Path
 
 from dataset import DatasetError, Source, open_source
 from dataset.layout import named
-from serving.artifact import (
+from serving.card import render_card
+from serving.challenger import EvaluationError, check_readable, make_challenger, read_trained
+from serving.judge import compare, compare_precisions, figures, judge
+from serving.model import ServedModel, device_name
+from serving.served_artifact import (
     ArtifactError,
     Label,
     golden_files,
@@ -28,10 +32,6 @@ from serving.artifact import (
     write_artifact,
     write_files,
 )
-from serving.card import render_card
-from serving.challenger import EvaluationError, check_readable, make_challenger, read_trained
-from serving.judge import compare, compare_precisions, figures, judge
-from serving.model import Model, device_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,7 +115,7 @@ def _check_labels(labels: Sequence[Label], source: Source) -> None:
         )
 
 
-def _champion(archive: Path, folder: Path) -> Model | None:
+def _champion(archive: Path, folder: Path) -> ServedModel | None:
     """The model that serves now, if any; loaded first, for a broken one would waste the minutes that follow."""
     if not archive.exists():
         return None
@@ -127,10 +127,10 @@ def _champion(archive: Path, folder: Path) -> Model | None:
         ) from error
 
 
-def _load(archive: Path, folder: Path) -> Model:
+def _load(archive: Path, folder: Path) -> ServedModel:
     """The model of a served artifact, as the server loads it."""
     unpack(archive, folder)
-    model = Model(load_artifact(folder))
+    model = ServedModel(load_artifact(folder))
     model.check_golden()
     return model
 

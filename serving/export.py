@@ -15,9 +15,9 @@ from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from openvino.preprocess import PrePostProcessor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from serving.artifact import Network
 from serving.model import softmax
-from serving.preprocess import Preprocess
+from serving.preprocess import ServingPreprocess
+from serving.served_artifact import OpenVinoNetwork
 
 # torch only traces and answers a few photos here; its threads would fight with OpenVINO's for the cores.
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
         raise ExportError(f"{path.name}: not a program of torch.export ({error})") from error
 
 
-def export(program: torch.export.ExportedProgram, spec: Preprocess) -> Network:
+def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> OpenVinoNetwork:
     """Convert a program that takes normalized float32 ``[B, 3, S, S]``.
 
     Raises:
@@ -57,15 +57,15 @@ def export(program: torch.export.ExportedProgram, spec: Preprocess) -> Network:
     return as_network(_take_pixels(network, spec))
 
 
-def as_network(model: ov.Model) -> Network:
+def as_network(model: ov.Model) -> OpenVinoNetwork:
     """An OpenVINO model as it lies in an artifact, its float weights stored as fp16."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         ov.save_model(model, path, compress_to_fp16=True)
-        return Network(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+        return OpenVinoNetwork(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
-def _take_pixels(network: ov.Model, spec: Preprocess) -> ov.Model:
+def _take_pixels(network: ov.Model, spec: ServingPreprocess) -> ov.Model:
     steps = PrePostProcessor(network)
     image = steps.input(0)
     image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
@@ -76,7 +76,7 @@ def _take_pixels(network: ov.Model, spec: Preprocess) -> ov.Model:
 
 
 def program_probabilities(
-    program: torch.export.ExportedProgram, images: Sequence[np.ndarray], spec: Preprocess
+    program: torch.export.ExportedProgram, images: Sequence[np.ndarray], spec: ServingPreprocess
 ) -> np.ndarray:
     """What the trained program itself answers, to compare the export with.
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from dataset import OTHER, Photo, ReadError, Source
-from serving.metrics import (
-    Judged,
+from serving.cpu_precision import PRECISIONS, cpu_kind
+from serving.evaluation_metrics import (
+    JudgedPhoto,
     accuracy,
     calibration_error,
     chance_error,
@@ -20,10 +21,9 @@ from serving.metrics import (
     reliability,
     wilson,
 )
-from serving.model import Model, softmax
-from serving.precision import PRECISIONS, cpu_kind
+from serving.model import ServedModel, softmax
 from serving.preprocess import PhotoError, pixels
-from serving.progress import each, evenly
+from serving.progress import evenly_spaced, map_photos
 
 _NUM_TIMED = 60
 _NUM_CONFUSED = 12
@@ -40,20 +40,20 @@ class Judgement:
         ``data.json``.
     """
 
-    answers: list[Judged]
+    answers: list[JudgedPhoto]
     rejected: list[bool]
     unreadable: list[str]
     hashes: list[tuple[str, str]]
 
 
-def judge(name: str, model: Model, source: Source) -> Judgement:
+def judge(name: str, model: ServedModel, source: Source) -> Judgement:
     """Answer every test photo, and every photo without a dog, as the server would.
 
     Args:
         name: what the lines of progress call the model.
     """
 
-    def answer(photo: Photo) -> tuple[str, Judged | None]:
+    def answer(photo: Photo) -> tuple[str, JudgedPhoto | None]:
         try:
             content = source.read(photo)
         except ReadError:
@@ -63,7 +63,7 @@ def judge(name: str, model: Model, source: Source) -> Judgement:
             logits, dog = model.infer(pixels(content, model.artifact.preprocess))
         except PhotoError:
             return digest, None
-        return digest, Judged(photo.path, photo.label, model.answer(logits, dog), float(softmax(logits).max()))
+        return digest, JudgedPhoto(photo.path, photo.label, model.answer(logits, dog), float(softmax(logits).max()))
 
     def is_rejected(photo: Photo) -> bool | None:
         try:
@@ -72,8 +72,8 @@ def judge(name: str, model: Model, source: Source) -> Judgement:
             return None
 
     photos, others = source.listing.of("test"), source.listing.of(OTHER)
-    digests, answers = zip(*each(name, photos, answer), strict=True)
-    rejected = each(f"{name} without a dog", others, is_rejected)
+    digests, answers = zip(*map_photos(name, photos, answer), strict=True)
+    rejected = map_photos(f"{name} without a dog", others, is_rejected)
     outcomes = zip((*photos, *others), (*answers, *rejected), strict=True)
     return Judgement(
         answers=[judged for judged in answers if judged is not None],
@@ -83,7 +83,7 @@ def judge(name: str, model: Model, source: Source) -> Judgement:
     )
 
 
-def figures(name: str, model: Model, judgement: Judgement, source: Source) -> dict[str, Any]:
+def figures(name: str, model: ServedModel, judgement: Judgement, source: Source) -> dict[str, Any]:
     """One model's part of ``evaluation.json``; times in milliseconds, shares in [0, 1]."""
     answers, card = judgement.answers, model.artifact.card
     found = {
@@ -106,7 +106,7 @@ def figures(name: str, model: Model, judgement: Judgement, source: Source) -> di
     return found
 
 
-def _calibration(model: Model, answers: Sequence[Judged]) -> dict[str, Any]:
+def _calibration(model: ServedModel, answers: Sequence[JudgedPhoto]) -> dict[str, Any]:
     """How far to trust the probabilities, before and after the temperature."""
     right = [j.right for j in answers]
     bins = reliability([j.prediction.ranking[0][1] for j in answers], right)
@@ -119,7 +119,7 @@ def _calibration(model: Model, answers: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def _dogs(model: Model, judgement: Judgement) -> dict[str, Any]:
+def _dogs(model: ServedModel, judgement: Judgement) -> dict[str, Any]:
     """How many of the dogs, and of the photos without one, are told to be what they are."""
     return {
         "threshold": model.artifact.calibration.dog_threshold,
@@ -136,12 +136,12 @@ def _share(outcomes: Sequence[bool]) -> dict[str, Any] | None:
 
 
 def compare(
-    challenger: Model, judgement: Judgement, champion: Model, its_judgement: Judgement, source: Source
+    challenger: ServedModel, judgement: Judgement, champion: ServedModel, its_judgement: Judgement, source: Source
 ) -> dict[str, Any] | None:
     """The part of ``evaluation.json`` on two models and the photos of the breeds that the champion knows.
 
     Returns:
-        ``serving.metrics.paired``'s, with ``unknown_to_champion``, the number of breeds left out, and ``slowdown``, the
+        The fields of ``paired``, with ``unknown_to_champion``, the number of breeds left out, and ``slowdown``, the
         challenger's time for a photo over the champion's; None when the champion knows none of the breeds.
     """
     known = {label.id for label in champion.artifact.labels}
@@ -155,7 +155,7 @@ def compare(
     }
 
 
-def _slowdown(challenger: Model, champion: Model, photos: Sequence[bytes]) -> float:
+def _slowdown(challenger: ServedModel, champion: ServedModel, photos: Sequence[bytes]) -> float:
     """The median of a photo's two times, taken one after the other so that other load falls on both alike."""
     ratios = []
     for photo in photos:
@@ -168,10 +168,10 @@ def _timed(judgement: Judgement, source: Source) -> list[bytes]:
     """Readable test photos to take times with."""
     readable = {j.photo for j in judgement.answers}
     photos = [photo for photo in source.listing.of("test") if photo.path in readable]
-    return [source.read(photo) for photo in evenly(photos, _NUM_TIMED)]
+    return [source.read(photo) for photo in evenly_spaced(photos, _NUM_TIMED)]
 
 
-def _speed(model: Model, photos: Sequence[bytes]) -> dict[str, Any]:
+def _speed(model: ServedModel, photos: Sequence[bytes]) -> dict[str, Any]:
     """Times of one photo at a time, from bytes to answer, and the rate on all cores."""
     timed = [model.predict(photo) for photo in photos]
     decode, network = (np.array([getattr(p, part) for p in timed]) for part in ("decode_ms", "model_ms"))
@@ -192,7 +192,7 @@ def _quantiles(times: np.ndarray) -> dict[str, float]:
     return {"p50": float(np.quantile(times, 0.5)), "p95": float(np.quantile(times, 0.95))}
 
 
-def compare_precisions(served: Model, valid_top1: Mapping[str, float], int8: str) -> list[dict[str, Any]]:
+def compare_precisions(served: ServedModel, valid_top1: Mapping[str, float], int8: str) -> list[dict[str, Any]]:
     """What the model is worth and costs in each precision on this CPU.
 
     Args:
@@ -206,7 +206,7 @@ def compare_precisions(served: Model, valid_top1: Mapping[str, float], int8: str
     """
     artifact = served.artifact
     images = [pixels(golden.photo, artifact.preprocess) for golden in artifact.golden]
-    models = {name: served if name == served.precision else Model(artifact, name) for name in artifact.precisions}
+    models = {name: served if name == served.precision else ServedModel(artifact, name) for name in artifact.precisions}
     times: dict[str, list[float]] = {name: [] for name in models}
     for image in images * (_NUM_TIMED // len(images)):  # in turns, so that other load falls on all alike
         for name, model in models.items():
@@ -227,7 +227,7 @@ def compare_precisions(served: Model, valid_top1: Mapping[str, float], int8: str
     ]
 
 
-def _why(name: str, served: Model, int8: str) -> str:
+def _why(name: str, served: ServedModel, int8: str) -> str:
     if name == "int8" and name not in served.artifact.networks:
         return int8
     if name == served.precision:

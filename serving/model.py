@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from serving.artifact import Artifact, ArtifactError, Label
-from serving.precision import PRECISIONS, choose, cpu_kind
+from serving.cpu_precision import PRECISIONS, cpu_kind, preferred_precision
 from serving.preprocess import pixels
+from serving.served_artifact import ArtifactError, Label, ServedArtifact
 
 TOP = 5
 # A golden photo's probability may move this far between CPUs that compute in the same precision.
@@ -48,7 +48,7 @@ class Prediction:
         }
 
 
-class Model:
+class ServedModel:
     """An artifact compiled for this CPU; its methods may be called from several threads.
 
     Each calling thread has an inference request of its own.
@@ -58,11 +58,11 @@ class Model:
         other's inference to end its photo is decoded already (a tenth more photos/s than one each).
     """
 
-    def __init__(self, artifact: Artifact, precision: str | None = None) -> None:
+    def __init__(self, artifact: ServedArtifact, precision: str | None = None) -> None:
         """Compile the network.
 
         Args:
-            precision: one of ``serving.precision.PRECISIONS``, instead of the preferred one.
+            precision: one of ``serving.cpu_precision.PRECISIONS``, instead of the preferred one.
 
         Raises:
             ArtifactError: no answers are known in the precision, OpenVINO cannot read the network, or it does not
@@ -70,7 +70,7 @@ class Model:
         """
         self.artifact = artifact
         self.num_threads = 2 * num_cores()
-        self.precision = precision or choose(artifact.precisions)
+        self.precision = precision or preferred_precision(artifact.precisions)
         if self.precision not in artifact.precisions:
             raise ArtifactError(
                 f"artifact: no golden answer is known in {self.precision}, which this CPU ({cpu_kind()}) computes; "

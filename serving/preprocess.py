@@ -59,7 +59,7 @@ class UnsupportedPhotoError(PhotoError):
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class ServingPreprocess:
     """The specification in ``preprocess.json``.
 
     image_size: side of the square input, pixels.
@@ -85,7 +85,7 @@ class Preprocess:
     exif_orientation: bool
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Preprocess":
+    def from_json(cls, document: Mapping[str, Any]) -> "ServingPreprocess":
         """Read the specification.
 
         Raises:
@@ -107,7 +107,7 @@ class Preprocess:
         return spec
 
 
-def pixels(photo: bytes, spec: Preprocess) -> np.ndarray:
+def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
     """A photo's bytes to what the network takes: uint8 RGB ``[image_size, image_size, 3]``.
 
     Raises:
@@ -127,7 +127,7 @@ def pixels(photo: bytes, spec: Preprocess) -> np.ndarray:
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
 
 
-def _opened(photo: bytes, spec: Preprocess) -> Image.Image:
+def _opened(photo: bytes, spec: ServingPreprocess) -> Image.Image:
     """The image with its header read, and in the size in which it will be decoded."""
     image = Image.open(io.BytesIO(photo), formats=_FORMATS)
     _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
@@ -136,7 +136,7 @@ def _opened(photo: bytes, spec: Preprocess) -> Image.Image:
     return image
 
 
-def _decoded(image: Image.Image, spec: Preprocess) -> Image.Image:
+def _decoded(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
     image.load()
     if spec.exif_orientation:
         ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
@@ -161,7 +161,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _fit(image: Image.Image, spec: Preprocess) -> Image.Image:
+def _fit(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
     """The central part, resized in one pass: a strip of 10000 x 1 pixels is never made 256 pixels high."""
     kept = spec.image_size / spec.resize_to
     width, height = image.width * kept, image.height * kept

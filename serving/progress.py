@@ -11,7 +11,7 @@ from serving.model import num_cores
 T = TypeVar("T")
 
 
-def each(name: str, photos: Sequence[Photo], work: Callable[[Photo], T]) -> list[T]:
+def map_photos(name: str, photos: Sequence[Photo], work: Callable[[Photo], T]) -> list[T]:
     """Do the work for every photo on all cores, and say how far it is once a second."""
     outcomes: list[T] = []
     started = said = time.perf_counter()
@@ -30,7 +30,7 @@ def each(name: str, photos: Sequence[Photo], work: Callable[[Photo], T]) -> list
     return outcomes
 
 
-def evenly(items: Sequence[T], count: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
     """At most ``count`` items, evenly spaced."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]

@@ -12,9 +12,9 @@ import nncf
 import numpy as np
 import openvino as ov
 
-from serving.artifact import Network
 from serving.export import as_network
 from serving.model import last_line
+from serving.served_artifact import OpenVinoNetwork
 
 _LAYERS = {"Convolution", "GroupConvolution", "MatMul"}
 
@@ -23,7 +23,7 @@ class QuantizationError(ValueError):
     """NNCF cannot make an int8 network of this one; the message says why."""
 
 
-def quantize(network: Network, images: Sequence[np.ndarray], zero_points: bool = False) -> Network:
+def quantize(network: OpenVinoNetwork, images: Sequence[np.ndarray], zero_points: bool = False) -> OpenVinoNetwork:
     """Quantize weights and activations to 8 bits.
 
     Args:

@@ -23,9 +23,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.model import Model, Prediction
+from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, MEDIA_TYPES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
-from serving.telemetry import Figures, log, say
+from serving.telemetry import RequestFigures, log, log_event
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
@@ -36,7 +36,7 @@ _RECEIVE_SECONDS = 30.0
 _FIGURES_SECONDS = 60.0
 
 
-def make_app(model: Model, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlette:
+def make_app(model: ServedModel, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlette:
     """The application for a model that has answered its golden photos.
 
     Args:
@@ -58,13 +58,13 @@ class OverloadedError(Exception):
 
 
 class _Service:
-    def __init__(self, model: Model, queue_per_thread: int) -> None:
+    def __init__(self, model: ServedModel, queue_per_thread: int) -> None:
         self._model = model
         self._threads = ThreadPoolExecutor(model.num_threads, thread_name_prefix="infer")
         self._places = model.num_threads * (1 + queue_per_thread)
         self._taken = 0
         self._arriving = 0  # bytes
-        self._figures = Figures()
+        self._figures = RequestFigures()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -102,7 +102,7 @@ class _Service:
         response.headers[CORRELATION_HEADER] = facts["correlation_id"]
         self._figures.add(response.status_code, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
-        say("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
+        log_event("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
         return response
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:

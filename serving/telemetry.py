@@ -36,12 +36,12 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def say(event: str, facts: dict[str, Any]) -> None:
+def log_event(event: str, facts: dict[str, Any]) -> None:
     """Log an event with its facts."""
     log.info(event, extra={"facts": facts})
 
 
-class Figures:
+class RequestFigures:
     """What happened since the last line of figures: counts by outcome, and a fair sample of the times."""
 
     def __init__(self) -> None:
@@ -84,4 +84,4 @@ class Figures:
         directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
         about = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
         self._start()
-        say("figures", {"_aws": about, "service": "serving", **counts, **times})
+        log_event("figures", {"_aws": about, "service": "serving", **counts, **times})

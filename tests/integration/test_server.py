@@ -19,10 +19,18 @@ from PIL import Image
 
 from cloud.core.processes import free_port
 from local.home import ROOT
-from serving.artifact import Artifact, Calibration, Card, Golden, Label, Network, write_artifact
-from serving.preprocess import Preprocess
+from serving.preprocess import ServingPreprocess
+from serving.served_artifact import (
+    Calibration,
+    Card,
+    GoldenExample,
+    Label,
+    OpenVinoNetwork,
+    ServedArtifact,
+    write_artifact,
+)
 
-SPEC = Preprocess(32, "squash", 32, "bilinear", 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+SPEC = ServingPreprocess(32, "squash", 32, "bilinear", 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
 LABELS = (Label("001.Red", "Red"), Label("002.Green", "Green"), Label("003.Blue", "Blue"))
 
 
@@ -39,21 +47,21 @@ def network(folder):
     logits = ops.divide(means, ops.constant(np.float32(16)))
     dog = ops.sigmoid(ops.reduce_sum(ops.multiply(logits, ops.constant(np.float32(0))), ops.constant([1])))
     ov.save_model(ov.Model([logits, dog], [pixels]), folder / "net.xml")
-    return Network((folder / "net.xml").read_bytes(), (folder / "net.bin").read_bytes())
+    return OpenVinoNetwork((folder / "net.xml").read_bytes(), (folder / "net.bin").read_bytes())
 
 
 @pytest.fixture
 def artifact(tmp_path):
     """A model that names the strongest colour; by softmax of (15.9, 0, 0) it is quite sure."""
-    golden = Golden(photo("red"), "001.Red", "Red", {"int8": 1.0, "bf16": 1.0, "f32": 1.0})
+    golden = GoldenExample(photo("red"), "001.Red", "Red", {"int8": 1.0, "bf16": 1.0, "f32": 1.0})
     card = Card("colours-1", "none", 3, 1.0, "2026-01-01T00:00:00+00:00")
-    return Artifact({"float": network(tmp_path)}, LABELS, SPEC, Calibration(), card, (golden,))
+    return ServedArtifact({"float": network(tmp_path)}, LABELS, SPEC, Calibration(), card, (golden,))
 
 
 class Server:
     """``python -m serving`` on a port of its own."""
 
-    def __init__(self, artifact: Artifact, folder: Path) -> None:
+    def __init__(self, artifact: ServedArtifact, folder: Path) -> None:
         write_artifact(artifact, folder)
         self.port = free_port()
         place = ("--model-dir", str(folder), "--host", "127.0.0.1", "--port", str(self.port))
@@ -100,7 +108,7 @@ def test_server_ends_after_the_requests_that_it_has(artifact, tmp_path):
     assert lines[2]["Requests"] == 1
 
 
-WRONG = Golden(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1.0})
+WRONG = GoldenExample(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ WRONG = Golden(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1.0})
     [
         ({"golden": (WRONG,)}, "computes the model differently"),
         ({"labels": LABELS[:2]}, "does not fit preprocess.json"),
-        ({"networks": {"float": Network(b"<net/>", b"")}}, "OpenVINO cannot load the network"),
+        ({"networks": {"float": OpenVinoNetwork(b"<net/>", b"")}}, "OpenVINO cannot load the network"),
     ],
 )
 def test_server_refuses_a_model_that_answers_wrongly(artifact, tmp_path, change, words):

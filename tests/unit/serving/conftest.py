@@ -14,9 +14,9 @@ from PIL import Image
 
 from dataset import breed_name, open_source
 from serving import evaluate
-from serving.artifact import Artifact, load_artifact, pack, unpack
-from serving.model import Model
-from serving.preprocess import Preprocess
+from serving.model import ServedModel
+from serving.preprocess import ServingPreprocess
+from serving.served_artifact import ServedArtifact, load_artifact, pack, unpack
 from training.artifact import ddp_document
 
 COLOURS = {
@@ -24,7 +24,7 @@ COLOURS = {
     "002.Green_hound": (40, 220, 40),
     "003.Blue_terrier": (40, 40, 220),
 }
-SPEC = Preprocess(32, "squash", 32, "bilinear", 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
+SPEC = ServingPreprocess(32, "squash", 32, "bilinear", 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB", True)
 
 CURVE = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 DDP = ddp_document(["here"], "none", num_train=15, samples_per_rank=[15], steps=1, checksums=["0123456789abcdef"])
@@ -157,12 +157,12 @@ def served(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def artifact(served: Path) -> Artifact:
+def artifact(served: Path) -> ServedArtifact:
     """The served artifact in memory."""
     return load_artifact(served)
 
 
 @pytest.fixture(scope="session")
-def model(artifact: Artifact) -> Model:
+def model(artifact: ServedArtifact) -> ServedModel:
     """The served model."""
-    return Model(artifact)
+    return ServedModel(artifact)

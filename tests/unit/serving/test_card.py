@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dataset import Source, open_source
-from serving.artifact import Artifact
 from serving.card import render_card
+from serving.served_artifact import ServedArtifact
 from tests.unit.serving.conftest import CURVE
 
 ODD = '<b>Red & "setter"'
@@ -49,7 +49,7 @@ def source(evaluated: Path) -> Source:
     return open_source(evaluated / "input" / "dataset")
 
 
-def rendered(report: dict[str, Any], artifact: Artifact, source: Source) -> Page:
+def rendered(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> Page:
     return Page(render_card(report, artifact.card, source, CURVE))
 
 
@@ -72,7 +72,7 @@ def test_evaluation_writes_a_card_that_needs_nothing_else(evaluated: Path) -> No
     assert "://" not in html
 
 
-def test_names_of_breeds_are_text(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+def test_names_of_breeds_are_text(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
     confuse(report)
     page = rendered(report, artifact, source)
     assert page.words.count("<b>Red") == 4  # among the weakest, twice as confused, in the list
@@ -81,7 +81,7 @@ def test_names_of_breeds_are_text(report: dict[str, Any], artifact: Artifact, so
 
 
 def test_confusions_show_a_small_photo_of_the_dataset(
-    report: dict[str, Any], artifact: Artifact, source: Source
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
 ) -> None:
     confuse(report)
     address, curve = rendered(report, artifact, source).values("img", "src")
@@ -94,7 +94,7 @@ def test_confusions_show_a_small_photo_of_the_dataset(
         assert red > 180 > 90 > green
 
 
-def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+def test_champion_is_compared_in_words(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
     assert rendered(report, artifact, source).says("Nothing served before")
     report["champion"] = report["challenger"] | {"version": "colours-0", "top1": 0.8}
     report["comparison"] = {
@@ -122,7 +122,9 @@ def test_champion_is_compared_in_words(report: dict[str, Any], artifact: Artifac
     assert rendered(report, artifact, source).says("Of the 3 breeds here the champion does not know 2; their photos")
 
 
-def test_what_the_dataset_does_not_tell_is_said(report: dict[str, Any], artifact: Artifact, source: Source) -> None:
+def test_card_says_what_the_dataset_could_not_show(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
     assert rendered(report, artifact, source).says("was not measured: the dataset has no folder other/")
     report["dataset"]["other"] = 10
     assert rendered(report, artifact, source).says("was not measured: not one photo in other/ can be read")
@@ -132,7 +134,7 @@ def test_what_the_dataset_does_not_tell_is_said(report: dict[str, Any], artifact
 
 
 def test_photos_in_two_splits_take_back_what_is_claimed(
-    report: dict[str, Any], artifact: Artifact, source: Source
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
 ) -> None:
     page = rendered(report, artifact, source)
     assert page.says("No test photo was seen in training.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving import evaluate
-from serving.artifact import Artifact, load_artifact, pack, unpack, write_artifact
+from serving.served_artifact import ServedArtifact, load_artifact, pack, unpack, write_artifact
 from shared.contracts import Evaluation
 
 from .conftest import COLOURS, photo, write_trained
@@ -64,7 +64,7 @@ def test_export_agrees_with_the_trained_program(evaluated: Path) -> None:
     assert parity["max_probability_difference"] < 0.005
 
 
-def test_artifact_carries_its_card_and_golden_photos(evaluated: Path, artifact: Artifact) -> None:
+def test_artifact_carries_its_card_and_golden_photos(evaluated: Path, artifact: ServedArtifact) -> None:
     assert (artifact.card.version, artifact.card.backbone, artifact.card.classes) == (
         "colours-1",
         "colours",
@@ -103,7 +103,7 @@ def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
     assert report_of(root)["unreadable"] == ["other/things/broken.png"]
 
 
-def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Artifact, tmp_path: Path) -> None:
+def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
     # This champion calls red photos by a class that the dataset does not have.
     labels = (replace(artifact.labels[0], id="009.Old_setter"), *artifact.labels[1:])
     write_artifact(replace(artifact, labels=labels, golden=artifact.golden[1:]), tmp_path / "champion")
@@ -124,7 +124,7 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Ar
     assert read.num_photos == 10
 
 
-def test_champion_of_other_breeds_alone_is_not_compared(root: Path, artifact: Artifact, tmp_path: Path) -> None:
+def test_champion_of_other_breeds_alone_is_not_compared(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
     labels = tuple(replace(label, id=f"9{label.id}") for label in artifact.labels)
     golden = tuple(replace(known, class_id=f"9{known.class_id}") for known in artifact.golden)
     write_artifact(replace(artifact, labels=labels, golden=golden), tmp_path / "champion")
@@ -210,7 +210,7 @@ def test_damaged_champion_fails_before_a_challenger_is_made(root: Path, capsys: 
 
 
 def test_champion_that_answers_otherwise_fails_with_a_sentence(
-    root: Path, artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, artifact: ServedArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = tuple(reversed(artifact.labels))
     write_artifact(replace(artifact, labels=labels), tmp_path / "champion")

@@ -3,39 +3,39 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.artifact import Artifact, ArtifactError, Calibration, Golden, Label, Network
-from serving.model import Model, softmax
+from serving.model import ServedModel, softmax
+from serving.served_artifact import ArtifactError, Calibration, GoldenExample, Label, OpenVinoNetwork, ServedArtifact
 
 from .conftest import COLOURS, photo
 
 
-def test_predict_ranks_the_colour_first(model: Model) -> None:
+def test_predict_ranks_the_colour_first(model: ServedModel) -> None:
     prediction = model.predict(photo(COLOURS["002.Green_hound"], 900, "PNG"))
     assert prediction.ranking[0][0] == Label("002.Green_hound", "Green hound")
     assert len(prediction.ranking) == 3
     assert sum(p for _, p in prediction.ranking) == pytest.approx(1)
 
 
-def test_infer_normalizes_inside_the_network(artifact: Artifact) -> None:
+def test_infer_normalizes_inside_the_network(artifact: ServedArtifact) -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[:] = (255, 0, 51)
-    logits, dog = Model(artifact, precision="f32").infer(image)
+    logits, dog = ServedModel(artifact, precision="f32").infer(image)
     # (x / 255 - 0.5) / 0.5 gives means of 1, -1 and -0.6; logits are 4 times those.
     assert logits.tolist() == pytest.approx([4, -4, -2.4], abs=0.01)
     assert dog == pytest.approx(1 / (1 + np.exp(0.6)), abs=0.001)
 
 
-def test_temperature_flattens_and_threshold_decides(artifact: Artifact) -> None:
+def test_temperature_flattens_and_threshold_decides(artifact: ServedArtifact) -> None:
     body = photo(COLOURS["001.Red_setter"], 901)
-    sharp = Model(replace(artifact, calibration=Calibration(1.0, 0.0))).predict(body)
-    flat = Model(replace(artifact, calibration=Calibration(100.0, 1.0))).predict(body)
+    sharp = ServedModel(replace(artifact, calibration=Calibration(1.0, 0.0))).predict(body)
+    flat = ServedModel(replace(artifact, calibration=Calibration(100.0, 1.0))).predict(body)
     assert sharp.ranking[0][1] > 0.9
     assert flat.ranking[0][1] < 0.4
     assert (sharp.is_dog, flat.is_dog) == (True, False)
     assert sharp.dog_probability == flat.dog_probability
 
 
-def test_answer_has_the_documented_fields(model: Model) -> None:
+def test_answer_has_the_documented_fields(model: ServedModel) -> None:
     answer = model.predict(photo(COLOURS["003.Blue_terrier"], 902)).to_json()
     assert set(answer) == {*("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "top")}
     assert answer["model_version"] == "colours-1"
@@ -43,38 +43,38 @@ def test_answer_has_the_documented_fields(model: Model) -> None:
     assert answer["top"][0] == {k: answer[k] for k in ("breed", "class", "probability")}
 
 
-def test_golden_photos_are_answered(model: Model) -> None:
+def test_golden_photos_are_answered(model: ServedModel) -> None:
     assert len(model.artifact.golden) == 3
     model.check_golden()
 
 
 @pytest.mark.parametrize("change", [{"class_id": "001.Red_setter"}, {"probabilities": {"f32": 0.5, "bf16": 0.5}}])
-def test_wrong_golden_answer_refuses_the_model(artifact: Artifact, change: dict[str, object]) -> None:
+def test_wrong_golden_answer_refuses_the_model(artifact: ServedArtifact, change: dict[str, object]) -> None:
     known = {"f32": 0.99, "bf16": 0.99}
-    golden = Golden(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", known)
+    golden = GoldenExample(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", known)
     with pytest.raises(ArtifactError, match="golden photo"):
-        Model(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
+        ServedModel(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
 
 
-def test_probability_that_is_no_number_refuses_the_model(artifact: Artifact) -> None:
+def test_probability_that_is_no_number_refuses_the_model(artifact: ServedArtifact) -> None:
     with np.errstate(all="ignore"), pytest.raises(ArtifactError, match="nan"):
-        Model(replace(artifact, calibration=Calibration(0.0))).check_golden()
+        ServedModel(replace(artifact, calibration=Calibration(0.0))).check_golden()
 
 
-def test_model_without_answers_that_this_cpu_can_be_held_to_is_refused(artifact: Artifact) -> None:
+def test_model_without_answers_that_this_cpu_can_be_held_to_is_refused(artifact: ServedArtifact) -> None:
     golden = tuple(replace(g, probabilities={"int8": 1.0}) for g in artifact.golden)
     with pytest.raises(ArtifactError, match="no golden answer is known in f32"):
-        Model(replace(artifact, networks={"float": artifact.networks["float"]}, golden=golden))
+        ServedModel(replace(artifact, networks={"float": artifact.networks["float"]}, golden=golden))
 
 
-def test_damaged_network_is_refused(artifact: Artifact) -> None:
+def test_damaged_network_is_refused(artifact: ServedArtifact) -> None:
     with pytest.raises(ArtifactError, match="cannot load the network"):
-        Model(replace(artifact, networks={"float": Network(b"<net>", b"")}))
+        ServedModel(replace(artifact, networks={"float": OpenVinoNetwork(b"<net>", b"")}))
 
 
-def test_network_that_does_not_fit_the_labels_is_refused(artifact: Artifact) -> None:
+def test_network_that_does_not_fit_the_labels_is_refused(artifact: ServedArtifact) -> None:
     with pytest.raises(ArtifactError, match="2 classes"):
-        Model(replace(artifact, labels=artifact.labels[:2]))
+        ServedModel(replace(artifact, labels=artifact.labels[:2]))
 
 
 def test_softmax_of_large_logits_is_finite() -> None:

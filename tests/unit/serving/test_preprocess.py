@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from serving import preprocess
-from serving.preprocess import PhotoError, PhotoTooLargeError, Preprocess, UnsupportedPhotoError, pixels
+from serving.preprocess import PhotoError, PhotoTooLargeError, ServingPreprocess, UnsupportedPhotoError, pixels
 
 from .conftest import SPEC, encoded
 
@@ -107,7 +107,7 @@ def test_large_photos_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     together = []
     decoded, inside = preprocess._decoded, threading.Semaphore(0)
 
-    def watched(image: Image.Image, spec: Preprocess) -> Image.Image:
+    def watched(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
         inside.release()
         time.sleep(0.02)  # time enough for another to come
         together.append(inside._value)
@@ -208,4 +208,4 @@ def test_pixels_equal_those_of_training() -> None:
 )
 def test_unknown_specification_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"preprocess\.json"):
-        Preprocess.from_json({**SPEC.__dict__, **change})
+        ServingPreprocess.from_json({**SPEC.__dict__, **change})

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from serving import evaluate
-from serving.artifact import Artifact, Network, load_artifact, unpack
-from serving.precision import cpu_kind, precisions_for
+from serving.cpu_precision import cpu_kind, precisions_for
 from serving.quantize import QuantizationError, quantize
+from serving.served_artifact import OpenVinoNetwork, ServedArtifact, load_artifact, unpack
 
 from .conftest import BrittleNet, ConvNet, make_root
 
@@ -57,8 +57,8 @@ def test_report_says_what_int8_loses_and_whether_it_serves(quantized: tuple[Path
 def test_golden_answers_hold_on_older_cpus(quantized: tuple[Path, dict[str, Any]], instructions: str) -> None:
     """Without VNNI sums of two products are kept in 16 bits and may saturate."""
     script = (
-        "import sys; from serving.artifact import load_artifact; from serving.model import Model\n"
-        "for precision in ('int8', 'f32'): Model(load_artifact(sys.argv[1]), precision).check_golden()"
+        "import sys; from serving.served_artifact import load_artifact; from serving.model import ServedModel\n"
+        "for precision in ('int8', 'f32'): ServedModel(load_artifact(sys.argv[1]), precision).check_golden()"
     )
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions, "CI": "true"}
     command = [sys.executable, "-c", script, str(quantized[0])]
@@ -78,11 +78,11 @@ def test_int8_that_loses_too_much_is_not_used(tmp_path: Path, capsys: pytest.Cap
     assert row(report, "int8")["bytes"] is None
 
 
-def test_network_without_layers_is_not_quantized(artifact: Artifact) -> None:
+def test_network_without_layers_is_not_quantized(artifact: ServedArtifact) -> None:
     with pytest.raises(QuantizationError, match="no convolution and no linear layer"):
         quantize(artifact.networks["float"], [])
 
 
 def test_damaged_network_is_not_quantized() -> None:
     with pytest.raises(QuantizationError, match="cannot quantize"):
-        quantize(Network(b"<net>", b""), [])
+        quantize(OpenVinoNetwork(b"<net>", b""), [])

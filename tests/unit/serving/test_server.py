@@ -10,9 +10,9 @@ import pytest
 from starlette.applications import Starlette
 
 from serving import server
-from serving.artifact import Artifact
-from serving.model import Model, Prediction
+from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES
+from serving.served_artifact import ServedArtifact
 from serving.server import CORRELATION_HEADER, make_app
 from serving.telemetry import JsonLines
 
@@ -44,7 +44,7 @@ class Client:
 
 
 @pytest.fixture
-def client(model: Model) -> Client:
+def client(model: ServedModel) -> Client:
     return Client(make_app(model))
 
 
@@ -95,8 +95,8 @@ def test_other_paths_and_methods_are_refused_in_the_same_form(client: Client) ->
     assert response.json()["error"]["code"] == "MethodNotAllowed"
 
 
-def test_breeds_are_told_without_a_place_in_the_queue(artifact: Artifact) -> None:
-    client = Client(make_app(Model(artifact), queue_per_thread=-1))
+def test_breeds_are_told_without_a_place_in_the_queue(artifact: ServedArtifact) -> None:
+    client = Client(make_app(ServedModel(artifact), queue_per_thread=-1))
     assert client.post(BODY).status_code == 503
     told = client.post(b'{"describe":"breeds"}', "application/json; charset=utf-8")
     assert (told.status_code, told.json()) == (200, {"breeds": ["Red setter", "Green hound", "Blue terrier"]})
@@ -115,10 +115,10 @@ def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: py
     assert (line["correlation_id"], line["status"], line["bytes"]) == ("run-7", 200, len(BODY))
 
 
-class HeldModel(Model):
+class HeldModel(ServedModel):
     """The real model, whose answers wait until they are released."""
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: ServedArtifact) -> None:
         super().__init__(artifact)
         self.released = threading.Event()
 
@@ -137,7 +137,7 @@ async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Resp
         return await asyncio.gather(*tasks)
 
 
-def test_full_queue_is_refused_at_once_and_recovers(artifact: Artifact) -> None:
+def test_full_queue_is_refused_at_once_and_recovers(artifact: ServedArtifact) -> None:
     model = HeldModel(artifact)
     app = make_app(model, queue_per_thread=1)
     places = 2 * model.num_threads
@@ -172,25 +172,25 @@ async def beside_slow_senders(app: Starlette, count: int) -> tuple[int, int]:
         return quick.status_code, (await slow).status_code
 
 
-def test_slow_senders_keep_no_place_in_the_queue(artifact: Artifact) -> None:
-    model = Model(artifact)
+def test_slow_senders_keep_no_place_in_the_queue(artifact: ServedArtifact) -> None:
+    model = ServedModel(artifact)
     app = make_app(model, queue_per_thread=0)
     assert asyncio.run(beside_slow_senders(app, model.num_threads)) == (200, 200)
 
 
-def test_bytes_on_their_way_in_are_limited_together(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = make_app(Model(artifact))
+def test_bytes_on_their_way_in_are_limited_together(artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(ServedModel(artifact))
     monkeypatch.setattr(server, "_MAX_ARRIVING_BYTES", 4 * len(BODY))
     assert asyncio.run(beside_slow_senders(app, 4)) == (503, 200)
     assert asyncio.run(beside_slow_senders(app, 3)) == (200, 200)  # what the former four sent is forgotten
 
 
-class BrokenModel(Model):
+class BrokenModel(ServedModel):
     def predict(self, photo: bytes) -> Prediction:
         raise RuntimeError(f"secret detail about {len(photo)} bytes")
 
 
-def test_unexpected_failure_shows_no_detail(artifact: Artifact) -> None:
+def test_unexpected_failure_shows_no_detail(artifact: ServedArtifact) -> None:
     response = Client(make_app(BrokenModel(artifact))).post(BODY)
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "InternalError"

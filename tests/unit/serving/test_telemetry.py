@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from serving.telemetry import Figures, JsonLines
+from serving.telemetry import JsonLines, RequestFigures
 
 TIMES = {"decode_ms": 2.0, "queue_ms": 0.5, "model_ms": 5.0}
 
@@ -14,7 +14,7 @@ def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_figures_are_a_line_of_embedded_metrics(caplog: pytest.LogCaptureFixture) -> None:
-    figures = Figures()
+    figures = RequestFigures()
     for status, facts in [(200, TIMES), (200, {**TIMES, "model_ms": 7.0}), (415, {}), (503, {}), (500, {})]:
         figures.add(status, facts)
     figures.tell()
@@ -34,7 +34,7 @@ def test_figures_are_a_line_of_embedded_metrics(caplog: pytest.LogCaptureFixture
 
 
 def test_figures_start_anew_and_say_nothing_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    figures = Figures()
+    figures = RequestFigures()
     figures.add(503, {})
     figures.tell()
     figures.tell()
@@ -42,7 +42,7 @@ def test_figures_start_anew_and_say_nothing_of_nothing(caplog: pytest.LogCapture
 
 
 def test_sample_of_the_times_stays_within_the_format_and_is_fair(caplog: pytest.LogCaptureFixture) -> None:
-    figures = Figures()
+    figures = RequestFigures()
     for number in range(2000):
         figures.add(200, {**TIMES, "queue_ms": number})
     figures.tell()

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import random
@@ -8,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from serving.artifact import Artifact, ArtifactError, load_artifact, pack, unpack, write_artifact
+from serving.served_artifact import (
+    ArtifactError,
+    OpenVinoNetwork,
+    ServedArtifact,
+    load_artifact,
+    pack,
+    unpack,
+    write_artifact,
+)
+
+from .conftest import SPEC
 
 
 @pytest.fixture
@@ -16,9 +27,20 @@ def folder(served: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(served, tmp_path / "copy"))
 
 
-def test_artifact_survives_writing_and_loading(artifact: Artifact, tmp_path: Path) -> None:
+def test_artifact_survives_writing_and_loading(artifact: ServedArtifact, tmp_path: Path) -> None:
     write_artifact(artifact, tmp_path)
     assert load_artifact(tmp_path) == artifact
+
+
+def test_digest_is_that_of_the_first_release(artifact: ServedArtifact) -> None:
+    """Measurements that an older release kept are found by the digest."""
+    networks = {"int8": OpenVinoNetwork(b"c", b"d"), "float": OpenVinoNetwork(b"a", b"b")}
+    hashed = (
+        b"abcdPreprocess(image_size=32, resize='squash', resize_to=32, interpolation='bilinear', jpeg_oversampling=0, "
+        b"mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), color='RGB', exif_orientation=True)"
+    )
+    digest = replace(artifact, networks=networks, preprocess=SPEC).digest
+    assert digest == hashlib.sha256(hashed).hexdigest()[:16] == "3e8bd2e7ffbf0c67"
 
 
 def test_changed_file_is_refused(folder: Path) -> None:
@@ -55,14 +77,14 @@ def test_file_left_out_of_the_manifest_is_missing(folder: Path) -> None:
     "change", [{"temperature": 0}, {"temperature": "nan"}, {"dog_threshold": 2}, {"temperature": None}]
 )
 def test_calibration_that_makes_no_probabilities_is_refused(
-    artifact: Artifact, tmp_path: Path, change: dict[str, object]
+    artifact: ServedArtifact, tmp_path: Path, change: dict[str, object]
 ) -> None:
     write_artifact(replace(artifact, calibration=replace(artifact.calibration, **change)), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ArtifactError, match=r"float|calibration\.json"):
         load_artifact(tmp_path)
 
 
-def test_artifact_without_known_answers_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+def test_artifact_without_known_answers_is_refused(artifact: ServedArtifact, tmp_path: Path) -> None:
     write_artifact(replace(artifact, golden=()), tmp_path)
     with pytest.raises(ArtifactError, match=r"golden\.json knows no photo"):
         load_artifact(tmp_path)

@@ -63,6 +63,6 @@ def precisions_for(kind: str) -> tuple[str, ...]:
     return _ORDER[kind]
 
 
-def choose(offered: Collection[str]) -> str:
+def preferred_precision(offered: Collection[str]) -> str:
     """The preferred of the offered precisions on this CPU; ``f32``, which every CPU computes, if it is none of them."""
     return next((name for name in precisions_for(cpu_kind()) if name in offered), "f32")

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.precision import PRECISIONS
-from serving.preprocess import Preprocess
+from serving.cpu_precision import PRECISIONS
+from serving.preprocess import ServingPreprocess
 
 MANIFEST = "manifest.json"
 
@@ -38,14 +38,14 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenExample:
     """A photo with a known answer.
 
     photo: its bytes.
     class_id: the class that must come first.
     breed: its breed.
     probabilities: of that class, in [0, 1], by the name of each precision that the evaluation
-        could compute (``serving.precision``).
+        could compute (``serving.cpu_precision``).
     """
 
     photo: bytes
@@ -86,7 +86,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Network:
+class OpenVinoNetwork:
     """One OpenVINO IR: uint8 ``[1, S, S, 3]`` to logits ``[1, C]`` and P(dog) ``[1]``."""
 
     xml: bytes
@@ -99,25 +99,31 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class ServedArtifact:
     """A verified artifact in memory.
 
     networks: ``float``, and ``int8`` where that loses next to nothing.
     labels: in the order of the network's output.
     """
 
-    networks: Mapping[str, Network]
+    networks: Mapping[str, OpenVinoNetwork]
     labels: tuple[Label, ...]
-    preprocess: Preprocess
+    preprocess: ServingPreprocess
     calibration: Calibration
     card: Card
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[GoldenExample, ...] = ()
 
     @property
     def digest(self) -> str:
-        """16 hex digits of what decides how long an answer takes; the same for equal networks of different runs."""
+        """The first 16 hex digits of a SHA-256 over everything that decides how long an answer takes.
+
+        Equal networks of different runs have the same digest. Kept measurements are found by it, so the text that
+        is hashed must not change: it names the specification ``Preprocess``, as release 0.1.0 does.
+        """
         networks = (part for _, network in sorted(self.networks.items()) for part in (network.xml, network.weights))
-        return hashlib.sha256(b"".join((*networks, repr(self.preprocess).encode()))).hexdigest()[:16]
+        fields = ", ".join(f"{name}={value!r}" for name, value in asdict(self.preprocess).items())
+        specification = f"Preprocess({fields})"
+        return hashlib.sha256(b"".join((*networks, specification.encode()))).hexdigest()[:16]
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -129,7 +135,7 @@ class Artifact:
         )
 
 
-def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
+def load_artifact(folder: str | os.PathLike[str]) -> ServedArtifact:
     """Read and verify an artifact folder.
 
     Raises:
@@ -139,7 +145,7 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
     files = _verified_files(folder)
     try:
         golden = tuple(
-            Golden(
+            GoldenExample(
                 files[f"golden/{g['photo']}"],
                 g["class"],
                 g["breed"],
@@ -149,10 +155,10 @@ def load_artifact(folder: str | os.PathLike[str]) -> Artifact:
         )
         if not golden:
             raise ValueError("golden/golden.json knows no photo")
-        return Artifact(
+        return ServedArtifact(
             {name: _network(files, name) for name in ("float", "int8") if f"{name}.xml" in files or name == "float"},
             tuple(Label(c["id"], c["breed"]) for c in json.loads(files["labels.json"])["classes"]),
-            Preprocess.from_json(json.loads(files["preprocess.json"])),
+            ServingPreprocess.from_json(json.loads(files["preprocess.json"])),
             _calibration(json.loads(files["calibration.json"])),
             Card(**json.loads(files["card.json"])),
             golden,
@@ -170,8 +176,8 @@ def _calibration(document: Mapping[str, Any]) -> Calibration:
     return calibration
 
 
-def _network(files: Mapping[str, bytes], name: str) -> Network:
-    return Network(files[f"{name}.xml"], files[f"{name}.bin"])
+def _network(files: Mapping[str, bytes], name: str) -> OpenVinoNetwork:
+    return OpenVinoNetwork(files[f"{name}.xml"], files[f"{name}.bin"])
 
 
 def _verified_files(folder: Path) -> dict[str, bytes]:
@@ -197,7 +203,7 @@ def _verified_files(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def write_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> None:
+def write_artifact(artifact: ServedArtifact, folder: str | os.PathLike[str]) -> None:
     """Write an artifact's files and their manifest into a new or empty folder."""
     files = {
         **{f"{name}.xml": network.xml for name, network in artifact.networks.items()},
@@ -212,7 +218,7 @@ def write_artifact(artifact: Artifact, folder: str | os.PathLike[str]) -> None:
     write_files(files, folder)
 
 
-def golden_files(golden: tuple[Golden, ...]) -> dict[str, bytes]:
+def golden_files(golden: tuple[GoldenExample, ...]) -> dict[str, bytes]:
     """The golden photos as files: ``golden/golden.json`` and ``golden/NN.<suffix>``."""
     names = [f"{number:02}{_suffix(g.photo)}" for number, g in enumerate(golden)]
     answers = [

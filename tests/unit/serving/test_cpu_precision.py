@@ -1,7 +1,7 @@
 import pytest
 
-from serving import precision
-from serving.precision import choose, cpu_kind, precisions_for
+from serving import cpu_precision
+from serving.cpu_precision import cpu_kind, precisions_for, preferred_precision
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ from serving.precision import choose, cpu_kind, precisions_for
 def test_cpu_is_known_by_its_flags(
     monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, kind: str, preferred: str
 ) -> None:
-    monkeypatch.setattr(precision.platform, "machine", lambda: machine)
-    monkeypatch.setattr(precision, "_flags", lambda: set(flags.split()))
+    monkeypatch.setattr(cpu_precision.platform, "machine", lambda: machine)
+    monkeypatch.setattr(cpu_precision, "_flags", lambda: set(flags.split()))
     assert cpu_kind() == kind
-    assert choose(precisions_for("VNNI and bf16")) == preferred
+    assert preferred_precision(precisions_for("VNNI and bf16")) == preferred
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_cpu_is_known_by_its_flags(
 def test_only_what_is_offered_is_chosen(
     monkeypatch: pytest.MonkeyPatch, kind: str, offered: set[str], chosen: str
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_kind", lambda: kind)
-    assert choose(offered) == chosen
+    monkeypatch.setattr(cpu_precision, "cpu_kind", lambda: kind)
+    assert preferred_precision(offered) == chosen

@@ -18,7 +18,7 @@ _BINS = 15  # of the expected calibration error, as Guo et al. 2017 (arXiv:1706.
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPhoto:
     """One test photo and what the model answered.
 
     photo: its path in the dataset.
@@ -42,7 +42,7 @@ class Judged:
         return self.answer == self.truth
 
 
-def accuracy(judged: Sequence[Judged]) -> dict[str, Any]:
+def accuracy(judged: Sequence[JudgedPhoto]) -> dict[str, Any]:
     """Top-1 and top-5 with their 95 % intervals, and the recall of each breed, all in [0, 1]."""
     totals = Counter(j.truth for j in judged)
     hits = Counter(j.truth for j in judged if j.right)
@@ -68,7 +68,7 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired(challenger: Sequence[Judged], champion: Sequence[Judged]) -> dict[str, Any]:
+def paired(challenger: Sequence[JudgedPhoto], champion: Sequence[JudgedPhoto]) -> dict[str, Any]:
     """Two models on the same photos: what one of them knows and the other does not.
 
     Returns:
@@ -149,9 +149,9 @@ def chance_error(bins: Sequence[dict[str, Any]]) -> float:
     return float(math.sqrt(2 / math.pi) * sum(distances) / sum(b["num_photos"] for b in bins))
 
 
-def confusions(judged: Sequence[Judged], limit: int) -> list[dict[str, Any]]:
+def confusions(judged: Sequence[JudgedPhoto], limit: int) -> list[dict[str, Any]]:
     """The pairs mistaken most often, most frequent first, each with the photo that was mistaken most surely."""
-    pairs: dict[tuple[str, str], list[Judged]] = {}
+    pairs: dict[tuple[str, str], list[JudgedPhoto]] = {}
     for j in judged:
         if not j.right:
             pairs.setdefault((j.truth, j.answer), []).append(j)

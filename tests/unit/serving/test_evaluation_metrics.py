@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from serving.artifact import Label
-from serving.metrics import (
-    Judged,
+from serving.evaluation_metrics import (
+    JudgedPhoto,
     accuracy,
     calibration_error,
     chance_error,
@@ -17,11 +16,12 @@ from serving.metrics import (
     wilson,
 )
 from serving.model import Prediction, softmax
+from serving.served_artifact import Label
 
 
-def judged(truth: str, *ranking: tuple[str, float], photo: str = "1.jpg") -> Judged:
+def judged(truth: str, *ranking: tuple[str, float], photo: str = "1.jpg") -> JudgedPhoto:
     labels = tuple((Label(name, name), probability) for name, probability in ranking)
-    return Judged(f"test/{truth}/{photo}", truth, Prediction("v", labels, 1.0, True, 1.0, 1.0), ranking[0][1])
+    return JudgedPhoto(f"test/{truth}/{photo}", truth, Prediction("v", labels, 1.0, True, 1.0, 1.0), ranking[0][1])
 
 
 FOUR = [
@@ -58,7 +58,7 @@ def test_mcnemar_counts_throws_of_a_coin() -> None:
 
 def test_paired_difference_counts_what_one_alone_knows() -> None:
     # Of ten photos the challenger alone knows three and the champion one; an eleventh only one of them could read.
-    def answers(*right: bool) -> list[Judged]:
+    def answers(*right: bool) -> list[JudgedPhoto]:
         return [judged("1.A", ("1.A" if r else "2.B", 0.9), photo=f"{i}.jpg") for i, r in enumerate(right)]
 
     challenger = answers(True, True, True, False, True, True, True, True, False, False, True)
