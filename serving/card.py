@@ -1,4 +1,4 @@
-"""The model card: what a person should know of a model before it serves, as one HTML page that needs nothing else."""
+"""The model card: what people should know about a model before it serves, as one self-contained HTML page."""
 
 import base64
 import io
@@ -15,9 +15,11 @@ from serving.evaluation_metrics import wilson
 from serving.preprocess import ServingPreprocess, pixels
 from serving.served_artifact import Card
 
-_SIDE = 160  # pixels of an example photo, twice what a phone shows
-_EXAMPLE = ServingPreprocess(_SIDE, "shortest_side", _SIDE, "bilinear", 1, (0, 0, 0), (1, 1, 1), "RGB", True)
-_NUM_WORST = 3
+_EXAMPLE_SIDE = 160  # pixels; twice the size on the page, for screens with two pixels per CSS pixel
+_EXAMPLE = ServingPreprocess(
+    _EXAMPLE_SIDE, "shortest_side", _EXAMPLE_SIDE, "bilinear", 1, (0, 0, 0), (1, 1, 1), "RGB", True
+)
+_NUM_WORST_BREEDS = 3
 
 
 def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes) -> str:
@@ -25,9 +27,9 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
 
     Args:
         report: ``evaluation.json``.
-        card: the artifact's own.
-        source: the dataset, for an example of each confusion.
-        curve: the training's learning curve, SVG.
+        card: The artifact's card.
+        source: The dataset, for an example photo of each confusion.
+        curve: The training's learning curve, SVG.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -39,7 +41,7 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
     environment.filters |= {"percent": _percent, "points": _points, "megabytes": _megabytes}
     challenger = report["challenger"]
     breeds = sorted(challenger["per_breed"], key=lambda b: (b["recall"], b["breed"]))
-    usual = round(statistics.median(b["num_photos"] for b in breeds))
+    median_photos = round(statistics.median(b["num_photos"] for b in breeds))
     photos = {photo.path: photo for photo in source.listing.of("test")}
     page: str = environment.get_template("card.html").render(
         **report,
@@ -48,31 +50,31 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
         breeds=breeds,
         made_with=report["training"].get("hyperparameters", {})
         | {name: value for name, value in report["training"].items() if name != "hyperparameters"},
-        worst=[b for b in breeds[:_NUM_WORST] if b["recall"] < 1],
-        usual=usual,
-        usual_interval=wilson(round(challenger["top1"] * usual), usual),
-        fallen=_fallen(report["comparison"]),
-        curve=_embedded("image/svg+xml", curve),
+        worst=[b for b in breeds[:_NUM_WORST_BREEDS] if b["recall"] < 1],
+        median_photos=median_photos,
+        median_interval=wilson(round(challenger["top1"] * median_photos), median_photos),
+        worse_breeds=_worse_breeds(report["comparison"]),
+        curve=_data_url("image/svg+xml", curve),
         examples={p["photo"]: _example(source.read(photos[p["photo"]])) for p in challenger["most_confused"]},
     )
     return page
 
 
-def _fallen(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Breeds of which the challenger names fewer photos than the champion, the most lost first."""
+def _worse_breeds(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the breeds of which the challenger names fewer photos than the champion, the largest loss first."""
     breeds = [b for b in (comparison or {}).get("per_breed", []) if b["only_champion"] > b["only_challenger"]]
-    return sorted(breeds, key=lambda b: b["only_challenger"] - b["only_champion"])[:_NUM_WORST]
+    return sorted(breeds, key=lambda b: b["only_challenger"] - b["only_champion"])[:_NUM_WORST_BREEDS]
 
 
 def _example(photo: bytes) -> str:
-    """A photo's middle as a small JPEG within the page; it takes none of the photo's metadata along."""
+    """Return the centre of a photo as a small JPEG inside the page, without the photo's metadata."""
     buffer = io.BytesIO()
     Image.fromarray(pixels(photo, _EXAMPLE)).save(buffer, "JPEG", quality=80)
-    return _embedded("image/jpeg", buffer.getvalue())
+    return _data_url("image/jpeg", buffer.getvalue())
 
 
-def _embedded(kind: str, picture: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
+def _data_url(media_type: str, picture: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -13,11 +13,11 @@ from serving.card import render_card
 from serving.served_artifact import ServedArtifact
 from tests.unit.serving.conftest import CURVE
 
-ODD = '<b>Red & "setter"'
+ODD_NAME = '<b>Red & "setter"'
 
 
 class Page(HTMLParser):
-    """A page's tags with their attributes, and its text without the spaces between words."""
+    """A page's tags with their attributes, and the words of its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -54,17 +54,17 @@ def rendered(report: dict[str, Any], artifact: ServedArtifact, source: Source) -
 
 
 def confuse(report: dict[str, Any]) -> None:
-    """Give the model a breed of an odd name that it confuses with itself."""
+    """Add a breed with an odd name that the model confuses with itself."""
     photo = "test/001.Red_setter/0.jpg"
-    report["challenger"]["per_breed"][0] |= {"breed": ODD, "recall": 0.8}
-    report["challenger"]["most_confused"] = [{"breed": ODD, "taken_for": ODD, "count": 1, "photo": photo}]
+    report["challenger"]["per_breed"][0] |= {"breed": ODD_NAME, "recall": 0.8}
+    report["challenger"]["most_confused"] = [{"breed": ODD_NAME, "taken_for": ODD_NAME, "count": 1, "photo": photo}]
 
 
-def test_evaluation_writes_a_card_that_needs_nothing_else(evaluated: Path) -> None:
+def test_evaluation_writes_a_self_contained_card(evaluated: Path) -> None:
     html = (evaluated / "output" / "report" / "card.html").read_text()
     page = Page(html)
     assert page.says("colours-1")
-    assert page.says("100.0% of 15 test photos named rightly")
+    assert page.says("100.0% of 15 test photos named correctly")
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert not [attrs for _, attrs in page.tags if "href" in attrs]
     assert [address.partition(",")[0] for address in page.values("img", "src")] == ["data:image/svg+xml;base64"]
@@ -72,15 +72,15 @@ def test_evaluation_writes_a_card_that_needs_nothing_else(evaluated: Path) -> No
     assert "://" not in html
 
 
-def test_names_of_breeds_are_text(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
+def test_card_escapes_names_of_breeds(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
     confuse(report)
     page = rendered(report, artifact, source)
-    assert page.words.count("<b>Red") == 4  # among the weakest, twice as confused, in the list
-    assert f"{ODD}: 80.0% of 5 photos" in page.values("div", "title")
-    assert page.values("img", "alt")[0] == ODD
+    assert page.words.count("<b>Red") == 4  # once as a weak breed, twice as a confused pair, once in the list of breeds
+    assert f"{ODD_NAME}: 80.0% of 5 photos" in page.values("div", "title")
+    assert page.values("img", "alt")[0] == ODD_NAME
 
 
-def test_confusions_show_a_small_photo_of_the_dataset(
+def test_card_shows_a_small_photo_of_each_confusion(
     report: dict[str, Any], artifact: ServedArtifact, source: Source
 ) -> None:
     confuse(report)
@@ -94,8 +94,8 @@ def test_confusions_show_a_small_photo_of_the_dataset(
         assert red > 180 > 90 > green
 
 
-def test_champion_is_compared_in_words(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
-    assert rendered(report, artifact, source).says("Nothing served before")
+def test_card_compares_the_champion_in_words(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
+    assert rendered(report, artifact, source).says("No model served before")
     report["champion"] = report["challenger"] | {"version": "colours-0", "top1": 0.8}
     report["comparison"] = {
         "num_photos": 15,
@@ -113,13 +113,16 @@ def test_champion_is_compared_in_words(report: dict[str, Any], artifact: ServedA
         ],
     }
     page = rendered(report, artifact, source)
+    assert page.says("This model alone names 1 photo correctly, the champion alone 4;")
     assert not page.says("does not know")
-    assert page.says("−20.0 points against the champion colours-0 (80.0%)")
-    assert page.says("chance would explain that (p = 0.250")
-    assert page.says("Asked in turns with the champion, it takes 1.25 times as long.")
-    assert page.says("Most is lost of Blue terrier (3 of 5, 1 gained), Green hound (1 of 5, 0 gained).")
+    assert page.says("−20.0 points compared with the champion colours-0 (80.0%)")
+    assert page.says("chance could explain this difference (p = 0.250")
+    assert page.says("Measured in turns with the champion, it takes 1.25 times as long.")
+    assert page.says(
+        "Breeds that lost most: Blue terrier (3 of 5 lost, 1 gained), Green hound (1 of 5 lost, 0 gained)."
+    )
     report["comparison"]["unknown_to_champion"] = 2
-    assert rendered(report, artifact, source).says("Of the 3 breeds here the champion does not know 2; their photos")
+    assert rendered(report, artifact, source).says("The champion does not know 2 of the 3 breeds; photos of those")
 
 
 def test_card_says_what_the_dataset_could_not_show(
@@ -127,19 +130,21 @@ def test_card_says_what_the_dataset_could_not_show(
 ) -> None:
     assert rendered(report, artifact, source).says("was not measured: the dataset has no folder other/")
     report["dataset"]["other"] = 10
-    assert rendered(report, artifact, source).says("was not measured: not one photo in other/ can be read")
+    assert rendered(report, artifact, source).says("was not measured: no photo in other/ can be read")
     report["challenger"]["dogs"]["rejected"] = {"share": 0.9, "interval": [0.6, 0.98], "num_photos": 10}
     page = rendered(report, artifact, source)
-    assert page.says("10.0% of 10 photos without a dog pass as dogs (2.0% to 40.0%)")
+    assert page.says("10.0% of 10 photos without a dog are taken for dogs (95% confidence interval: 2.0% to 40.0%)")
 
 
-def test_photos_in_two_splits_take_back_what_is_claimed(
+def test_card_does_not_claim_clean_splits_when_photos_are_in_two(
     report: dict[str, Any], artifact: ServedArtifact, source: Source
 ) -> None:
     page = rendered(report, artifact, source)
     assert page.says("No test photo was seen in training.")
-    assert page.says("The test photos took no part in training")
+    assert page.says("The test photos were not used for training")
     report["leaked"] = [{"photo": "test/001.Red_setter/0.jpg", "also": "train/001.Red_setter/0.jpg"}]
     page = rendered(report, artifact, source)
-    assert page.says("where a test photo is among them the figures flatter")
-    assert not page.says("took no part in training")
+    assert page.says(
+        "1 photo is in two splits; if a test photo is among them, the figures on this page look better than they are."
+    )
+    assert not page.says("were not used for training")
