@@ -1,5 +1,5 @@
-"""The model server, and the evaluation that exports, calibrates and judges exactly what it serves.
+"""The model server, and the evaluation that makes and judges the model that the server serves.
 
-Run the server with ``python -m serving --model-dir FOLDER`` and the processing job with
+Start the server with ``python -m serving --model-dir FOLDER``, and the evaluation, a SageMaker processing job, with
 ``python -m serving.evaluate --root FOLDER --version NAME``.
 """

@@ -1,6 +1,6 @@
 """``python -m serving [serve] --model-dir FOLDER [--host HOST] [--port PORT] [--user ID]``: start the model server.
 
-SageMaker starts the container as ``IMAGE serve`` with the model at ``/opt/ml/model``.
+SageMaker starts the container as ``IMAGE serve``, with the model at ``/opt/ml/model``.
 """
 
 import argparse
@@ -20,18 +20,23 @@ from serving.served_artifact import ArtifactError, load_artifact
 from serving.server import make_app
 from serving.telemetry import JsonLines, log, log_event
 
-_DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM
-_KEEP_ALIVE_SECONDS = 75  # longer than callers keep theirs, who might else ask over a connection just being closed
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM.
+# Longer than callers keep an idle connection: otherwise a request could meet a connection that is just being closed.
+_KEEP_ALIVE_SECONDS = 75
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
 
 def main() -> int:
-    """Load the model, let it answer its golden photos, then serve until SIGTERM."""
+    """Load the model, check its answers to the golden photos, then serve until SIGTERM.
+
+    Returns:
+        The exit code: 0, or 1 for a model that must not be served.
+    """
     started = time.perf_counter()
     options = _options()
-    _give_large_photos_back()
+    _limit_retained_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn drains on both and then raises the signal again, for which this is the answer.
+        # On either signal uvicorn finishes its requests and then raises the signal again. This handler receives it.
         signal.signal(number, lambda *_: sys.exit(0))
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
@@ -55,12 +60,12 @@ def main() -> int:
     }
     log_event("loaded", facts)
     if options.user and os.geteuid() == 0:
-        _become(options.user)
+        _drop_root(options.user)
     uvicorn.run(
         make_app(model),
         host=options.host,
         port=options.port,
-        http="httptools",  # 0.1 ms of CPU a request less than h11; uvloop would bring nothing more
+        http="httptools",  # It takes 0.1 ms of CPU per request less than h11. uvloop would bring nothing more.
         loop="asyncio",
         log_config=None,
         access_log=False,
@@ -71,35 +76,41 @@ def main() -> int:
     return 0
 
 
-def _give_large_photos_back() -> None:
-    """Have glibc return a large photo's memory to the system, and keep that of usual ones for the next.
+def _limit_retained_memory() -> None:
+    """Let glibc return the memory of large photos to the system, and keep that of usual photos for the next ones.
 
-    Left alone it raises both limits with the first large photo that it frees, and keeps 90 MB after a few.
+    By default glibc raises both thresholds when it first frees a large photo, and keeps 90 MB after a few of them.
     """
-    with suppress(AttributeError):  # macOS and musl have no mallopt
+    with suppress(AttributeError):  # macOS and musl have no mallopt.
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 2 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 16 << 20)
 
 
-def _become(user: int) -> None:
-    """Give up root for good, before anybody's photo is decoded."""
+def _drop_root(user: int) -> None:
+    """Give up root for good, before any caller's photo is decoded.
+
+    The Dockerfile has no ``USER`` because of this: the container starts as root, and the server leaves it here.
+    """
     try:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
     except PermissionError:
-        sys.exit(f"root may not become user {user} here: leave it SETUID and SETGID, or start as another user")
+        sys.exit(
+            f"root may not become user {user} here: give the container the capabilities SETUID and SETGID, "
+            "or start it as another user"
+        )
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve an image classifier over HTTP.")
-    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker passes")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="SageMaker passes this word")
     parser.add_argument("--model-dir", default="/opt/ml/model", help="folder of a served artifact")
-    everywhere = "0.0.0.0"  # noqa: S104 - SageMaker asks the container from outside
-    parser.add_argument("--host", default=everywhere, help="address to listen on; 127.0.0.1 on a laptop")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--user", type=int, help="when started as root: user and group id to serve as")
+    all_interfaces = "0.0.0.0"  # noqa: S104 - SageMaker calls the container from outside
+    parser.add_argument("--host", default=all_interfaces, help="address to listen on; 127.0.0.1 on a laptop")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (%(default)s)")
+    parser.add_argument("--user", type=int, help="user and group id to serve as when the server is started as root")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""From the training job's artifact to the one that would be served: export, quantize, calibrate."""
+"""Making the challenger: the training job's model is exported, quantized and calibrated into a served artifact."""
 
 import json
 import time
@@ -19,28 +19,33 @@ from serving.preprocess import MAX_BYTES, PhotoError, ServingPreprocess, pixels
 from serving.progress import evenly_spaced, map_photos
 from serving.served_artifact import Calibration, Card, GoldenExample, Label, ServedArtifact, unpack
 
-_NUM_GOLDEN = 8
-_NUM_PARITY = 8
-_MAX_DIFFERENCE = 0.05
-_MAX_LOSS = 0.005  # of top-1 on the validation split, that int8 may cost
-_MAX_CALIBRATION = 300  # photos that show NNCF the ranges of the activations
-_CALIBRATION_PER_CLASS = 5
+_NUM_GOLDEN_PHOTOS = 8
+_NUM_PARITY_PHOTOS = 8
+_MAX_PARITY_DIFFERENCE = 0.05
+_MAX_INT8_LOSS = 0.005  # top-1 on the validation split that int8 may lose
+# NNCF learns the ranges of the activations from so many photos.
+_MAX_QUANTIZATION_PHOTOS = 300
+_QUANTIZATION_PHOTOS_PER_CLASS = 5
 
 
 class EvaluationError(ValueError):
-    """The job cannot judge this model; the message says why and how to mend it."""
+    """The job cannot judge this model; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What the training job left, as far as the evaluation needs it.
+    """The training job's artifact, as far as the evaluation needs it.
 
-    folder: the unpacked artifact, with ``model.pt2``.
-    training: ``training.json``: hyperparameters, mode and how long it took.
-    ddp: ``ddp.json``: the proof of the distribution.
-    hashes: 16 hex digits of a photo's SHA-256 to its path, for the train and valid splits.
-    leaked: photos that training itself found in two splits.
-    curve: its learning curve, SVG.
+    Attributes:
+        folder: The unpacked artifact, with ``model.pt2``.
+        labels: The classes, in the order of the network's output.
+        preprocess: How a photo becomes the network's input.
+        backbone: Name of the backbone.
+        training: ``training.json``: hyperparameters, mode, and how long the training took.
+        ddp: ``ddp.json``: the proof that the ranks trained together.
+        hashes: Paths of the photos of the train and valid splits, by the first 16 hex digits of their SHA-256.
+        leaked: Photos that training itself found in two splits.
+        curve: The learning curve, SVG.
     """
 
     folder: Path
@@ -56,12 +61,14 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Challenger:
-    """The artifact that would be served, and what its making showed.
+    """The artifact that will be served if the gate promotes it, and what was measured while it was made.
 
-    valid_top1: on the validation split, by precision; of int8 also when that was not good enough.
-    int8: what came of it, in words.
-    parity: how far the float network's answers are from the trained program's.
-    unreadable: paths of validation photos that cannot be read.
+    Attributes:
+        artifact: The artifact.
+        valid_top1: Top-1 on the validation split in each precision. It has int8 even if int8 was not good enough.
+        int8: What came of quantizing, in words.
+        parity: How far the float network's answers are from the trained program's.
+        unreadable: Paths of the validation photos that cannot be read.
     """
 
     artifact: ServedArtifact
@@ -75,11 +82,12 @@ class Challenger:
 class ValidationAnswers:
     """The networks' answers for the validation split.
 
-    photos: the readable ones, in the order of the arrays.
-    truths: int ``[N]``, the right class's index.
-    logits: float32 ``[N, C]`` in each precision, not calibrated.
-    dogs: P(dog) ``[N]`` in [0, 1] in each precision.
-    unreadable: paths of the others.
+    Attributes:
+        photos: The readable photos, in the order of the arrays.
+        truths: Index of each photo's true class, int ``[N]``.
+        logits: Logits float32 ``[N, C]`` in each precision, not calibrated.
+        dogs: P(dog) ``[N]`` in [0, 1] in each precision.
+        unreadable: Paths of the photos that cannot be read.
     """
 
     photos: list[Photo]
@@ -89,11 +97,11 @@ class ValidationAnswers:
     unreadable: list[str]
 
     def top1(self, precision: str) -> float:
-        """The share of photos answered rightly."""
+        """Return the share of photos that are classified correctly."""
         return float((self.logits[precision].argmax(axis=1) == self.truths).mean())
 
-    def joined(self, other: "ValidationAnswers") -> "ValidationAnswers":
-        """These answers and another model's for the same photos."""
+    def merge(self, other: "ValidationAnswers") -> "ValidationAnswers":
+        """Return these answers together with those in other precisions for the same photos."""
         return replace(self, logits=self.logits | other.logits, dogs=self.dogs | other.dogs)
 
 
@@ -101,8 +109,8 @@ def read_trained(archive: Path, folder: Path) -> TrainedModel:
     """Unpack the training job's artifact.
 
     Raises:
-        EvaluationError: no archive, or not what the training job writes.
-        ArtifactError: an archive that cannot be unpacked.
+        EvaluationError: There is no archive, or it has not the files of a training job.
+        ArtifactError: The archive cannot be unpacked.
     """
     if not archive.exists():
         raise EvaluationError(f"{archive}: the trained model is missing; did the training job finish?")
@@ -124,16 +132,21 @@ def read_trained(archive: Path, folder: Path) -> TrainedModel:
             (folder / "history.svg").read_bytes(),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{archive}: not what the training job writes ({error})") from error
+        raise EvaluationError(f"{archive}: not an artifact of the training job ({error})") from error
 
 
 def make_challenger(trained: TrainedModel, source: Source, version: str) -> Challenger:
-    """Export, quantize, hold against the trained program, and calibrate on the validation split.
+    """Export the trained model, compare it with the trained program, quantize it, and calibrate it.
+
+    Args:
+        trained: The training job's artifact.
+        source: The dataset.
+        version: Name of the model version.
 
     Raises:
-        EvaluationError: a model that cannot be exported faithfully, or that knows too little.
+        EvaluationError: The model cannot be exported faithfully, or its accuracy is too low for golden photos.
     """
-    # torch takes seconds to import, and only the export needs it.
+    # Import torch only here: the import takes seconds, and only the export needs it.
     from serving.export import ExportError, export, load_program, program_probabilities
 
     started = time.perf_counter()
@@ -148,7 +161,9 @@ def make_challenger(trained: TrainedModel, source: Source, version: str) -> Chal
 
     floats = [name for name in precisions_for(cpu_kind()) if PRECISIONS[name].network == "float"]
     split = _validate("validation", draft, floats, source)
-    images = [pixels(source.read(photo), trained.preprocess) for photo in evenly_spaced(split.photos, _NUM_PARITY)]
+    images = [
+        pixels(source.read(photo), trained.preprocess) for photo in evenly_spaced(split.photos, _NUM_PARITY_PHOTOS)
+    ]
     parity = _parity(draft, images, program_probabilities(program, images, trained.preprocess))
     draft, split, int8 = _quantized(draft, split, source)
     print(f"int8: {int8}", flush=True)
@@ -159,43 +174,44 @@ def make_challenger(trained: TrainedModel, source: Source, version: str) -> Chal
 def _quantized(
     draft: ServedArtifact, split: ValidationAnswers, source: Source
 ) -> tuple[ServedArtifact, ValidationAnswers, str]:
-    """Add an int8 network where that loses next to nothing.
+    """Add an int8 network if it loses next to no accuracy.
 
     Returns:
-        the artifact, the validation split's answers with those in int8, and what came of it in words.
+        The artifact, the validation split's answers with those in int8, and what came of quantizing in words.
     """
     if "int8" not in precisions_for(cpu_kind()):
-        return draft, split, "not made: this CPU does not compute in it"
-    # NNCF takes seconds to import too.
+        return draft, split, "not made: this CPU does not compute in int8"
+    # The import of NNCF takes seconds too.
     from serving.quantize import QuantizationError, quantize
 
-    images = _calibration_images(source, draft.preprocess)
-    found = ""
-    for zero_points in (False, True):  # they cost the server a tenth, so only if it loses too much without
-        print(f"quantizing with {len(images)} photos", flush=True)  # for some 20 s NNCF says nothing
+    images = _quantization_images(source, draft.preprocess)
+    accuracy = ""
+    # Asymmetric activations cost the server a tenth of its speed, so they are tried only if they are needed.
+    for asymmetric in (False, True):
+        print(f"quantizing with {len(images)} photos", flush=True)  # NNCF prints nothing for some 20 s.
         started = time.perf_counter()
         try:
-            network = quantize(draft.networks["float"], images, zero_points)
+            network = quantize(draft.networks["float"], images, asymmetric)
         except QuantizationError as error:
             return draft, split, f"not made: {error}"
         print(f"quantized in {time.perf_counter() - started:.1f} s", flush=True)
         candidate = replace(draft, networks={**draft.networks, "int8": network})
-        split = split.joined(_validate("quantized", candidate, ["int8"], source))
+        split = split.merge(_validate("quantized", candidate, ["int8"], source))
         top1, expected = split.top1("int8"), split.top1("f32")
-        found = f"top-1 {top1:.2%} on {len(split.photos):,} validation photos, f32 {expected:.2%}"
-        if expected - top1 <= _MAX_LOSS:
-            return candidate, split, found
-    return draft, split, f"not used: {found}, more than {100 * _MAX_LOSS:.1f} points lost"
+        accuracy = f"top-1 {top1:.2%} on {len(split.photos):,} validation photos, f32 {expected:.2%}"
+        if expected - top1 <= _MAX_INT8_LOSS:
+            return candidate, split, accuracy
+    return draft, split, f"not used: {accuracy}, more than {100 * _MAX_INT8_LOSS:.1f} points lost"
 
 
-def _calibration_images(source: Source, spec: ServingPreprocess) -> list[np.ndarray]:
-    """Training photos for NNCF, spread evenly over the classes; some only where there are few classes."""
+def _quantization_images(source: Source, spec: ServingPreprocess) -> list[np.ndarray]:
+    """Choose training photos for NNCF, evenly over the classes; fewer photos if there are few classes."""
     classes = source.listing.classes
-    count = min(_MAX_CALIBRATION, _CALIBRATION_PER_CLASS * len(classes))
-    of_class: dict[str, list[Photo]] = {}
+    count = min(_MAX_QUANTIZATION_PHOTOS, _QUANTIZATION_PHOTOS_PER_CLASS * len(classes))
+    by_class: dict[str, list[Photo]] = {}
     for photo in source.listing.of("train"):
-        of_class.setdefault(photo.label, []).append(photo)
-    chosen = [photo for photos in of_class.values() for photo in evenly_spaced(photos, -(-count // len(classes)))]
+        by_class.setdefault(photo.label, []).append(photo)
+    chosen = [photo for photos in by_class.values() for photo in evenly_spaced(photos, -(-count // len(classes)))]
     images = map_photos(
         "photos to quantize with", evenly_spaced(chosen, count), lambda photo: _pixels(source, photo, spec)
     )
@@ -203,6 +219,11 @@ def _calibration_images(source: Source, spec: ServingPreprocess) -> list[np.ndar
 
 
 def _validate(name: str, draft: ServedArtifact, precisions: Sequence[str], source: Source) -> ValidationAnswers:
+    """Answer every validation photo in each of the precisions.
+
+    Raises:
+        EvaluationError: A class has no readable photo.
+    """
     models = {precision: ServedModel(draft, precision) for precision in precisions}
     index = {label.id: i for i, label in enumerate(draft.labels)}
 
@@ -211,10 +232,10 @@ def _validate(name: str, draft: ServedArtifact, precisions: Sequence[str], sourc
         return None if image is None else {precision: model.infer(image) for precision, model in models.items()}
 
     photos = source.listing.of("valid")
-    outcomes = map_photos(name, photos, answer)
-    answers = [outcome for outcome in outcomes if outcome is not None]
-    readable = [photo for photo, outcome in zip(photos, outcomes, strict=True) if outcome is not None]
-    unreadable = [photo.path for photo, outcome in zip(photos, outcomes, strict=True) if outcome is None]
+    results = map_photos(name, photos, answer)
+    answers = [result for result in results if result is not None]
+    readable = [photo for photo, result in zip(photos, results, strict=True) if result is not None]
+    unreadable = [photo.path for photo, result in zip(photos, results, strict=True) if result is None]
     check_readable(source, unreadable)
     return ValidationAnswers(
         photos=readable,
@@ -226,7 +247,7 @@ def _validate(name: str, draft: ServedArtifact, precisions: Sequence[str], sourc
 
 
 def _pixels(source: Source, photo: Photo, spec: ServingPreprocess) -> np.ndarray | None:
-    """What the networks take, or None when the photo is unreadable."""
+    """Return the networks' input, or None if the photo cannot be read."""
     try:
         return pixels(source.read(photo), spec)
     except (ReadError, PhotoError):
@@ -234,26 +255,27 @@ def _pixels(source: Source, photo: Photo, spec: ServingPreprocess) -> np.ndarray
 
 
 def _calibrated(draft: ServedArtifact, split: ValidationAnswers, source: Source) -> ServedArtifact:
-    """The artifact with temperature, dog threshold and golden photos.
+    """Add the temperature, the dog threshold and the golden photos to an artifact.
 
     Raises:
-        EvaluationError: not one photo is answered clearly enough to be a known answer.
+        EvaluationError: No photo is answered clearly enough to become a golden photo.
     """
     logits = {precision: split.logits[precision] for precision in draft.precisions if precision in split.logits}
     served = preferred_precision(logits)
     temperature = fit_temperature(logits[served], split.truths)
     probabilities = {precision: softmax(values / temperature) for precision, values in logits.items()}
-    askable = np.flatnonzero([photo.size <= MAX_BYTES for photo in split.photos])  # the server refuses larger ones
-    chosen = golden_indices([p[askable] for p in probabilities.values()], split.truths[askable], _NUM_GOLDEN)
+    # The server refuses larger photos, so they cannot be golden photos.
+    allowed = np.flatnonzero([photo.size <= MAX_BYTES for photo in split.photos])
+    chosen = golden_indices([p[allowed] for p in probabilities.values()], split.truths[allowed], _NUM_GOLDEN_PHOTOS)
     if not chosen:
         raise EvaluationError(
             f"the model answers no validation photo of up to {MAX_BYTES:,} bytes with a clear margin; train it longer"
         )
     golden = []
-    for i in askable[chosen]:
+    for i in allowed[chosen]:
         label = draft.labels[split.truths[i]]
-        known = {precision: float(p[i, split.truths[i]]) for precision, p in probabilities.items()}
-        golden.append(GoldenExample(source.read(split.photos[i]), label.id, label.breed, known))
+        expected = {precision: float(p[i, split.truths[i]]) for precision, p in probabilities.items()}
+        golden.append(GoldenExample(source.read(split.photos[i]), label.id, label.breed, expected))
     return replace(
         draft,
         calibration=Calibration(temperature, dog_threshold(split.dogs[served])),
@@ -263,33 +285,34 @@ def _calibrated(draft: ServedArtifact, split: ValidationAnswers, source: Source)
 
 
 def _parity(draft: ServedArtifact, images: Sequence[np.ndarray], expected: np.ndarray) -> dict[str, Any]:
-    """How far the exported network's answers are from the trained program's.
+    """Measure how far the exported network's answers are from the trained program's.
 
-    Compared in f32: what bf16 and int8 round is no fault of the export, and the test photos judge it.
+    They are compared in f32, because the rounding of bf16 and int8 is no fault of the export. The test photos judge
+    that rounding.
 
     Raises:
-        EvaluationError: too far for rounding.
+        EvaluationError: The difference is too large to be rounding.
     """
     model = ServedModel(draft, precision="f32")
     exported = softmax(np.stack([model.infer(image)[0] for image in images]))
     difference = float(np.abs(exported - expected).max())
-    if difference > _MAX_DIFFERENCE:
+    if difference > _MAX_PARITY_DIFFERENCE:
         raise EvaluationError(
             f"the exported network's probabilities differ by up to {difference:.3f} from the trained "
-            f"program's, more than {_MAX_DIFFERENCE}; the export is not faithful"
+            f"program's, more than {_MAX_PARITY_DIFFERENCE}; the export is not faithful"
         )
     return {"photos": len(images), "max_probability_difference": difference}
 
 
 def check_readable(source: Source, unreadable: Sequence[str]) -> None:
-    """Refuse a dataset that unreadable photos leave without a class in a split.
+    """Refuse a dataset in which a class has no readable photo in one of the splits.
 
     Raises:
-        EvaluationError: naming the class and the split.
+        EvaluationError: The message names the class and the split.
     """
-    bad = set(unreadable)
+    paths = set(unreadable)
     try:
-        check_classes(source.listing.classes, [p for p in source.listing.photos if p.path not in bad], "input")
+        check_classes(source.listing.classes, [p for p in source.listing.photos if p.path not in paths], "input")
     except DatasetError as error:
         raise EvaluationError(f"{error} (unreadable: {named(unreadable)})") from error
 

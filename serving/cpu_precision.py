@@ -1,7 +1,7 @@
-"""In which precision the network is computed on which CPU.
+"""The decision in which precision this CPU computes the network.
 
-An artifact holds up to two networks: ``float``, which OpenVINO computes in f32 or in bf16, and ``int8``, which
-NNCF quantized. How fast each is on which CPU stands in docs/decisions.md.
+An artifact contains up to two networks: ``float``, which OpenVINO computes in f32 or in bf16, and ``int8``, which
+NNCF quantized. docs/decisions.md has how fast each precision is on each kind of CPU.
 """
 
 import platform
@@ -13,22 +13,24 @@ from typing import NamedTuple
 class Precision(NamedTuple):
     """A way to compute the model.
 
-    network: which of the artifact's networks.
-    hint: OpenVINO's ``INFERENCE_PRECISION_HINT`` for what is not quantized.
+    Attributes:
+        network: Name of the artifact's network that is computed.
+        hint: OpenVINO's ``INFERENCE_PRECISION_HINT``, which applies to the layers that are not quantized.
     """
 
     network: str
     hint: str
 
 
-# int8 leaves fp32 between its quantized layers: bf16 there is no faster, and would answer otherwise on other CPUs.
+# The int8 network keeps fp32 between its quantized layers. bf16 there would be no faster, and would give other
+# answers on other CPUs.
 PRECISIONS = {
     "int8": Precision("int8", "f32"),
     "bf16": Precision("float", "bf16"),
     "f32": Precision("float", "f32"),
 }
-# The fastest first; but with AMX bf16, which is as fast as int8 there and nearer to what was trained.
-_ORDER = {
+# The fastest precision comes first. The exception is AMX, where bf16 is as fast as int8 and closer to the training.
+_PREFERENCES = {
     "AMX": ("bf16", "int8", "f32"),
     "VNNI and bf16": ("int8", "bf16", "f32"),
     "VNNI": ("int8", "f32"),
@@ -38,10 +40,10 @@ _ORDER = {
 
 
 def cpu_kind() -> str:
-    """What this machine's CPU multiplies matrices with, as ``precisions_for`` knows it."""
+    """Return the kind of this machine's CPU, a key of ``_PREFERENCES``, by its instructions for matrix products."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "Arm"
-    flags = _flags()
+    flags = _cpu_flags()
     if {"amx_bf16", "amx_int8"} <= flags:
         return "AMX"
     if flags & {"avx512_vnni", "avx_vnni"}:
@@ -49,8 +51,8 @@ def cpu_kind() -> str:
     return "neither AMX nor VNNI"
 
 
-def _flags() -> set[str]:
-    """The CPU's flags as Linux tells them; none where there is no such file (an Intel Mac)."""
+def _cpu_flags() -> set[str]:
+    """Return the CPU's flags from ``/proc/cpuinfo``; none where that file does not exist (an Intel Mac)."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -59,10 +61,10 @@ def _flags() -> set[str]:
 
 
 def precisions_for(kind: str) -> tuple[str, ...]:
-    """The precisions that such a CPU computes itself, the preferred one first."""
-    return _ORDER[kind]
+    """Return the precisions that a kind of CPU computes in hardware, the preferred one first."""
+    return _PREFERENCES[kind]
 
 
 def preferred_precision(offered: Collection[str]) -> str:
-    """The preferred of the offered precisions on this CPU; ``f32``, which every CPU computes, if it is none of them."""
+    """Return the first of this CPU's precisions that is offered; ``f32``, which every CPU computes, if none is."""
     return next((name for name in precisions_for(cpu_kind()) if name in offered), "f32")

@@ -1,11 +1,11 @@
-"""The processing job: make what would be served from the trained model, and judge it.
+"""The processing job: it makes the served artifact from the trained model, and judges it.
 
     python -m serving.evaluate --root /opt/ml/processing --version VERSION
 
-reads ``input/model/model.tar.gz`` (training's artifact), ``input/dataset`` and, when there is one,
-``input/champion/model.tar.gz``; writes ``output/artifact/model.tar.gz``, then loads that very file
-back and judges it, and the champion beside it, on the test photos. ``output/report`` gets
-``evaluation.json`` for programs, ``card.html`` for people and ``golden/`` for the smoke test.
+It reads ``input/model/model.tar.gz`` (training's artifact), ``input/dataset`` and, if there is a champion,
+``input/champion/model.tar.gz``. It writes ``output/artifact/model.tar.gz``, loads that very file again, and judges it
+on the test photos, and the champion on the same photos. ``output/report`` receives ``evaluation.json`` for programs,
+``card.html`` for people and ``golden/`` for the smoke test.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from serving.card import render_card
 from serving.challenger import EvaluationError, check_readable, make_challenger, read_trained
-from serving.judge import compare, compare_precisions, figures, judge
+from serving.judge import compare, compare_precisions, judge, model_figures
 from serving.model import ServedModel, device_name
 from serving.served_artifact import (
     ArtifactError,
@@ -35,10 +35,10 @@ from serving.served_artifact import (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; a failure is one sentence on stderr and in SageMaker's exit message."""
+    """Run the job. A failure is reported in one sentence, on stderr and in SageMaker's exit message."""
     parser = argparse.ArgumentParser(prog="python -m serving.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path("/opt/ml/processing"), help="holds input/ and output/")
-    parser.add_argument("--version", required=True, help="name of the model version that is made")
+    parser.add_argument("--root", type=Path, default=Path("/opt/ml/processing"), help="folder with input/ and output/")
+    parser.add_argument("--version", required=True, help="name for the new model version")
     options = parser.parse_args(arguments)
     try:
         evaluate(options.root, options.version)
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fail(root: Path, sentence: str) -> int:
-    message = root.resolve().parent / "output" / "message"  # SageMaker shows it as the job's ExitMessage
-    with suppress(OSError):  # the sentence below is in the log in any case
-        message.parent.mkdir(exist_ok=True)
-        message.write_text(sentence[:1024])
-    print(sentence, file=sys.stderr)
+def _fail(root: Path, message: str) -> int:
+    file = root.resolve().parent / "output" / "message"  # SageMaker shows its text as the job's ExitMessage.
+    with suppress(OSError):  # The log has the message in any case.
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(message[:1024])
+    print(message, file=sys.stderr)
     return 1
 
 
@@ -60,11 +60,13 @@ def evaluate(root: Path, version: str) -> None:
     """Make the served artifact from the trained model, and judge it.
 
     Args:
-        root: holds ``input`` and gets ``output``, as SageMaker mounts them.
-        version: name of the model version.
+        root: Folder with ``input`` and ``output``, as SageMaker mounts them.
+        version: Name of the model version.
 
     Raises:
-        EvaluationError, ArtifactError, DatasetError: each says what is wrong and how to mend it.
+        EvaluationError: The model cannot be judged.
+        ArtifactError: The trained model or the new artifact cannot be loaded.
+        DatasetError: The dataset cannot be used.
     """
     source = open_source(root / "input" / "dataset")
     archive = root / "output" / "artifact" / "model.tar.gz"
@@ -75,7 +77,7 @@ def evaluate(root: Path, version: str) -> None:
         challenger = make_challenger(trained, source, version)
         write_artifact(challenger.artifact, Path(folder, "packed"))
         pack(Path(folder, "packed"), archive)
-        served = _load(archive, Path(folder, "served"))
+        served = _load_served(archive, Path(folder, "served"))
 
     judgement = judge("challenger", served, source)
     check_readable(source, judgement.unreadable)
@@ -83,7 +85,7 @@ def evaluate(root: Path, version: str) -> None:
         "schema": 1,
         "version": version,
         "device": device_name(),
-        "challenger": figures("challenger", served, judgement, source),
+        "challenger": model_figures("challenger", served, judgement, source),
         "champion": None,
         "comparison": None,
         "precisions": compare_precisions(served, challenger.valid_top1, challenger.int8),
@@ -97,7 +99,7 @@ def evaluate(root: Path, version: str) -> None:
     }
     if champion is not None:
         champion_judgement = judge("champion", champion, source)
-        report["champion"] = figures("champion", champion, champion_judgement, source)
+        report["champion"] = model_figures("champion", champion, champion_judgement, source)
         report["comparison"] = compare(served, judgement, champion, champion_judgement, source)
     files = {
         **golden_files(served.artifact.golden),
@@ -108,6 +110,7 @@ def evaluate(root: Path, version: str) -> None:
 
 
 def _check_labels(labels: Sequence[Label], source: Source) -> None:
+    """Refuse a model that was trained without some of the dataset's classes."""
     unknown = sorted(set(source.listing.classes) - {label.id for label in labels})
     if unknown:
         raise EvaluationError(
@@ -116,19 +119,19 @@ def _check_labels(labels: Sequence[Label], source: Source) -> None:
 
 
 def _champion(archive: Path, folder: Path) -> ServedModel | None:
-    """The model that serves now, if any; loaded first, for a broken one would waste the minutes that follow."""
+    """Load the champion, if there is one, before the challenger is made: a broken champion should fail at once."""
     if not archive.exists():
         return None
     try:
-        return _load(archive, folder)
+        return _load_served(archive, folder)
     except ArtifactError as error:
         raise EvaluationError(
-            f"the champion cannot be judged ({error}); run teardown to forget it, then run again"
+            f"the champion cannot be judged ({error}); run teardown to remove it, then run again"
         ) from error
 
 
-def _load(archive: Path, folder: Path) -> ServedModel:
-    """The model of a served artifact, as the server loads it."""
+def _load_served(archive: Path, folder: Path) -> ServedModel:
+    """Load a served artifact's model as the server loads it, golden photos included."""
     unpack(archive, folder)
     model = ServedModel(load_artifact(folder))
     model.check_golden()

@@ -1,7 +1,7 @@
-"""From the training artifact's ``model.pt2`` to the OpenVINO network that is served.
+"""Conversion of the training artifact's ``model.pt2`` to the OpenVINO network that is served.
 
-The only module of ``serving`` that imports torch. Normalization becomes part of the network, which
-then takes uint8 pixels ``[1, S, S, 3]`` as they were decoded; weights are stored as fp16.
+No other module of ``serving`` imports torch. Normalization becomes part of the network, which then takes decoded
+uint8 pixels ``[1, S, S, 3]``; weights are stored as fp16.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from serving.model import softmax
 from serving.preprocess import ServingPreprocess
 from serving.served_artifact import OpenVinoNetwork
 
-# torch only traces and answers a few photos here; its threads would fight with OpenVINO's for the cores.
+# torch only traces and answers a few photos here. More threads of torch would compete with OpenVINO's for the cores.
 torch.set_num_threads(1)
 
 
@@ -31,19 +31,26 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
     """Load ``model.pt2``.
 
     Raises:
-        ExportError: not a program that torch.export saved.
+        ExportError: The file is not a program that torch.export saved.
     """
     try:
         return torch.export.load(path)
-    except Exception as error:  # torch raises RuntimeError, KeyError, zipfile's and pickle's errors, ...
+    except Exception as error:  # torch raises RuntimeError, KeyError, errors of zipfile and pickle, and others.
         raise ExportError(f"{path.name}: not a program of torch.export ({error})") from error
 
 
 def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> OpenVinoNetwork:
-    """Convert a program that takes normalized float32 ``[B, 3, S, S]``.
+    """Convert a trained program to OpenVINO.
+
+    Args:
+        program: A program that takes normalized float32 ``[B, 3, S, S]``.
+        spec: The specification, with the side of the input and the normalization.
+
+    Returns:
+        The network, which takes uint8 ``[1, S, S, 3]``.
 
     Raises:
-        ExportError: OpenVINO does not know an operation of the network.
+        ExportError: OpenVINO has no conversion for an operation of the network.
     """
     example = torch.zeros(1, 3, spec.image_size, spec.image_size)
     try:
@@ -52,20 +59,21 @@ def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> Op
         with torch.no_grad():
             traced = make_fx(program.module(check_guards=False))(example)
             network = ov.convert_model(TorchFXPythonDecoder(traced, dynamic_shapes=False))
-    except Exception as error:  # torch's tracer and OpenVINO's front end raise many unrelated types
+    except Exception as error:  # torch's tracer and OpenVINO's front end raise many unrelated types.
         raise ExportError(f"OpenVINO cannot convert the model ({error})") from error
-    return as_network(_take_pixels(network, spec))
+    return to_openvino_network(_with_normalization(network, spec))
 
 
-def as_network(model: ov.Model) -> OpenVinoNetwork:
-    """An OpenVINO model as it lies in an artifact, its float weights stored as fp16."""
+def to_openvino_network(model: ov.Model) -> OpenVinoNetwork:
+    """Return an OpenVINO model as the files of an artifact, with its float weights stored as fp16."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         ov.save_model(model, path, compress_to_fp16=True)
         return OpenVinoNetwork(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
-def _take_pixels(network: ov.Model, spec: ServingPreprocess) -> ov.Model:
+def _with_normalization(network: ov.Model, spec: ServingPreprocess) -> ov.Model:
+    """Put the conversion from uint8 pixels to normalized floats in front of a network."""
     steps = PrePostProcessor(network)
     image = steps.input(0)
     image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
@@ -78,13 +86,15 @@ def _take_pixels(network: ov.Model, spec: ServingPreprocess) -> ov.Model:
 def program_probabilities(
     program: torch.export.ExportedProgram, images: Sequence[np.ndarray], spec: ServingPreprocess
 ) -> np.ndarray:
-    """What the trained program itself answers, to compare the export with.
+    """Compute the trained program's own answers, to compare the exported network with.
 
     Args:
-        images: uint8 RGB ``[S, S, 3]`` each.
+        program: The trained program.
+        images: Arrays uint8 RGB ``[S, S, 3]``.
+        spec: The specification, with the normalization.
 
     Returns:
-        probabilities ``[N, C]``, not calibrated.
+        Probabilities ``[N, C]``, not calibrated.
     """
     mean, std = (np.asarray(values, dtype=np.float32) for values in (spec.mean, spec.std))
     batch = (np.stack(images).astype(np.float32) / 255 - mean) / std

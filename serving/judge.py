@@ -1,4 +1,4 @@
-"""What a served artifact is worth on the test photos: figures of the very model that the server would load."""
+"""Judging a served artifact on the test photos: accuracy and speed of the model as the server loads it."""
 
 import hashlib
 import time
@@ -15,29 +15,30 @@ from serving.evaluation_metrics import (
     JudgedPhoto,
     accuracy,
     calibration_error,
-    chance_error,
-    confusions,
-    paired,
-    reliability,
+    chance_calibration_error,
+    compare_paired,
+    most_confused_pairs,
+    reliability_bins,
     wilson,
 )
 from serving.model import ServedModel, softmax
 from serving.preprocess import PhotoError, pixels
 from serving.progress import evenly_spaced, map_photos
 
-_NUM_TIMED = 60
-_NUM_CONFUSED = 12
+_NUM_TIMED_PHOTOS = 60
+_MAX_CONFUSED_PAIRS = 12
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A model's answers for the test photos, and for those without a dog.
+    """A model's answers for the test photos and for the photos without a dog.
 
-    answers: for the test photos that can be read, in the order of the listing.
-    rejected: whether each readable photo without a dog is told to be one.
-    unreadable: paths of the photos of either kind that cannot be read.
-    hashes: of each test photo that has bytes its path and the first 16 hex digits of their SHA-256, as in training's
-        ``data.json``.
+    Attributes:
+        answers: Answers for the readable test photos, in the order of the listing.
+        rejected: For each readable photo without a dog, whether the model says that it shows none.
+        unreadable: Paths of the photos, of either kind, that cannot be read.
+        hashes: Path of each test photo that could be loaded, with the first 16 hex digits of its SHA-256, as in
+            training's ``data.json``.
     """
 
     answers: list[JudgedPhoto]
@@ -50,7 +51,9 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
     """Answer every test photo, and every photo without a dog, as the server would.
 
     Args:
-        name: what the lines of progress call the model.
+        name: Name of the model in the lines of progress.
+        model: The model.
+        source: The dataset.
     """
 
     def answer(photo: Photo) -> tuple[str, JudgedPhoto | None]:
@@ -63,7 +66,8 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
             logits, dog = model.infer(pixels(content, model.artifact.preprocess))
         except PhotoError:
             return digest, None
-        return digest, JudgedPhoto(photo.path, photo.label, model.answer(logits, dog), float(softmax(logits).max()))
+        prediction = model.to_prediction(logits, dog)
+        return digest, JudgedPhoto(photo.path, photo.label, prediction, float(softmax(logits).max()))
 
     def is_rejected(photo: Photo) -> bool | None:
         try:
@@ -74,53 +78,63 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
     photos, others = source.listing.of("test"), source.listing.of(OTHER)
     digests, answers = zip(*map_photos(name, photos, answer), strict=True)
     rejected = map_photos(f"{name} without a dog", others, is_rejected)
-    outcomes = zip((*photos, *others), (*answers, *rejected), strict=True)
+    results = zip((*photos, *others), (*answers, *rejected), strict=True)
     return Judgement(
         answers=[judged for judged in answers if judged is not None],
-        rejected=[outcome for outcome in rejected if outcome is not None],
-        unreadable=[photo.path for photo, outcome in outcomes if outcome is None],
+        rejected=[is_rejected for is_rejected in rejected if is_rejected is not None],
+        unreadable=[photo.path for photo, result in results if result is None],
         hashes=[(photo.path, digest) for photo, digest in zip(photos, digests, strict=True) if digest],
     )
 
 
-def figures(name: str, model: ServedModel, judgement: Judgement, source: Source) -> dict[str, Any]:
-    """One model's part of ``evaluation.json``; times in milliseconds, shares in [0, 1]."""
+def model_figures(name: str, model: ServedModel, judgement: Judgement, source: Source) -> dict[str, Any]:
+    """Return one model's part of ``evaluation.json``, and print its summary.
+
+    Args:
+        name: Name of the model in the summary.
+        model: The model.
+        judgement: Its answers.
+        source: The dataset.
+
+    Returns:
+        The figures: times in milliseconds, shares in [0, 1].
+    """
     answers, card = judgement.answers, model.artifact.card
-    found = {
+    figures = {
         "version": card.version,
         "digest": model.artifact.digest,
         "precision": model.precision,
         "bytes": sum(network.size for network in model.artifact.networks.values()),
         **accuracy(answers),
         "valid_top1": card.valid_top1,
-        "most_confused": confusions(answers, _NUM_CONFUSED),
+        "most_confused": most_confused_pairs(answers, _MAX_CONFUSED_PAIRS),
         "calibration": _calibration(model, answers),
         "dogs": _dogs(model, judgement),
-        **_speed(model, _timed(judgement, source)),
+        **_speed(model, _photos_to_time(judgement, source)),
     }
     print(
-        f"{name} top1={found['top1']:.4f} top5={found['top5']:.4f} photos={found['num_photos']} "
-        f"precision={found['precision']} latency_ms={found['latency_ms']:.1f}",
+        f"{name} top1={figures['top1']:.4f} top5={figures['top5']:.4f} photos={figures['num_photos']} "
+        f"precision={figures['precision']} latency_ms={figures['latency_ms']:.1f}",
         flush=True,
     )
-    return found
+    return figures
 
 
 def _calibration(model: ServedModel, answers: Sequence[JudgedPhoto]) -> dict[str, Any]:
-    """How far to trust the probabilities, before and after the temperature."""
-    right = [j.right for j in answers]
-    bins = reliability([j.prediction.ranking[0][1] for j in answers], right)
+    """Return how far the probabilities can be trusted, before and after the temperature."""
+    correct = [j.is_correct for j in answers]
+    bins = reliability_bins([j.prediction.ranking[0][1] for j in answers], correct)
     return {
         "temperature": model.artifact.calibration.temperature,
-        "error_before": calibration_error(reliability([j.uncalibrated for j in answers], right)),
+        "error_before": calibration_error(reliability_bins([j.uncalibrated_probability for j in answers], correct)),
         "error_after": calibration_error(bins),
-        "chance": chance_error(bins),
+        "chance": chance_calibration_error(bins),
         "bins": bins,
     }
 
 
 def _dogs(model: ServedModel, judgement: Judgement) -> dict[str, Any]:
-    """How many of the dogs, and of the photos without one, are told to be what they are."""
+    """Return the shares of the dogs that are accepted and of the photos without a dog that are rejected."""
     return {
         "threshold": model.artifact.calibration.dog_threshold,
         "accepted": _share([j.prediction.is_dog for j in judgement.answers]),
@@ -128,55 +142,69 @@ def _dogs(model: ServedModel, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _share(outcomes: Sequence[bool]) -> dict[str, Any] | None:
-    if not outcomes:
+def _share(hits_and_misses: Sequence[bool]) -> dict[str, Any] | None:
+    """Return a share with its 95 % interval; None if there is no photo."""
+    if not hits_and_misses:
         return None
-    hits, total = sum(outcomes), len(outcomes)
+    hits, total = sum(hits_and_misses), len(hits_and_misses)
     return {"share": hits / total, "interval": wilson(hits, total), "num_photos": total}
 
 
 def compare(
-    challenger: ServedModel, judgement: Judgement, champion: ServedModel, its_judgement: Judgement, source: Source
+    challenger: ServedModel,
+    judgement: Judgement,
+    champion: ServedModel,
+    champion_judgement: Judgement,
+    source: Source,
 ) -> dict[str, Any] | None:
-    """The part of ``evaluation.json`` on two models and the photos of the breeds that the champion knows.
+    """Compare two models on the photos of the breeds that the champion knows.
+
+    Args:
+        challenger: The challenger.
+        judgement: The challenger's answers.
+        champion: The champion.
+        champion_judgement: The champion's answers.
+        source: The dataset.
 
     Returns:
-        The fields of ``paired``, with ``unknown_to_champion``, the number of breeds left out, and ``slowdown``, the
-        challenger's time for a photo over the champion's; None when the champion knows none of the breeds.
+        The part ``comparison`` of ``evaluation.json``: the fields of ``compare_paired``; ``unknown_to_champion``, the
+        number of breeds that are left out; and ``slowdown``, the challenger's time per photo divided by the
+        champion's. None if the champion knows none of the breeds.
     """
     known = {label.id for label in champion.artifact.labels}
     shared = [j for j in judgement.answers if j.truth in known]
     if not shared:
         return None
     return {
-        **paired(shared, its_judgement.answers),
+        **compare_paired(shared, champion_judgement.answers),
         "unknown_to_champion": len(set(source.listing.classes) - known),
-        "slowdown": _slowdown(challenger, champion, _timed(judgement, source)),
+        "slowdown": _slowdown(challenger, champion, _photos_to_time(judgement, source)),
     }
 
 
 def _slowdown(challenger: ServedModel, champion: ServedModel, photos: Sequence[bytes]) -> float:
-    """The median of a photo's two times, taken one after the other so that other load falls on both alike."""
+    """Return the median ratio of the two times of a photo, taken in turns so that other load affects both alike."""
     ratios = []
     for photo in photos:
-        ours, theirs = challenger.predict(photo), champion.predict(photo)
-        ratios.append((ours.decode_ms + ours.model_ms) / (theirs.decode_ms + theirs.model_ms))
+        new, old = challenger.predict(photo), champion.predict(photo)
+        ratios.append((new.decode_ms + new.model_ms) / (old.decode_ms + old.model_ms))
     return float(np.median(ratios))
 
 
-def _timed(judgement: Judgement, source: Source) -> list[bytes]:
-    """Readable test photos to take times with."""
+def _photos_to_time(judgement: Judgement, source: Source) -> list[bytes]:
+    """Load some of the readable test photos, to measure times with."""
     readable = {j.photo for j in judgement.answers}
     photos = [photo for photo in source.listing.of("test") if photo.path in readable]
-    return [source.read(photo) for photo in evenly_spaced(photos, _NUM_TIMED)]
+    return [source.read(photo) for photo in evenly_spaced(photos, _NUM_TIMED_PHOTOS)]
 
 
 def _speed(model: ServedModel, photos: Sequence[bytes]) -> dict[str, Any]:
-    """Times of one photo at a time, from bytes to answer, and the rate on all cores."""
-    timed = [model.predict(photo) for photo in photos]
-    decode, network = (np.array([getattr(p, part) for p in timed]) for part in ("decode_ms", "model_ms"))
+    """Measure the time from bytes to answer, one photo at a time, and the rate on all cores."""
+    predictions = [model.predict(photo) for photo in photos]
+    decode, network = (np.array([getattr(p, part) for p in predictions]) for part in ("decode_ms", "model_ms"))
     with ThreadPoolExecutor(model.num_threads) as threads:
-        list(threads.map(model.predict, photos[: model.num_threads]))  # each thread makes its request
+        # First let each thread create its inference request.
+        list(threads.map(model.predict, photos[: model.num_threads]))
         started = time.perf_counter()
         list(threads.map(model.predict, photos))
         seconds = time.perf_counter() - started
@@ -193,22 +221,23 @@ def _quantiles(times: np.ndarray) -> dict[str, float]:
 
 
 def compare_precisions(served: ServedModel, valid_top1: Mapping[str, float], int8: str) -> list[dict[str, Any]]:
-    """What the model is worth and costs in each precision on this CPU.
+    """Compare the model's accuracy, time and size in each precision on this CPU.
 
     Args:
-        served: the model in the precision that is served here.
-        valid_top1: on the validation split, of those that were tried.
-        int8: what came of quantizing, in words.
+        served: The model in the precision that is served on this CPU.
+        valid_top1: Top-1 on the validation split, for each precision that was tried.
+        int8: What came of quantizing, in words.
 
     Returns:
-        per precision ``valid_top1``, ``model_ms`` of one photo on one core and ``bytes`` of its network (each None
-        where there is none), whether it is ``used``, and ``why`` or why not.
+        For each precision: ``valid_top1``; ``model_ms``, the milliseconds of one photo on one core; ``bytes`` of its
+        network (each of the three None if there is none); ``used``, whether it serves; and ``why``, the reason.
     """
     artifact = served.artifact
-    images = [pixels(golden.photo, artifact.preprocess) for golden in artifact.golden]
+    images = [pixels(example.photo, artifact.preprocess) for example in artifact.golden]
     models = {name: served if name == served.precision else ServedModel(artifact, name) for name in artifact.precisions}
     times: dict[str, list[float]] = {name: [] for name in models}
-    for image in images * (_NUM_TIMED // len(images)):  # in turns, so that other load falls on all alike
+    for image in images * (_NUM_TIMED_PHOTOS // len(images)):
+        # The precisions take turns, so that other load affects all of them alike.
         for name, model in models.items():
             started = time.perf_counter()
             model.infer(image)
@@ -228,6 +257,7 @@ def compare_precisions(served: ServedModel, valid_top1: Mapping[str, float], int
 
 
 def _why(name: str, served: ServedModel, int8: str) -> str:
+    """Return in words why a precision is used on this CPU, or why it is not."""
     if name == "int8" and name not in served.artifact.networks:
         return int8
     if name == served.precision:

@@ -1,4 +1,4 @@
-"""The network on this machine's cores: a photo's bytes in, a prediction out."""
+"""The network on this machine's CPU: it takes a photo's bytes and returns a prediction."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from serving.preprocess import pixels
 from serving.served_artifact import ArtifactError, Label, ServedArtifact
 
 TOP = 5
-# A golden photo's probability may move this far between CPUs that compute in the same precision.
+# A golden photo's probability may differ by this much between CPUs that compute in the same precision.
 _GOLDEN_TOLERANCE = 0.02
 
 
@@ -23,10 +23,14 @@ _GOLDEN_TOLERANCE = 0.02
 class Prediction:
     """The answer for one photo.
 
-    ranking: the best ``TOP`` classes with their calibrated probabilities, best first.
-    dog_probability: in [0, 1].
-    is_dog: whether that reaches the calibrated threshold.
-    decode_ms, model_ms: milliseconds; the model's with the wait for a core, when more callers are there than cores.
+    Attributes:
+        version: The model version.
+        ranking: The best ``TOP`` classes with their calibrated probabilities, best first.
+        dog_probability: P(dog), in [0, 1].
+        is_dog: Whether P(dog) reaches the calibrated threshold.
+        decode_ms: Milliseconds to decode the photo.
+        model_ms: Milliseconds to compute the network. They include the wait for a core when there are more callers
+            than cores.
     """
 
     version: str
@@ -37,7 +41,7 @@ class Prediction:
     model_ms: float
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the answer of ``/invocations``."""
+        """Return the body of the answer of ``/invocations``."""
         top = [{"breed": label.breed, "class": label.id, "probability": round(p, 4)} for label, p in self.ranking]
         return {
             "model_version": self.version,
@@ -49,52 +53,57 @@ class Prediction:
 
 
 class ServedModel:
-    """An artifact compiled for this CPU; its methods may be called from several threads.
+    """An artifact that is compiled for this CPU. Several threads may call its methods at the same time.
 
     Each calling thread has an inference request of its own.
 
-    precision: what the network is computed in; the one preferred on this CPU of those whose golden answers are known.
-    num_threads: how many callers at a time keep the machine's cores busy: two each, for while one waits for the
-        other's inference to end its photo is decoded already (a tenth more photos/s than one each).
+    Attributes:
+        artifact: The artifact.
+        precision: The precision in which the network is computed. It is the one that this CPU prefers among those
+            in which every golden photo has an answer.
+        num_threads: Number of callers that keep the cores busy: two per core, so that one can decode its photo while
+            the other waits for its inference. This gives a tenth more photos/s than one per core.
     """
 
     def __init__(self, artifact: ServedArtifact, precision: str | None = None) -> None:
         """Compile the network.
 
         Args:
-            precision: one of ``serving.cpu_precision.PRECISIONS``, instead of the preferred one.
+            artifact: The artifact.
+            precision: One of ``serving.cpu_precision.PRECISIONS``, to use it instead of the preferred one.
 
         Raises:
-            ArtifactError: no answers are known in the precision, OpenVINO cannot read the network, or it does not
-                fit the labels.
+            ArtifactError: The golden photos have no answers in the precision, OpenVINO cannot read the network, or the
+                network does not fit the labels.
         """
         self.artifact = artifact
         self.num_threads = 2 * num_cores()
         self.precision = precision or preferred_precision(artifact.precisions)
         if self.precision not in artifact.precisions:
             raise ArtifactError(
-                f"artifact: no golden answer is known in {self.precision}, which this CPU ({cpu_kind()}) computes; "
-                "evaluate the model on such a CPU"
+                f"artifact: the golden photos have no answers in {self.precision}, the precision of this CPU "
+                f"({cpu_kind()}); evaluate the model on such a CPU"
             )
         name, hint = PRECISIONS[self.precision]
         network = artifact.networks[name]
         try:
             compiled = _core().compile_model(
-                _core().read_model(network.xml, network.weights), "CPU", self._settings(hint)
+                _core().read_model(network.xml, network.weights), "CPU", self._openvino_settings(hint)
             )
         except RuntimeError as error:
             raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({last_line(error)})") from error
         self._check_shapes(compiled, name)
         self._compiled = compiled
         self._local = threading.local()
-        # Once on this thread, before any other may ask: the first inference of a process fills statics of OpenVINO's
-        # binding, and two threads that come there together wait for each other for ever (guard and GIL; 2026.4.1).
+        # Infer once on this thread before any other thread may. The first inference of a process initializes static
+        # variables of OpenVINO's binding, and two threads that arrive there together deadlock between the guard of
+        # those variables and the GIL (OpenVINO 2026.4.1).
         side = artifact.preprocess.image_size
         self.infer(np.zeros((side, side, 3), np.uint8))
 
-    def _settings(self, hint: str) -> dict[str, Any]:
-        # One single-threaded stream per core takes a fifth less CPU per photo than one stream over all
-        # cores; not pinned, because on a laptop several servers share the cores.
+    def _openvino_settings(self, hint: str) -> dict[str, Any]:
+        # One single-threaded stream per core takes a fifth less CPU per photo than one stream over all cores.
+        # Streams are not pinned to cores, because on a laptop several servers share the cores.
         return {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": num_cores(),
@@ -108,18 +117,18 @@ class ServedModel:
         outputs = [list(port.shape) for port in compiled.outputs]
         if inputs != [[1, side, side, 3]] or outputs != [[1, num_classes], [1]]:
             raise ArtifactError(
-                f"{name}.xml: takes {inputs} and gives {outputs}, which does not fit preprocess.json "
-                f"(image_size {side}) and labels.json ({num_classes} classes)"
+                f"{name}.xml: the network has inputs {inputs} and outputs {outputs}, which do not fit preprocess.json "
+                f"(image_size {side}) and labels.json ({num_classes} classes); export the model again"
             )
 
     def infer(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """Run the network.
+        """Compute the network.
 
         Args:
             image: uint8 RGB ``[S, S, 3]``.
 
         Returns:
-            logits float32 ``[C]``, not calibrated, and P(dog) in [0, 1].
+            Logits float32 ``[C]``, not calibrated, and P(dog) in [0, 1].
         """
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
@@ -132,16 +141,25 @@ class ServedModel:
         """Answer for one JPEG, PNG or WebP photo.
 
         Raises:
-            PhotoError: empty, damaged, too large, or of another kind.
+            PhotoError: The photo is empty, damaged, too large, or of another format.
         """
         started = time.perf_counter()
         image = pixels(photo, self.artifact.preprocess)
         decoded = time.perf_counter()
         logits, dog = self.infer(image)
-        return self.answer(logits, dog, (decoded - started) * 1e3, (time.perf_counter() - decoded) * 1e3)
+        return self.to_prediction(logits, dog, (decoded - started) * 1e3, (time.perf_counter() - decoded) * 1e3)
 
-    def answer(self, logits: np.ndarray, dog: float, decode_ms: float = 0.0, model_ms: float = 0.0) -> Prediction:
-        """What is said of a photo for which the network gave these logits ``[C]`` and this P(dog)."""
+    def to_prediction(
+        self, logits: np.ndarray, dog: float, decode_ms: float = 0.0, model_ms: float = 0.0
+    ) -> Prediction:
+        """Calibrate and rank the network's output for one photo.
+
+        Args:
+            logits: Logits ``[C]``, not calibrated.
+            dog: P(dog) in [0, 1].
+            decode_ms: Milliseconds to decode the photo.
+            model_ms: Milliseconds to compute the network.
+        """
         probabilities = softmax(logits / self.artifact.calibration.temperature)
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         return Prediction(
@@ -154,46 +172,46 @@ class ServedModel:
         )
 
     def check_golden(self) -> None:
-        """Answer the golden photos, which also warms up.
+        """Compare this machine's answers to the golden photos with the known ones. This also warms up the network.
 
         Raises:
-            ArtifactError: an answer is not the known one, so this machine must not serve the model.
+            ArtifactError: An answer differs from the known one, so this machine must not serve the model.
         """
-        for golden in self.artifact.golden:
-            known = golden.probabilities[self.precision]
-            label, probability = self.predict(golden.photo).ranking[0]
-            is_known = abs(probability - known) <= _GOLDEN_TOLERANCE  # which nan is not
-            if label.id != golden.class_id or not is_known:
+        for example in self.artifact.golden:
+            expected = example.probabilities[self.precision]
+            label, probability = self.predict(example.photo).ranking[0]
+            is_close = abs(probability - expected) <= _GOLDEN_TOLERANCE  # False if the probability is nan.
+            if label.id != example.class_id or not is_close:
                 raise ArtifactError(
-                    f"golden photo of {golden.breed} ({known:.2f}) was answered with {label.breed} ({probability:.2f}) "
-                    f"in {self.precision}; this machine computes the model differently"
+                    f"golden photo of {example.breed} ({expected:.2f}) was answered with {label.breed} "
+                    f"({probability:.2f}) in {self.precision}; this machine computes the model differently"
                 )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, computed in float64."""
+    """Return the probabilities over the last axis, computed in float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name() -> str:
-    """The CPU, and what OpenVINO can compute on it."""
-    abilities = ", ".join(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} ({num_cores()} cores; {abilities})"
+    """Return the CPU's name, its number of cores and the precisions that OpenVINO computes on it."""
+    capabilities = ", ".join(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')} ({num_cores()} cores; {capabilities})"
 
 
 @cache
 def _core() -> ov.Core:
-    """One for the process: each would load and unload OpenVINO's CPU plug-in."""
+    """Return the process's one Core, because each new one would load and unload OpenVINO's CPU plug-in."""
     return ov.Core()
 
 
 def last_line(error: Exception) -> str:
-    """What OpenVINO's errors, of many lines, say in the end."""
+    """Return the last line of an error's message. OpenVINO's errors have many lines, and the last one says why."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -1,9 +1,11 @@
-"""From an uploaded photo's bytes to the pixels that the network takes.
+"""The way from an uploaded photo's bytes to the pixels that the network takes.
 
-``preprocess.json`` in the artifact is the specification; training writes it and has its own code for
-it. Normalization is part of the network (see ``serving.export``), so here a photo is only decoded
-and resized. Pillow's resize is the reference: another library's differs by whole grey levels.
-A large JPEG is decoded at a fraction of its size, which still leaves more pixels than are needed.
+``preprocess.json`` in the artifact is the specification. Training writes it, and follows it with a copy of this code
+(``training/preprocess.py``); a test holds the pixels of both equal. ``_decode`` applies the EXIF orientation.
+
+Normalization is part of the network (``serving.export``), so a photo is only decoded and resized here. Pillow's resize
+is the reference, because other libraries' results differ by whole grey levels. A large JPEG is decoded at a fraction of
+its size, which still leaves more pixels than the network takes.
 """
 
 import io
@@ -16,28 +18,29 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-MAX_BYTES = 6_000_000  # InvokeEndpoint's own limit
+MAX_BYTES = 6_000_000  # limit of SageMaker's InvokeEndpoint
 MAX_PIXELS = 50_000_000
-# A JPEG's pixels are worked through once per scan; progressive ones have about 10, a forged one 10,000.
+# The decoder processes all pixels of a JPEG once per scan. Progressive JPEGs have about 10 scans, a forged one 10,000.
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
-# One photo of 50 megapixels with alpha takes 0.6 GB while it is decoded, so large ones take turns.
+# A photo of 50 megapixels with alpha takes 0.6 GB while it is decoded, so large photos are decoded one at a time.
 _LARGE_PIXELS = 8_000_000
-_one_large = threading.Lock()
+_large_photo_lock = threading.Lock()
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _RESIZES = ("squash", "shortest_side")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Pillow would warn at 89 and raise at 179 megapixels; ours is the lower limit and the better sentence.
+# Pillow would warn at 89 and raise at 179 megapixels. Our limit is lower, and its message is clearer.
 Image.MAX_IMAGE_PIXELS = None
 
 
 class PhotoError(ValueError):
-    """A photo that cannot be answered; the message is one sentence for the person who sent it.
+    """The photo cannot be used; the message is one sentence for the person who sent it.
 
-    code: name for programs, part of the answer.
-    status: HTTP status of the answer.
+    Attributes:
+        code: The error's name for programs, part of the answer.
+        status: HTTP status of the answer.
     """
 
     code = "UnreadableImage"
@@ -45,14 +48,14 @@ class PhotoError(ValueError):
 
 
 class PhotoTooLargeError(PhotoError):
-    """More bytes or pixels than a request may have."""
+    """The photo has more bytes or pixels than a request may have."""
 
     code = "ImageTooLarge"
     status = 413
 
 
 class UnsupportedPhotoError(PhotoError):
-    """Neither JPEG nor PNG nor WebP."""
+    """The photo is neither JPEG nor PNG nor WebP."""
 
     code = "UnsupportedImage"
     status = 415
@@ -62,16 +65,18 @@ class UnsupportedPhotoError(PhotoError):
 class ServingPreprocess:
     """The specification in ``preprocess.json``.
 
-    image_size: side of the square input, pixels.
-    resize: ``squash`` keeps the central ``image_size / resize_to`` of width and height whatever the
-        aspect ratio, ``shortest_side`` the central square with that share of the shortest side.
-    resize_to: pixels; the size that the whole photo would have at the scale of the input.
-    interpolation: ``bilinear`` or ``bicubic``, as Pillow does them.
-    jpeg_oversampling: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size while that leaves the whole photo
-        at least this many times ``resize_to`` high and wide; 0: always decoded in full.
-    mean, std: per channel, of values in [0, 1]: input = (value - mean) / std.
-    color: ``RGB``.
-    exif_orientation: turn the photo as its EXIF tag says before anything else.
+    Attributes:
+        image_size: Side of the square input, pixels.
+        resize: ``squash`` keeps the central ``image_size / resize_to`` of the width and of the height, whatever the
+            aspect ratio. ``shortest_side`` keeps the central square whose side is that share of the shortest side.
+        resize_to: Size, in pixels, that the whole photo would have at the scale of the input.
+        interpolation: ``bilinear`` or ``bicubic``, as Pillow computes them.
+        jpeg_oversampling: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as the whole photo keeps at least
+            this many times ``resize_to`` in height and width. 0: it is always decoded in full.
+        mean: Mean per channel, of values in [0, 1]: input = (value - mean) / std.
+        std: Standard deviation per channel, of values in [0, 1].
+        color: ``RGB``.
+        exif_orientation: Whether the photo is first turned upright, as its EXIF orientation tag says.
     """
 
     image_size: int
@@ -89,11 +94,11 @@ class ServingPreprocess:
         """Read the specification.
 
         Raises:
-            ValueError: a field missing or unknown, or a value that this server cannot follow.
+            ValueError: A field is missing or unknown, or has a value that this server does not support.
         """
-        known = set(cls.__dataclass_fields__)
-        if set(document) != known:
-            raise ValueError(f"preprocess.json: fields {sorted(set(document) ^ known)} missing or unknown")
+        names = set(cls.__dataclass_fields__)
+        if set(document) != names:
+            raise ValueError(f"preprocess.json: fields {sorted(set(document) ^ names)} are missing or unknown")
         spec = cls(**{**document, "mean": tuple(document["mean"]), "std": tuple(document["std"])})
         if spec.resize not in _RESIZES or spec.interpolation not in _FILTERS or spec.color != "RGB":
             raise ValueError(
@@ -108,27 +113,30 @@ class ServingPreprocess:
 
 
 def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
-    """A photo's bytes to what the network takes: uint8 RGB ``[image_size, image_size, 3]``.
+    """Decode a photo's bytes and resize it to the network's input.
+
+    Returns:
+        uint8 RGB ``[image_size, image_size, 3]``.
 
     Raises:
-        PhotoError: empty, damaged, too large, or no JPEG, PNG or WebP.
+        PhotoError: The photo is empty, damaged, too large, or neither JPEG nor PNG nor WebP.
     """
     if not photo:
         raise PhotoError("The request has no body; send the bytes of one photo.")
     if not photo.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")):
-        raise UnsupportedPhotoError("The bytes are no JPEG, PNG or WebP image.")
+        raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image.")
     try:
-        image = _opened(photo, spec)
-        with _one_large if image.width * image.height > _LARGE_PIXELS else nullcontext():
-            return np.asarray(_fit(_decoded(image, spec), spec))
+        image = _open(photo, spec)
+        with _large_photo_lock if image.width * image.height > _LARGE_PIXELS else nullcontext():
+            return np.asarray(_crop_and_resize(_decode(image, spec), spec))
     except PhotoError:
         raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError, ...
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
 
 
-def _opened(photo: bytes, spec: ServingPreprocess) -> Image.Image:
-    """The image with its header read, and in the size in which it will be decoded."""
+def _open(photo: bytes, spec: ServingPreprocess) -> Image.Image:
+    """Read the image's header, and choose the size in which it will be decoded."""
     image = Image.open(io.BytesIO(photo), formats=_FORMATS)
     _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
     if spec.jpeg_oversampling:
@@ -136,24 +144,27 @@ def _opened(photo: bytes, spec: ServingPreprocess) -> Image.Image:
     return image
 
 
-def _decoded(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
+def _decode(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
+    """Decode the image, apply its EXIF orientation, and convert it to RGB."""
     image.load()
     if spec.exif_orientation:
-        ImageOps.exif_transpose(image, in_place=True)  # a photo that stands upright is not copied
+        ImageOps.exif_transpose(image, in_place=True)  # In place, so that an upright photo is not copied.
     return _to_rgb(image)
 
 
 def _check_size(width: int, height: int, num_scans: int) -> None:
     if width * height > MAX_PIXELS:
         raise PhotoTooLargeError(
-            f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are taken."
+            f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed."
         )
     if width * height * num_scans > _MAX_SCANNED_PIXELS:
-        raise PhotoTooLargeError(f"The image has {num_scans} scans of {width} x {height} pixels; save it anew.")
+        raise PhotoTooLargeError(
+            f"The image has {num_scans} scans of {width} x {height} pixels, too many to decode; save it again."
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255
+    if image.mode.startswith("I"):  # Pillow's own conversion of 16-bit grey would clip at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
@@ -161,8 +172,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _fit(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
-    """The central part, resized in one pass: a strip of 10000 x 1 pixels is never made 256 pixels high."""
+def _crop_and_resize(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
+    """Resize the central part in one pass, so that a strip of 10000 x 1 pixels never becomes 256 pixels high."""
     kept = spec.image_size / spec.resize_to
     width, height = image.width * kept, image.height * kept
     if spec.resize == "shortest_side":

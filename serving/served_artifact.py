@@ -1,9 +1,9 @@
-"""The served artifact: a folder (or its ``model.tar.gz``) of data, of which nothing is executed.
+"""The served artifact: a folder (or its ``model.tar.gz``) of data. No code in it is ever executed.
 
-``float.xml`` and ``float.bin`` (OpenVINO IR), where it pays ``int8.xml`` and ``int8.bin``,
-``labels.json``, ``preprocess.json``, ``calibration.json``, ``card.json``, ``golden/`` (photos with
-known answers) and ``manifest.json`` with the SHA-256 of all of them. Every file is read once,
-checked, and used from memory: what was verified is what is served.
+It contains ``float.xml`` and ``float.bin`` (OpenVINO IR), ``int8.xml`` and ``int8.bin`` if int8 is worth it,
+``labels.json``, ``preprocess.json``, ``calibration.json``, ``card.json``, ``golden/`` (photos with known answers) and
+``manifest.json`` with the SHA-256 of every other file. Each file is read once, verified, and then used from memory, so
+that the server computes with exactly the bytes that were verified.
 """
 
 import gzip
@@ -26,12 +26,12 @@ MANIFEST = "manifest.json"
 
 
 class ArtifactError(ValueError):
-    """The artifact cannot be served; the message says what is wrong with which file."""
+    """The artifact cannot be served; the message says which file is wrong and how."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One class: the dataset's folder name and the breed as a person says it."""
+    """One class: the name of its folder in the dataset, and the name of the breed for people."""
 
     id: str
     breed: str
@@ -39,13 +39,14 @@ class Label:
 
 @dataclass(frozen=True)
 class GoldenExample:
-    """A photo with a known answer.
+    """A golden photo: a photo with a known answer.
 
-    photo: its bytes.
-    class_id: the class that must come first.
-    breed: its breed.
-    probabilities: of that class, in [0, 1], by the name of each precision that the evaluation
-        could compute (``serving.cpu_precision``).
+    Attributes:
+        photo: The photo's bytes.
+        class_id: The class that must come first.
+        breed: That class's breed.
+        probabilities: The calibrated probability of that class, in [0, 1], by the name of the precision
+            (``serving.cpu_precision``). It has every precision that the evaluation's CPU could compute.
     """
 
     photo: bytes
@@ -56,10 +57,11 @@ class GoldenExample:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the validation split fitted.
+    """The values that the evaluation fits on the validation split.
 
-    temperature: the logits are divided by it before the softmax.
-    dog_threshold: P(dog) from which a photo counts as one of a dog.
+    Attributes:
+        temperature: The logits are divided by it before the softmax.
+        dog_threshold: A photo counts as one of a dog from this P(dog) on.
     """
 
     temperature: float = 1.0
@@ -68,14 +70,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Card:
-    """Who the model is.
+    """The identity of the model.
 
-    version: the run's name for it.
-    backbone: for example ``efficientnet_lite0``.
-    classes: how many.
-    valid_top1: share of validation photos answered rightly, in [0, 1]; the test split's figures
-        are in the evaluation, because this file is sealed before the test photos are read.
-    created: UTC, ISO 8601.
+    Attributes:
+        version: The name of the model version.
+        backbone: The name of the backbone, for example ``efficientnet_lite0``.
+        classes: The number of classes.
+        valid_top1: Share of validation photos that are classified correctly, in [0, 1]. The test split's figures are
+            in the evaluation, because this file is sealed before the test photos are read.
+        created: Time in UTC, ISO 8601.
     """
 
     version: str
@@ -87,14 +90,14 @@ class Card:
 
 @dataclass(frozen=True)
 class OpenVinoNetwork:
-    """One OpenVINO IR: uint8 ``[1, S, S, 3]`` to logits ``[1, C]`` and P(dog) ``[1]``."""
+    """An OpenVINO IR in memory. It maps uint8 ``[1, S, S, 3]`` to logits ``[1, C]`` and P(dog) ``[1]``."""
 
     xml: bytes
     weights: bytes
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.xml) + len(self.weights)
 
 
@@ -102,8 +105,13 @@ class OpenVinoNetwork:
 class ServedArtifact:
     """A verified artifact in memory.
 
-    networks: ``float``, and ``int8`` where that loses next to nothing.
-    labels: in the order of the network's output.
+    Attributes:
+        networks: ``float``, and ``int8`` if it loses next to no accuracy.
+        labels: The classes, in the order of the network's output.
+        preprocess: How a photo becomes the network's input.
+        calibration: Temperature and threshold.
+        card: The model's identity.
+        golden: The golden photos.
     """
 
     networks: Mapping[str, OpenVinoNetwork]
@@ -117,8 +125,8 @@ class ServedArtifact:
     def digest(self) -> str:
         """The first 16 hex digits of a SHA-256 over everything that decides how long an answer takes.
 
-        Equal networks of different runs have the same digest. Kept measurements are found by it, so the text that
-        is hashed must not change: it names the specification ``Preprocess``, as release 0.1.0 does.
+        Equal networks of different runs have the same digest. Stored measurements are found by it, so the hashed text
+        must not change. That is why it calls the specification ``Preprocess``, its name in release 0.1.0.
         """
         networks = (part for _, network in sorted(self.networks.items()) for part in (network.xml, network.weights))
         fields = ", ".join(f"{name}={value!r}" for name, value in asdict(self.preprocess).items())
@@ -127,11 +135,11 @@ class ServedArtifact:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """What may be served: the precisions whose network is there and in which every golden answer is known."""
+        """The precisions that may be served: their network exists, and every golden photo has an answer in them."""
         return tuple(
             name
             for name, precision in PRECISIONS.items()
-            if precision.network in self.networks and all(name in golden.probabilities for golden in self.golden)
+            if precision.network in self.networks and all(name in example.probabilities for example in self.golden)
         )
 
 
@@ -139,22 +147,22 @@ def load_artifact(folder: str | os.PathLike[str]) -> ServedArtifact:
     """Read and verify an artifact folder.
 
     Raises:
-        ArtifactError: a file missing, changed or not what it should be.
+        ArtifactError: A file is missing, changed or malformed.
     """
     folder = Path(folder)
     files = _verified_files(folder)
     try:
         golden = tuple(
             GoldenExample(
-                files[f"golden/{g['photo']}"],
-                g["class"],
-                g["breed"],
-                {precision: float(p) for precision, p in g["probabilities"].items()},
+                files[f"golden/{answer['photo']}"],
+                answer["class"],
+                answer["breed"],
+                {precision: float(p) for precision, p in answer["probabilities"].items()},
             )
-            for g in json.loads(files["golden/golden.json"])
+            for answer in json.loads(files["golden/golden.json"])
         )
         if not golden:
-            raise ValueError("golden/golden.json knows no photo")
+            raise ValueError("golden/golden.json contains no photo")
         return ServedArtifact(
             {name: _network(files, name) for name in ("float", "int8") if f"{name}.xml" in files or name == "float"},
             tuple(Label(c["id"], c["breed"]) for c in json.loads(files["labels.json"])["classes"]),
@@ -181,18 +189,22 @@ def _network(files: Mapping[str, bytes], name: str) -> OpenVinoNetwork:
 
 
 def _verified_files(folder: Path) -> dict[str, bytes]:
-    """Every file that the manifest names, with the content that it promises."""
+    """Read every file of the manifest, and compare each with its SHA-256 there.
+
+    Raises:
+        ArtifactError: The manifest or a file is missing or damaged, or a file is outside the folder.
+    """
     try:
-        promised: Mapping[str, str] = json.loads((folder / MANIFEST).read_bytes())["sha256"]
-        names = list(promised.items())
+        manifest: Mapping[str, str] = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+        digests = list(manifest.items())
     except FileNotFoundError as error:
         raise ArtifactError(f"artifact {folder}: {MANIFEST} is missing; is this a served model?") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"artifact {folder}: {MANIFEST} is damaged; export the model again") from error
     files = {}
-    for name, digest in names:
+    for name, digest in digests:
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"artifact {folder}: '{name}' lies outside the artifact")
+            raise ArtifactError(f"artifact {folder}: '{name}' is outside the artifact")
         try:
             content = (folder / name).read_bytes()
         except OSError as error:
@@ -219,23 +231,23 @@ def write_artifact(artifact: ServedArtifact, folder: str | os.PathLike[str]) -> 
 
 
 def golden_files(golden: tuple[GoldenExample, ...]) -> dict[str, bytes]:
-    """The golden photos as files: ``golden/golden.json`` and ``golden/NN.<suffix>``."""
-    names = [f"{number:02}{_suffix(g.photo)}" for number, g in enumerate(golden)]
+    """Return the golden photos as files: ``golden/golden.json`` and ``golden/NN.<suffix>``."""
+    names = [f"{number:02}{_suffix(example.photo)}" for number, example in enumerate(golden)]
     answers = [
         {
             "photo": name,
-            "class": g.class_id,
-            "breed": g.breed,
-            "probabilities": {precision: round(p, 4) for precision, p in g.probabilities.items()},
+            "class": example.class_id,
+            "breed": example.breed,
+            "probabilities": {precision: round(p, 4) for precision, p in example.probabilities.items()},
         }
-        for name, g in zip(names, golden, strict=True)
+        for name, example in zip(names, golden, strict=True)
     ]
-    photos = {f"golden/{name}": g.photo for name, g in zip(names, golden, strict=True)}
+    photos = {f"golden/{name}": example.photo for name, example in zip(names, golden, strict=True)}
     return {"golden/golden.json": _json(answers), **photos}
 
 
 def write_files(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
-    """Write files, given by their paths inside the folder."""
+    """Write files into a folder; their names are paths inside it."""
     for name, content in files.items():
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +255,7 @@ def write_files(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> N
 
 
 def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> None:
-    """Pack a folder into a ``.tar.gz`` with its files at the root; equal folders give equal bytes."""
+    """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes."""
     Path(archive).parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -252,15 +264,15 @@ def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> Non
             member.size = path.stat().st_size
             with open(path, "rb") as file:
                 tar.addfile(member, file)
-    # Level 1: weights hardly compress, and a higher level costs seconds.
+    # Level 1, because weights hardly compress and a higher level costs seconds.
     Path(archive).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
 
 
 def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """Unpack a ``model.tar.gz``; members that are no plain files inside the folder are refused.
+    """Unpack a ``model.tar.gz``. Members that are not plain files inside the folder are refused.
 
     Raises:
-        ArtifactError: no such file, not an archive, or one that reaches outside itself.
+        ArtifactError: The file does not exist, is not an archive, or has a member outside the folder.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:

@@ -1,11 +1,12 @@
-"""The HTTP side of serving: ``GET /ping`` and ``POST /invocations``, as SageMaker calls them.
+"""The HTTP interface of the model: ``GET /ping`` and ``POST /invocations``, as SageMaker calls them.
 
-Photos are decoded and answered on a small pool of threads, two per core, so that the event loop is
-always free to refuse: when the queue is full the answer is 503 at once, not a slow 200. A photo takes
-its place in the queue only when it has wholly arrived, so that slow senders keep nobody out.
+A small pool of threads, two per core, decodes and answers the photos, so that the event loop is always free to refuse
+a photo: when the queue is full, the answer is an immediate 503 instead of a slow 200. A photo takes a slot in the queue
+only after all its bytes have arrived, so that slow senders do not block others.
 
-``/invocations`` takes ``image/jpeg``, ``image/png`` and ``image/webp``, or ``application/json`` with the one question
-``{"describe": "breeds"}``, which is answered with ``{"breeds": […]}``, all that the model knows, and takes no place.
+``/invocations`` takes ``image/jpeg``, ``image/png`` and ``image/webp``. It also takes ``application/json`` with the one
+question ``{"describe": "breeds"}``; the answer is ``{"breeds": […]}`` with all breeds that the model knows, and the
+question takes no slot in the queue.
 """
 
 import asyncio
@@ -30,17 +31,18 @@ from serving.telemetry import RequestFigures, log, log_event
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 _QUESTION = {"describe": "breeds"}
-_QUEUE_PER_THREAD = 8  # at 5 to 10 ms a photo and core the last in the queue waits about 0.2 s
-_MAX_ARRIVING_BYTES = 64_000_000  # of photos on their way in, together
+_QUEUE_PER_THREAD = 8  # At 5 to 10 ms per photo and core, the last photo in the queue waits about 0.2 s.
+_MAX_ARRIVING_BYTES = 64_000_000  # limit for all photos together that have not arrived completely
 _RECEIVE_SECONDS = 30.0
 _FIGURES_SECONDS = 60.0
 
 
 def make_app(model: ServedModel, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlette:
-    """The application for a model that has answered its golden photos.
+    """Make the application for a model whose golden answers were checked.
 
     Args:
-        queue_per_thread: photos that may wait for each thread; one more is answered with 503.
+        model: The model.
+        queue_per_thread: Number of photos that may wait per thread. A photo beyond that is answered with 503.
     """
     service = _Service(model, queue_per_thread)
     return Starlette(
@@ -54,31 +56,33 @@ def make_app(model: ServedModel, queue_per_thread: int = _QUEUE_PER_THREAD) -> S
 
 
 class OverloadedError(Exception):
-    """The queue is full, or what is on its way into it is too much; nothing but a later try helps."""
+    """The queue is full, or too many bytes of photos are arriving. The caller can only try again later."""
 
 
 class _Service:
+    """The model's threads, their queue, and the handler of ``/invocations``."""
+
     def __init__(self, model: ServedModel, queue_per_thread: int) -> None:
         self._model = model
         self._threads = ThreadPoolExecutor(model.num_threads, thread_name_prefix="infer")
-        self._places = model.num_threads * (1 + queue_per_thread)
-        self._taken = 0
-        self._arriving = 0  # bytes
+        self._num_slots = model.num_threads * (1 + queue_per_thread)
+        self._used_slots = 0
+        self._arriving_bytes = 0
         self._figures = RequestFigures()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """While the server runs: its figures every minute, and what is left of them at the end."""
+        """Log the metrics every minute while the server runs, and the remaining ones when it ends."""
 
-        async def tell() -> None:
+        async def flush_regularly() -> None:
             while True:
                 await asyncio.sleep(_FIGURES_SECONDS)
-                self._figures.tell()
+                self._figures.flush()
 
-        telling = asyncio.create_task(tell())
+        task = asyncio.create_task(flush_regularly())
         yield
-        telling.cancel()
-        self._figures.tell()
+        task.cancel()
+        self._figures.flush()
 
     async def invoke(self, request: Request) -> Response:
         """Answer one photo, and log one line about it."""
@@ -89,13 +93,13 @@ class _Service:
         except PhotoError as error:
             response = _error(error.status, error.code, str(error), facts)
         except OverloadedError:
-            sentence = "There is no place for one more photo now; try again shortly."
-            response = _error(503, "Overloaded", sentence, facts, {"Retry-After": "1"})
+            message = "The server is busy and its queue is full; try again shortly."
+            response = _error(503, "Overloaded", message, facts, {"Retry-After": "1"})
         except TimeoutError:
-            sentence = f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds."
-            response = _error(408, "RequestTimeout", sentence, facts, {"Connection": "close"})
+            message = f"The photo did not arrive within {_RECEIVE_SECONDS:.0f} seconds."
+            response = _error(408, "RequestTimeout", message, facts, {"Connection": "close"})
         except ClientDisconnect:
-            response = _error(400, "ClientDisconnect", "The photo did not arrive wholly.", facts)
+            response = _error(400, "ClientDisconnect", "The photo did not arrive completely.", facts)
         except Exception:
             log.exception("unexpected error", extra={"facts": facts})
             response = _error(500, "InternalError", "The model server failed; see its log.", facts)
@@ -106,59 +110,70 @@ class _Service:
         return response
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
-        """The answer's document; ``facts`` gets what the log shall say of the way to it."""
+        """Return the answer's document, and add the photo's size and times to the facts for the log."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type == "application/json":
             return self._describe(await self._read(request))
         if media_type not in MEDIA_TYPES:
             raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
-        self._check_places()  # before the photo is read
+        self._check_slots()  # A full queue is refused before the photo is read.
         photo = await self._read(request)
         facts["bytes"] = len(photo)
-        self._check_places()
-        self._taken += 1
+        self._check_slots()
+        self._used_slots += 1
         try:
             queue_ms, prediction = await self._predict(photo)
         finally:
-            self._taken -= 1
+            self._used_slots -= 1
         times = {"queue_ms": queue_ms, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
         facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
         return prediction.to_json()
 
     def _describe(self, body: bytes) -> dict[str, Any]:
+        """Answer the question for the breeds that the model knows."""
         try:
             question = json.loads(body)
         except (ValueError, RecursionError):
             question = None
         if question != _QUESTION:
-            raise UnsupportedPhotoError(f"The one question that application/json may hold is {json.dumps(_QUESTION)}.")
+            raise UnsupportedPhotoError(f"application/json must contain the question {json.dumps(_QUESTION)}.")
         return {"breeds": [label.breed for label in self._model.artifact.labels]}
 
-    def _check_places(self) -> None:
-        if self._taken >= self._places:
+    def _check_slots(self) -> None:
+        if self._used_slots >= self._num_slots:
             raise OverloadedError
 
     async def _read(self, request: Request) -> bytes:
-        """The request's body, given up as soon as its size is refused."""
-        announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > MAX_BYTES:
+        """Read the request's body, and stop as soon as it is too large.
+
+        Raises:
+            PhotoTooLargeError: The body has more bytes than a request may have.
+            OverloadedError: All arriving photos together have too many bytes.
+            TimeoutError: The body did not arrive in time.
+        """
+        content_length = request.headers.get("content-length", "")
+        if content_length.isdigit() and int(content_length) > MAX_BYTES:
             raise _too_many_bytes()
         body = bytearray()
         try:
             async with asyncio.timeout(_RECEIVE_SECONDS):
                 async for chunk in request.stream():
                     body += chunk
-                    self._arriving += len(chunk)
+                    self._arriving_bytes += len(chunk)
                     if len(body) > MAX_BYTES:
                         raise _too_many_bytes()
-                    if self._arriving > _MAX_ARRIVING_BYTES:
+                    if self._arriving_bytes > _MAX_ARRIVING_BYTES:
                         raise OverloadedError
         finally:
-            self._arriving -= len(body)
+            self._arriving_bytes -= len(body)
         return bytes(body)
 
     async def _predict(self, photo: bytes) -> tuple[float, Prediction]:
-        """The milliseconds that the photo waited for a thread, and the answer."""
+        """Answer a photo on one of the threads.
+
+        Returns:
+            Milliseconds that the photo waited for a thread, and the answer.
+        """
         queued = time.perf_counter()
 
         def predict() -> tuple[float, Prediction]:
@@ -168,7 +183,7 @@ class _Service:
 
 
 async def _ping(request: Request) -> Response:
-    return Response()  # the server listens only after the model was loaded and has answered
+    return Response()  # The server listens only after the model is loaded and its golden answers are checked.
 
 
 def _too_many_bytes() -> PhotoTooLargeError:
@@ -178,13 +193,13 @@ def _too_many_bytes() -> PhotoTooLargeError:
 def _error(
     status: int, code: str, message: str, facts: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """An error's answer; ``facts`` gets its code."""
+    """Return an error's answer, and add its code to the facts for the log."""
     facts["error"] = code
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (404, 405) in the same form as ours."""
+    """Return Starlette's own errors (404, 405) in the same form as ours."""
     assert isinstance(error, HTTPException)
     code = "".join(word.capitalize() for word in error.detail.split())
     message = f"{error.detail}: this server answers GET /ping and POST /invocations."

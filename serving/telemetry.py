@@ -1,8 +1,9 @@
-"""What the server says of itself, on its standard output: one JSON line per event, and figures once a minute.
+"""The server's log on its standard output: one JSON line per event, and metrics once a minute.
 
-The figures are in CloudWatch's embedded metric format, from which CloudWatch Logs makes metrics without a call
+The metrics are in CloudWatch's embedded metric format, from which CloudWatch Logs makes metrics without an API call
 (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
-They are not part of each request's line, because logs are paid by the byte.
+They have a line of their own once a minute instead of a part of each request's line, because AWS charges for logs by
+the byte.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 NAMESPACE = "Kennel"
-_MOST_VALUES = 100  # of one metric in one line, by the format's specification
+_MAX_VALUES = 100  # The format's specification allows so many values of one metric in one line.
 _TIMES = {"decode_ms": "DecodeTime", "queue_ms": "QueueTime", "model_ms": "ModelTime"}
 _COUNTS = ("Requests", "ClientErrors", "Refused", "ServerErrors")
 
@@ -21,10 +22,10 @@ log = logging.getLogger("kennel.serving")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per log record: time, level, event, and the facts given with it."""
+    """Formats each log record as one JSON object with its time, level, event and facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render a record as one line."""
+        """Return a record as one line."""
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
@@ -42,20 +43,21 @@ def log_event(event: str, facts: dict[str, Any]) -> None:
 
 
 class RequestFigures:
-    """What happened since the last line of figures: counts by outcome, and a fair sample of the times."""
+    """Counts of the requests since the last line of metrics, by outcome, and a fair sample of their times."""
 
     def __init__(self) -> None:
-        self._start()
+        self._reset()
 
-    def _start(self) -> None:
+    def _reset(self) -> None:
         self._counts: Counter[str] = Counter()
         self._times: dict[str, list[float]] = {name: [] for name in _TIMES}
 
     def add(self, status: int, facts: dict[str, Any]) -> None:
-        """Count one answered request.
+        """Count one request.
 
         Args:
-            facts: those of its log line; the times among them, in milliseconds, are sampled.
+            status: HTTP status of its answer.
+            facts: Facts of its log line. If they contain times, in milliseconds, these enter the sample.
         """
         self._counts["Requests"] += 1
         if status == 503:
@@ -65,16 +67,16 @@ class RequestFigures:
         if "model_ms" not in facts:
             return
         self._counts["answered"] += 1
-        # Every request has the same chance to stand in the sample (Vitter 1985, algorithm R).
-        place = random.randrange(self._counts["answered"])
+        # Every request has the same chance to be in the sample (Vitter 1985, algorithm R).
+        index = random.randrange(self._counts["answered"])
         for name, values in self._times.items():
-            if len(values) < _MOST_VALUES:
+            if len(values) < _MAX_VALUES:
                 values.append(facts[name])
-            elif place < _MOST_VALUES:
-                values[place] = facts[name]
+            elif index < _MAX_VALUES:
+                values[index] = facts[name]
 
-    def tell(self) -> None:
-        """Log the figures and start anew; nothing when nothing was asked."""
+    def flush(self) -> None:
+        """Log the metrics and start anew; log nothing if there was no request."""
         if not self._counts["Requests"]:
             return
         counts = {name: self._counts[name] for name in _COUNTS}
@@ -82,6 +84,6 @@ class RequestFigures:
         metrics = [{"Name": name, "Unit": "Count"} for name in counts]
         metrics += [{"Name": name, "Unit": "Milliseconds"} for name in times]
         directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
-        about = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
-        self._start()
-        log_event("figures", {"_aws": about, "service": "serving", **counts, **times})
+        metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
+        self._reset()
+        log_event("figures", {"_aws": metadata, "service": "serving", **counts, **times})

@@ -1,4 +1,4 @@
-"""The model server as a process: what it refuses to serve, and how it ends."""
+"""The model server as a process: which models it refuses, and how it ends."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def photo(colour):
 
 
 def network(folder):
-    """Logits are the mean of each channel over 16, so that a pure colour leads by 15.9; P(dog) is a half."""
+    """A network whose logits are the mean of each channel divided by 16: a pure colour leads by 15.9. P(dog) is 0.5."""
     pixels = ops.parameter([1, 32, 32, 3], np.uint8)
     means = ops.reduce_mean(ops.convert(pixels, np.float32), ops.constant([1, 2]), keep_dims=False)
     logits = ops.divide(means, ops.constant(np.float32(16)))
@@ -52,7 +52,7 @@ def network(folder):
 
 @pytest.fixture
 def artifact(tmp_path):
-    """A model that names the strongest colour; by softmax of (15.9, 0, 0) it is quite sure."""
+    """A model that names the strongest colour. The softmax of (15.9, 0, 0) gives it a probability close to 1."""
     golden = GoldenExample(photo("red"), "001.Red", "Red", {"int8": 1.0, "bf16": 1.0, "f32": 1.0})
     card = Card("colours-1", "none", 3, 1.0, "2026-01-01T00:00:00+00:00")
     return ServedArtifact({"float": network(tmp_path)}, LABELS, SPEC, Calibration(), card, (golden,))
@@ -64,8 +64,8 @@ class Server:
     def __init__(self, artifact: ServedArtifact, folder: Path) -> None:
         write_artifact(artifact, folder)
         self.port = free_port()
-        place = ("--model-dir", str(folder), "--host", "127.0.0.1", "--port", str(self.port))
-        command = [sys.executable, "-m", "serving", "serve", *place]
+        options = ("--model-dir", str(folder), "--host", "127.0.0.1", "--port", str(self.port))
+        command = [sys.executable, "-m", "serving", "serve", *options]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "CI": "true"}, **streams)
 
@@ -87,24 +87,24 @@ def request(body):
     return head.encode() + body
 
 
-def test_server_ends_after_the_requests_that_it_has(artifact, tmp_path):
+def test_server_answers_running_requests_before_it_ends(artifact, tmp_path):
     server = Server(artifact, tmp_path / "model")
     with server.connect() as arriving:
         whole = request(photo("blue"))
         arriving.sendall(whole[:-20])
-        time.sleep(0.3)  # until the server has the head; less would try less, and fail nothing
+        time.sleep(0.3)  # Let the server receive the head. A shorter wait would test less, but never fail.
         server.process.send_signal(signal.SIGTERM)
         while server.listens():
             time.sleep(0.02)
         arriving.sendall(whole[-20:])
         answer = b"".join(iter(lambda: arriving.recv(65536), b""))
-    said, complaints = server.process.communicate(timeout=20)
+    output, errors = server.process.communicate(timeout=20)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b'"breed":"Blue"' in answer
-    assert (server.process.returncode, complaints) == (0, "")
-    lines = [json.loads(line) for line in said.splitlines()]
+    assert (server.process.returncode, errors) == (0, "")
+    lines = [json.loads(line) for line in output.splitlines()]
     assert [line["event"] for line in lines] == ["loaded", "invocation", "figures"]
-    assert lines[0]["precision"] in ("bf16", "f32")  # there is no int8 network
+    assert lines[0]["precision"] in ("bf16", "f32")  # The artifact has no int8 network.
     assert lines[2]["Requests"] == 1
 
 
@@ -115,14 +115,14 @@ WRONG = GoldenExample(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1
     ("change", "words"),
     [
         ({"golden": (WRONG,)}, "computes the model differently"),
-        ({"labels": LABELS[:2]}, "does not fit preprocess.json"),
+        ({"labels": LABELS[:2]}, "do not fit preprocess.json"),
         ({"networks": {"float": OpenVinoNetwork(b"<net/>", b"")}}, "OpenVINO cannot load the network"),
     ],
 )
-def test_server_refuses_a_model_that_answers_wrongly(artifact, tmp_path, change, words):
+def test_server_refuses_a_model_with_wrong_answers(artifact, tmp_path, change, words):
     server = Server(replace(artifact, **change), tmp_path / "model")
-    said, complaint = server.process.communicate(timeout=60)
+    output, error = server.process.communicate(timeout=60)
     assert server.process.returncode == 1
-    assert words in complaint
-    assert complaint.count("\n") == 1
-    assert said == ""
+    assert words in error
+    assert error.count("\n") == 1
+    assert output == ""

@@ -1,4 +1,4 @@
-"""A network that knows three colours, a dataset of coloured photos, and the evaluation's work on them."""
+"""Networks that classify three colours, a dataset of coloured photos, and an evaluation of them."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ DDP = ddp_document(["here"], "none", num_train=15, samples_per_rank=[15], steps=
 
 
 class ColourNet(torch.nn.Module):
-    """Logits are the mean of each channel; P(dog) grows with the whole brightness."""
+    """Its logits are 4 times the mean of each channel; P(dog) grows with the brightness."""
 
     def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         means = photos.mean((2, 3))
@@ -39,11 +39,11 @@ class ColourNet(torch.nn.Module):
 
 
 class ConvNet(torch.nn.Module):
-    """The same answers by convolutions whose sums of large 8-bit products do not fit into 16 bits."""
+    """Gives the same answers by convolutions whose sums of large 8-bit products do not fit into 16 bits."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.split = torch.nn.Conv2d(3, 24, 1, bias=False)  # each channel's positive and negative part, four times
+        self.split = torch.nn.Conv2d(3, 24, 1, bias=False)  # Each channel's positive and negative part, four times.
         self.blur = torch.nn.Conv2d(24, 3, 3, bias=False)
         signs = torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0])
         with torch.no_grad():
@@ -56,7 +56,7 @@ class ConvNet(torch.nn.Module):
 
 
 class BrittleNet(torch.nn.Module):
-    """The same answers by weights that vanish beside one of a channel that is always dark."""
+    """Gives the same answers by small weights, which int8 rounds to 0 because a weight of a dark channel is large."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,20 +71,20 @@ class BrittleNet(torch.nn.Module):
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
-    """An image as a file's bytes."""
+    """Return an image as a file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def photo(colour: tuple[int, int, int], seed: int, kind: str = "JPEG") -> bytes:
-    """A noisy photo of one colour, different for every seed."""
+    """Return a noisy photo of one colour, different for every seed."""
     noise = np.random.default_rng(seed).integers(-30, 31, (40, 48, 3))
     return encoded(Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)), kind)
 
 
 def write_dataset(folder: Path) -> Path:
-    """Photos of the three colours: 4 train, 6 valid and 5 test each."""
+    """Write 4 train, 6 valid and 5 test photos of each of the three colours."""
     seed = 0
     for split, count in {"train": 4, "valid": 6, "test": 5}.items():
         for label, colour in COLOURS.items():
@@ -99,7 +99,7 @@ def write_dataset(folder: Path) -> Path:
 def write_trained(
     folder: Path, data: Path, classes: list[str] | None = None, net: type[torch.nn.Module] = ColourNet
 ) -> Path:
-    """What the training job would leave for a network that knows the colours, packed."""
+    """Write and pack the artifact that the training job would write for a network of colours."""
     folder.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(net().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
@@ -125,7 +125,7 @@ def write_trained(
 
 
 def make_root(folder: Path, net: type[torch.nn.Module] = ColourNet) -> Path:
-    """A processing job's folder, with the dataset and the trained model in place."""
+    """Make a processing job's folder with the dataset and the trained model in it."""
     root = folder / "processing"
     data = write_dataset(root / "input" / "dataset")
     archive = write_trained(folder / "trained", data, net=net)
@@ -136,13 +136,13 @@ def make_root(folder: Path, net: type[torch.nn.Module] = ColourNet) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A processing job's folder that may be changed."""
+    """A processing job's folder. The test may change it."""
     return make_root(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A processing job's folder after a run; not to be changed."""
+    """A processing job's folder after a run. Tests must not change it."""
     root = make_root(tmp_path_factory.mktemp("evaluated"))
     assert evaluate.main(["--root", str(root), "--version", "colours-1"]) == 0
     return root
@@ -150,7 +150,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The served artifact's folder; not to be changed."""
+    """The served artifact's folder. Tests must not change it."""
     folder = tmp_path_factory.mktemp("served")
     unpack(evaluated / "output" / "artifact" / "model.tar.gz", folder)
     return folder

@@ -16,11 +16,11 @@ from serving.cpu_precision import cpu_kind, precisions_for, preferred_precision
         ("arm64", "", "Arm", "f32"),
     ],
 )
-def test_cpu_is_known_by_its_flags(
+def test_cpu_kind_follows_from_the_flags(
     monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, kind: str, preferred: str
 ) -> None:
     monkeypatch.setattr(cpu_precision.platform, "machine", lambda: machine)
-    monkeypatch.setattr(cpu_precision, "_flags", lambda: set(flags.split()))
+    monkeypatch.setattr(cpu_precision, "_cpu_flags", lambda: set(flags.split()))
     assert cpu_kind() == kind
     assert preferred_precision(precisions_for("VNNI and bf16")) == preferred
 
@@ -30,12 +30,12 @@ def test_cpu_is_known_by_its_flags(
     [
         ("AMX", {"int8", "f32"}, "int8"),
         ("VNNI and bf16", {"bf16", "f32"}, "bf16"),
-        ("VNNI", {"bf16", "f32"}, "f32"),  # it would only imitate bf16, six times slower than int8
+        ("VNNI", {"bf16", "f32"}, "f32"),  # This CPU would only emulate bf16, six times slower than int8.
         ("Arm", {"int8", "f32"}, "f32"),
-        ("VNNI", {"bf16"}, "f32"),  # which the model then refuses
+        ("VNNI", {"bf16"}, "f32"),  # ServedModel then refuses this artifact.
     ],
 )
-def test_only_what_is_offered_is_chosen(
+def test_preferred_precision_is_one_that_is_offered(
     monkeypatch: pytest.MonkeyPatch, kind: str, offered: set[str], chosen: str
 ) -> None:
     monkeypatch.setattr(cpu_precision, "cpu_kind", lambda: kind)

@@ -22,7 +22,7 @@ def report_of(root: Path) -> dict[str, object]:
 
 
 def failure(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence with which a run of the job fails."""
+    """Run the job, which must fail, and return its one sentence."""
     message = root.parent / "output" / "message"
     message.parent.mkdir()
     assert run(root) == 1
@@ -47,7 +47,7 @@ def test_report_has_the_figures_of_the_challenger(evaluated: Path) -> None:
     assert [b["num_photos"] for b in challenger["per_breed"]] == [5, 5, 5]
 
 
-def test_report_is_what_the_gate_reads(evaluated: Path) -> None:
+def test_report_is_valid_for_the_gate(evaluated: Path) -> None:
     report = Evaluation.model_validate(report_of(evaluated))
     assert report.challenger.num_photos == 15
     assert report.challenger.latency_p95_ms > 0
@@ -84,7 +84,7 @@ def test_progress_and_summary_lines(root: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
-    # P(dog) of the colour network is the brightness: of these two the black one is none.
+    # P(dog) of the colour network is the brightness, so the black photo is rejected and the white one is accepted.
     other = root / "input" / "dataset" / "other" / "things"
     other.mkdir(parents=True)
     for name, grey in (("black", 0), ("white", 255)):
@@ -104,7 +104,7 @@ def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
 
 
 def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
-    # This champion calls red photos by a class that the dataset does not have.
+    # This champion gives red photos a class that the dataset does not have.
     labels = (replace(artifact.labels[0], id="009.Old_setter"), *artifact.labels[1:])
     write_artifact(replace(artifact, labels=labels, golden=artifact.golden[1:]), tmp_path / "champion")
     pack(tmp_path / "champion", root / "input" / "champion" / "model.tar.gz")
@@ -118,15 +118,15 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Se
     assert (comparison["num_photos"], comparison["unknown_to_champion"]) == (10, 1)
     assert (comparison["only_challenger"], comparison["only_champion"], comparison["difference"]) == (0, 0, 0.0)
     assert [b["breed"] for b in comparison["per_breed"]] == ["Green hound", "Blue terrier"]
-    assert 0.2 < comparison["slowdown"] < 5  # the same network twice
-    read = Evaluation.model_validate(report_of(root)).comparison
-    assert read is not None
-    assert read.num_photos == 10
+    assert 0.2 < comparison["slowdown"] < 5  # Both models have the same network.
+    parsed = Evaluation.model_validate(report_of(root)).comparison
+    assert parsed is not None
+    assert parsed.num_photos == 10
 
 
-def test_champion_of_other_breeds_alone_is_not_compared(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
+def test_champion_of_other_breeds_is_not_compared(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
     labels = tuple(replace(label, id=f"9{label.id}") for label in artifact.labels)
-    golden = tuple(replace(known, class_id=f"9{known.class_id}") for known in artifact.golden)
+    golden = tuple(replace(example, class_id=f"9{example.class_id}") for example in artifact.golden)
     write_artifact(replace(artifact, labels=labels, golden=golden), tmp_path / "champion")
     pack(tmp_path / "champion", root / "input" / "champion" / "model.tar.gz")
     assert run(root) == 0
@@ -135,16 +135,16 @@ def test_champion_of_other_breeds_alone_is_not_compared(root: Path, artifact: Se
     assert "knows none of these breeds" in (root / "output" / "report" / "card.html").read_text()
 
 
-def test_golden_photos_are_such_as_the_server_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden_photos_are_within_the_servers_size_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (root / "input/dataset/valid/001.Red_setter").iterdir():
-        path.write_bytes(path.read_bytes() + bytes(10_000))  # decoders stop at the picture's end
+        path.write_bytes(path.read_bytes() + bytes(10_000))  # Decoders stop at the end of the picture.
     monkeypatch.setattr("serving.challenger.MAX_BYTES", 10_000)
     assert run(root) == 0
     golden = json.loads((root / "output/report/golden/golden.json").read_text())
     assert [g["class"] for g in golden] == ["002.Green_hound", "003.Blue_terrier"]
 
 
-def test_what_is_judged_is_what_is_in_the_archive(root: Path, tmp_path: Path) -> None:
+def test_report_judges_the_model_in_the_archive(root: Path, tmp_path: Path) -> None:
     assert run(root) == 0
     unpack(root / "output" / "artifact" / "model.tar.gz", tmp_path / "again")
     assert load_artifact(tmp_path / "again").card.version == report_of(root)["version"]
@@ -190,9 +190,7 @@ def test_damaged_model_fails_with_a_sentence(root: Path, capsys: pytest.CaptureF
     assert "not a readable model archive" in failure(root, capsys)
 
 
-def test_program_that_is_none_fails_with_a_sentence(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_program_fails_with_a_sentence(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trained" / "model.pt2").write_bytes(b"no program")
     pack(tmp_path / "trained", root / "input" / "model" / "model.tar.gz")
     assert "model.pt2: not a program of torch.export" in failure(root, capsys)
@@ -202,14 +200,14 @@ def test_damaged_champion_fails_before_a_challenger_is_made(root: Path, capsys: 
     (root / "input" / "champion").mkdir()
     (root / "input" / "champion" / "model.tar.gz").write_bytes(b"no archive")
     assert run(root) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("the champion cannot be judged (")
-    assert "champion/model.tar.gz: not a readable model archive" in said.err
-    assert said.err.endswith("; run teardown to forget it, then run again\n")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("the champion cannot be judged (")
+    assert "champion/model.tar.gz: not a readable model archive" in output.err
+    assert output.err.endswith("; run teardown to remove it, then run again\n")
 
 
-def test_champion_that_answers_otherwise_fails_with_a_sentence(
+def test_champion_with_other_golden_answers_fails_with_a_sentence(
     root: Path, artifact: ServedArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = tuple(reversed(artifact.labels))

@@ -50,8 +50,8 @@ def test_golden_photos_are_answered(model: ServedModel) -> None:
 
 @pytest.mark.parametrize("change", [{"class_id": "001.Red_setter"}, {"probabilities": {"f32": 0.5, "bf16": 0.5}}])
 def test_wrong_golden_answer_refuses_the_model(artifact: ServedArtifact, change: dict[str, object]) -> None:
-    known = {"f32": 0.99, "bf16": 0.99}
-    golden = GoldenExample(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", known)
+    probabilities = {"f32": 0.99, "bf16": 0.99}
+    golden = GoldenExample(photo(COLOURS["003.Blue_terrier"], 903), "003.Blue_terrier", "Blue terrier", probabilities)
     with pytest.raises(ArtifactError, match="golden photo"):
         ServedModel(replace(artifact, golden=(replace(golden, **change),))).check_golden()  # type: ignore[arg-type]
 
@@ -61,9 +61,9 @@ def test_probability_that_is_no_number_refuses_the_model(artifact: ServedArtifac
         ServedModel(replace(artifact, calibration=Calibration(0.0))).check_golden()
 
 
-def test_model_without_answers_that_this_cpu_can_be_held_to_is_refused(artifact: ServedArtifact) -> None:
-    golden = tuple(replace(g, probabilities={"int8": 1.0}) for g in artifact.golden)
-    with pytest.raises(ArtifactError, match="no golden answer is known in f32"):
+def test_model_without_golden_answers_in_this_cpus_precision_is_refused(artifact: ServedArtifact) -> None:
+    golden = tuple(replace(example, probabilities={"int8": 1.0}) for example in artifact.golden)
+    with pytest.raises(ArtifactError, match="the golden photos have no answers in f32"):
         ServedModel(replace(artifact, networks={"float": artifact.networks["float"]}, golden=golden))
 
 

@@ -36,7 +36,7 @@ def test_pixels_are_uint8_rgb_of_the_specified_size() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_turns_the_photo(kind: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: what was left is on top
+    exif[0x0112] = 6  # Turn by 90 degrees clockwise: the left half comes to the top.
     result = pixels(encoded(two_halves(), kind, exif=exif), SPEC)
     assert result[3, 16, 0] > 200 > 50 > result[3, 16, 2]
     assert result[28, 16, 2] > 200 > 50 > result[28, 16, 0]
@@ -79,7 +79,7 @@ def test_animation_gives_its_first_frame(kind: str) -> None:
 
 
 def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
-    header = encoded(Image.new("1", (9000, 9000)), "PNG")[:60]  # nothing there to decode
+    header = encoded(Image.new("1", (9000, 9000)), "PNG")[:60]  # There are no pixels to decode.
     with pytest.raises(PhotoTooLargeError, match="9000 x 9000"):
         pixels(header, SPEC)
 
@@ -104,29 +104,29 @@ def test_other_kinds_are_unsupported(body: bytes) -> None:
 
 
 def test_large_photos_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = []
-    decoded, inside = preprocess._decoded, threading.Semaphore(0)
+    concurrency = []
+    decode, inside = preprocess._decode, threading.Semaphore(0)
 
-    def watched(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
+    def observed(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
         inside.release()
-        time.sleep(0.02)  # time enough for another to come
-        together.append(inside._value)
+        time.sleep(0.02)  # Another thread can enter in this time.
+        concurrency.append(inside._value)
         inside.acquire()
-        return decoded(image, spec)
+        return decode(image, spec)
 
-    monkeypatch.setattr(preprocess, "_decoded", watched)
+    monkeypatch.setattr(preprocess, "_decode", observed)
     small, large = (encoded(Image.new("RGB", size, RED)) for size in ((10, 10), (3000, 3000)))
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda body: pixels(body, SPEC), [large] * 4))
-        assert together == [1] * 4
+        assert concurrency == [1] * 4
         list(threads.map(lambda body: pixels(body, SPEC), [small] * 4))
-        assert max(together) > 1
+        assert max(concurrency) > 1
 
 
-def test_scans_without_end_are_refused_before_they_are_decoded() -> None:
+def test_too_many_scans_are_refused_before_they_are_decoded() -> None:
     body = encoded(Image.new("RGB", (1000, 1000), RED), progressive=True)
     last = body.rindex(b"\xff\xda")
-    scan = body[last:-2]  # up to the end marker
+    scan = body[last:-2]  # the last scan, without the end marker
     assert pixels(body[:-2] + scan + body[-2:], SPEC).shape == (32, 32, 3)
     with pytest.raises(PhotoTooLargeError, match="1000 x 1000"):
         pixels(body[:-2] + 800 * scan, SPEC)  # 810 million pixels
@@ -134,7 +134,7 @@ def test_scans_without_end_are_refused_before_they_are_decoded() -> None:
 
 def test_shortest_side_takes_the_central_square() -> None:
     spec = replace(SPEC, resize="shortest_side")
-    expected = two_halves().crop((16, 0, 48, 32))  # 32 pixels high, so nothing is resampled
+    expected = two_halves().crop((16, 0, 48, 32))  # The photo is 32 pixels high, so nothing is resampled.
     assert np.array_equal(pixels(encoded(two_halves(), "PNG"), spec), np.asarray(expected))
 
 
@@ -165,7 +165,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(monkeypatch: pytest.Mo
     monkeypatch.setattr(preprocess, "_to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
     full = pixels(body, replace(SPEC, resize="shortest_side")).astype(int)
     small = pixels(body, replace(SPEC, resize="shortest_side", jpeg_oversampling=2)).astype(int)
-    assert sizes == [(1200, 900), (150, 113)]  # an eighth still is more than twice 32 pixels
+    assert sizes == [(1200, 900), (150, 113)]  # An eighth of the size is still more than twice 32 pixels.
     assert np.abs(full - small).max() <= 3
 
 
@@ -190,9 +190,9 @@ def test_pixels_equal_those_of_training() -> None:
     cropped = replace(SPEC, image_size=100, resize="shortest_side", resize_to=120, interpolation="bicubic")
     shrunk = replace(SPEC, image_size=30, resize="shortest_side", resize_to=32, jpeg_oversampling=2)
     for spec in (squash, cropped, shrunk):
-        theirs = training.TrainingPreprocess(**spec.__dict__)
+        training_spec = training.TrainingPreprocess(**spec.__dict__)
         for number, body in enumerate(photos):
-            assert np.array_equal(pixels(body, spec), training.pixels(body, theirs)), f"photo {number}"
+            assert np.array_equal(pixels(body, spec), training.pixels(body, training_spec)), f"photo {number}"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif("int8" not in precisions_for(cpu_kind()), reason
 
 
 def run(folder: Path, net: type) -> tuple[Path, dict[str, Any]]:
-    """The served artifact's folder and the report of an evaluation."""
+    """Run an evaluation; return the served artifact's folder and the report."""
     root = make_root(folder, net)
     assert evaluate.main(["--root", str(root), "--version", "colours-3"]) == 0
     unpack(root / "output" / "artifact" / "model.tar.gz", folder / "served")
@@ -34,7 +34,7 @@ def row(report: dict[str, Any], precision: str) -> dict[str, Any]:
     return next(row for row in report["precisions"] if row["precision"] == precision)
 
 
-def test_convolutions_get_an_int8_network_with_known_answers(quantized: tuple[Path, dict[str, Any]]) -> None:
+def test_convolutions_get_an_int8_network_with_golden_answers(quantized: tuple[Path, dict[str, Any]]) -> None:
     artifact = load_artifact(quantized[0])
     assert set(artifact.networks) == {"float", "int8"}
     assert b"FakeQuantize" in artifact.networks["int8"].xml
@@ -55,23 +55,27 @@ def test_report_says_what_int8_loses_and_whether_it_serves(quantized: tuple[Path
 
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
 def test_golden_answers_hold_on_older_cpus(quantized: tuple[Path, dict[str, Any]], instructions: str) -> None:
-    """Without VNNI sums of two products are kept in 16 bits and may saturate."""
+    """CPUs without VNNI keep the sum of two products in 16 bits, which may saturate."""
     script = (
         "import sys; from serving.served_artifact import load_artifact; from serving.model import ServedModel\n"
         "for precision in ('int8', 'f32'): ServedModel(load_artifact(sys.argv[1]), precision).check_golden()"
     )
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions, "CI": "true"}
     command = [sys.executable, "-c", script, str(quantized[0])]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
 
 
 def test_int8_that_loses_too_much_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served, report = run(tmp_path, BrittleNet)
-    assert capsys.readouterr().out.count("quantizing with 12 photos\n") == 2  # without zero points, and with
+    assert (
+        capsys.readouterr().out.count("quantizing with 12 photos\n") == 2
+    )  # once with symmetric activations, once with asymmetric ones
     assert set(load_artifact(served).networks) == {"float"}
     assert row(report, "f32")["valid_top1"] == 1.0
-    assert row(report, "int8")["valid_top1"] == pytest.approx(1 / 3)  # rounded, all weights but the dark ones are 0
+    assert row(report, "int8")["valid_top1"] == pytest.approx(
+        1 / 3
+    )  # Rounding leaves only the dark channel's weights above 0.
     assert row(report, "int8")["why"] == (
         "not used: top-1 33.33% on 18 validation photos, f32 100.00%, more than 0.5 points lost"
     )

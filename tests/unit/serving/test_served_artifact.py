@@ -33,7 +33,7 @@ def test_artifact_survives_writing_and_loading(artifact: ServedArtifact, tmp_pat
 
 
 def test_digest_is_that_of_the_first_release(artifact: ServedArtifact) -> None:
-    """Measurements that an older release kept are found by the digest."""
+    """Measurements that an older release stored are found by the digest."""
     networks = {"int8": OpenVinoNetwork(b"c", b"d"), "float": OpenVinoNetwork(b"a", b"b")}
     hashed = (
         b"abcdPreprocess(image_size=32, resize='squash', resize_to=32, interpolation='bilinear', jpeg_oversampling=0, "
@@ -76,17 +76,15 @@ def test_file_left_out_of_the_manifest_is_missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"temperature": 0}, {"temperature": "nan"}, {"dog_threshold": 2}, {"temperature": None}]
 )
-def test_calibration_that_makes_no_probabilities_is_refused(
-    artifact: ServedArtifact, tmp_path: Path, change: dict[str, object]
-) -> None:
+def test_invalid_calibration_is_refused(artifact: ServedArtifact, tmp_path: Path, change: dict[str, object]) -> None:
     write_artifact(replace(artifact, calibration=replace(artifact.calibration, **change)), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ArtifactError, match=r"float|calibration\.json"):
         load_artifact(tmp_path)
 
 
-def test_artifact_without_known_answers_is_refused(artifact: ServedArtifact, tmp_path: Path) -> None:
+def test_artifact_without_golden_photos_is_refused(artifact: ServedArtifact, tmp_path: Path) -> None:
     write_artifact(replace(artifact, golden=()), tmp_path)
-    with pytest.raises(ArtifactError, match=r"golden\.json knows no photo"):
+    with pytest.raises(ArtifactError, match=r"golden\.json contains no photo"):
         load_artifact(tmp_path)
 
 

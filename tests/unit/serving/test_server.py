@@ -80,7 +80,7 @@ def test_bad_photo_gets_a_sentence(client: Client, body: bytes, kind: str, statu
     assert response.json()["error"]["message"].endswith(".")
 
 
-def test_body_without_announced_length_is_limited(client: Client) -> None:
+def test_body_without_content_length_is_limited(client: Client) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(MAX_BYTES // 1_000_000 + 1):
             yield bytes(1_000_000)
@@ -95,11 +95,11 @@ def test_other_paths_and_methods_are_refused_in_the_same_form(client: Client) ->
     assert response.json()["error"]["code"] == "MethodNotAllowed"
 
 
-def test_breeds_are_told_without_a_place_in_the_queue(artifact: ServedArtifact) -> None:
+def test_breeds_are_answered_without_a_slot_in_the_queue(artifact: ServedArtifact) -> None:
     client = Client(make_app(ServedModel(artifact), queue_per_thread=-1))
     assert client.post(BODY).status_code == 503
-    told = client.post(b'{"describe":"breeds"}', "application/json; charset=utf-8")
-    assert (told.status_code, told.json()) == (200, {"breeds": ["Red setter", "Green hound", "Blue terrier"]})
+    response = client.post(b'{"describe":"breeds"}', "application/json; charset=utf-8")
+    assert (response.status_code, response.json()) == (200, {"breeds": ["Red setter", "Green hound", "Blue terrier"]})
 
 
 def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -116,7 +116,7 @@ def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: py
 
 
 class HeldModel(ServedModel):
-    """The real model, whose answers wait until they are released."""
+    """The real model, but its answers wait until they are released."""
 
     def __init__(self, artifact: ServedArtifact) -> None:
         super().__init__(artifact)
@@ -128,7 +128,7 @@ class HeldModel(ServedModel):
 
 
 async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Response]:
-    """Send requests at once, and let the model answer when the refused ones have come back."""
+    """Send requests at once, and let the model answer once a request was refused."""
     async with caller(app) as client:
         kind = {"Content-Type": "image/jpeg"}
         tasks = [asyncio.create_task(client.post("/invocations", content=BODY, headers=kind)) for _ in range(count)]
@@ -140,23 +140,23 @@ async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Resp
 def test_full_queue_is_refused_at_once_and_recovers(artifact: ServedArtifact) -> None:
     model = HeldModel(artifact)
     app = make_app(model, queue_per_thread=1)
-    places = 2 * model.num_threads
-    responses = asyncio.run(burst(app, model, places + 3))
+    num_slots = 2 * model.num_threads
+    responses = asyncio.run(burst(app, model, num_slots + 3))
     refused = [r for r in responses if r.status_code == 503]
     assert len(refused) == 3
-    assert sum(r.status_code == 200 for r in responses) == places
+    assert sum(r.status_code == 200 for r in responses) == num_slots
     assert refused[0].headers["Retry-After"] == "1"
     assert refused[0].json()["error"]["code"] == "Overloaded"
     assert Client(app).post(BODY).status_code == 200
 
 
 async def beside_slow_senders(app: Starlette, count: int) -> tuple[int, int]:
-    """The statuses of one photo sent at once while others have sent all but a byte, and of one of those in the end."""
-    hurry = asyncio.Event()
+    """Send a photo while slow senders have sent all but a byte; return its status, and that of one slow sender."""
+    finish = asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
         yield BODY[:-1]
-        await hurry.wait()
+        await finish.wait()
         yield BODY[-1:]
 
     async with caller(app) as client:
@@ -168,21 +168,21 @@ async def beside_slow_senders(app: Starlette, count: int) -> tuple[int, int]:
         quick = await client.post("/invocations", content=BODY, headers=kind)
         for task in others:
             task.cancel()
-        hurry.set()
+        finish.set()
         return quick.status_code, (await slow).status_code
 
 
-def test_slow_senders_keep_no_place_in_the_queue(artifact: ServedArtifact) -> None:
+def test_slow_senders_take_no_slot_in_the_queue(artifact: ServedArtifact) -> None:
     model = ServedModel(artifact)
     app = make_app(model, queue_per_thread=0)
     assert asyncio.run(beside_slow_senders(app, model.num_threads)) == (200, 200)
 
 
-def test_bytes_on_their_way_in_are_limited_together(artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arriving_bytes_are_limited_together(artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(ServedModel(artifact))
     monkeypatch.setattr(server, "_MAX_ARRIVING_BYTES", 4 * len(BODY))
     assert asyncio.run(beside_slow_senders(app, 4)) == (503, 200)
-    assert asyncio.run(beside_slow_senders(app, 3)) == (200, 200)  # what the former four sent is forgotten
+    assert asyncio.run(beside_slow_senders(app, 3)) == (200, 200)  # The bytes of the former four no longer count.
 
 
 class BrokenModel(ServedModel):

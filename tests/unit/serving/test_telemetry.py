@@ -17,7 +17,7 @@ def test_figures_are_a_line_of_embedded_metrics(caplog: pytest.LogCaptureFixture
     figures = RequestFigures()
     for status, facts in [(200, TIMES), (200, {**TIMES, "model_ms": 7.0}), (415, {}), (503, {}), (500, {})]:
         figures.add(status, facts)
-    figures.tell()
+    figures.flush()
     line = json.loads(JsonLines().format(caplog.records[0]))
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Dimensions"] == [["service"]]
@@ -33,11 +33,11 @@ def test_figures_are_a_line_of_embedded_metrics(caplog: pytest.LogCaptureFixture
     assert {m["Unit"] for m in directive["Metrics"]} == {"Count", "Milliseconds"}
 
 
-def test_figures_start_anew_and_say_nothing_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_figures_start_anew_and_log_nothing_without_requests(caplog: pytest.LogCaptureFixture) -> None:
     figures = RequestFigures()
     figures.add(503, {})
-    figures.tell()
-    figures.tell()
+    figures.flush()
+    figures.flush()
     assert len(caplog.records) == 1
 
 
@@ -45,9 +45,10 @@ def test_sample_of_the_times_stays_within_the_format_and_is_fair(caplog: pytest.
     figures = RequestFigures()
     for number in range(2000):
         figures.add(200, {**TIMES, "queue_ms": number})
-    figures.tell()
+    figures.flush()
     values = json.loads(JsonLines().format(caplog.records[0]))["QueueTime"]
     assert len(values) == 100
     assert len(set(values)) == 100
-    # The mean of 100 out of 0 to 1999 is 1000, give or take 56: six of those are not missed once in 10^8 runs.
+    # The mean of 100 values out of 0 to 1999 is 1000 with a standard deviation of 56. A fair sample exceeds six of them
+    # less than once in 10^8 runs.
     assert 660 < sum(values) / 100 < 1340
