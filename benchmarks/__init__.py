@@ -1,1 +1,1 @@
-"""Measurements of Kennel: ``python -m benchmarks NAME`` prints one JSON object."""
+"""Measurements of Kennel. ``python -m benchmarks NAME`` measures one thing and prints one JSON object."""

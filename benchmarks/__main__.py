@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME [OPTION…]``: measure, and print the figures as one JSON object."""
+"""``python -m benchmarks NAME [OPTION…]``: measure one thing, and print its figures as one JSON object."""
 
 import argparse
 import importlib
@@ -32,19 +32,19 @@ def main() -> int:
     """Run one benchmark.
 
     Returns:
-        0 when it was measured and every goal is met, else 1; what a benchmark lacks is one sentence on stderr.
+        The exit code: 0 if every goal is met; 1 if one is not, or if the benchmark could not run. stderr says why.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure one thing.", add_help=False)
     parser.add_argument("name", choices=NAMES)
-    chosen, options = parser.parse_known_args()
+    benchmark, options = parser.parse_known_args()
     try:
-        with redirect_stdout(sys.stderr):  # what is said while measuring is no figure
-            figures = importlib.import_module(f"benchmarks.{chosen.name}").measure(options)
+        with redirect_stdout(sys.stderr):  # Only the figures may be on stdout.
+            figures = importlib.import_module(f"benchmarks.{benchmark.name}").measure(options)
     except (LocalError, DatasetError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return 1
     machine = {"cpu": device_name(), "cores": num_cores()}
-    print(json.dumps({"name": chosen.name, "machine": machine, **figures}, indent=1))
+    print(json.dumps({"name": benchmark.name, "machine": machine, **figures}, indent=1))
     return 0 if all(goal["met"] for goal in figures["goal"].values()) else 1
 
 

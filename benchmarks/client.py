@@ -1,8 +1,8 @@
-"""A client that costs little, with prebuilt requests over kept connections, and a server that costs nothing.
+"""A client that takes little CPU, with prebuilt requests over kept connections, and a server that does nothing.
 
     python -m benchmarks.client PORT
 
-is a server that takes each request and answers without looking at it: what the client alone can do.
+starts that server. It answers each request without looking at it, and so shows what the client alone can do.
 """
 
 import asyncio
@@ -21,12 +21,13 @@ _NULL_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"class":"nothing"
 
 
 @dataclass(frozen=True)
-class Load:
-    """What came of some seconds of requests.
+class LoadResult:
+    """The result of sending requests for some seconds.
 
-    seconds: until the last answer.
-    latencies: milliseconds of each request; infinite where the answer was no 200.
-    client_cpu_seconds: this process's own.
+    Attributes:
+        seconds: Seconds until the last answer.
+        latencies: Milliseconds of each request; infinite if the status was not 200.
+        client_cpu_seconds: CPU time of this process.
     """
 
     seconds: float
@@ -35,36 +36,36 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """How many were answered with 200."""
+        """The number of requests that were answered with 200."""
         return sum(map(math.isfinite, self.latencies))
 
     @property
     def rate(self) -> float:
-        """Requests/s answered with 200."""
+        """Requests per second that were answered with 200."""
         return self.answered / self.seconds
 
 
 def photo_request(path: str, photo: bytes, content_type: str = "image/jpeg") -> bytes:
-    """A POST of a photo over a connection that is kept."""
+    """Return the bytes of a POST of a photo over a connection that is kept open."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(photo)}"
     return head.encode() + _END_OF_HEAD + photo
 
 
-def closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int = 8) -> Load:
-    """So many clients, each of which sends its next request when it has its answer."""
+def closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int = 8) -> LoadResult:
+    """Send requests from a number of clients, each of which sends its next request once it has its answer."""
     return asyncio.run(_closed_loop(port, requests, seconds, clients))
 
 
-def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> Load:
-    """Requests that arrive at random (Poisson) at a rate, whatever the server does.
+def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> LoadResult:
+    """Send requests at random times (a Poisson process) with a mean rate, independently of the server.
 
-    Latencies count from a request's due time, so that none is flattered by a client that came late.
+    A latency counts from the time when the request was due, so that a late client does not make it look shorter.
     """
     return asyncio.run(_open_loop(port, requests, rate, seconds, seed))
 
 
 def answers(port: int, requests: Sequence[bytes]) -> list[tuple[int, bytes]]:
-    """Status and body of the answer to each request, one after the other."""
+    """Send requests one after the other, and return the status and body of each answer."""
 
     async def ask() -> list[tuple[int, bytes]]:
         connection = await _connect(port)
@@ -74,27 +75,27 @@ def answers(port: int, requests: Sequence[bytes]) -> list[tuple[int, bytes]]:
     return asyncio.run(ask())
 
 
-async def _closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int) -> Load:
+async def _closed_loop(port: int, requests: Sequence[bytes], seconds: float, clients: int) -> LoadResult:
     connections = [await _connect(port) for _ in range(clients)]
-    todo, latencies = cycle(requests), list[float]()
+    remaining, latencies = cycle(requests), list[float]()
     began, cpu = time.perf_counter(), time.process_time()
 
-    async def client(connection: _Connection) -> None:
+    async def client(connection: _ClientConnection) -> None:
         with closing(connection):
             while (sent := time.perf_counter()) < began + seconds:
-                status, _ = await connection.ask(next(todo))
+                status, _ = await connection.ask(next(remaining))
                 latencies.append(_milliseconds_since(sent, status))
 
     await asyncio.gather(*map(client, connections))
-    return Load(time.perf_counter() - began, latencies, time.process_time() - cpu)
+    return LoadResult(time.perf_counter() - began, latencies, time.process_time() - cpu)
 
 
-async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int) -> Load:
-    chance, idle, latencies = random.Random(seed), list[_Connection](), list[float]()
+async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int) -> LoadResult:
+    rng, idle, latencies = random.Random(seed), list[_ClientConnection](), list[float]()
     began, cpu, due = time.perf_counter(), time.process_time(), 0.0
 
     async def ask(request: bytes, due: float) -> None:
-        while idle and idle[-1].closed:  # by the server, for it was long unused
+        while idle and idle[-1].closed:  # The server closes connections that were unused for long.
             idle.pop()
         connection = idle.pop() if idle else await _connect(port)
         status, _ = await connection.ask(request)
@@ -103,22 +104,22 @@ async def _open_loop(port: int, requests: Sequence[bytes], rate: float, seconds:
 
     async with asyncio.TaskGroup() as tasks:
         for request in cycle(requests):
-            due += chance.expovariate(rate)
+            due += rng.expovariate(rate)
             if due > seconds:
                 break
             await asyncio.sleep(began + due - time.perf_counter())
             tasks.create_task(ask(request, due))
     for connection in idle:
         connection.close()
-    return Load(time.perf_counter() - began, latencies, time.process_time() - cpu)
+    return LoadResult(time.perf_counter() - began, latencies, time.process_time() - cpu)
 
 
 def _milliseconds_since(moment: float, status: int) -> float:
     return (time.perf_counter() - moment) * 1e3 if status == 200 else math.inf
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time: asyncio's streams would cost twice as much."""
+class _ClientConnection(asyncio.Protocol):
+    """A connection with one request at a time. asyncio's streams would take twice as much CPU."""
 
     _transport: asyncio.Transport
     _answer: "asyncio.Future[tuple[int, bytes]]"
@@ -139,7 +140,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """Whether the connection is closed or being closed."""
         return self._transport.is_closing()
 
     def ask(self, request: bytes) -> "asyncio.Future[tuple[int, bytes]]":
@@ -152,8 +153,8 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def _connect(port: int) -> _Connection:
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", port)
+async def _connect(port: int) -> _ClientConnection:
+    _, connection = await asyncio.get_running_loop().create_connection(_ClientConnection, "127.0.0.1", port)
     return connection
 
 
@@ -162,7 +163,7 @@ def _content_length(head: bytes | bytearray) -> int:
 
 
 class _NullServer(asyncio.Protocol):
-    """Answers as soon as a request is there; it looks at nothing but its length."""
+    """Answers as soon as a request has arrived, and reads nothing but its length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

@@ -1,11 +1,11 @@
-"""Full training over two ranks of one thread each, beside twice one such rank.
+"""Full training over two ranks of one thread each, compared with twice the rate of one such rank.
 
     python -m benchmarks ddp [--data FOLDER] [--backbone NAME] [--batch N] [--side N] [--rounds N] [--steps N]
 
-Each rank is a process on a core of its own and takes a batch of its own from its own loader; the ranks speak over
-loopback (gloo). The limit is two processes that do not know of each other, at the same time: what memory, cache and
-clock leave. The peer is torchvision's loop with DistributedDataParallel as it comes, against twice one of it, on a
-batch in memory. One system works at a time, in an order that changes with each round.
+Each rank is a process on its own core and takes its own batches from its own loader; the ranks communicate over
+loopback (gloo). The limit is two independent processes at the same time, which share memory, caches and clock in the
+same way. The peer is torchvision's loop with DistributedDataParallel's defaults, compared with twice one rank of it, on
+a batch in memory. One system runs at a time, in an order that changes with each round.
 """
 
 import statistics
@@ -14,30 +14,30 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.figures import goal, rotated, rounded, spread
-from benchmarks.servers import say
-from benchmarks.trainers import own_cores, parser, trainer, work
+from benchmarks.servers import print_progress
+from benchmarks.trainers import own_cores, parser, trainer, training_work
 from local.home import LocalError
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: photos per second.
+    """Measure photos per second.
 
     Raises:
-        LocalError: a loop ended, or there is one core only.
+        LocalError: A loop ended, or this process has only one core.
     """
     options = parser("ddp", __doc__, steps=4).parse_args(arguments)
     if len(own_cores()) < 2:
         raise LocalError("two ranks of one thread need two cores; this process may use one")
-    ours = _measured("ours", "photos", options)
-    peer = _measured("peer", "synthetic", options)
+    ours = _measure_rates("ours", "photos", options)
+    peer = _measure_rates("peer", "synthetic", options)
 
-    def ratio(taken: dict[str, list[float]], name: str) -> float:
-        """To twice one rank in the same round; the median of all."""
-        return statistics.median(a / (2 * b) for a, b in zip(taken[name], taken["one"], strict=True))
+    def ratio(rates: dict[str, list[float]], name: str) -> float:
+        """Return the rate over twice one rank's rate in the same round: the median over the rounds."""
+        return statistics.median(a / (2 * b) for a, b in zip(rates[name], rates["one"], strict=True))
 
     scaling = ratio(ours, "two")
     return {
-        "inputs": {**vars(work(options)), "data": "given" if options.data else "the sketchbook"},
+        "inputs": {**vars(training_work(options)), "data": "given" if options.data else "the sketchbook"},
         "rounds": options.rounds,
         "ours": {"one": spread(ours["one"]), "two": spread(ours["two"]), "over_twice_one": rounded(scaling)},
         "peers": {
@@ -54,17 +54,17 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _measured(loop: str, source: str, options: Any) -> dict[str, list[float]]:
-    """Photos/s of each round: of one rank, of two together, and of two apart."""
-    given = work(options)
+def _measure_rates(loop: str, source: str, options: Any) -> dict[str, list[float]]:
+    """Return photos/s of each round: of one rank, of two ranks together, and of two independent ranks."""
+    work = training_work(options)
     first, second = ([core] for core in own_cores()[:2])
     with ExitStack() as stack:
-        one, other = (stack.enter_context(trainer(loop, given, [core])) for core in (first, second))
-        two = stack.enter_context(trainer(loop, given, [first, second]))
+        one, other = (stack.enter_context(trainer(loop, work, [core])) for core in (first, second))
+        two = stack.enter_context(trainer(loop, work, [first, second]))
 
         def apart(steps: int) -> float:
-            for each in (one, other):
-                each.ask(source, steps)
+            for rank in (one, other):
+                rank.ask(source, steps)
             return one.rate() + other.rate()
 
         systems: dict[str, Callable[[int], float]] = {
@@ -72,11 +72,11 @@ def _measured(loop: str, source: str, options: Any) -> dict[str, list[float]]:
             "two": lambda steps: two.measure(source, steps),
             "apart": apart,
         }
-        taken: dict[str, list[float]] = {name: [] for name in systems}
+        rates: dict[str, list[float]] = {name: [] for name in systems}
         for system in systems.values():
-            system(2)  # what they plan for these shapes
+            system(2)  # The first steps plan the kernels for these shapes, so they are not measured.
         for number in range(options.rounds):
             for name in rotated(list(systems), number):
-                taken[name].append(systems[name](options.steps))
-                say(f"round {number + 1}/{options.rounds}  {loop} {name:5}  {taken[name][-1]:.1f} photos/s")
-    return taken
+                rates[name].append(systems[name](options.steps))
+                print_progress(f"round {number + 1}/{options.rounds}  {loop} {name:5}  {rates[name][-1]:.1f} photos/s")
+    return rates

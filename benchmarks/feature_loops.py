@@ -1,9 +1,10 @@
-"""The backbone's features as processes: our pass, and plain PyTorch.
+"""Processes that compute the backbone's features: our pass, and plain PyTorch.
 
     python -m benchmarks.feature_loops ours|peer --data FOLDER --backbone NAME
 
-says ``ready``, then answers each line ``SOURCE PHOTOS`` with the seconds that the features of so many photos took.
-SOURCE is ``files`` or ``memory`` (decoded before) of ours, and ``batch`` of both: the bare network on one batch.
+It prints ``ready``. For each line ``SOURCE PHOTOS`` on stdin it computes the features of so many photos, and prints the
+seconds that this took. ``ours`` has the sources ``files`` and ``memory`` (photos decoded before); both loops have
+``batch``, the bare network on one batch.
 """
 
 import argparse
@@ -32,13 +33,14 @@ from training.preprocess import pixels
 from training.workers import WorkerProgress, worker_pool
 
 _PEER_BATCH = 32  # photos
-_DECODED = 512  # photos in memory; where more are asked for, they come again under other hashes
+# Number of decoded photos in memory. A longer measurement takes them again, under other hashes.
+_NUM_DECODED = 512
 
-Work = Callable[[int], Any]
+Loop = Callable[[int], Any]
 
 
 class _FromMemory(FeaturePass):
-    """Whose photos are decoded."""
+    """The pass over photos that are already decoded."""
 
     decoded: dict[Photo, np.ndarray]
 
@@ -46,46 +48,46 @@ class _FromMemory(FeaturePass):
         return self.decoded[photo]
 
 
-def ours(data: Path, backbone: str, folder: Path) -> dict[str, Work]:
-    """Training's pass with its defaults, and the network as it has configured it, by source."""
-    keep_freed_memory()  # as training.train does
-    chosen, source, settings, threads = find_backbone(backbone, None), open_source(data), Hyperparameters(), num_cores()
+def ours(data: Path, backbone: str, folder: Path) -> dict[str, Loop]:
+    """Return, by source, training's pass with its defaults and the network as the pass has configured it."""
+    keep_freed_memory()  # training.train does the same.
+    choice, source, settings, threads = find_backbone(backbone, None), open_source(data), Hyperparameters(), num_cores()
     with process_group() as world:
-        from_files = FeaturePass(chosen, world, threads, folder, settings)
-        from_memory = _FromMemory(chosen, world, threads, folder, settings)
-    photos = evenly_spaced(source.listing.of("train"), _DECODED)
-    from_memory.decoded = {photo: pixels(source.read(photo), chosen.preprocess) for photo in photos}
-    network = FeatureNetwork(chosen, world.device, from_files.choice.precision)
+        from_files = FeaturePass(choice, world, threads, folder, settings)
+        from_memory = _FromMemory(choice, world, threads, folder, settings)
+    photos = evenly_spaced(source.listing.of("train"), _NUM_DECODED)
+    from_memory.decoded = {photo: pixels(source.read(photo), choice.preprocess) for photo in photos}
+    network = FeatureNetwork(choice, world.device, from_files.choice.precision)
     batch = network.prepare(np.stack([from_memory.decoded[photo] for photo in photos[: from_files.choice.batch_size]]))
-    never_seen = map(str, itertools.count())
+    new_hashes = map(str, itertools.count())
 
-    def through(work: FeaturePass, num_photos: int) -> None:
-        some = list(itertools.islice(itertools.cycle(photos), num_photos))
-        hashes = list(itertools.islice(never_seen, num_photos))
-        work.features(source, some, hashes, WorkerProgress("features", num_photos, prints=True))
+    def run_pass(feature_pass: FeaturePass, num_photos: int) -> None:
+        selected = list(itertools.islice(itertools.cycle(photos), num_photos))
+        hashes = list(itertools.islice(new_hashes, num_photos))
+        feature_pass.features(source, selected, hashes, WorkerProgress("features", num_photos, prints=True))
 
     @torch.inference_mode()
-    def bare(_: int) -> None:
+    def infer_batch(_: int) -> None:
         network.network(batch)
 
-    def on_a_batch(num_photos: int) -> None:
+    def run_batches(num_photos: int) -> None:
         with worker_pool(threads) as pool:
-            list(pool.map(bare, range(num_photos // len(batch))))
+            list(pool.map(infer_batch, range(num_photos // len(batch))))
 
-    return {"files": partial(through, from_files), "memory": partial(through, from_memory), "batch": on_a_batch}
+    return {"files": partial(run_pass, from_files), "memory": partial(run_pass, from_memory), "batch": run_batches}
 
 
-def peer(backbone: str) -> dict[str, Work]:
-    """The network as it comes from its file: fp32, channels first, on all cores."""
+def peer(backbone: str) -> dict[str, Loop]:
+    """Return the network as it is in its file: fp32, channels first, on all cores."""
     network, side = find_backbone(backbone, None).load(), find_backbone(backbone, None).preprocess.image_size
     batch = torch.randn(_PEER_BATCH, 3, side, side)
 
     @torch.no_grad()
-    def on_a_batch(num_photos: int) -> None:
+    def run_batches(num_photos: int) -> None:
         for _ in range(num_photos // _PEER_BATCH):
             network.features(batch)
 
-    return {"batch": on_a_batch}
+    return {"batch": run_batches}
 
 
 def _main() -> None:
@@ -93,10 +95,13 @@ def _main() -> None:
     parser.add_argument("loop", choices=("ours", "peer"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--backbone")
-    given = parser.parse_args()
+    options = parser.parse_args()
     answers = sys.stdout
-    with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # the pass tells its progress
-        sources = ours(given.data, given.backbone, Path(folder)) if given.loop == "ours" else peer(given.backbone)
+    # The pass prints its progress, which must not reach stdout.
+    with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        sources = (
+            ours(options.data, options.backbone, Path(folder)) if options.loop == "ours" else peer(options.backbone)
+        )
         print("ready", file=answers, flush=True)
         for line in sys.stdin:
             source, number = line.split()

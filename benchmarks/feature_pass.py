@@ -1,12 +1,11 @@
-"""Features per second: training's pass over photos, beside the bare network and plain PyTorch.
+"""Features per second: training's pass over photos, compared with the bare network and with plain PyTorch.
 
     python -m benchmarks feature_pass [--data FOLDER] [--backbone NAME] [--rounds N] [--photos N]
 
-Ours takes photos that lie decoded in memory, and once more the files; it chooses precision and batch size for itself
-and writes what it finds to its cache. The limit is the network as the pass has configured it, on one batch in memory,
-in as many threads. The peer is the same backbone as it comes from its file: fp32, channels first, no gradients, one
-batch in memory, on all cores. Both are processes that stay; one works at a time, in an order that changes with each
-round.
+Ours takes decoded photos from memory, and in a second measurement the files. It chooses precision and batch size itself
+and writes the features to its cache. The limit is the network as the pass has configured it, on one batch in memory, in
+as many threads. The peer is the same backbone as it is in its file: fp32, channels first, no gradients, one batch in
+memory, on all cores. Both run in processes that stay; one works at a time, in an order that changes with each round.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import goal, rotated, rounded, spread
-from benchmarks.servers import say
+from benchmarks.servers import print_progress
 from benchmarks.trainers import Trainer
 from local.data import sketches
 from local.home import ROOT, LocalError
@@ -28,30 +27,30 @@ _SYSTEMS = (("ours", "memory"), ("ours", "files"), ("ours", "batch"), ("peer", "
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: photos per second.
+    """Measure photos per second.
 
     Raises:
-        LocalError: a loop ended.
+        LocalError: A loop ended.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks feature_pass", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: the sketchbook)")
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--photos", type=int, default=1024, help="of each measurement")
+    parser.add_argument("--photos", type=int, default=1024, help="number of photos of each measurement")
     options = parser.parse_args(arguments)
     rounds: dict[tuple[str, str], list[float]] = {system: [] for system in _SYSTEMS}
     with _started("ours", options) as ours, _started("peer", options) as peer:
         loops = {"ours": ours, "peer": peer}
         for loop, source in _SYSTEMS:
-            loops[loop].measure(source, options.photos // 8)  # what they plan for these shapes
+            loops[loop].measure(source, options.photos // 8)  # The first photos plan the kernels for these shapes.
         for number in range(options.rounds):
             for loop, source in rotated(_SYSTEMS, number):
                 rate = loops[loop].measure(source, options.photos)
                 rounds[loop, source].append(rate)
-                say(f"round {number + 1}/{options.rounds}  {loop} from {source:6}  {rate:.1f} photos/s")
+                print_progress(f"round {number + 1}/{options.rounds}  {loop} from {source:6}  {rate:.1f} photos/s")
 
     def ratio(one: tuple[str, str], other: tuple[str, str]) -> float:
-        """Of the two in the same round; the median of all."""
+        """Return the ratio of two systems in the same round: the median over the rounds."""
         return statistics.median(a / b for a, b in zip(rounds[one], rounds[other], strict=True))
 
     return {
@@ -70,13 +69,13 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _started(loop: str, options: argparse.Namespace) -> Iterator[Trainer]:
-    """``ours`` or ``peer``, when it is ready."""
+    """Start ``ours`` or ``peer``, and yield it once it is ready."""
     data = (options.data or sketches()).resolve()
     command = [sys.executable, "-m", "benchmarks.feature_loops", loop, "--data", data, "--backbone", options.backbone]
-    words = [str(word) for word in command]
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    arguments = [str(word) for word in command]
+    with subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         if process.stdout.readline() != "ready\n":
-            raise LocalError("a loop ended before it was asked to; its last words are above")
+            raise LocalError("a loop ended too early; its last output is above")
         yield Trainer([process], batch=1)
         process.kill()

@@ -1,4 +1,4 @@
-"""Handlers in interpreters of their own, which hold what Lambda's hold: boto3 and a function's own packages."""
+"""Lambda handlers, each in an interpreter of its own that has what Lambda has: boto3 and the function's packages."""
 
 import importlib.util
 import json
@@ -17,9 +17,9 @@ from local.home import ROOT, LocalError
 
 OURS = "classify.app"
 PEERS = {"boto3 alone": "lambda_bare", "boto3 and Powertools, validating": "lambda_powertools"}
-# Lambda's own, then those of functions/requirements.txt, with what they need.
+# First the packages of Lambda's runtime, then those of functions/requirements.txt with their dependencies.
 _RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
-_BUILT = (
+_INSTALLED = (
     *("aws_lambda_powertools", "typing_extensions"),
     *("pydantic", "pydantic_core", "annotated_types", "typing_inspection"),
 )
@@ -37,22 +37,29 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Lambda:
+class HandlerRunner:
     """Starts interpreters, each for one handler.
 
-    packages: a folder with nothing else than Lambda would have. endpoint_url: of a server that answers InvokeEndpoint.
+    Attributes:
+        packages: Folder with only the packages that Lambda would have.
+        endpoint_url: URL of a server that answers InvokeEndpoint.
     """
 
     packages: Path
     endpoint_url: str
 
     def run(self, module: str, requests: int = 0, size: int = 1000) -> dict[str, Any]:
-        """The times that ``benchmarks/lambda_runtime.py`` took of a handler.
+        """Run a handler, and return the times that ``benchmarks/lambda_runtime.py`` measures.
+
+        Args:
+            module: Module of the handler.
+            requests: Number of warm requests.
+            size: Size of the photo, bytes.
 
         Raises:
-            LocalError: it failed.
+            LocalError: The handler failed.
         """
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-S", str(ROOT / "benchmarks/lambda_runtime.py"), module, str(requests), str(size)],
             env=_ENVIRONMENT | {"PYTHONPATH": str(self.packages), "AWS_ENDPOINT_URL": self.endpoint_url},
             input=(ROOT / "events/classify.json").read_bytes(),
@@ -60,37 +67,37 @@ class Lambda:
             stderr=subprocess.PIPE,
             check=False,
         )
-        if done.returncode:
-            raise LocalError(f"{module} failed: {done.stderr.decode(errors='replace')[-500:]}")
-        times: dict[str, Any] = json.loads(done.stderr)
+        if process.returncode:
+            raise LocalError(f"{module} failed: {process.stderr.decode(errors='replace')[-500:]}")
+        times: dict[str, Any] = json.loads(process.stderr)
         return times
 
 
 @contextmanager
-def lambdas() -> Iterator[Lambda]:
-    """A place for handlers to run, before an endpoint that costs nothing.
+def handler_runner() -> Iterator[HandlerRunner]:
+    """Yield a runner whose handlers call an endpoint that answers at once.
 
     Raises:
-        LocalError: the endpoint does not start, or a package is missing.
+        LocalError: The endpoint does not start, or a package is missing.
     """
     endpoint = System("endpoint", "", (sys.executable, "-m", "benchmarks.client", "{port}"), {"PYTHONPATH": str(ROOT)})
     with tempfile.TemporaryDirectory() as folder, started(endpoint, Question(b"", "image/jpeg", NULL_CLASS)) as server:
         packages = Path(folder)
-        for name in (*_RUNTIME, *_BUILT):
+        for name in (*_RUNTIME, *_INSTALLED):
             _link(packages, name)
-        for own in (
+        for path in (
             "functions/classify",
             "functions/shared",
-            *(f"benchmarks/peers/{each}.py" for each in PEERS.values()),
+            *(f"benchmarks/peers/{peer}.py" for peer in PEERS.values()),
         ):
-            (packages / Path(own).name).symlink_to(ROOT / own)
-        yield Lambda(packages, f"http://127.0.0.1:{server.port}")
+            (packages / Path(path).name).symlink_to(ROOT / path)
+        yield HandlerRunner(packages, f"http://127.0.0.1:{server.port}")
 
 
 def _link(folder: Path, package: str) -> None:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise LocalError(f"the package {package} is missing here; `make run` installs it")
+        raise LocalError(f"the package {package} is not installed; `make run` installs it")
     origin = Path(spec.origin)
     source = origin.parent if origin.name == "__init__.py" else origin
     (folder / source.name).symlink_to(source)

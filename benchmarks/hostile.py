@@ -1,10 +1,10 @@
-"""10,000 hostile requests against a server: nothing but intended answers, no crash, and no memory lost.
+"""10,000 hostile requests to a server: all answers must be intended ones, without a crash and without lost memory.
 
     python -m benchmarks hostile [--model …] [--photos FOLDER] [--bodies N] [--seed N]
 
-Broken and forged photos, bombs, wrong lengths and types, slow senders, early leavers, rubbish between requests: the
-same for the same seed; then more whole photos at once than the server takes. A broken photo that can still be decoded
-may be answered. Exit code 0: every goal is met.
+It sends broken and forged photos, decompression bombs, wrong lengths and types, slow senders, clients that leave early,
+and garbage between requests; the same seed gives the same requests. Then it sends more whole photos at once than the
+server takes. A broken photo that can still be decoded may be answered. The exit code is 0 if every goal is met.
 """
 
 import asyncio
@@ -25,22 +25,26 @@ from PIL import Image
 
 from benchmarks.client import photo_request
 from benchmarks.figures import goal, rounded
-from benchmarks.inputs import parser, prepared
-from benchmarks.servers import Server, ask, ours, say, started
+from benchmarks.inputs import parser, prepare_inputs
+from benchmarks.servers import RunningServer, ask, our_server, print_progress, started
 from serving.model import num_cores
 
-_AT_A_TIME = 20 * num_cores()  # the server takes 18 photos a core
-_CROWD = 4 * _AT_A_TIME  # whole photos at once, of which it must refuse some
-_ANSWER_SECONDS = 45.0  # the server gives up on a slow sender after 30
+_CONCURRENCY = 20 * num_cores()  # The server takes 18 photos per core.
+_CROWD = 4 * _CONCURRENCY  # The server must refuse some of so many whole photos at once.
+_ANSWER_SECONDS = 45.0  # The server gives up on a slow sender after 30 s.
 _MANY_BYTES = 6_500_000
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What is sent over one connection.
+    """Everything that is sent over one connection.
 
-    parts: with ``pause`` seconds between them.
-    ends: ``waits`` for as many answers as ``answers``, ``shuts`` its sending side first, or ``leaves`` without reading.
+    Attributes:
+        kind: A key of ``KINDS``.
+        parts: The bytes, sent with a pause between the parts.
+        pause: Seconds after each part.
+        ends: ``waits`` reads all answers, ``shuts`` first closes the sending side, ``leaves`` closes without reading.
+        answers: Number of answers to read.
     """
 
     kind: str
@@ -51,32 +55,32 @@ class Attack:
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The counts of answers by kind of attack, and the server's memory.
+    """Count the answers by kind of attack, and measure the server's memory.
 
     Raises:
-        LocalError: something is missing, or the server does not start.
+        LocalError: An input is missing, or the server does not start.
     """
     options = parser("hostile", __doc__)
     options.add_argument("--bodies", type=int, default=10_000)
     options.add_argument("--seed", type=int, default=0)
-    chosen = options.parse_args(arguments)
-    with prepared(chosen) as given, started(ours(given.model), given.questions[0]) as server:
-        photos = [photo.read_bytes() for photo in given.photos]
-        warm_up = max(chosen.bodies // 10, 2 * len(KINDS))
-        asyncio.run(_attack_all(server, photos, range(-warm_up, 0), chosen.seed))
+    settings = options.parse_args(arguments)
+    with prepare_inputs(settings) as inputs, started(our_server(inputs.model), inputs.questions[0]) as server:
+        photos = [photo.read_bytes() for photo in inputs.photos]
+        warm_up = max(settings.bodies // 10, 2 * len(KINDS))
+        asyncio.run(_attack_all(server, photos, range(-warm_up, 0), settings.seed))
         before = server.resident_bytes()
-        outcomes, slowest = asyncio.run(_attack_all(server, photos, range(chosen.bodies), chosen.seed))
+        outcomes, slowest = asyncio.run(_attack_all(server, photos, range(settings.bodies), settings.seed))
         crashed = server.process.poll() is not None
         after = 0 if crashed else server.resident_bytes()
         peak = 0 if crashed else server.resident_bytes("VmHWM")
-        wrong = sum(ask(server.port, question) != question.answer for question in given.questions)
+        wrong = sum(ask(server.port, question) != question.answer for question in inputs.questions)
         log = server.log.read_bytes()
     return {
-        "inputs": given.described,
+        "inputs": inputs.described,
         "rounds": 1,
         "ours": {
-            "bodies": chosen.bodies,
-            "outcomes": {kind: dict(sorted(found.items())) for kind, found in sorted(outcomes.items())},
+            "bodies": settings.bodies,
+            "outcomes": {kind: dict(sorted(counts.items())) for kind, counts in sorted(outcomes.items())},
             "slowest_seconds": {kind: rounded(seconds) for kind, seconds in sorted(slowest.items())},
             "resident_bytes": {"after_warm_up": before, "after_all": after, "peak": peak},
         },
@@ -95,22 +99,22 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def make(number: int, photos: Sequence[bytes], seed: int) -> Attack:
-    """The attack of a number: the same for the same seed and photos."""
-    chance = random.Random(f"{seed}/{number}")
-    (kind,) = chance.choices(list(KINDS), [weight for weight, _ in KINDS.values()])
-    if number < 0:  # a warm-up has all kinds, however rare
+    """Make an attack. The same number, seed and photos give the same attack."""
+    rng = random.Random(f"{seed}/{number}")
+    (kind,) = rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])
+    if number < 0:  # The warm-up has all kinds, even the rare ones.
         kind = list(KINDS)[number % len(KINDS)] if -number <= 2 * len(KINDS) else kind
-    return KINDS[kind][1](kind, chance, chance.choice(photos))
+    return KINDS[kind][1](kind, rng, rng.choice(photos))
 
 
 def _goals_of_answers(outcomes: dict[str, Counter[str]]) -> dict[str, dict[str, Any]]:
-    found = sum(outcomes.values(), Counter[str]())
+    total = sum(outcomes.values(), Counter[str]())
     whole = outcomes["whole"] + outcomes["chunked"] + outcomes["crowd"]
     return {
-        "server_errors": goal(sum(found[outcome] for outcome in found if _is_error(outcome)), at_most=0),
-        "overloads": goal(found["503"], at_least=1),  # else nothing was learnt of refusing
-        "unanswered": goal(found["unanswered"], at_most=0),
-        "no_connection": goal(found["no connection"], at_most=0),
+        "server_errors": goal(sum(total[outcome] for outcome in total if _is_error(outcome)), at_most=0),
+        "overloads": goal(total["503"], at_least=1),  # Otherwise the refusal was not tested.
+        "unanswered": goal(total["unanswered"], at_most=0),
+        "no_connection": goal(total["no connection"], at_most=0),
         "refused_whole_photos": goal(whole.total() - whole["200"] - whole["503"], at_most=0),
     }
 
@@ -120,35 +124,35 @@ def _is_error(outcome: str) -> bool:
 
 
 async def _attack_all(
-    server: Server, photos: Sequence[bytes], numbers: range, seed: int
+    server: RunningServer, photos: Sequence[bytes], numbers: range, seed: int
 ) -> tuple[dict[str, Counter[str]], dict[str, float]]:
-    """Outcomes and the longest wait, by kind; at the end comes a crowd, which finds no place for all."""
+    """Carry out all attacks and then a crowd of whole photos; return outcomes and longest wait, by kind."""
     outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, "crowd")}
     slowest = dict.fromkeys(outcomes, 0.0)
-    todo = iter(numbers)
+    remaining = iter(numbers)
 
     async def attacker() -> None:
-        for number in todo:
+        for number in remaining:
             if number % 1000 == 0:
-                say(f"attack {number} of {len(numbers)}")
+                print_progress(f"attack {number} of {len(numbers)}")
             await carry_out(make(number, photos, seed))
 
     async def carry_out(attack: Attack) -> None:
         began = time.perf_counter()
         try:
-            found = await asyncio.wait_for(_attack(server.port, attack), _ANSWER_SECONDS)
+            answers = await asyncio.wait_for(_attack(server.port, attack), _ANSWER_SECONDS)
         except TimeoutError:
-            found = ["unanswered"]
-        outcomes[attack.kind].update(found)
+            answers = ["unanswered"]
+        outcomes[attack.kind].update(answers)
         slowest[attack.kind] = max(slowest[attack.kind], time.perf_counter() - began)
 
-    await asyncio.gather(*(attacker() for _ in range(_AT_A_TIME)))
+    await asyncio.gather(*(attacker() for _ in range(_CONCURRENCY)))
     await asyncio.gather(*(carry_out(_post("crowd", photo)) for photo in islice(cycle(photos), _CROWD)))
     return outcomes, slowest
 
 
 async def _attack(port: int, attack: Attack) -> list[str]:
-    """The status of each answer; ``closed`` where the server ended the connection, ``left`` where we did."""
+    """Return the status of each answer; ``closed`` if the server closed the connection, ``left`` if the attack did."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -166,7 +170,7 @@ async def _attack(port: int, attack: Attack) -> list[str]:
         while len(outcomes) < attack.answers:
             outcomes.append(await _outcome(reader))
     except (OSError, asyncio.IncompleteReadError):
-        # A refusal may be cut off by the reset that our unread bytes cause.
+        # The bytes that the server did not read cause a reset, which may cut off its refusal.
         return outcomes or ["closed"]
     finally:
         writer.transport.abort()
@@ -181,7 +185,7 @@ async def _outcome(reader: asyncio.StreamReader) -> str:
     return f"{status} without Retry-After" if status == "503" and b"\r\nretry-after:" not in head else status
 
 
-# What is sent ---------------------------------------------------------------------------------------
+# The attacks ---------------------------------------------------------------------------------------
 
 
 def _post(kind: str, body: bytes, content_type: str = "image/jpeg") -> Attack:
@@ -192,56 +196,56 @@ def _head(*lines: str) -> bytes:
     return "\r\n".join(("POST /invocations HTTP/1.1", "Host: localhost", *lines, "", "")).encode()
 
 
-def _whole(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _whole(kind: str, rng: random.Random, photo: bytes) -> Attack:
     return _post(kind, photo)
 
 
-def _truncated(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    return _post(kind, photo[: chance.randrange(1, len(photo))])
+def _truncated(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    return _post(kind, photo[: rng.randrange(1, len(photo))])
 
 
-def _mutated(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    changed = bytearray(_as(chance.choice(("JPEG", "PNG", "WEBP")), photo))
-    for _ in range(chance.randint(1, 64)):
-        changed[chance.randrange(len(changed))] = chance.randrange(256)
+def _mutated(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    changed = bytearray(_as(rng.choice(("JPEG", "PNG", "WEBP")), photo))
+    for _ in range(rng.randint(1, 64)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
     return _post(kind, bytes(changed))
 
 
-def _mutated_head(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    changed = bytearray(_as(chance.choice(("JPEG", "PNG", "WEBP")), photo))
-    for _ in range(chance.randint(1, 8)):
-        changed[chance.randrange(8, 700)] = chance.randrange(256)
+def _mutated_head(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    changed = bytearray(_as(rng.choice(("JPEG", "PNG", "WEBP")), photo))
+    for _ in range(rng.randint(1, 8)):
+        changed[rng.randrange(8, 700)] = rng.randrange(256)
     return _post(kind, bytes(changed))
 
 
-def _spliced(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    cut = chance.randrange(len(photo))
+def _spliced(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    cut = rng.randrange(len(photo))
     return _post(kind, photo[:cut] + _as("PNG", photo)[cut:])
 
 
-def _other_mode(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    mode, form = chance.choice(
+def _other_mode(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    mode, form = rng.choice(
         (("CMYK", "JPEG"), ("L", "JPEG"), ("P", "PNG"), ("LA", "PNG"), ("I;16", "PNG"), ("1", "PNG"))
     )
-    image = Image.new("I;16", (300, 200), chance.randrange(65536)) if mode == "I;16" else _opened(photo).convert(mode)
+    image = Image.new("I;16", (300, 200), rng.randrange(65536)) if mode == "I;16" else _opened(photo).convert(mode)
     return _post(kind, _saved(image, form), f"image/{form.lower()}")
 
 
-def _other_type(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _other_type(kind: str, rng: random.Random, photo: bytes) -> Attack:
     bodies = (
-        b"GIF89a" + chance.randbytes(500),
-        b"%PDF-1.7 " + chance.randbytes(500),
+        b"GIF89a" + rng.randbytes(500),
+        b"%PDF-1.7 " + rng.randbytes(500),
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"RIFF\x24\x00\x00\x00WAVEfmt " + chance.randbytes(100),
+        b"RIFF\x24\x00\x00\x00WAVEfmt " + rng.randbytes(100),
         b'{"url": "http://169.254.169.254/latest/meta-data"}',
         b"\xff\xd8\xff",
         b"\x89PNG\r\n\x1a\n",
-        chance.randbytes(chance.randrange(1, 5000)),
+        rng.randbytes(rng.randrange(1, 5000)),
     )
-    return _post(kind, chance.choice(bodies), chance.choice(("image/jpeg", "image/png", "image/webp")))
+    return _post(kind, rng.choice(bodies), rng.choice(("image/jpeg", "image/png", "image/webp")))
 
 
-def _other_media_type(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _other_media_type(kind: str, rng: random.Random, photo: bytes) -> Attack:
     types = (
         "",
         "text/plain",
@@ -252,41 +256,41 @@ def _other_media_type(kind: str, chance: random.Random, photo: bytes) -> Attack:
         "x" * 5000,
         "image/jpeg;;;",
     )
-    return _post(kind, photo, chance.choice(types))
+    return _post(kind, photo, rng.choice(types))
 
 
-def _empty(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _empty(kind: str, rng: random.Random, photo: bytes) -> Attack:
     return _post(kind, b"")
 
 
-def _announced_too_large(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    length = chance.choice((10**8, 10**12, 10**30))
+def _announced_too_large(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    length = rng.choice((10**8, 10**12, 10**30))
     return Attack(kind, (_head("Content-Type: image/jpeg", f"Content-Length: {length}"), photo))
 
 
-def _too_large(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _too_large(kind: str, rng: random.Random, photo: bytes) -> Attack:
     return _post(kind, photo + bytes(_MANY_BYTES))
 
 
-def _too_large_in_chunks(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _too_large_in_chunks(kind: str, rng: random.Random, photo: bytes) -> Attack:
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
     head = _head("Content-Type: image/jpeg", "Transfer-Encoding: chunked")
     return Attack(kind, (head, *(chunk for _ in range(_MANY_BYTES // 65536 + 1)), b"0\r\n\r\n"))
 
 
-def _length_too_small(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    """The rest of the photo comes where a request should."""
+def _length_too_small(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send the rest of the photo where the server expects the next request."""
     return Attack(kind, (_head("Content-Type: image/jpeg", f"Content-Length: {len(photo) // 2}") + photo,), answers=2)
 
 
-def _length_too_great(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _length_too_great(kind: str, rng: random.Random, photo: bytes) -> Attack:
     head = _head("Content-Type: image/jpeg", f"Content-Length: {len(photo) + 1}")
     return Attack(kind, (head + photo,), ends="shuts")
 
 
-def _bomb(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    """A header that promises far more pixels than there are bytes."""
-    side = chance.choice((7100, 65_000, 100_000, 2**31 - 1))
+def _bomb(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a header that announces far more pixels than the bytes contain."""
+    side = rng.choice((7100, 65_000, 100_000, 2**31 - 1))
     small = min(side, 16_383)
     webp_size = struct.pack("<I", min(side, 2**24) - 1)[:3]
     bodies = (
@@ -297,80 +301,80 @@ def _bomb(kind: str, chance: random.Random, photo: bytes) -> Attack:
         + struct.pack("<HH", small, small)
         + bytes(99),
     )
-    return _post(kind, chance.choice(bodies))
+    return _post(kind, rng.choice(bodies))
 
 
-def _flat(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    """A whole picture of nearly 50 megapixels in a few bytes; one in two has alpha, which costs most memory."""
-    return _post(kind, _flat_png(7071, 7071, chance.choice((3, 4))), "image/png")
+def _flat(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a picture of nearly 50 megapixels in a few bytes. Every other one has alpha, which takes the most memory."""
+    return _post(kind, _flat_png(7071, 7071, rng.choice((3, 4))), "image/png")
 
 
-def _many_scans(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    """A progressive JPEG whose last scan comes again and again: each costs the decoder a pass over all blocks."""
-    return _post(kind, _repeated_scans(2000, chance.choice((50, 20_000))))
+def _many_scans(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a progressive JPEG that repeats its last scan. The decoder passes over all blocks for each repetition."""
+    return _post(kind, _repeated_scans(2000, rng.choice((50, 20_000))))
 
 
-def _text_bomb(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    """Compressed text or colour profile of a hundred megabytes inside a small PNG."""
-    name = chance.choice((b"zTXt", b"iCCP", b"iTXt"))
+def _text_bomb(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a small PNG with a compressed text or colour profile of a hundred megabytes."""
+    name = rng.choice((b"zTXt", b"iCCP", b"iTXt"))
     between = b"Comment\0" + (b"\1\0\0\0" if name == b"iTXt" else b"\0")
     return _post(
         kind, _png(8, 8, zlib.compress(bytes(8 * 25)), _chunk(name, between + _hundred_megabytes())), "image/png"
     )
 
 
-def _animated(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    form = chance.choice(("PNG", "WEBP"))
-    frames = [Image.new("RGB", (64, 48), (chance.randrange(256), 0, n)) for n in range(20)]
+def _animated(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    form = rng.choice(("PNG", "WEBP"))
+    frames = [Image.new("RGB", (64, 48), (rng.randrange(256), 0, n)) for n in range(20)]
     return _post(kind, _saved(frames[0], form, save_all=True, append_images=frames[1:]), f"image/{form.lower()}")
 
 
-def _slow_body(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _slow_body(kind: str, rng: random.Random, photo: bytes) -> Attack:
     whole, size = photo_request("/invocations", photo), max(1, len(photo) // 4)
     parts = tuple(whole[i : i + size] for i in range(0, len(whole), size))
-    return Attack(kind, parts, pause=chance.uniform(0.05, 0.5))
+    return Attack(kind, parts, pause=rng.uniform(0.05, 0.5))
 
 
-def _slow_head(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _slow_head(kind: str, rng: random.Random, photo: bytes) -> Attack:
     whole = photo_request("/invocations", photo)
-    return Attack(kind, (*(whole[i : i + 20] for i in range(0, 60, 20)), whole[60:]), pause=chance.uniform(0.05, 0.5))
+    return Attack(kind, (*(whole[i : i + 20] for i in range(0, 60, 20)), whole[60:]), pause=rng.uniform(0.05, 0.5))
 
 
-def _never_ends(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _never_ends(kind: str, rng: random.Random, photo: bytes) -> Attack:
     return Attack(kind, (photo_request("/invocations", photo)[:-1],))
 
 
-def _leaves(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _leaves(kind: str, rng: random.Random, photo: bytes) -> Attack:
     whole = photo_request("/invocations", photo)
-    return Attack(kind, (whole[: chance.randrange(1, len(whole) + 1)],), ends="leaves", pause=chance.uniform(0, 0.02))
+    return Attack(kind, (whole[: rng.randrange(1, len(whole) + 1)],), ends="leaves", pause=rng.uniform(0, 0.02))
 
 
-def _leaves_unanswered(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    return Attack(kind, (photo_request("/invocations", photo),), ends="leaves", pause=chance.uniform(0, 0.02))
+def _leaves_unanswered(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    return Attack(kind, (photo_request("/invocations", photo),), ends="leaves", pause=rng.uniform(0, 0.02))
 
 
-def _pipelined(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _pipelined(kind: str, rng: random.Random, photo: bytes) -> Attack:
     return Attack(kind, (photo_request("/invocations", photo) * 3,), answers=3)
 
 
-def _pipelined_rubbish(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    return Attack(kind, (photo_request("/invocations", photo) + chance.randbytes(2000),), answers=2)
+def _pipelined_rubbish(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    return Attack(kind, (photo_request("/invocations", photo) + rng.randbytes(2000),), answers=2)
 
 
-def _chunked(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    size = chance.randint(1000, 20_000)
+def _chunked(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    size = rng.randint(1000, 20_000)
     cuts = [photo[i : i + size] for i in range(0, len(photo), size)]
     body = b"".join(f"{len(cut):x}\r\n".encode() + cut + b"\r\n" for cut in cuts)
     return Attack(kind, (_head("Content-Type: image/jpeg", "Transfer-Encoding: chunked") + body + b"0\r\n\r\n",))
 
 
-def _broken_chunks(kind: str, chance: random.Random, photo: bytes) -> Attack:
-    size = chance.choice((b"zz", b"-5", b"ffffffffffffffffffff", b"10;" + b"x" * 20_000, b""))
+def _broken_chunks(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    size = rng.choice((b"zz", b"-5", b"ffffffffffffffffffff", b"10;" + b"x" * 20_000, b""))
     head = _head("Content-Type: image/jpeg", "Transfer-Encoding: chunked")
     return Attack(kind, (head + size + b"\r\n" + photo + b"\r\n0\r\n\r\n",), ends="shuts")
 
 
-def _odd_head(kind: str, chance: random.Random, photo: bytes) -> Attack:
+def _odd_head(kind: str, rng: random.Random, photo: bytes) -> Attack:
     length = f"Content-Length: {len(photo)}"
     heads = (
         _head("Content-Type: image/jpeg", length, "Transfer-Encoding: chunked"),
@@ -387,9 +391,9 @@ def _odd_head(kind: str, chance: random.Random, photo: bytes) -> Attack:
         b"POST /invocations/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n" + length.encode() + b"\r\n\r\n",
         b"POST /invocations HTTP/0.9\r\n\r\n",
         b"POST " + b"/" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chance.randbytes(200),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(200),
     )
-    return Attack(kind, (chance.choice(heads) + photo,), ends="shuts")
+    return Attack(kind, (rng.choice(heads) + photo,), ends="shuts")
 
 
 KINDS: dict[str, tuple[float, Callable[[str, random.Random, bytes], Attack]]] = {
@@ -467,9 +471,9 @@ def _repeated_scans(side: int, times: int) -> bytes:
 
 
 def _jpeg_of_size(photo: bytes, side: int) -> bytes:
-    """The photo with another size in its frame header (SOF0 to SOF2)."""
+    """Return the photo with another size in its frame header (SOF0 to SOF2)."""
     for marker in (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2"):
         with suppress(ValueError):
-            place = photo.index(marker) + 5
-            return photo[:place] + struct.pack(">HH", side, side) + photo[place + 4 :]
+            start = photo.index(marker) + 5
+            return photo[:start] + struct.pack(">HH", side, side) + photo[start + 4 :]
     return photo

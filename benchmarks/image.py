@@ -1,10 +1,11 @@
-"""The server's image: its size, the seconds from its start to the first right answer, and its memory.
+"""The server's image: its size, the seconds from its start to the first correct answer, and its memory.
 
     python -m benchmarks image [--model model.tar.gz] [--rounds N] [--clean-root]
 
-With a container engine, of the images ``kennel:serve`` and ``kennel:evaluate`` (the head of serving/Dockerfile says how
-to build them). Without one, or with ``--clean-root``, of a folder with what the Dockerfile gives ``serve``: a fresh
-environment of the hashed requirements, which pip has to reach, and the copied files, with nothing else on the path.
+With a container engine it measures the images ``kennel:serve`` and ``kennel:evaluate``; serving/Dockerfile begins with
+the commands that build them. Without one, or with ``--clean-root``, it measures a folder that contains what the
+Dockerfile puts into ``serve``: a fresh environment of the hashed requirements, which pip must be able to download, and
+the copied files, with nothing else on the path.
 """
 
 import argparse
@@ -23,20 +24,20 @@ from typing import Any
 
 from benchmarks.figures import spread
 from benchmarks.inputs import questions, served_model
-from benchmarks.servers import Question, await_answer, launched, ours, run, sizes
+from benchmarks.servers import Question, await_answer, launched, our_server, run, sizes
 from cloud.ecr.images import copy_into, stages_of
 from local.home import ROOT, LocalError
 from serving.served_artifact import load_artifact
 
-_Started = tuple[int, Callable[[], int]]  # the port on loopback, and what asks for the resident bytes
+_StartedServer = tuple[int, Callable[[], int]]  # its port on loopback, and a function that returns its resident bytes
 _BUILD = "docker build -f serving/Dockerfile --target {0} -t kennel:{0} ."
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: bytes and seconds.
+    """Measure bytes and seconds.
 
     Raises:
-        LocalError: nothing to measure, or it does not answer.
+        LocalError: There is nothing to measure, or the server does not answer.
     """
     options = _options(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,19 +66,21 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks image", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="a served artifact (default: what the laptop cloud serves)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clean-root", action="store_true", help="without the engine even where there is one")
+    parser.add_argument(
+        "--clean-root", action="store_true", help="do not use the container engine, even if there is one"
+    )
     return parser.parse_args(arguments)
 
 
-def _first_answer(start: Callable[[], AbstractContextManager[_Started]], question: Question) -> tuple[float, int]:
-    """Seconds from the start to the first right answer, and the server's bytes of memory then."""
+def _first_answer(start: Callable[[], AbstractContextManager[_StartedServer]], question: Question) -> tuple[float, int]:
+    """Return the seconds from the start to the first correct answer, and the server's bytes of memory then."""
     began = time.perf_counter()
     with start() as (port, resident_bytes):
         await_answer(port, question)
         return time.perf_counter() - began, resident_bytes()
 
 
-# With an engine ---------------------------------------------------------------------------------
+# With a container engine ----------------------------------------------------------------------
 
 
 def _engine_answers() -> bool:
@@ -85,13 +88,13 @@ def _engine_answers() -> bool:
 
 
 def _image_sizes() -> dict[str, dict[str, int]]:
-    """Bytes of each image, and of what travels to an instance: its layers, compressed."""
+    """Return the bytes of each image, and of its compressed layers, which travel to an instance."""
     images = {}
     for target in ("serve", "evaluate"):
-        found = _docker("image", "inspect", "--format", "{{.Size}}", f"kennel:{target}", check=False)
-        if found.returncode:
+        inspection = _docker("image", "inspect", "--format", "{{.Size}}", f"kennel:{target}", check=False)
+        if inspection.returncode:
             raise LocalError(f"there is no image kennel:{target}; build it with: {_BUILD.format(target)}")
-        images[target] = {"bytes": int(found.stdout), "compressed_bytes": _compressed_bytes(f"kennel:{target}")}
+        images[target] = {"bytes": int(inspection.stdout), "compressed_bytes": _compressed_bytes(f"kennel:{target}")}
     return images
 
 
@@ -105,8 +108,8 @@ def _compressed_bytes(image: str) -> int:
 
 
 @contextmanager
-def _container(model: Path) -> Iterator[_Started]:
-    """As SageMaker starts it: one argument, the model mounted to be read."""
+def _container(model: Path) -> Iterator[_StartedServer]:
+    """Start the container as SageMaker does: with one argument, and the model mounted read-only."""
     options = ("--detach", "--rm", "--publish", "127.0.0.1::8080", "--volume", f"{model}:/opt/ml/model:ro")
     name = _docker("run", *options, "kennel:serve", "serve").stdout.strip()
     try:
@@ -121,17 +124,17 @@ def _resident_in(container: str) -> int:
 
 
 def _docker(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise LocalError(f"docker {arguments[0]} failed: {done.stderr.strip()}")
-    return done
+    process = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if check and process.returncode:
+        raise LocalError(f"docker {arguments[0]} failed: {process.stderr.strip()}")
+    return process
 
 
-# Without one ------------------------------------------------------------------------------------
+# Without a container engine -------------------------------------------------------------------
 
 
 def _make_root(root: Path) -> tuple[Path, Path]:
-    """A folder with what the image holds beyond its base; returns its interpreter and its working directory."""
+    """Make a folder with what the image adds to its base; return its interpreter and working directory."""
     stage = stages_of((ROOT / "serving/Dockerfile").read_text(), {})["serve"]
     for source, destination in stage.copies:
         copy_into(ROOT, source, root, destination)
@@ -139,15 +142,15 @@ def _make_root(root: Path) -> tuple[Path, Path]:
     python = root / "venv/bin/python"
     run(sys.executable, "-m", "venv", "--without-pip", str(root / "venv"))
     pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-cache-dir")
-    exactly = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
-    run(*pip, *exactly, "--requirement", str(workdir / "serving/requirements.txt"))
+    hashed_only = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
+    run(*pip, *hashed_only, "--requirement", str(workdir / "serving/requirements.txt"))
     run(str(python), "-m", "compileall", "-q", str(workdir))
     return python, workdir
 
 
 @contextmanager
-def _process(python: Path, workdir: Path, model: Path) -> Iterator[_Started]:
-    system = ours(model)
+def _process(python: Path, workdir: Path, model: Path) -> Iterator[_StartedServer]:
+    system = our_server(model)
     command = (str(python), *system.command[1:])
     with launched(replace(system, command=command, environment={}), workdir, inherited={}) as server:
         yield server.port, server.resident_bytes

@@ -1,4 +1,4 @@
-"""What a benchmark works on: the served model, the trained one for the peers, and the photos."""
+"""The inputs of a benchmark: the served model, the trained model for the peers, and the photos."""
 
 import argparse
 import json
@@ -27,10 +27,14 @@ _JPEGS = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a benchmark works on.
+    """The inputs of a benchmark.
 
-    model: folder of the served artifact. peer_model: folder with what the peers read; none where there are no peers.
-    photos: JPEG files. described: the same for the output.
+    Attributes:
+        model: Folder of the served artifact.
+        artifact: The served artifact.
+        peer_model: Folder with the peers' model. It does not exist if the benchmark has no peers.
+        photos: JPEG files.
+        described: The inputs in the report.
     """
 
     model: Path
@@ -41,22 +45,25 @@ class Inputs:
 
     @property
     def questions(self) -> list[Question]:
-        """The golden photos, and what the model must say to each."""
+        """The golden photos, with the class that the model must name for each."""
         return questions(self.artifact)
 
     def requests(self, path: str = "/invocations") -> list[bytes]:
-        """One request per photo."""
+        """Return one request per photo."""
         return [photo_request(path, photo.read_bytes()) for photo in self.photos]
 
 
 def parser(
     name: str, description: str, rounds: int | None = None, seconds: float | None = None
 ) -> argparse.ArgumentParser:
-    """The options that the benchmarks share.
+    """Make the parser of the options that the benchmarks share.
 
     Args:
-        rounds: of ours and the peers, which want the trained model too; none where there are no peers.
-        seconds: of each measurement, where it has a length.
+        name: Name of the benchmark.
+        description: Its module's docstring.
+        rounds: Default number of rounds of ours and the peers. None if there are no peers; then there is no trained
+            model either.
+        seconds: Default seconds of each measurement. None if the measurements have no fixed length.
     """
     options = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description.splitlines()[0])
     options.add_argument("--model", type=Path, help="served artifact, a folder or model.tar.gz (default: the champion)")
@@ -66,23 +73,23 @@ def parser(
         options.add_argument("--trained", type=Path, help=trained)
         options.add_argument("--rounds", type=int, default=rounds)
     if seconds is not None:
-        options.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
+        options.add_argument("--seconds", type=float, default=seconds, help="seconds of each measurement")
     return options
 
 
 @contextmanager
-def prepared(options: argparse.Namespace) -> Iterator[Inputs]:
-    """Gather what ``parser``'s options name.
+def prepare_inputs(options: argparse.Namespace) -> Iterator[Inputs]:
+    """Prepare the inputs that ``parser``'s options name.
 
     Raises:
-        LocalError: something is not there.
-        ArtifactError: the served artifact is damaged.
+        LocalError: An input does not exist.
+        ArtifactError: The served artifact is damaged.
     """
     with TemporaryDirectory() as folder:
         model, peer_model = served_model(options.model, Path(folder, "model")), Path(folder, "peer")
         artifact, photos = load_artifact(model), _photos(options.photos)
         if "trained" in options:
-            trained = options.trained or _of_champion("training", Path(folder, "trained.tar.gz"))
+            trained = options.trained or _download_champion("training", Path(folder, "trained.tar.gz"))
             _write_peer_model(artifact, _unpacked(trained, Path(folder, "trained")), peer_model)
         described = {
             "model": artifact.card.version,
@@ -95,34 +102,38 @@ def prepared(options: argparse.Namespace) -> Iterator[Inputs]:
         yield Inputs(model, artifact, peer_model, photos, described)
 
 
-def served_model(given: Path | None, folder: Path) -> Path:
-    """The folder of a served artifact, by default of the one that the laptop cloud serves.
+def served_model(model: Path | None, folder: Path) -> Path:
+    """Return the folder of a served artifact, by default of the one that the laptop cloud serves.
+
+    Args:
+        model: A folder, or a ``model.tar.gz``.
+        folder: Folder to unpack an archive into.
 
     Raises:
-        LocalError: nothing was given, and nothing is served.
-        ArtifactError: not an archive.
+        LocalError: No model was given, and the laptop cloud serves none.
+        ArtifactError: The file is not an archive.
     """
-    return _unpacked(given or _of_champion("artifact", folder.with_suffix(".tar.gz")), folder)
+    return _unpacked(model or _download_champion("artifact", folder.with_suffix(".tar.gz")), folder)
 
 
 def questions(artifact: ServedArtifact) -> list[Question]:
-    """The artifact's golden photos."""
+    """Return the artifact's golden photos as questions."""
     photos = {name: photo for name, photo in golden_files(artifact.golden).items() if not name.endswith(".json")}
     return [
-        Question(photo, CONTENT_TYPES[Path(name).suffix], golden.class_id)
-        for (name, photo), golden in zip(photos.items(), artifact.golden, strict=True)
+        Question(photo, CONTENT_TYPES[Path(name).suffix], example.class_id)
+        for (name, photo), example in zip(photos.items(), artifact.golden, strict=True)
     ]
 
 
-def _unpacked(given: Path, folder: Path) -> Path:
-    if given.is_dir():
-        return given
-    unpack(given, folder)
+def _unpacked(model: Path, folder: Path) -> Path:
+    if model.is_dir():
+        return model
+    unpack(model, folder)
     return folder
 
 
-def _of_champion(what: str, path: Path) -> Path:
-    """Download the ``artifact`` or the ``training`` of the model that the laptop cloud serves."""
+def _download_champion(artifact: str, path: Path) -> Path:
+    """Download the champion's served artifact (``artifact``) or training artifact (``training``)."""
     cloud = laptop.find()
     champion = "none"
     if cloud:
@@ -130,9 +141,9 @@ def _of_champion(what: str, path: Path) -> Path:
     if cloud is None or champion == "none":
         raise LocalError("there is no model to measure; give --model and --trained, or let `make run` promote one")
     serving = json.loads(champion)
-    if what == "artifact":
+    if artifact == "artifact":
         uri = serving["artifact_uri"]
-    else:  # of the job that the registered model names: the run itself may have trained nothing
+    else:  # The registered model names its training job. The run itself may have reused an older job.
         sagemaker = cloud.client("sagemaker")
         package = sagemaker.describe_model_package(ModelPackageName=serving["model_package_arn"])
         job = package["CustomerMetadataProperties"]["training_job"]
@@ -144,16 +155,16 @@ def _of_champion(what: str, path: Path) -> Path:
 
 def _photos(folder: Path | None) -> list[Path]:
     folder = folder or sketches() / "test"
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _JPEGS)
-    if not found:
-        raise LocalError(f"{folder} holds no JPEG; give --photos another folder")
-    return evenly_spaced(found, _NUM_PHOTOS)
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _JPEGS)
+    if not photos:
+        raise LocalError(f"{folder} contains no JPEG; give --photos another folder")
+    return evenly_spaced(photos, _NUM_PHOTOS)
 
 
 def _write_peer_model(artifact: ServedArtifact, trained: Path, folder: Path) -> None:
-    """What the peers read: the same weights, specification and calibration."""
+    """Write the peers' model: the same weights, specification and calibration."""
     if not (trained / "model.pt2").exists():
-        raise LocalError(f"{trained} holds no model.pt2; give --trained what the training job of this model left")
+        raise LocalError(f"{trained} contains no model.pt2; give --trained the artifact of this model's training job")
     folder.mkdir()
     shutil.copy(trained / "model.pt2", folder)
     network = artifact.networks[PRECISIONS[preferred_precision(artifact.precisions)].network]

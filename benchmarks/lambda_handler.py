@@ -1,13 +1,13 @@
-"""Milliseconds that the prediction function adds to a call of the endpoint, warm, beside other functions.
+"""Milliseconds that the warm prediction function adds to a call of the endpoint, compared with other functions.
 
     python -m benchmarks lambda_handler [--rounds N] [--requests N] [--bytes N]
 
 Each round runs every function in an interpreter of its own, in another order. A request through the handler and a
-direct InvokeEndpoint with the same photo take turns, both to an endpoint that costs nothing; the medians are compared.
-What API Gateway and Lambda themselves add is not here.
+direct InvokeEndpoint with the same photo take turns, both to an endpoint that answers at once; their medians are
+compared. The time that API Gateway and Lambda add is not included.
 
-Derived for several sizes of memory: the milliseconds of a request, by the share of a core that goes with the memory and
-the endpoint's own time (``--wait``), and its dollars.
+For several sizes of memory it derives the milliseconds of a request, by the share of a core that comes with the memory
+and the endpoint's own time (``--wait``), and its dollars.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.figures import goal, rotated, rounded, spreads
-from benchmarks.functions import OURS, PEERS, lambdas
-from benchmarks.servers import say
+from benchmarks.functions import OURS, PEERS, handler_runner
+from benchmarks.servers import print_progress
 
 MEGABYTES = (256, 512, 1024, 1769)
 _MEGABYTES_OF_A_CORE = 1769
@@ -25,25 +25,27 @@ PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}  # dollars, us-e
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: milliseconds.
+    """Measure milliseconds.
 
     Raises:
-        LocalError: a function failed.
+        LocalError: A function failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks lambda_handler", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interpreters of each function (default %(default)s)")
-    parser.add_argument("--requests", type=int, default=300, help="of each interpreter (default %(default)s)")
-    parser.add_argument("--wait", type=float, default=13, help="milliseconds for the endpoint (default %(default)s)")
-    parser.add_argument("--bytes", type=int, default=122_000, help="of a photo (default %(default)s)")
+    parser.add_argument("--requests", type=int, default=300, help="requests of each interpreter (default %(default)s)")
+    parser.add_argument(
+        "--wait", type=float, default=13, help="milliseconds that the endpoint takes (default %(default)s)"
+    )
+    parser.add_argument("--bytes", type=int, default=122_000, help="bytes of a photo (default %(default)s)")
     options = parser.parse_args(arguments)
     modules = {"ours": OURS, **PEERS}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in modules}
-    with lambdas() as place:
+    with handler_runner() as runner:
         for number in range(options.rounds):
             for name in rotated(list(modules), number):
-                times = place.run(modules[name], options.requests, options.bytes)
+                times = runner.run(modules[name], options.requests, options.bytes)
                 handler, direct, cpu = (
-                    statistics.median(times[each]) for each in ("handler_ms", "direct_ms", "handler_cpu_ms")
+                    statistics.median(times[figure]) for figure in ("handler_ms", "direct_ms", "handler_cpu_ms")
                 )
                 rounds[name].append(
                     {
@@ -54,8 +56,8 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
                         "mebibytes": times["mebibytes"],
                     }
                 )
-                say(f"round {number + 1}/{options.rounds}  {name:34} +{handler - direct:.2f} ms")
-    figures = {name: spreads(each) for name, each in rounds.items()}
+                print_progress(f"round {number + 1}/{options.rounds}  {name:34} +{handler - direct:.2f} ms")
+    figures = {name: spreads(times) for name, times in rounds.items()}
     own: dict[str, Any] = figures.pop("ours")
     cpu = own["cpu_p50_ms"]["median"]
     own["by_megabytes"] = {str(size): by_memory(size, cpu, options.wait) for size in MEGABYTES}
@@ -71,13 +73,14 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def by_memory(megabytes: int, cpu_ms: float, wait_ms: float) -> dict[str, float]:
-    """What a warm request takes with so much memory, and a million of them cost besides the fee per request.
+    """Derive the milliseconds of a warm request, and the dollars of a million without the fee per request.
 
     Args:
-        cpu_ms: of a whole core.
-        wait_ms: in which no CPU is used, but paid.
+        megabytes: Memory of the function.
+        cpu_ms: Milliseconds of CPU on a whole core.
+        wait_ms: Milliseconds without CPU use, which are paid too.
     """
     milliseconds = wait_ms + cpu_ms / min(megabytes / _MEGABYTES_OF_A_CORE, 1)
-    gb_seconds = 1e3 * milliseconds * megabytes / 1024  # of a million
+    gb_seconds = 1e3 * milliseconds * megabytes / 1024  # GB-seconds of a million requests
     dollars = {f"dollars_per_million_{kind}": gb_seconds * price for kind, price in PER_GB_SECOND.items()}
     return {name: rounded(value) for name, value in {"milliseconds": milliseconds, **dollars}.items()}

@@ -1,9 +1,10 @@
-"""What Lambda's runtime does with a handler, in the interpreter that it is given: imports it and hands it events.
+"""A stand-in for Lambda's runtime: it imports a handler in this interpreter and passes events to it.
 
     python -S benchmarks/lambda_runtime.py MODULE REQUESTS BYTES < EVENT
 
-Prints on stderr, for stdout is the handler's log: CPU seconds of the import and of the first request; milliseconds of
-warm requests and of direct calls of the endpoint in turns; CPU of the former, and memory.
+It prints JSON on stderr, because stdout is the handler's log: the CPU seconds of the import and of the first request;
+the milliseconds of warm requests and of direct calls of the endpoint, which take turns; the CPU time of the warm
+requests, and the memory.
 """
 
 import base64
@@ -27,12 +28,12 @@ _CONTEXT = SimpleNamespace(
 
 
 def main(module: str, requests: int, size: int) -> dict[str, Any]:
-    """The times.
+    """Measure a handler.
 
     Args:
-        module: its ``handler`` is asked.
-        requests: how many are warm.
-        size: of the photo, in bytes; its content means nothing to the server.
+        module: Module with the function ``handler``.
+        requests: Number of warm requests.
+        size: Size of the photo in bytes. Its content is random, because the server does not look at it.
     """
     photo = os.urandom(size)
     event = json.load(sys.stdin) | {"body": base64.b64encode(photo).decode()}
@@ -46,7 +47,7 @@ def main(module: str, requests: int, size: int) -> dict[str, Any]:
 
 
 def _warm(handler: Any, event: dict[str, Any], photo: bytes, requests: int) -> dict[str, Any]:
-    """Milliseconds of each, in an order that changes with each request; the handler's CPU; the most memory."""
+    """Measure warm requests and direct calls, in an order that changes with each request, and the peak memory."""
     import boto3
 
     runtime = boto3.client("sagemaker-runtime")
@@ -57,7 +58,7 @@ def _warm(handler: Any, event: dict[str, Any], photo: bytes, requests: int) -> d
         handler(event, _CONTEXT)
         cpu.append((time.process_time() - began) * 1e3)
 
-    def ask() -> None:
+    def invoke_endpoint() -> None:
         answer = runtime.invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], Body=photo, ContentType="image/jpeg")
         answer["Body"].read()
 
@@ -68,10 +69,10 @@ def _warm(handler: Any, event: dict[str, Any], photo: bytes, requests: int) -> d
 
     handled: list[float] = []
     direct: list[float] = []
-    turns = [(handle, handled), (ask, direct)]
+    turns = [(handle, handled), (invoke_endpoint, direct)]
     for _ in range(requests):
-        for call, taken in turns:
-            taken.append(milliseconds(call))
+        for call, times in turns:
+            times.append(milliseconds(call))
         turns.reverse()
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"handler_ms": handled, "direct_ms": direct, "handler_cpu_ms": cpu, "mebibytes": kibibytes / 1024}

@@ -1,11 +1,11 @@
-"""Photos per second and core: batches from the decoded photos, and decoding them, beside torchvision v2 from JPEG.
+"""Photos per second and core: augmented batches from decoded photos, and decoding, compared with torchvision v2.
 
     python -m benchmarks loader [--data FOLDER] [--side N] [--rounds N]
 
 Each system makes random crops and flips of the same training photos, as normalized float32, with TrivialAugment and
-without. The peer is torchvision v2's training pipeline as its documentation has it, on Pillow's images and on tensors,
-of which the faster counts; it starts from the files and makes no batches. Rates are over the processor's time, that of
-all threads, of which each system has one that works.
+without. The peer is torchvision v2's training pipeline as in its documentation, on Pillow's images and on tensors; the
+faster of the two counts. It starts from the JPEG files and makes no batches. Rates are per second of processor time,
+summed over all threads; each system has one thread that works.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from benchmarks.figures import goal, rotated, rounded, spread
-from benchmarks.servers import say
+from benchmarks.servers import print_progress
 from dataset import Photo, Source, open_source
 from local.data import sketches
 from serving.progress import evenly_spaced
@@ -35,24 +35,24 @@ from training.preprocess import TrainingPreprocess
 from training.torchvision_import import torchvision_models
 
 _NUM_PHOTOS = 600
-_PHOTO_SIZE, _PHOTO_QUALITY = (500, 375), 90  # most of Stanford's and ImageNet's photos have these sides
+_PHOTO_SIZE, _PHOTO_QUALITY = (500, 375), 90  # the sides of most photos of Stanford Dogs and ImageNet
 _ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 _AUGMENTS = ("crop", "trivial")
 _PEERS = ("torchvision v2 on Pillow's images", "torchvision v2 on tensors")
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: photos per second of processor time.
+    """Measure photos per second of processor time.
 
     Raises:
-        DatasetError: the data cannot be read.
+        DatasetError: The data cannot be read.
     """
     options = _options(arguments)
     with TemporaryDirectory() as folder:
-        return _measured(open_source(options.data or _enlarged(sketches(), Path(folder))), options)
+        return _measure_source(open_source(options.data or _enlarged(sketches(), Path(folder))), options)
 
 
-def _measured(source: Source, options: argparse.Namespace) -> dict[str, Any]:
+def _measure_source(source: Source, options: argparse.Namespace) -> dict[str, Any]:
     photos = evenly_spaced(source.listing.of("train"), _NUM_PHOTOS)
     spec = find_backbone("efficientnet_lite0", None).preprocess
     spec = replace(spec, image_size=options.side or spec.image_size)
@@ -67,13 +67,15 @@ def _measured(source: Source, options: argparse.Namespace) -> dict[str, Any]:
         systems = {**ours, ("ours", "decoding"): decode, **_peers(source, photos, spec)}
         rounds: dict[tuple[str, str], list[float]] = {system: [] for system in systems}
         for work in systems.values():
-            work()  # what is made once, and the files into memory
+            work()  # The first pass makes what is made once, and reads the files into the page cache.
         for number in range(options.rounds):
             for system in rotated(list(systems), number):
                 began = time.process_time()
                 systems[system]()
                 rounds[system].append(len(photos) / (time.process_time() - began))
-                say(f"round {number + 1}/{options.rounds}  {', '.join(system):42} {rounds[system][-1]:.0f} photos/s")
+                print_progress(
+                    f"round {number + 1}/{options.rounds}  {', '.join(system):42} {rounds[system][-1]:.0f} photos/s"
+                )
     return {
         "inputs": {"data": "given" if options.data else "the sketchbook, enlarged", "num_photos": len(photos)}
         | {"side": spec.image_size, "mean_photo_bytes": sum(photo.size for photo in photos) // len(photos)},
@@ -82,7 +84,7 @@ def _measured(source: Source, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _enlarged(drawings: Path, folder: Path) -> Path:
-    """The drawings as large as the photos of the usual datasets: what decoding costs is a matter of pixels."""
+    """Enlarge the drawings to the size of the usual datasets' photos, because decoding costs time per pixel."""
     for path in drawings.rglob("*.jpg"):
         copy = folder / path.relative_to(drawings)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -94,14 +96,14 @@ def _enlarged(drawings: Path, folder: Path) -> Path:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks loader", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder or archive of photos (default: the sketchbook, enlarged)")
-    parser.add_argument("--side", type=int, help="of the crops, pixels (default: the default backbone's)")
+    parser.add_argument("--side", type=int, help="side of the crops, pixels (default: the default backbone's)")
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args(arguments)
 
 
 def _report(rounds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
     def ratio(what: str, augment: str) -> float:
-        """Ours over the better peer of the same round; the median of all."""
+        """Return our rate over the better peer's in the same round: the median over the rounds."""
         peers = zip(*(rounds[peer, augment] for peer in _PEERS), strict=True)
         return float(statistics.median(own / max(both) for own, both in zip(rounds["ours", what], peers, strict=True)))
 
@@ -122,7 +124,7 @@ def _report(rounds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
 
 
 def _batches(photos: DecodedPhotos, spec: TrainingPreprocess, augment: str) -> Callable[[], None]:
-    """An epoch of our loader."""
+    """Return a function that runs one epoch of our loader."""
     labels = torch.zeros(len(photos.pixels), dtype=torch.int64)
     loader = TrainLoader(_ALONE, photos, labels, spec, Hyperparameters(augment=augment), num_threads=1)
 
@@ -136,13 +138,13 @@ def _batches(photos: DecodedPhotos, spec: TrainingPreprocess, augment: str) -> C
 def _peers(
     source: Source, photos: Sequence[Photo], spec: TrainingPreprocess
 ) -> dict[tuple[str, str], Callable[[], None]]:
-    """torchvision's pipelines over all photos, by peer and augmentation."""
+    """Return functions that run torchvision's pipelines over all photos, by peer and augmentation."""
     torchvision_models()
-    from torchvision.transforms import v2  # works since the line above
+    from torchvision.transforms import v2  # The line above makes this import possible.
 
     crops = [v2.RandomResizedCrop(spec.image_size, antialias=True), v2.RandomHorizontalFlip()]
-    numbers = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
-    more: dict[str, list[Any]] = {"crop": [], "trivial": [v2.TrivialAugmentWide()]}
+    to_numbers = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)]
+    augmentations: dict[str, list[Any]] = {"crop": [], "trivial": [v2.TrivialAugmentWide()]}
 
     def over_all(pipeline: Callable[[Image.Image], Any]) -> Callable[[], None]:
         def run() -> None:
@@ -152,6 +154,10 @@ def _peers(
         return run
 
     pillow, tensors = _PEERS
-    pipelines = {(pillow, augment): [*crops, *more[augment], v2.ToImage(), *numbers] for augment in _AUGMENTS}
-    pipelines |= {(tensors, augment): [v2.ToImage(), *crops, *more[augment], *numbers] for augment in _AUGMENTS}
+    pipelines = {
+        (pillow, augment): [*crops, *augmentations[augment], v2.ToImage(), *to_numbers] for augment in _AUGMENTS
+    }
+    pipelines |= {
+        (tensors, augment): [v2.ToImage(), *crops, *augmentations[augment], *to_numbers] for augment in _AUGMENTS
+    }
     return {system: over_all(v2.Compose(pipeline)) for system, pipeline in pipelines.items()}

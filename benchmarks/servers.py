@@ -1,4 +1,4 @@
-"""Starting servers, ours and the peers', and looking at their processes. Linux only: it reads /proc."""
+"""Starting our server and the peers', and reading their CPU time and memory. It needs Linux's /proc."""
 
 import hashlib
 import http.client
@@ -39,9 +39,13 @@ class Question:
 class System:
     """A server that can be started.
 
-    command: with ``{port}`` where the port goes.
-    path: where it takes photos.
-    eager: whether it computes in eager PyTorch.
+    Attributes:
+        name: Name in the report.
+        variant: Name of the variant; empty if there is only one.
+        command: Command line, with ``{port}`` in place of the port.
+        environment: Environment variables.
+        path: Path that takes photos.
+        eager: Whether it computes in eager PyTorch.
     """
 
     name: str
@@ -53,46 +57,48 @@ class System:
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that runs: the leader of a session of processes that are all its own."""
+class RunningServer:
+    """A running server. Its process leads a session, to which all its processes belong."""
 
     port: int
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def cpu_seconds(self) -> float:
-        """CPU time of its processes, in user and kernel mode, with those of them that have ended."""
+        """Return the CPU seconds of its processes, in user and kernel mode, ended child processes included."""
         return sum(sum(map(int, stat[11:15])) for _, stat in self._processes()) / _TICKS
 
     def resident_bytes(self, field: str = "VmRSS") -> int:
-        """Memory of its processes: what is each one's own, and the files that they share once.
+        """Return the memory of its processes. Files that they share count once.
 
         Args:
-            field: ``VmHWM`` for the most that a server of one process ever held.
+            field: ``VmRSS`` for the present memory, or ``VmHWM`` for the peak of a server with one process.
         """
         statuses = [sizes(Path(f"/proc/{pid}/status").read_text()) for pid, _ in self._processes()]
         if len(statuses) == 1:
             return statuses[0][field]
-        return sum(each["RssAnon"] for each in statuses) + max(each["RssFile"] + each["RssShmem"] for each in statuses)
+        return sum(status["RssAnon"] for status in statuses) + max(
+            status["RssFile"] + status["RssShmem"] for status in statuses
+        )
 
     def _processes(self) -> Iterator[tuple[int, list[str]]]:
-        """Id and fields of /proc/ID/stat, from the state on, of each process of the session."""
+        """Yield the id of each process of the session, and the fields of its /proc/ID/stat from the state on."""
         for entry in os.listdir("/proc"):
             if entry.isdigit():
-                with suppress(OSError):  # it has ended since
+                with suppress(OSError):  # The process may have ended meanwhile.
                     fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                     if int(fields[3]) == self.process.pid:
                         yield int(entry), fields
 
 
-def ours(model: Path, environment: Mapping[str, str] | None = None) -> System:
-    """Our server with the artifact in a folder."""
+def our_server(model: Path, environment: Mapping[str, str] | None = None) -> System:
+    """Return our server with the artifact in a folder."""
     command = ("-m", "serving", "serve", "--host", "127.0.0.1", "--port", "{port}", "--model-dir", str(model))
     return System("ours", "", (sys.executable, *command), {"PYTHONPATH": str(ROOT), **(environment or {})})
 
 
-def peers(model: Path, environment: Mapping[str, str] | None = None) -> dict[str, list[System]]:
-    """The peers, each with its variants; ``model`` is the folder that they read."""
+def peer_servers(model: Path, environment: Mapping[str, str] | None = None) -> dict[str, list[System]]:
+    """Return each peer's variants, by its name. ``model`` is the folder of the peers' model."""
     python = str(_peer_python())
     variables = {"PYTHONPATH": str(ROOT), "PEER_MODEL": str(model), "CI": "true", **(environment or {})}
 
@@ -113,15 +119,17 @@ def peers(model: Path, environment: Mapping[str, str] | None = None) -> dict[str
         *(litserve(workers, batch) for workers in (1, 2) for batch in (1, 4)),
         *fastapi("FastAPI, OpenVINO", "fastapi_openvino", eager=False),
     ]
-    return {name: [each for each in systems if each.name == name] for name in dict.fromkeys(s.name for s in systems)}
+    return {
+        name: [system for system in systems if system.name == name] for name in dict.fromkeys(s.name for s in systems)
+    }
 
 
 @contextmanager
-def started(system: System, question: Question) -> Iterator[Server]:
-    """A server that has given its first right answer.
+def started(system: System, question: Question) -> Iterator[RunningServer]:
+    """Start a server, and yield it after its first correct answer.
 
     Raises:
-        LocalError: it ended, or did not answer rightly in time; with its last words.
+        LocalError: It ended, or did not answer correctly in time. The message has the end of its log.
     """
     with launched(system) as server:
         try:
@@ -132,20 +140,21 @@ def started(system: System, question: Question) -> Iterator[Server]:
 
 
 @contextmanager
-def warmed_up(system: System, question: Question, requests: Sequence[bytes]) -> Iterator[Server]:
-    """A server that has been busy for a second, as it will be when it is measured."""
+def warmed_up(system: System, question: Question, requests: Sequence[bytes]) -> Iterator[RunningServer]:
+    """Start a server, and yield it after a second under load, because it will be measured under load."""
     with started(system, question) as server:
         closed_loop(server.port, requests, _WARM_UP_SECONDS)
         yield server
 
 
 @contextmanager
-def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] = os.environ) -> Iterator[Server]:
-    """A server from its start, when it does not listen yet, to its end.
+def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] = os.environ) -> Iterator[RunningServer]:
+    """Start a server, yield it at once, although it does not listen yet, and end it afterwards.
 
     Args:
-        folder: where it works.
-        inherited: variables that it has beside its own.
+        system: The server.
+        folder: Its working directory.
+        inherited: Environment variables in addition to the system's own.
     """
     port = free_port()
     command = [part.replace("{port}", str(port)) for part in system.command]
@@ -160,7 +169,7 @@ def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] =
             start_new_session=True,
         )
         try:
-            yield Server(port, process, Path(log.name))
+            yield RunningServer(port, process, Path(log.name))
         finally:
             _end(process)
 
@@ -168,10 +177,10 @@ def launched(system: System, folder: Path = ROOT, inherited: Mapping[str, str] =
 def await_answer(
     port: int, question: Question, path: str = "/invocations", process: "subprocess.Popen[bytes] | None" = None
 ) -> None:
-    """Ask until the answer is right.
+    """Send a photo again and again until the answer is correct.
 
     Raises:
-        LocalError: the process ended, or it is not within a minute.
+        LocalError: The process ended, or there was no correct answer within a minute.
     """
     deadline = time.monotonic() + _DEADLINE_SECONDS
     while ask(port, question, path) != question.answer:
@@ -183,7 +192,7 @@ def await_answer(
 
 
 def ask(port: int, question: Question, path: str = "/invocations") -> str:
-    """The class that the server names; empty while it does not listen."""
+    """Send a photo, and return the class that the server names; empty if the server does not listen yet."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_DEADLINE_SECONDS)
     try:
         connection.request("POST", path, question.photo, {"Content-Type": question.content_type})
@@ -195,30 +204,30 @@ def ask(port: int, question: Question, path: str = "/invocations") -> str:
 
 
 def sizes(status: str) -> dict[str, int]:
-    """The sizes that /proc/ID/status tells, in bytes."""
+    """Return the sizes of a /proc/ID/status, in bytes."""
     fields = (line.partition(":") for line in status.splitlines())
     return {name: 1024 * int(rest.split()[0]) for name, _, rest in fields if "kB" in rest}
 
 
 def run(*command: str) -> str:
-    """A command's output.
+    """Run a command, and return its output.
 
     Raises:
-        LocalError: it failed.
+        LocalError: The command failed.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LocalError(f"{' '.join(command[:4])} … failed: {done.stderr.strip()[-500:]}")
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise LocalError(f"{' '.join(command[:4])} … failed: {process.stderr.strip()[-500:]}")
+    return process.stdout
 
 
-def say(line: str) -> None:
-    """Progress, beside the JSON on stdout."""
+def print_progress(line: str) -> None:
+    """Print a line of progress on stderr, because stdout is for the JSON."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the whole session's group; LitServe's workers are in it."""
+    """End the whole process group, which contains LitServe's workers."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -228,15 +237,15 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _peer_python() -> Path:
-    """The interpreter of the peers' own environment, made when their requirements are new."""
-    wanted = _REQUIREMENTS.read_text()
-    folder = HOME / f"peers-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    """Return the interpreter of the peers' own environment; make the environment if the requirements are new."""
+    requirements = _REQUIREMENTS.read_text()
+    folder = HOME / f"peers-{hashlib.sha256(requirements.encode()).hexdigest()[:12]}"
     python = folder / "bin/python"
     if not (folder / "complete").exists():
-        say(f"making the peers' environment in {folder} (a few minutes, once)")
+        print_progress(f"making the peers' environment in {folder} (a few minutes, once)")
         run(sys.executable, "-m", "venv", "--clear", str(folder))
         pip = (str(python), "-m", "pip", "install", "--quiet")
-        run(*pip, next(line for line in wanted.splitlines() if line.startswith("torch==")))
+        run(*pip, next(line for line in requirements.splitlines() if line.startswith("torch==")))
         run(*pip, "--requirement", str(_REQUIREMENTS))
         (folder / "complete").touch()
     return python

@@ -1,16 +1,17 @@
-"""Requests per second, latency and CPU per request of our server, beside those of peers with the same weights.
+"""Requests per second, latency and CPU per request of our server, compared with peers that have the same weights.
 
     python -m benchmarks serving [--model …] [--trained …] [--photos FOLDER] [--rounds N] [--seconds S]
 
-In each round every system is started afresh, answers 8 clients in a closed loop (each asks again when it is answered)
-and is ended; each round has another order. The limit is decoding and model on as many threads as our server has, in a
-process without a server, while the same client sends the same photos to a server that does nothing, at the rate that
-ours reached. All get one photo per request, as raw bytes over a kept connection, from one client of one thread, whose
-CPU is counted apart. A peer with variants shows them all before the first round, and the fastest goes on; answers that
-differ from ours on more than 3 % of the photos void the whole.
+In each round every system is started anew, answers 8 clients in a closed loop (each sends its next request when it has
+its answer) and is ended. The order changes with each round. The limit is decoding and the model on as many threads as
+our server has, in a process without a server, while the same client sends the same photos to a server that does
+nothing, at the rate that ours reached. Every system gets one photo per request, as raw bytes over a kept connection,
+from one client with one thread, whose CPU is counted separately. All variants of a peer are measured before the first
+round, and the fastest takes part. If a peer's answers differ from ours on more than 3 % of the photos, the benchmark
+fails.
 
-The knee is the highest rate of requests arriving at random whose p99 is at most five times the median of a single
-client. At 70 % of it the latencies are taken.
+The knee is the highest rate of requests at random times whose p99 is at most five times the median latency of a single
+client. Latencies are measured at 70 % of the knee.
 """
 
 import json
@@ -21,75 +22,79 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.client import NULL_CLASS, Load, answers, closed_loop, open_loop
-from benchmarks.figures import goal, knee, percentile, rotated, rounded, spreads
-from benchmarks.inputs import Inputs, parser, prepared
-from benchmarks.servers import Question, System, ours, peers, say, started, warmed_up
+from benchmarks.client import NULL_CLASS, LoadResult, answers, closed_loop, open_loop
+from benchmarks.figures import goal, max_rate_within, percentile, rotated, rounded, spreads
+from benchmarks.inputs import Inputs, parser, prepare_inputs
+from benchmarks.servers import Question, System, our_server, peer_servers, print_progress, started, warmed_up
 from local.home import ROOT, LocalError
 
-_KNEE_OVER_UNLOADED = 5  # p99 at the knee over the median of a single client
-_LOAD = 0.7  # of the knee, where latencies are taken
-_AGREEMENT = 0.97  # share of the photos on which a peer must name our class
+_KNEE_OVER_UNLOADED = 5  # p99 at the knee divided by the median of a single client
+_LOAD = 0.7  # share of the knee at which latencies are measured
+_MIN_AGREEMENT = 0.97  # share of the photos for which a peer must name our class
 
 Figures = dict[str, float]
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: requests/s and milliseconds.
+    """Measure requests/s and milliseconds.
 
     Raises:
-        LocalError: something is missing or does not answer, or a peer answers otherwise than ours.
+        LocalError: An input is missing, a server does not answer, or a peer's answers differ from ours.
     """
     options = parser("serving", __doc__, rounds=5, seconds=5).parse_args(arguments)
-    with prepared(options) as given, _limit(given) as limit:
-        own = ours(given.model)
-        classes, at_the_knee = _first_look(own, given, options.seconds)
-        chosen = [_best_variant(variants, given, options.seconds) for variants in peers(given.peer_model).values()]
-        agreement = {system.name: _agreement(system, given, classes) for system in chosen}
-        systems = {system.name: system for system in (own, *chosen)}
-        rounds: dict[str, list[Figures]] = {name: [] for name in ("ours", "limit", *(each.name for each in chosen))}
+    with prepare_inputs(options) as inputs, _limit(inputs) as limit:
+        own = our_server(inputs.model)
+        classes, knee = _first_look(own, inputs, options.seconds)
+        fastest_peers = [
+            _best_variant(variants, inputs, options.seconds) for variants in peer_servers(inputs.peer_model).values()
+        ]
+        agreement = {system.name: _agreement(system, inputs, classes) for system in fastest_peers}
+        systems = {system.name: system for system in (own, *fastest_peers)}
+        rounds: dict[str, list[Figures]] = {
+            name: [] for name in ("ours", "limit", *(peer.name for peer in fastest_peers))
+        }
         latencies: list[Figures] = []
-        rate = at_the_knee
+        rate = knee
         for number in range(options.rounds):
             for name in rotated(list(rounds), number):
                 if name == "limit":
-                    taken = limit(rate, options.seconds)
+                    figures = limit(rate, options.seconds)
                 else:
-                    taken = _under_load(systems[name], given, options.seconds)
+                    figures = _under_load(systems[name], inputs, options.seconds)
                 if name == "ours":
-                    rate = taken["requests_per_second"]
-                rounds[name].append(taken)
-                say(f"round {number + 1}/{options.rounds}  {name:24} {_in_words(taken)}")
-            latencies.append(_at_rate(own, given, _LOAD * at_the_knee, 2 * options.seconds, seed=number))
-            say(f"round {number + 1}/{options.rounds}  {'ours at 70 %':24} {_in_words(latencies[-1])}")
-    return _report(given, rounds, latencies, at_the_knee, chosen, agreement)
+                    rate = figures["requests_per_second"]
+                rounds[name].append(figures)
+                print_progress(f"round {number + 1}/{options.rounds}  {name:24} {_in_words(figures)}")
+            latencies.append(_at_rate(own, inputs, _LOAD * knee, 2 * options.seconds, seed=number))
+            print_progress(f"round {number + 1}/{options.rounds}  {'ours at 70 %':24} {_in_words(latencies[-1])}")
+    return _report(inputs, rounds, latencies, knee, fastest_peers, agreement)
 
 
 def _report(
-    given: Inputs,
+    inputs: Inputs,
     rounds: dict[str, list[Figures]],
     latencies: list[Figures],
-    at_the_knee: float,
-    chosen: Sequence[System],
+    knee: float,
+    fastest_peers: Sequence[System],
     agreement: dict[str, float],
 ) -> dict[str, Any]:
     def ratio(name: str, other: str, figure: str = "requests_per_second") -> float:
-        """Of the two in the same round; the median of all."""
+        """Return the ratio of two systems in the same round: the median over the rounds."""
         return statistics.median(a[figure] / b[figure] for a, b in zip(rounds[name], rounds[other], strict=True))
 
-    rates = {name: statistics.median(each["requests_per_second"] for each in taken) for name, taken in rounds.items()}
-    eager = max((system.name for system in chosen if system.eager), key=rates.__getitem__)
+    rates = {name: statistics.median(figures["requests_per_second"] for figures in rounds[name]) for name in rounds}
+    best_eager = max((system.name for system in fastest_peers if system.eager), key=rates.__getitem__)
     own = spreads(
         [
             {**served, "cpu_ms_over_decode_and_model": served["cpu_ms"] - bare["cpu_ms"]}
             for served, bare in zip(rounds["ours"], rounds["limit"], strict=True)
         ]
     )
-    at_load = spreads([{**each, "p99_over_p50": each["p99_ms"] / each["p50_ms"]} for each in latencies])
+    at_load = spreads([{**measured, "p99_over_p50": measured["p99_ms"] / measured["p50_ms"]} for measured in latencies])
     return {
-        "inputs": given.described,
+        "inputs": inputs.described,
         "rounds": len(latencies),
-        "ours": {**own, "knee": rounded(at_the_knee), "at_70_percent_of_the_knee": at_load},
+        "ours": {**own, "knee": rounded(knee), "at_70_percent_of_the_knee": at_load},
         "peers": {
             system.name: {
                 "variant": system.variant,
@@ -97,14 +102,14 @@ def _report(
                 "agreement": rounded(agreement[system.name]),
                 **spreads(rounds[system.name]),
             }
-            for system in chosen
+            for system in fastest_peers
         },
         "limit": spreads(rounds["limit"]),
-        "ratio": rounded(ratio("ours", eager)),
+        "ratio": rounded(ratio("ours", best_eager)),
         "goal": {
-            "requests_per_second_over_best_eager": goal(ratio("ours", eager), at_least=4),
+            "requests_per_second_over_best_eager": goal(ratio("ours", best_eager), at_least=4),
             "requests_per_second_over_same_model": goal(
-                min(ratio("ours", system.name) for system in chosen if not system.eager), at_least=1.15
+                min(ratio("ours", system.name) for system in fastest_peers if not system.eager), at_least=1.15
             ),
             "share_of_the_limit": goal(ratio("ours", "limit"), at_least=0.8),
             "cpu_ms_over_decode_and_model": goal(own["cpu_ms_over_decode_and_model"]["median"], at_most=0.4),
@@ -113,47 +118,49 @@ def _report(
     }
 
 
-def _first_look(own: System, given: Inputs, seconds: float) -> tuple[list[str], float]:
-    """Our class for each photo, and the knee."""
-    with started(own, given.questions[0]) as server:
-        classes = _classes(server.port, given.requests())
-        requests = given.requests()
+def _first_look(own: System, inputs: Inputs, seconds: float) -> tuple[list[str], float]:
+    """Return our class for each photo, and the knee in requests/s."""
+    with started(own, inputs.questions[0]) as server:
+        classes = _classes(server.port, inputs.requests())
+        requests = inputs.requests()
         capacity = closed_loop(server.port, requests, seconds).rate
         unloaded = percentile(closed_loop(server.port, requests, seconds, clients=1).latencies, 0.5)
 
         def p99_at(rate: float) -> float:
             p99 = percentile(open_loop(server.port, requests, rate, seconds).latencies, 0.99)
-            say(f"ours at {rate:.0f} requests/s: p99 {p99:.1f} ms")
+            print_progress(f"ours at {rate:.0f} requests/s: p99 {p99:.1f} ms")
             return p99
 
-        say(f"ours: {capacity:.0f} requests/s, a single client waits {unloaded:.1f} ms")
-        found = knee(capacity, p99_at, _KNEE_OVER_UNLOADED * unloaded)
-    if not found:
-        raise LocalError("ours has no knee: even at a fifth of its capacity p99 is too high; is the machine busy?")
-    return classes, found
+        print_progress(f"ours: {capacity:.0f} requests/s, a single client waits {unloaded:.1f} ms")
+        knee = max_rate_within(capacity, p99_at, _KNEE_OVER_UNLOADED * unloaded)
+    if not knee:
+        raise LocalError(
+            "our server has no knee: p99 is too high even at a fifth of its capacity; is the machine busy?"
+        )
+    return classes, knee
 
 
-def _best_variant(variants: Sequence[System], given: Inputs, seconds: float) -> System:
+def _best_variant(variants: Sequence[System], inputs: Inputs, seconds: float) -> System:
     rates = {}
     for system in variants:
-        rates[system.variant] = _under_load(system, given, seconds)["requests_per_second"]
-        say(f"{system.name}, {system.variant}: {rates[system.variant]:.1f} requests/s")
+        rates[system.variant] = _under_load(system, inputs, seconds)["requests_per_second"]
+        print_progress(f"{system.name}, {system.variant}: {rates[system.variant]:.1f} requests/s")
     return max(variants, key=lambda system: rates[system.variant])
 
 
-def _agreement(system: System, given: Inputs, classes: Sequence[str]) -> float:
-    """Share of the photos for which the peer names our class.
+def _agreement(system: System, inputs: Inputs, classes: Sequence[str]) -> float:
+    """Return the share of the photos for which the peer names our class.
 
     Raises:
-        LocalError: too few, so that it computes another model.
+        LocalError: The share is so small that the peer must have another model.
     """
-    with started(system, given.questions[0]) as server:
-        theirs = _classes(server.port, given.requests(system.path))
-    share = statistics.mean(a == b for a, b in zip(classes, theirs, strict=True))
-    if share < _AGREEMENT:
+    with started(system, inputs.questions[0]) as server:
+        peer_classes = _classes(server.port, inputs.requests(system.path))
+    share = statistics.mean(a == b for a, b in zip(classes, peer_classes, strict=True))
+    if share < _MIN_AGREEMENT:
         raise LocalError(
-            f"{system.name} names our class on {share:.1%} of the photos only, so nothing can be compared; "
-            "do --model and --trained belong together?"
+            f"{system.name} names our class on only {share:.1%} of the photos, so the two cannot be compared; "
+            "are --model and --trained from the same run?"
         )
     return share
 
@@ -162,9 +169,9 @@ def _classes(port: int, requests: Sequence[bytes]) -> list[str]:
     return [json.loads(body).get("class", "") for _, body in answers(port, requests)]
 
 
-def _under_load(system: System, given: Inputs, seconds: float) -> Figures:
-    requests = given.requests(system.path)
-    with warmed_up(system, given.questions[0], requests) as server:
+def _under_load(system: System, inputs: Inputs, seconds: float) -> Figures:
+    requests = inputs.requests(system.path)
+    with warmed_up(system, inputs.questions[0], requests) as server:
         before = server.cpu_seconds()
         load = closed_loop(server.port, requests, seconds)
         cpu = server.cpu_seconds() - before
@@ -176,25 +183,25 @@ def _under_load(system: System, given: Inputs, seconds: float) -> Figures:
     }
 
 
-def _at_rate(system: System, given: Inputs, rate: float, seconds: float, seed: int) -> Figures:
-    requests = given.requests(system.path)
-    with warmed_up(system, given.questions[0], requests) as server:
+def _at_rate(system: System, inputs: Inputs, rate: float, seconds: float, seed: int) -> Figures:
+    requests = inputs.requests(system.path)
+    with warmed_up(system, inputs.questions[0], requests) as server:
         load = open_loop(server.port, requests, rate, seconds, seed)
     _check(system, load)
     return {"p50_ms": percentile(load.latencies, 0.5), "p99_ms": percentile(load.latencies, 0.99)}
 
 
-def _check(system: System, load: Load) -> None:
+def _check(system: System, load: LoadResult) -> None:
     if refused := len(load.latencies) - load.answered:
         raise LocalError(f"{system.name} refused {refused} of {len(load.latencies)} requests; is the machine busy?")
 
 
 @contextmanager
-def _limit(given: Inputs) -> Iterator[Callable[[float, float], Figures]]:
-    """What measures decoding and model, given the client's requests/s and for how many seconds."""
+def _limit(inputs: Inputs) -> Iterator[Callable[[float, float], Figures]]:
+    """Yield a function of requests/s and seconds, which measures decoding and model while the client sends requests."""
     environment = {"PYTHONPATH": str(ROOT)}
     null = System("null server", "", (sys.executable, "-m", "benchmarks.client", "{port}"), environment)
-    command = (sys.executable, "-m", "benchmarks.bare", str(given.model), *map(str, given.photos))
+    command = (sys.executable, "-m", "benchmarks.bare", str(inputs.model), *map(str, inputs.photos))
     with (
         started(null, Question(b"", "image/jpeg", NULL_CLASS)) as server,
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
@@ -202,20 +209,20 @@ def _limit(given: Inputs) -> Iterator[Callable[[float, float], Figures]]:
         assert process.stdin is not None
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
-            raise LocalError("the model cannot be computed here; `python -m serving` says why")
-        requests, ask, answer = given.requests(), process.stdin, process.stdout
+            raise LocalError("the model cannot be computed on this machine; run `python -m serving` to see why")
+        requests, stdin, stdout = inputs.requests(), process.stdin, process.stdout
 
-        def measured(rate: float, seconds: float) -> Figures:
-            print(seconds, file=ask, flush=True)
+        def measure_limit(rate: float, seconds: float) -> Figures:
+            print(seconds, file=stdin, flush=True)
             load = open_loop(server.port, requests, rate, seconds)
-            photos, elapsed, cpu = json.loads(answer.readline())
+            photos, elapsed, cpu = json.loads(stdout.readline())
             return {
                 "requests_per_second": photos / elapsed,
                 "cpu_ms": cpu * 1e3 / photos,
                 "client_cpu_ms": load.client_cpu_seconds * 1e3 / load.answered,
             }
 
-        yield measured
+        yield measure_limit
 
 
 def _in_words(figures: Figures) -> str:

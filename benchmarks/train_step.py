@@ -1,10 +1,10 @@
-"""Full training's steps in one process, beside torchvision's reference loop with the same network and batch.
+"""Steps of full training in one process, compared with torchvision's reference loop for the same network and batch.
 
     python -m benchmarks train_step [--data FOLDER] [--backbone NAME] [--batch N] [--side N] [--rounds N] [--steps N]
 
-Each loop is a process that stays; one works at a time, on photos through its own loader or on one batch in memory, in
-an order that changes with each round. Ours on the batch in memory is the limit. The peer is judged by the faster of its
-two. Weights have no say in the time: a network of torchvision's has random ones.
+Each loop is a process that stays. One works at a time, on photos from its own loader or on one batch in memory, in an
+order that changes with each round. Our loop on the batch in memory is the limit. The faster of the peer's two rates
+counts. The weights do not affect the time: a network of torchvision's has random ones.
 """
 
 import statistics
@@ -13,41 +13,41 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.figures import goal, rotated, rounded, spread
-from benchmarks.servers import say
-from benchmarks.trainers import SOURCES, own_cores, parser, trainer, work
+from benchmarks.servers import print_progress
+from benchmarks.trainers import SOURCES, own_cores, parser, trainer, training_work
 from training.launch import num_gpus
 
-_SETTLE_SECONDS = 1.0  # until the loader of the loop before has filled its queue again
+_SETTLE_SECONDS = 1.0  # In this time the previous loop's loader fills its queue again.
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """The figures: photos per second.
+    """Measure photos per second.
 
     Raises:
-        LocalError: a loop ended.
+        LocalError: A loop ended.
     """
     options = parser("train_step", __doc__, steps=4).parse_args(arguments)
-    given = work(options)
+    work = training_work(options)
     systems = [(loop, source) for loop in ("ours", "peer") for source in SOURCES]
     rounds: dict[tuple[str, str], list[float]] = {system: [] for system in systems}
-    with trainer("ours", given, [own_cores()]) as ours, trainer("peer", given, [own_cores()]) as peer:
+    with trainer("ours", work, [own_cores()]) as ours, trainer("peer", work, [own_cores()]) as peer:
         loops = {"ours": ours, "peer": peer}
         for loop, source in systems:
-            loops[loop].measure(source, 2)  # what they plan for these shapes
+            loops[loop].measure(source, 2)  # The first steps plan the kernels for these shapes.
         for number in range(options.rounds):
             for loop, source in rotated(systems, number):
                 time.sleep(_SETTLE_SECONDS)
                 rounds[loop, source].append(loops[loop].measure(source, options.steps))
                 rate = rounds[loop, source][-1]
-                say(f"round {number + 1}/{options.rounds}  {loop:4} on {source:9}  {rate:.1f} photos/s")
+                print_progress(f"round {number + 1}/{options.rounds}  {loop:4} on {source:9}  {rate:.1f} photos/s")
 
     def ratio(one: tuple[str, str], other: tuple[str, str]) -> float:
-        """Of the two in the same round; the median of all."""
+        """Return the ratio of two systems in the same round: the median over the rounds."""
         return statistics.median(a / b for a, b in zip(rounds[one], rounds[other], strict=True))
 
     over_peer = min(ratio(("ours", "photos"), ("peer", source)) for source in SOURCES)
     return {
-        "inputs": {**vars(given), "data": "given" if options.data else "the sketchbook", "cores": len(own_cores())},
+        "inputs": {**vars(work), "data": "given" if options.data else "the sketchbook", "cores": len(own_cores())},
         "rounds": options.rounds,
         "ours": {"photos_per_s": spread(rounds["ours", "photos"])},
         "peers": {

@@ -1,14 +1,15 @@
-"""Training loops as processes: ours, and torchvision's reference written plainly.
+"""Processes that train: our loop, and a plain version of torchvision's reference.
 
     python -m benchmarks.training_loops ours|peer --data FOLDER --backbone NAME --batch N --side N --cores N …
 
-says ``ready``, then answers each line ``SOURCE STEPS`` with the seconds that so many optimizer steps took. SOURCE is
-``photos`` (through the loop's own loader) or ``synthetic`` (one batch in memory). With RANK and WORLD_SIZE in the
-environment it is one rank of several, with a batch of N each.
+It prints ``ready``. For each line ``SOURCE STEPS`` on stdin it makes so many optimizer steps, and prints the seconds
+that they took. SOURCE is ``photos`` (from the loop's own loader) or ``synthetic`` (one batch in memory). With RANK and
+WORLD_SIZE in the environment it is one of several ranks, each with a batch of N.
 
 The peer does what torchvision's references/classification/train.py does by default: fp32, channels first, batch norms
 with the batch's statistics, SGD with momentum, loss and accuracy read after each step, the pipeline of
-``transforms.v2`` in a DataLoader of 16 workers, and DistributedDataParallel as it comes. Both train the same network.
+``transforms.v2`` in a DataLoader of 16 workers, and DistributedDataParallel with its defaults. Both train the same
+network.
 """
 
 import argparse
@@ -43,27 +44,27 @@ from training.preprocess import TrainingPreprocess
 from training.torchvision_import import torchvision_models
 from training.weights import packaged_weights
 
-_BATCHES = 8  # of different photos
+_NUM_BATCHES = 8  # batches of different photos
 _WORKERS = 16
 
 Step = Callable[[], Any]
 
 
 def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
-    """Full training's step with its defaults, by source."""
+    """Return full training's step with its defaults, by source."""
     backbone, spec = _backbone(options.backbone)
     spec = replace(spec, image_size=options.side, resize_to=max(options.side, spec.resize_to))
     settings = Hyperparameters(full_epochs=10_000, global_batch_size=options.batch * world.world_size)
     source = open_source(options.data)
     classes = source.listing.classes
-    photos = evenly_spaced(source.listing.of("train"), _BATCHES * settings.global_batch_size)
+    photos = evenly_spaced(source.listing.of("train"), _NUM_BATCHES * settings.global_batch_size)
     labels = torch.tensor([classes.index(photo.label) for photo in photos])
     head = nn.Linear(backbone.num_features, len(classes))
     start = HeadStart(head.weight.detach().clone(), head.bias.detach().clone(), torch.ones(len(classes)))
     with TemporaryDirectory() as folder:
         pixels = decode_photos(world, source, photos, spec, True, Path(folder), len(options.cores))
         loader = TrainLoader(world, pixels, labels, spec, settings, len(options.cores))
-        never = Checkpoint(world, Path(folder, "none"), "", math.inf)
+        no_checkpoint = Checkpoint(world, Path(folder, "none"), "", math.inf)
         training = FullTraining(
             world,
             settings,
@@ -71,7 +72,7 @@ def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
             head,
             start,
             FullTrainingData(loader, photos, pixels, labels, spec),
-            never,
+            no_checkpoint,
             len(options.cores),
         )
     batches = (batch for epoch in count(1) for batch in loader.epoch(epoch, 0, options.side))
@@ -81,9 +82,9 @@ def ours(world: World, options: argparse.Namespace) -> dict[str, Step]:
 
 
 def peer(world: World, options: argparse.Namespace) -> dict[str, Step]:
-    """torchvision's step, by source."""
+    """Return the step of torchvision's reference, by source."""
     backbone, spec = _backbone(options.backbone)
-    backbone.fc.requires_grad_(False)  # no part of the network that is trained
+    backbone.fc.requires_grad_(False)  # The trained network does not use this layer.
     network = Network(backbone, nn.Linear(backbone.num_features, 1000)).to(world.device)
     parallel = DistributedDataParallel(network) if world.world_size > 1 else network
     parallel.train()
@@ -91,7 +92,7 @@ def peer(world: World, options: argparse.Namespace) -> dict[str, Step]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
 
     def step(batches: Iterator[Sequence[Tensor]]) -> None:
-        image, target = (each.to(world.device, non_blocking=True) for each in next(batches))
+        image, target = (tensor.to(world.device, non_blocking=True) for tensor in next(batches))
         output = parallel(image)
         loss = criterion(output, target)
         optimizer.zero_grad()
@@ -105,7 +106,7 @@ def peer(world: World, options: argparse.Namespace) -> dict[str, Step]:
 
 
 def _dataloader(spec: TrainingPreprocess, options: argparse.Namespace) -> Iterator[Sequence[Tensor]]:
-    from torchvision import datasets  # works once torchvision_models() was called
+    from torchvision import datasets  # This import needs torchvision_models() to be called before.
     from torchvision.transforms import v2
 
     pipeline = v2.Compose(
@@ -125,11 +126,11 @@ def _dataloader(spec: TrainingPreprocess, options: argparse.Namespace) -> Iterat
 
 
 def _backbone(name: str) -> tuple[Backbone, TrainingPreprocess]:
-    """With its weights where a pip package brings them, else with random ones, which are as fast."""
+    """Load a backbone, with its weights if a pip package has them, or else with random ones, which are as fast."""
     models = torchvision_models()
     if packaged_weights(name):
-        chosen = find_backbone(name, None)
-        return chosen.load(), chosen.preprocess
+        choice = find_backbone(name, None)
+        return choice.load(), choice.preprocess
     return Backbone(name, models.get_model(name, weights=None).eval()), TrainingPreprocess()
 
 
@@ -150,7 +151,7 @@ def _main() -> None:
     os.sched_setaffinity(0, options.cores)
     torch.set_num_threads(len(options.cores))
     if options.loop == "ours":
-        keep_freed_memory()  # as training.train does
+        keep_freed_memory()  # training.train does the same.
     with process_group() as world:
         steps = (ours if options.loop == "ours" else peer)(world, options)
         print("ready", flush=True)
@@ -162,7 +163,7 @@ def _main() -> None:
             if world.device.type == "cuda":
                 torch.cuda.synchronize()
             print(time.perf_counter() - begin, flush=True)
-        os._exit(0)  # as training.train leaves, see there
+        os._exit(0)  # training.train exits in this way too, and says why.
 
 
 if __name__ == "__main__":

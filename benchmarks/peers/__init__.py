@@ -1,6 +1,6 @@
-"""What others would write to serve the same model: each as its framework's own tutorial does, and no worse.
+"""Servers that others would write for the same model: each follows its framework's own tutorial.
 
-All take the photo itself as the body, decode it by the artifact's specification with Pillow and answer the fields of
-our server. Given to them beyond a tutorial: weights with the batch norms folded in, ``inference_mode``, uvloop and
-httptools, no access log, and of the variants (written at each program) the one that is fastest on the machine.
+All take the photo itself as the body, decode it with Pillow by the artifact's specification, and answer the fields of
+our server. They get more than a tutorial has: weights with folded batch norms, ``inference_mode``, uvloop and
+httptools, no access log, and the variant that is fastest on the machine (each program lists its variants).
 """

@@ -1,4 +1,4 @@
-"""What every peer needs of the artifact: how a photo is prepared, and how its answer is worded."""
+"""The parts that all peers share: preparing a photo, and making the answer."""
 
 import json
 import os
@@ -15,12 +15,12 @@ SPEC = preprocess.TrainingPreprocess(**_MODEL["preprocess"])
 
 
 def pixels(photo: bytes) -> np.ndarray:
-    """A photo's bytes to uint8 RGB ``[S, S, 3]``."""
+    """Decode a photo's bytes to uint8 RGB ``[S, S, 3]``."""
     return preprocess.pixels(photo, SPEC)
 
 
 def answer(logits: np.ndarray, dog: float) -> dict[str, Any]:
-    """The body of an answer from logits ``[C]`` and P(dog)."""
+    """Return the body of an answer from logits ``[C]`` and P(dog)."""
     exponentials = np.exp((logits - logits.max()) / _MODEL["temperature"])
     probabilities = exponentials / exponentials.sum()
     top = [

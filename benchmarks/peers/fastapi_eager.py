@@ -23,7 +23,7 @@ def predict(photo: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str,
 
 
 async def predict_on_the_loop(photo: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str, Any]:
-    """Answer one photo, and let the others wait."""
+    """Answer one photo while the other requests wait."""
     return predict(photo)
 
 

@@ -1,4 +1,4 @@
-"""FastAPI with the network that ours serves: ``uvicorn benchmarks.peers.fastapi_openvino:app``.
+"""FastAPI with the network that our server uses: ``uvicorn benchmarks.peers.fastapi_openvino:app``.
 
 Compiled with OpenVINO's default settings. Variants: ``/invocations`` on FastAPI's threads, each with an inference
 request of its own; ``/invocations-async`` on the event loop.
@@ -15,7 +15,8 @@ from benchmarks.peers.answers import FOLDER, answer, pixels
 app = FastAPI()
 network = ov.Core().compile_model(FOLDER / "network.xml", "CPU")
 local = threading.local()
-network.create_infer_request().infer()  # on one thread first: two that come first together wait for each other for ever
+# Infer on one thread first: two threads whose first inferences coincide would deadlock.
+network.create_infer_request().infer()
 
 
 def predict(photo: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def predict(photo: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str,
 
 
 async def predict_on_the_loop(photo: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str, Any]:
-    """Answer one photo, and let the others wait."""
+    """Answer one photo while the other requests wait."""
     return predict(photo)
 
 

@@ -1,4 +1,4 @@
-"""A function that hands a photo on and does nothing else: the least that boto3 can do."""
+"""A function that only passes a photo to the endpoint: the least work that boto3 allows."""
 
 import base64
 import os
@@ -10,6 +10,7 @@ runtime = boto3.client("sagemaker-runtime")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Pass the photo to the endpoint, and return its answer."""
     answer = runtime.invoke_endpoint(
         EndpointName=os.environ["ENDPOINT_NAME"],
         Body=base64.b64decode(event["body"]),

@@ -1,6 +1,6 @@
 """LitServe with eager PyTorch: ``python -m benchmarks.peers.litserve_eager --port PORT``.
 
-Variants: one or two workers, which share the cores' threads, and single photos or batches.
+Variants: one or two workers, which share the cores, and single photos or batches.
 """
 
 import argparse
@@ -17,30 +17,30 @@ from benchmarks.peers.eager import load, normalized
 
 
 class Breeds(ls.LitAPI):
-    """A photo to its breed."""
+    """Classifies the breed of a photo."""
 
     def __init__(self, threads: int, batch: int) -> None:
         super().__init__(api_path="/invocations", max_batch_size=batch, batch_timeout=0.005 if batch > 1 else 0.0)
         self.threads = threads
 
     def setup(self, device: str) -> None:
-        """Load the model, once per worker."""
+        """Load the model. LitServe calls this once per worker."""
         torch.set_num_threads(self.threads)
         self.classifier = load().to(device)
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/jpeg")]) -> Tensor:
-        """The photo as the network takes it."""
+        """Return the network's input for a photo."""
         return normalized(pixels(request))
 
     def predict(self, x: Tensor) -> Tensor:
-        """Logits and P(dog) ``[C + 1]`` of a photo, or a row of them for each of a batch."""
+        """Return logits and P(dog) ``[C + 1]`` of a photo, or ``[B, C + 1]`` of a batch."""
         with torch.inference_mode():
             logits, dog = self.classifier(x if x.ndim == 4 else x[None])
         outputs = torch.cat((logits, dog[:, None]), 1)
         return outputs if x.ndim == 4 else outputs[0]
 
     def encode_response(self, output: Tensor) -> dict[str, Any]:
-        """The answer's body."""
+        """Return the answer's body."""
         return answer(output[:-1].numpy(), output[-1].item())
 
 

@@ -1,14 +1,14 @@
-"""The functions that the benchmarks compare, each in an interpreter of its own before a real server."""
+"""The functions that the benchmarks compare, each in an interpreter of its own, with a real server as endpoint."""
 
 import pytest
 
-from benchmarks.functions import OURS, PEERS, lambdas
+from benchmarks.functions import OURS, PEERS, handler_runner
 
 
 @pytest.mark.parametrize("module", [OURS, *PEERS.values()])
-def test_function_answers_and_is_timed(module: str) -> None:
-    with lambdas() as place:
-        times = place.run(module, requests=3)
+def test_function_answers_and_its_times_are_measured(module: str) -> None:
+    with handler_runner() as runner:
+        times = runner.run(module, requests=3)
     assert {name: len(times[name]) for name in ("handler_ms", "direct_ms", "handler_cpu_ms")} == {
         "handler_ms": 3,
         "direct_ms": 3,

@@ -1,11 +1,11 @@
 import asyncio
 
 from benchmarks import client
-from benchmarks.client import Load, photo_request
+from benchmarks.client import LoadResult, photo_request
 
 
 class AnswersOnce(asyncio.Transport):
-    """Answers its first request and is closed by the server."""
+    """A connection that answers its first request, after which the server closes it."""
 
     def __init__(self, connection: asyncio.Protocol) -> None:
         super().__init__()
@@ -25,11 +25,11 @@ class AnswersOnce(asyncio.Transport):
         self._closing = True
 
 
-def test_open_loop_asks_nothing_over_a_connection_that_the_server_closed(monkeypatch):
+def test_open_loop_uses_no_connection_that_the_server_closed(monkeypatch):
     transports = []
 
-    async def connect(port: int) -> client._Connection:
-        connection = client._Connection()
+    async def connect(port: int) -> client._ClientConnection:
+        connection = client._ClientConnection()
         transports.append(AnswersOnce(connection))
         return connection
 
@@ -46,5 +46,5 @@ def test_photo_request_is_http_with_the_photo_as_its_body():
 
 
 def test_load_counts_answered_requests_only():
-    load = Load(seconds=2.0, latencies=[10.0, float("inf"), 30.0, 20.0], client_cpu_seconds=0.1)
+    load = LoadResult(seconds=2.0, latencies=[10.0, float("inf"), 30.0, 20.0], client_cpu_seconds=0.1)
     assert (load.answered, load.rate) == (3, 1.5)

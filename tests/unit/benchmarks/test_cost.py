@@ -11,16 +11,16 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_dollars_of_a_million_predictions_by_hand():
     """100 requests/s on 2 cores, 70 % used: 14,285.7 s of ml.m5.large; 45 ms of a gigabyte each."""
-    found = cost.dollars("ml.m5.large", cost.Speed(100.0, 40.0), cores=2)
-    assert found["requests_per_second"] == 100.0
-    assert found["endpoint"] == pytest.approx(0.115 * 14_285.7 / 3600, abs=1e-4)
-    assert found["lambda"] == pytest.approx(0.20 + 45_000 * 0.0000166667, abs=1e-4)
-    assert found["total_function_url"] == pytest.approx(0.4563 + 0.95, abs=1e-3)
-    assert found["total_rest_api"] == pytest.approx(0.4563 + 0.95 + 3.5, abs=1e-3)
+    dollars = cost.dollars("ml.m5.large", cost.Speed(100.0, 40.0), cores=2)
+    assert dollars["requests_per_second"] == 100.0
+    assert dollars["endpoint"] == pytest.approx(0.115 * 14_285.7 / 3600, abs=1e-4)
+    assert dollars["lambda"] == pytest.approx(0.20 + 45_000 * 0.0000166667, abs=1e-4)
+    assert dollars["total_function_url"] == pytest.approx(0.4563 + 0.95, abs=1e-3)
+    assert dollars["total_rest_api"] == pytest.approx(0.4563 + 0.95 + 3.5, abs=1e-3)
 
 
 def test_dollars_scale_an_instance_by_its_vcpus():
-    """4 vCPUs answer twice what 2 cores do, for 0.21 instead of 0.11 dollars an hour."""
+    """4 vCPUs answer twice as much as 2 cores, for 0.21 instead of 0.11 dollars an hour."""
     speed = cost.Speed(100.0, 40.0)
     large, xlarge = (cost.dollars(f"ml.c7i.{size}", speed, cores=2) for size in ("large", "xlarge"))
     assert xlarge["requests_per_second"] == 2 * large["requests_per_second"]
@@ -28,7 +28,7 @@ def test_dollars_scale_an_instance_by_its_vcpus():
 
 
 def test_report_takes_the_better_variant_and_the_cheapest_instance():
-    """A tenth of the speed costs ten times as much on the same instance; c5 and c6i are the cheapest by the hour."""
+    """A tenth of the speed costs ten times as much on the same instance. c5 and c6i have the lowest hourly price."""
     rounds = {isa: [cost.Speed(100.0, 40.0)] for isa in cost._KINDS}
     rounds |= {"def": [cost.Speed(10.0, 90.0)], "async def": [cost.Speed(5.0, 90.0)]}
     report = cost._report({}, dict.fromkeys(cost._KINDS, "int8"), rounds)

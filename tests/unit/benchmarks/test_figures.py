@@ -3,7 +3,7 @@ import pytest
 from benchmarks import figures
 
 
-def test_percentile_is_the_smallest_that_enough_do_not_exceed():
+def test_percentile_is_the_smallest_value_that_enough_do_not_exceed():
     values = [5.0, 1.0, 4.0, 2.0, 3.0]
     assert figures.percentile(values, 0.5) == 3.0
     assert figures.percentile(values, 0.6) == 3.0
@@ -11,7 +11,7 @@ def test_percentile_is_the_smallest_that_enough_do_not_exceed():
     assert figures.percentile(values, 0.99) == 5.0
 
 
-def test_spread_of_rounds_is_median_least_and_greatest():
+def test_spread_of_rounds_is_median_minimum_and_maximum():
     assert figures.spread([3.0, 1.0, 10.0]) == {"median": 3.0, "min": 1.0, "max": 10.0}
 
 
@@ -37,7 +37,7 @@ def test_rounded_keeps_four_digits_of_any_size():
 
 
 @pytest.mark.parametrize(("measured", "met"), [(3.99, False), (4.0, True)])
-def test_goal_at_least_is_met_from_its_bound_on(measured, met):
+def test_goal_at_least_is_met_at_its_bound(measured, met):
     assert figures.goal(measured, at_least=4) == {"at_least": 4, "measured": measured, "met": met}
 
 
@@ -46,17 +46,17 @@ def test_goal_at_most_zero_is_met_by_zero_only(measured, met):
     assert figures.goal(measured, at_most=0) == {"at_most": 0, "measured": measured, "met": met}
 
 
-def test_knee_is_the_highest_rate_within_the_limit():
-    tried = []
+def test_max_rate_is_the_highest_within_the_limit():
+    rates = []
 
     def p99_at(rate: float) -> float:
-        """Of a queue that serves 100 requests/s in 10 ms each: 50 ms at 80 requests/s, without end from 100 on."""
-        tried.append(rate)
+        """Return the p99 of a queue that serves 100 requests/s in 10 ms each: 50 ms at 80/s, infinite from 100/s on."""
+        rates.append(rate)
         return 10 / (1 - rate / 100) if rate < 100 else float("inf")
 
-    assert figures.knee(100, p99_at, limit=51) == 80
-    assert tried == [110, 105, 100, 95, 90, 85, 80]
+    assert figures.max_rate_within(100, p99_at, limit=51) == 80
+    assert rates == [110, 105, 100, 95, 90, 85, 80]
 
 
-def test_knee_is_zero_where_no_rate_passes():
-    assert figures.knee(100, lambda _: 9.0, limit=8.0) == 0.0
+def test_max_rate_is_zero_if_no_rate_is_within_the_limit():
+    assert figures.max_rate_within(100, lambda _: 9.0, limit=8.0) == 0.0

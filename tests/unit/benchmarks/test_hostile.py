@@ -24,7 +24,7 @@ def test_attacks_are_the_same_for_the_same_seed(photo):
     assert attacks[0] == attacks[1] != attacks[2]
 
 
-def test_warm_up_has_every_kind_however_rare(photo):
+def test_warm_up_has_every_kind(photo):
     numbers = range(-2 * len(hostile.KINDS), 0)
     kinds = [hostile.make(number, [photo], 0).kind for number in numbers]
     assert all(kinds.count(kind) == 2 for kind in hostile.KINDS)
@@ -35,9 +35,9 @@ def of_kind(kind: str, photo: bytes) -> hostile.Attack:
 
 
 def test_truncated_body_is_the_beginning_of_the_photo(photo):
-    sent = body(of_kind("truncated", photo))
-    assert photo.startswith(sent)
-    assert 0 < len(sent) < len(photo)
+    payload = body(of_kind("truncated", photo))
+    assert photo.startswith(payload)
+    assert 0 < len(payload) < len(photo)
 
 
 def test_chunked_body_holds_the_whole_photo(photo):
@@ -52,17 +52,17 @@ def test_chunked_body_holds_the_whole_photo(photo):
 
 @pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (4, "RGBA")])
 def test_flat_picture_has_nearly_fifty_megapixels_in_few_bytes(channels, mode):
-    sent = hostile._flat_png(7071, 7071, channels)
-    image = Image.open(io.BytesIO(sent))
+    payload = hostile._flat_png(7071, 7071, channels)
+    image = Image.open(io.BytesIO(payload))
     assert (image.size, image.mode) == ((7071, 7071), mode)
-    assert len(sent) < 200_000
+    assert len(payload) < 200_000
 
 
 def test_flat_picture_decodes():
     assert Image.open(io.BytesIO(hostile._flat_png(30, 20, 4))).tobytes() == bytes(30 * 20 * 4)
 
 
-def test_jpeg_of_another_size_promises_it(photo):
+def test_jpeg_of_another_size_announces_it(photo):
     assert Image.open(io.BytesIO(hostile._jpeg_of_size(photo, 65_000))).size == (65_000, 65_000)
 
 
@@ -72,16 +72,16 @@ def test_repeated_scans_still_decode(photo):
     assert Image.open(io.BytesIO(many)).convert("RGB").tobytes() == Image.open(io.BytesIO(few)).convert("RGB").tobytes()
 
 
-def test_whole_photo_is_sent_as_any_client_would(photo):
+def test_whole_photo_is_a_usual_request(photo):
     assert of_kind("whole", photo).parts == (photo_request("/invocations", photo),)
 
 
 @pytest.mark.parametrize(("outcome", "error"), [("200", False), ("503", False), ("503 without Retry-After", True)])
-def test_refusal_for_overload_is_no_error_when_it_says_when_to_come_again(outcome, error):
+def test_refusal_for_overload_is_no_error_if_it_has_retry_after(outcome, error):
     assert hostile._is_error(outcome) is error
 
 
-def test_goals_tell_refused_whole_photos_from_overload():
+def test_goals_distinguish_refused_whole_photos_from_overload():
     outcomes = {kind: Counter[str]() for kind in (*hostile.KINDS, "crowd")}
     outcomes["whole"] = Counter({"200": 5, "closed": 1})
     outcomes["crowd"] = Counter({"200": 5, "503": 2})

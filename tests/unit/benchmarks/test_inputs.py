@@ -15,15 +15,15 @@ def test_photos_are_spread_over_the_whole_folder(tmp_path):
 
 
 def test_folder_without_a_jpeg_is_refused(tmp_path):
-    with pytest.raises(LocalError, match="holds no JPEG"):
+    with pytest.raises(LocalError, match="contains no JPEG"):
         inputs._photos(tmp_path)
 
 
 def test_benchmark_without_peers_takes_neither_rounds_nor_a_trained_model():
-    alone, beside_peers = inputs.parser("a", "A."), inputs.parser("b", "B.", rounds=5)
+    alone, with_peers = inputs.parser("a", "A."), inputs.parser("b", "B.", rounds=5)
     assert set(vars(alone.parse_args([]))) == {"model", "photos"}
-    assert set(vars(beside_peers.parse_args([]))) == {"model", "photos", "trained", "rounds"}
+    assert set(vars(with_peers.parse_args([]))) == {"model", "photos", "trained", "rounds"}
 
 
-def test_artifact_given_as_a_folder_is_taken_where_it_lies(tmp_path):
+def test_artifact_in_a_folder_is_used_in_place(tmp_path):
     assert inputs.served_model(tmp_path, tmp_path / "unpacked") == tmp_path

@@ -12,5 +12,5 @@ def test_memory_brings_its_share_of_a_core_and_its_price():
     assert half["dollars_per_million_arm64"] == pytest.approx(12_000 * 884 / 1024 * 0.0000133334, rel=1e-3)
 
 
-def test_more_than_a_core_does_not_help_one_request():
+def test_more_than_one_core_does_not_help_one_request():
     assert by_memory(3538, cpu_ms=2, wait_ms=8)["milliseconds"] == 10

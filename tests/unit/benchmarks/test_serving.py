@@ -10,8 +10,8 @@ def round_of(rate: float, cpu_ms: float) -> dict[str, float]:
 
 @pytest.fixture
 def report(tmp_path) -> dict:
-    """Three rounds of a machine that is half as fast in the second, for everybody alike."""
-    given = serving.Inputs(tmp_path, None, tmp_path, [], {"model": "m"})
+    """Three rounds of a machine that is half as fast in the second round, for all systems alike."""
+    inputs = serving.Inputs(tmp_path, None, tmp_path, [], {"model": "m"})
     speeds = (1.0, 0.5, 1.0)
     rounds = {
         "ours": [round_of(100 * s, 10.3) for s in speeds],
@@ -20,9 +20,9 @@ def report(tmp_path) -> dict:
         "fast eager": [round_of(20 * s, 50.0) for s in speeds],
         "same model": [round_of(90 * s, 11.0) for s in speeds],
     }
-    chosen = [System(name, "def", (), {}, eager="eager" in name) for name in list(rounds)[2:]]
+    fastest_peers = [System(name, "def", (), {}, eager="eager" in name) for name in list(rounds)[2:]]
     latencies = [{"p50_ms": 10.0, "p99_ms": p99} for p99 in (20.0, 40.0, 30.0)]
-    return serving._report(given, rounds, latencies, 95.0, chosen, {system.name: 1.0 for system in chosen})
+    return serving._report(inputs, rounds, latencies, 95.0, fastest_peers, {peer.name: 1.0 for peer in fastest_peers})
 
 
 def test_report_has_the_form_of_every_benchmark(report):
@@ -32,7 +32,7 @@ def test_report_has_the_form_of_every_benchmark(report):
     assert list(report["peers"]) == ["slow eager", "fast eager", "same model"]
 
 
-def test_ratio_is_to_the_fastest_eager_peer_of_the_same_round(report):
+def test_ratio_compares_with_the_fastest_eager_peer_of_the_same_round(report):
     assert report["ratio"] == 5.0
 
 
