@@ -41,7 +41,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         measurement = Measurement.model_validate(read_json(s3, location.uri))
     else:
         measurement = _measure(plan, challenger["latency_ms"], challenger["photos_per_s"])
-        s3.put_object(Bucket=location.bucket, Key=location.key, Body=measurement.model_dump_json().encode())
+        s3.put_object(
+            Bucket=location.bucket, Key=location.key, Body=measurement.model_dump_json(by_alias=True).encode()
+        )
     price = per_hour(plan.instance_type, 1)
     document = scaling(measurement, reused, plan.start_seconds, price, plan.max_instances).model_dump()
     metrics.add_metric(name="InstanceRate", unit="Count/Second", value=measurement.rate_per_second)

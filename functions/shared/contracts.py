@@ -400,15 +400,17 @@ class Trial(Document):
         p50_ms: median latency; None if no request was answered.
         p99_ms: latency at the 99th percentile; None if no request was answered.
         failed: number of requests without an answer of status 200.
-        within_limits: whether the instance keeps the limits at this rate. Measurements that older stacks
-            stored call it ``borne``.
+        within_limits: whether the instance keeps the limits at this rate. Stored measurements call it
+            ``borne``, so that a stack which goes back to release 0.1.0 can still read them.
     """
 
     rate: float
     p50_ms: float | None
     p99_ms: float | None
     failed: int
-    within_limits: Annotated[bool, Field(validation_alias=AliasChoices("within_limits", "borne"))]
+    within_limits: Annotated[
+        bool, Field(validation_alias=AliasChoices("within_limits", "borne"), serialization_alias="borne")
+    ]
 
 
 class Capacity(Document):

@@ -112,7 +112,7 @@ def test_pins_fit_the_requirements_and_the_project(name):
 
 
 def test_requirements_of_the_servers_packages_are_pinned_too():
-    """pip installs without dependencies, so that it installs nothing without a hash."""
+    """Pip installs without dependencies, so that it installs nothing without a hash."""
     for package in INSTALLED["serve"]:
         needed = [Requirement(text) for text in requires(package) or []]
         here = [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]

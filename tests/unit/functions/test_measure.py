@@ -85,8 +85,8 @@ def test_scaling_follows_from_the_measurement():
     assert {row.dollars_per_million for row in document.capacity} == {0.5}  # 0.126 $ for 252,000 requests
 
 
-def test_measurement_of_an_older_stack_loads():
-    """Measurements are kept in S3. Older stacks wrote ``borne`` instead of ``within_limits``."""
+def test_stored_measurement_is_readable_by_both_releases():
+    """Release 0.1.0 stores, and reads, ``borne`` instead of ``within_limits`` and takes no other field."""
     trial = {"rate": 84.1, "p50_ms": 5.1, "p99_ms": 31.4, "failed": 0, "borne": True}
     kept = {
         "run": "20261123-101500-0a1b2c",
@@ -98,7 +98,8 @@ def test_measurement_of_an_older_stack_loads():
     }
     loaded = Measurement.model_validate(kept)
     assert rates(loaded.trials) == [(84.1, True), (100.0, False)]
-    assert "borne" not in loaded.model_dump_json()
+    assert loaded.model_dump(by_alias=True) == kept
+    assert "borne" not in loaded.model_dump_json()  # in documents between states
     assert Measurement.model_validate_json(loaded.model_dump_json()) == loaded
     with pytest.raises(ValidationError, match="within_limits"):
         Trial.model_validate({name: value for name, value in trial.items() if name != "borne"})
