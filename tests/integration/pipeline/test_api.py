@@ -17,16 +17,16 @@ from dataset import breed_name
 from tests.integration import function_url
 from tests.integration.chromium import chromium
 from tests.integration.laptop import eventually
-from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, policy, without
+from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, policy_document, revoked
 
 
 def test_api_names_breeds(kennel: Kennel) -> None:
     files = sorted(str(path) for path in (kennel.photos / "test").rglob("*.jpg"))
-    done = kennel.local("classify", "--json", *files)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    command = kennel.local("classify", "--json", *files)
+    lines = [json.loads(line) for line in command.stdout.splitlines()]
     assert [line["file"] for line in lines] == files
-    right = [line["breed"] == breed_name(Path(line["file"]).parent.name) for line in lines]
-    assert sum(right) / len(right) == pytest.approx(kennel.record["evaluation"]["challenger"]["top1"], abs=0.001)
+    correct = [line["breed"] == breed_name(Path(line["file"]).parent.name) for line in lines]
+    assert sum(correct) / len(correct) == pytest.approx(kennel.record["evaluation"]["challenger"]["top1"], abs=0.001)
     assert lines[0]["top"][0]["breed"] == lines[0]["breed"]
     assert lines[0]["probability"] == pytest.approx(lines[0]["top"][0]["probability"])
 
@@ -44,17 +44,26 @@ def test_api_refuses_what_is_no_photo_with_a_sentence(
     kennel: Kennel, tmp_path: Path, name: str, body: bytes, words: str
 ) -> None:
     (tmp_path / name).write_bytes(body)
-    done = kennel.local("classify", "--json", str(tmp_path / name))
-    said = json.loads(done.stdout)
-    assert done.returncode == 1
-    assert 400 <= said["status"] < 500
-    assert words in said["error"]
+    command = kennel.local("classify", "--json", str(tmp_path / name))
+    answer = json.loads(command.stdout)
+    assert command.returncode == 1
+    assert 400 <= answer["status"] < 500
+    assert words in answer["error"]
 
 
 def ask(
     kennel: Kennel, path: str, method: str = "GET", key: str | None = "", body: bytes | None = None, kind: str = ""
 ) -> tuple[int, dict[str, Any], Any]:
-    """Status, document and headers of the REST API's answer; None sends no key, "" the stack's."""
+    """Ask the REST API and return the answer's status, document and headers.
+
+    Args:
+        kennel: the cloud.
+        path: the path below the stage.
+        method: the HTTP method.
+        key: the API key; "" for the key of the stack, None for no key.
+        body: the request's body.
+        kind: its content type.
+    """
     url = kennel.record["api"]["url"].removesuffix("/classify") + path
     headers = {"content-type": kind} if kind else {}
     if key is not None:
@@ -63,8 +72,8 @@ def ask(
     return answer.status, answer.json(), answer.headers
 
 
-def classify_place(kennel: Kennel, place: str) -> tuple[int, dict[str, Any], Any]:
-    return ask(kennel, "/classify", "POST", body=json.dumps({"s3": place}).encode(), kind="application/json")
+def classify_object(kennel: Kennel, location: str) -> tuple[int, dict[str, Any], Any]:
+    return ask(kennel, "/classify", "POST", body=json.dumps({"s3": location}).encode(), kind="application/json")
 
 
 def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
@@ -74,38 +83,38 @@ def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
 
 
 def test_api_keeps_to_its_document(kennel: Kennel) -> None:
-    """Schemathesis asks as the document describes, and as it does not."""
+    """Schemathesis sends requests that the document allows and requests that it does not allow."""
     api = {"base_url": kennel.record["api"]["url"].removesuffix("/classify")}
     api["headers"] = {"x-api-key": kennel.record["api"]["key"]}
-    excluded = [positive_data_acceptance]  # no schema can say which bytes are a photo
+    excluded = [positive_data_acceptance]  # No schema can describe which bytes are a photo.
 
     def check(case: schemathesis.Case) -> None:
         checked.append(case.operation.label)
         case.call_and_validate(**api, excluded_checks=excluded)
 
     checked: list[str] = []
-    few = settings(
+    limits = settings(
         max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck]
     )
-    for found in schemathesis.openapi.from_dict(ask(kennel, "/openapi.json")[1]).get_all_operations():
-        few(given(case=found.ok().as_strategy())(check))()
+    for operation in schemathesis.openapi.from_dict(ask(kennel, "/openapi.json")[1]).get_all_operations():
+        limits(given(case=operation.ok().as_strategy())(check))()
     assert set(checked) == {"POST /classify", "GET /breeds", "GET /health", "GET /openapi.json"}
 
 
 def test_function_of_the_api_is_small(kennel: Kennel) -> None:
-    found = kennel.client("lambda").get_function_configuration(FunctionName="kennel-classify")
-    assert 1_000_000 < found["CodeSize"] < 5_000_000
+    function = kennel.client("lambda").get_function_configuration(FunctionName="kennel-classify")
+    assert 1_000_000 < function["CodeSize"] < 5_000_000
 
 
 def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None:
     photo, bucket = next((kennel.photos / "test").rglob("*.jpg")).read_bytes(), kennel.outputs()["BucketName"]
     for key in ("uploads/rex.jpg", "uploads/rex.txt"):
         kennel.client("s3").put_object(Bucket=bucket, Key=key, Body=photo)
-    sent = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
-    assert classify_place(kennel, "uploads/rex.jpg")[:2] == (200, sent)
-    assert classify_place(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, sent)
-    assert classify_place(kennel, "uploads/rex.txt")[0] == 400
-    assert classify_place(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
+    prediction = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
+    assert classify_object(kennel, "uploads/rex.jpg")[:2] == (200, prediction)
+    assert classify_object(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, prediction)
+    assert classify_object(kennel, "uploads/rex.txt")[0] == 400
+    assert classify_object(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
 
 
 @pytest.mark.parametrize(
@@ -125,8 +134,8 @@ def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None
 def test_api_refuses_with_a_problem_document(
     kennel: Kennel, path: str, method: str, key: str | None, status: int
 ) -> None:
-    got, document, headers = ask(kennel, path, method, key)
-    assert (got, document["status"], headers["Content-Type"]) == (status, status, "application/problem+json")
+    answered, document, headers = ask(kennel, path, method, key)
+    assert (answered, document["status"], headers["Content-Type"]) == (status, status, "application/problem+json")
     assert document["correlation_id"]
 
 
@@ -146,9 +155,9 @@ def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(
     photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
     status, document, _ = ask(kennel, "/classify", "POST", body=photo[: len(photo) // 2], kind="image/jpeg")
     assert status == 400
-    logs, known = kennel.client("logs"), f'"{document["correlation_id"]}"'
-    place = {"logGroupName": "/aws/sagemaker/Endpoints/kennel", "filterPattern": known}
-    [event] = eventually(lambda: logs.filter_log_events(**place)["events"], bool)
+    logs, pattern = kennel.client("logs"), f'"{document["correlation_id"]}"'
+    query = {"logGroupName": "/aws/sagemaker/Endpoints/kennel", "filterPattern": pattern}
+    [event] = eventually(lambda: logs.filter_log_events(**query)["events"], bool)
     assert json.loads(event["message"])["error"] == "UnreadableImage"
 
 
@@ -157,11 +166,11 @@ def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
     function = "arn:aws:lambda:us-east-1:000000000000:function:kennel-classify:live"
     trust = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}
     both = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
-    asked = {}
+    answers = {}
     for name, actions in {"service": both, "stranger": ["s3:GetObject"]}.items():
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
-        may = {"Effect": "Allow", "Action": actions, "Resource": function}
-        iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=policy(may))
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy_document(trust))["Role"]["Arn"]
+        rights = {"Effect": "Allow", "Action": actions, "Resource": function}
+        iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=policy_document(rights))
         session = kennel.client("sts").assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
         client = boto3.client(
             "lambda",
@@ -171,20 +180,20 @@ def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
             aws_secret_access_key=session["SecretAccessKey"],
             aws_session_token=session["SessionToken"],
         )
-        asked[name] = function_url.ask(client, f"{url}breeds")
+        answers[name] = function_url.ask(client, f"{url}breeds")
         photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
-        asked[f"{name}'s photo"] = function_url.ask(
+        answers[f"{name}'s photo"] = function_url.ask(
             client, f"{url}classify", "POST", photo, **{"Content-Type": "image/jpeg"}
         )
-    statuses = {name: status for name, (status, _, _) in asked.items()}
+    statuses = {name: status for name, (status, _, _) in answers.items()}
     assert statuses == {"service": 200, "service's photo": 200, "stranger": 403, "stranger's photo": 403}
-    assert asked["service"][1] == ask(kennel, "/breeds")[1]
-    assert asked["service's photo"][1]["top"]
+    assert answers["service"][1] == ask(kennel, "/breeds")[1]
+    assert answers["service's photo"][1]["top"]
     assert function_url.ask(kennel.client("lambda"), f"{url}health", signed=False)[0] == 403
 
 
 def test_page_answers_a_newcomer(kennel: Kennel) -> None:
-    opened = time.monotonic()
+    started = time.monotonic()
     with chromium() as browser:
         page = browser.new_page()
         page.goto(kennel.record["api"]["page"])
@@ -193,11 +202,11 @@ def test_page_answers_a_newcomer(kennel: Kennel) -> None:
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("listitem")).to_have_count(len(BREEDS_USED))
         expect(page.get_by_role("listitem").first).to_contain_text("Dalmatian")
-    print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - opened:.1f} s")
+    print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - started:.1f} s")
 
 
 def test_api_answers_nothing_when_its_function_may_not_ask(kennel: Kennel) -> None:
     photo = str(next((kennel.photos / "test").rglob("*.jpg")))
-    with without(kennel, "ClassifyFunctionRole", "sagemaker:InvokeEndpoint"):
+    with revoked(kennel, "ClassifyFunctionRole", "sagemaker:InvokeEndpoint"):
         assert kennel.local("classify", "--json", photo).returncode == 1
     assert kennel.local("classify", "--json", photo).returncode == 0

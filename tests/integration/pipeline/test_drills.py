@@ -10,7 +10,7 @@ from tests.integration.pipeline.kennel import Kennel
 
 @pytest.mark.parametrize("name", ["update", "kill-instance", "bad-smoke", "double-start"])
 def test_drill_shows_what_is_promised(kennel: Kennel, name: str) -> None:
-    """Instances are as fast as they are here, and fewer requests come than in the drill itself."""
+    """Unlike in ``python -m local drill``, instances are not slowed down, and fewer requests are sent."""
     report = Report(name)
     DRILLS[name](kennel.stage(), report)
     assert report.held, report.document()
@@ -27,5 +27,5 @@ def test_drill_of_teardown_leaves_nothing(kennel: Kennel) -> None:
     try:
         DRILLS["teardown"](kennel.stage(), report)
         assert report.held, report.document()
-    finally:  # tests may run in any order: put a champion back
+    finally:  # Other tests, which may come later, need a champion.
         assert kennel.finish(kennel.start({"promote": 1}))["status"] == "SUCCEEDED"

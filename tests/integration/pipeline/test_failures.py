@@ -1,4 +1,4 @@
-"""Runs that fail: each with its reason, and what served before serves on."""
+"""Runs that fail: each names its reason, and the champion goes on serving."""
 
 import json
 import socket
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.pipeline.kennel import Kennel, run_local, states_entered, without
+from tests.integration.pipeline.kennel import Kennel, revoked, run_local, states_entered
 
 
 def test_failed_training_is_compensated(kennel: Kennel) -> None:
     champion = kennel.champion()
     kennel.client("s3").put_object(Bucket=kennel.outputs()["BucketName"], Key="mine/w.pth", Body=b"no weights")
     request = {"dataset": kennel.dataset, "weights": "mine/w.pth"}
-    ended = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
-    assert ended["status"] == "FAILED"
-    assert ended["error"] == "States.TaskFailed"
-    assert "backbone resnet18: cannot read w.pth" in ended["cause"]
+    execution = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
+    assert execution["status"] == "FAILED"
+    assert execution["error"] == "States.TaskFailed"
+    assert "backbone resnet18: cannot read w.pth" in execution["cause"]
     assert kennel.champion() == champion
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
@@ -27,7 +27,7 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
 @pytest.mark.parametrize(
     ("role", "action", "request_", "last", "never"),
     [
-        ("PipelineRole", "lambda:InvokeFunction", {}, "Plan", "FindStaging"),  # so nobody can explain it either
+        ("PipelineRole", "lambda:InvokeFunction", {}, "Plan", "FindStaging"),  # ExplainFailure fails too.
         ("PipelineRole", "iam:PassRole", {"reuse": False}, "Train", "Evaluate"),
         ("TrainingRole", "s3:GetObject", {"reuse": False}, "Train", "Evaluate"),
         ("PipelineRole", "ssm:PutParameter", {"promote": 1}, "Promote", "NotifyResult"),
@@ -37,11 +37,11 @@ def test_run_fails_at_the_step_whose_right_is_missing(
     kennel: Kennel, role: str, action: str, request_: dict[str, Any], last: str, never: str
 ) -> None:
     champion = kennel.champion()
-    with without(kennel, role, action):
+    with revoked(kennel, role, action):
         arn = kennel.start(request_ if "promote" in request_ else request_ | {"dataset": kennel.dataset})
-        ended = kennel.finish(arn)
-    assert ended["status"] == "FAILED"
-    assert f"is not authorized to perform: {action} on resource: " in ended["cause"]
+        execution = kennel.finish(arn)
+    assert execution["status"] == "FAILED"
+    assert f"is not authorized to perform: {action} on resource: " in execution["cause"]
     entered = states_entered(kennel, arn)
     assert last in entered
     assert never not in entered
@@ -51,33 +51,33 @@ def test_run_fails_at_the_step_whose_right_is_missing(
 
 
 def test_wrong_request_fails_with_every_field_named(kennel: Kennel) -> None:
-    ended = kennel.finish(kennel.start({"datset": "x", "min_top1": 7}))
-    assert (ended["status"], ended["error"]) == ("FAILED", "RequestError")
-    assert "datset" in ended["cause"]
-    assert "min_top1" in ended["cause"]
+    execution = kennel.finish(kennel.start({"datset": "x", "min_top1": 7}))
+    assert (execution["status"], execution["error"]) == ("FAILED", "RequestError")
+    assert "datset" in execution["cause"]
+    assert "min_top1" in execution["cause"]
     assert not kennel.is_locked()
 
 
 def test_missing_dataset_fails_with_its_name(kennel: Kennel) -> None:
-    ended = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
-    assert (ended["status"], ended["error"]) == ("FAILED", "DatasetError")
-    assert "nothing/here/" in ended["cause"]
+    execution = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    assert (execution["status"], execution["error"]) == ("FAILED", "DatasetError")
+    assert "nothing/here/" in execution["cause"]
 
 
 def test_archive_that_reaches_outside_itself_is_refused(kennel: Kennel, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../outside.jpg", b"x")
     kennel.client("s3").upload_file(str(tmp_path / "evil.zip"), kennel.outputs()["BucketName"], "datasets/evil.zip")
-    ended = kennel.finish(kennel.start({"dataset": "datasets/evil.zip"}))
-    assert ended["error"] == "DatasetError"
-    assert "../outside.jpg" in ended["cause"]
+    execution = kennel.finish(kennel.start({"dataset": "datasets/evil.zip"}))
+    assert execution["error"] == "DatasetError"
+    assert "../outside.jpg" in execution["cause"]
 
 
 def test_failed_run_exits_with_1_and_says_why(kennel: Kennel, tmp_path: Path) -> None:
     (tmp_path / "event.json").write_text('{"min_top1": 7}')
-    done = kennel.local("run", "--data", str(kennel.photos), "--event", str(tmp_path / "event.json"))
-    assert done.returncode == 1
-    assert "FAILED  RequestError: min_top1" in done.stdout
+    process = kennel.local("run", "--data", str(kennel.photos), "--event", str(tmp_path / "event.json"))
+    assert process.returncode == 1
+    assert "FAILED  RequestError: min_top1" in process.stdout
     assert json.loads((kennel.home / "last-run.json").read_text())["error"]["name"] == "RequestError"
 
 
@@ -86,7 +86,7 @@ def test_port_in_use_is_a_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run_local(tmp_path, "up", "--port", str(port))
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"port {port} is in use by another program")
-    assert "Traceback" not in done.stderr
+        process = run_local(tmp_path, "up", "--port", str(port))
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"port {port} is in use by another program")
+    assert "Traceback" not in process.stderr

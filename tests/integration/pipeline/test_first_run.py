@@ -21,11 +21,11 @@ def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
     assert record["status"] == "promoted"
     assert record["verdict"]["decision"] == "promote"
     assert {"Train", "Evaluate"} <= {state["name"] for state in record["states"]}
-    spent = {state["name"]: state["seconds"] for state in record["states"]}
-    assert 0 < spent["Train"] + spent["Evaluate"] < record["seconds"]
+    seconds = {state["name"]: state["seconds"] for state in record["states"]}
+    assert 0 < seconds["Train"] + seconds["Evaluate"] < record["seconds"]
     assert 0.5 <= record["evaluation"]["challenger"]["top1"] <= record["evaluation"]["challenger"]["top5"] <= 1
     assert (record["endpoint"]["name"], record["endpoint"]["instances"]) == ("kennel", 1)
-    assert record["api"]["url"] in kennel.said
+    assert record["api"]["url"] in kennel.output
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
 
@@ -34,10 +34,10 @@ def test_endpoint_scales_by_what_was_measured_on_staging(kennel: Kennel) -> None
     scaling = kennel.record["endpoint"]["scaling"]
     measured = scaling["measurement"]
     assert measured["knee_per_second"] == max(trial["rate"] for trial in measured["trials"] if trial["within_limits"])
-    reached = {trial["within_limits"] for trial in measured["trials"]}
-    assert reached == {True, False} or measured["limited_by"] == "sender"
-    known = kennel.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
-    policies = {policy["PolicyName"]: policy for policy in known["ScalingPolicies"]}
+    results = {trial["within_limits"] for trial in measured["trials"]}
+    assert results == {True, False} or measured["limited_by"] == "sender"
+    listed = kennel.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
+    policies = {policy["PolicyName"]: policy for policy in listed["ScalingPolicies"]}
     tracking = policies["kennel-concurrency"]["TargetTrackingScalingPolicyConfiguration"]
     assert tracking["TargetValue"] == scaling["target_value"] >= 1
     cloudwatch = kennel.client("cloudwatch")
@@ -56,22 +56,22 @@ def test_endpoint_is_leased(kennel: Kennel) -> None:
 def test_rights_are_judged_by_what_was_recorded(kennel: Kennel) -> None:
     deployed = Deployed(kennel.stage().laptop, "kennel")
     replay = Replay(deployed.policies, Recording(kennel.home).asked())
-    found = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}
-    training = found["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].by
+    findings = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}
+    training = findings["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].by
     assert training
     assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
-    assert found["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
-    assert found["TrainingRole trust", "#1", "aws:SourceAccount"].needed
-    assert found["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
-    assert found["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
-    assert not found["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].by
-    assert not found["StateMachinePolicy", "DeliverLogs", "all of it"].by
+    assert findings["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
+    assert findings["TrainingRole trust", "#1", "aws:SourceAccount"].needed
+    assert findings["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
+    assert findings["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
+    assert not findings["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].by
+    assert not findings["StateMachinePolicy", "DeliverLogs", "all of it"].by
 
 
 def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
-    job = kennel.client("sagemaker").list_training_jobs()["TrainingJobSummaries"][-1]["TrainingJobName"]
-    found = kennel.client("sagemaker").describe_training_job(TrainingJobName=job)
-    assert found["ResourceConfig"]["InstanceCount"] == 2
+    name = kennel.client("sagemaker").list_training_jobs()["TrainingJobSummaries"][-1]["TrainingJobName"]
+    job = kennel.client("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["ResourceConfig"]["InstanceCount"] == 2
     report = f"runs/{kennel.champion()['run']}/report/evaluation.json"
     body = kennel.client("s3").get_object(Bucket=kennel.outputs()["BucketName"], Key=report)["Body"].read()
     ddp = json.loads(body)["ddp"]

@@ -1,4 +1,4 @@
-"""A stack in an account that lets nobody make roles."""
+"""A stack in an account in which nobody may create roles."""
 
 import json
 import os
@@ -10,25 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.pipeline.kennel import Kennel, policy
+from tests.integration.pipeline.kennel import Kennel, policy_document
 from training.files import to_bytes
 from training.torchvision_import import torchvision_models
 
-BACKBONE = "shufflenet_v2_x0_5"  # the smallest of torchvision
+BACKBONE = "shufflenet_v2_x0_5"  # The smallest network of torchvision.
 
 
 @pytest.mark.slow
 def test_one_existing_role_does_everything(bare: Kennel) -> None:
-    """As in an account that lets nobody make roles: the stack makes none, and a run, of a backbone whose weights it
-    is given, is promoted."""
+    """The stack creates no roles, and a run with uploaded weights is promoted."""
     iam = bare.client("iam")
     names = ("lambda", "states", "sagemaker", "codebuild", "events", "scheduler")
     services = [f"{name}.amazonaws.com" for name in names]
     trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
-    role = iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+    role = iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument=policy_document(trust))["Role"]["Arn"]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    iam.put_role_policy(RoleName="LabRole", PolicyName="lab", PolicyDocument=policy(everything))
-    before = {found["RoleName"] for found in iam.list_roles()["Roles"]}
+    iam.put_role_policy(RoleName="LabRole", PolicyName="lab", PolicyDocument=policy_document(everything))
+    before = {role["RoleName"] for role in iam.list_roles()["Roles"]}
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     subprocess.run(
         [
@@ -43,27 +42,27 @@ def test_one_existing_role_does_everything(bare: Kennel) -> None:
         check=True,
         timeout=120,
     )
-    assert {found["RoleName"] for found in iam.list_roles()["Roles"]} == before
+    assert {role["RoleName"] for role in iam.list_roles()["Roles"]} == before
     archive = shutil.make_archive(str(bare.home / "lab"), "zip", bare.photos)
     bucket = bare.outputs("lab")["BucketName"]
     bare.client("s3").upload_file(archive, bucket, "dogs.zip")
     bare.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
     hyperparameters = {"backbone": BACKBONE, "learning_rate": 0.03, "pull": 0, "epochs": 100}
     request = {"dataset": "dogs.zip", "weights": "mine/shufflenet.pth", "hyperparameters": hyperparameters}
-    ended = bare.finish(bare.start(request | {"min_top1": 0}, stack="lab"))
-    assert ended["status"] == "SUCCEEDED", ended["cause"]
-    assert json.loads(ended["output"])["status"] == "promoted"
+    execution = bare.finish(bare.start(request | {"min_top1": 0}, stack="lab"))
+    assert execution["status"] == "SUCCEEDED", execution["cause"]
+    assert json.loads(execution["output"])["status"] == "promoted"
     assert bare.finish(bare.start({"everything": True}, "TeardownArn", stack="lab"))["status"] == "SUCCEEDED"
     assert "lab" not in bare.endpoints()
 
 
 def random_weights(name: str) -> bytes:
-    """State dict of a network of torchvision that tells photos apart, if not breeds."""
+    """Return the state dict of a torchvision network that was not trained but tells photos apart."""
     torch.manual_seed(0)
     network = torchvision_models().get_model(name)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # it takes its statistics from the one batch that follows
+            module.momentum = 1.0  # Its statistics become those of the one batch below.
     with torch.no_grad():
         network(torch.nn.functional.interpolate(torch.randn(16, 3, 8, 8), (128, 128), mode="bilinear"))
     return to_bytes(network.state_dict())

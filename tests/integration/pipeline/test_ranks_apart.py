@@ -1,4 +1,4 @@
-"""A run whose ranks train apart, as each would alone: found out at the gate, and nothing of it is deployed."""
+"""A run in which each rank trains its own model: the gate fails it, and nothing is deployed."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from plan import code
 from tests.integration.pipeline.kennel import Kennel, states_entered
 
-# In place of the package's own: what its modules import afterwards is a model that hears of no other rank.
+# Replaces training/__init__.py. The modules of the package then import a wrapper that exchanges no gradients.
 APART = b"""
 import torch.nn.parallel
 torch.nn.parallel.DistributedDataParallel = lambda module, *_, **__: module
@@ -17,9 +17,9 @@ torch.nn.parallel.DistributedDataParallel = lambda module, *_, **__: module
 
 @pytest.fixture
 def apart(bare: Kennel) -> Iterator[str]:
-    """URI of the stack's training code, in which ranks train apart."""
+    """Yield the URI of the stack's training code, after changing it so that ranks train apart."""
     s3, bucket = bare.client("s3"), bare.outputs()["BucketName"]
-    uri = code.upload(s3, bucket, layer=bare.home / "build/JobsLayer/python")  # Plan finds it and uploads no other
+    uri = code.upload(s3, bucket, layer=bare.home / "build/JobsLayer/python")  # Plan finds this upload and uses it.
     key = f"{uri.removeprefix(f's3://{bucket}/')}/training/__init__.py"
     original = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     s3.put_object(Bucket=bucket, Key=key, Body=APART)
@@ -30,9 +30,9 @@ def apart(bare: Kennel) -> Iterator[str]:
 def test_ranks_that_trained_apart_fail_the_run_at_the_gate(bare: Kennel, apart: str) -> None:
     jobs = bare.training_jobs()
     arn = bare.start({"dataset": bare.upload("apart", bare.photos), "hyperparameters": {"epochs": 2}})
-    ended = bare.finish(arn)
-    assert (ended["status"], ended["error"]) == ("FAILED", "DistributionError")
-    assert ended["cause"].startswith("the ranks ended with different parameters")
+    execution = bare.finish(arn)
+    assert (execution["status"], execution["error"]) == ("FAILED", "DistributionError")
+    assert execution["cause"].startswith("the ranks ended with different parameters")
 
     (name,) = bare.training_jobs() - jobs
     job = bare.client("sagemaker").describe_training_job(TrainingJobName=name)

@@ -1,4 +1,4 @@
-"""Teardown of everything, so that the stack can be deleted; and what cannot be deleted, as on AWS."""
+"""Teardown: it empties the bucket and the registry, so that the stack can be deleted, and it respects the lock."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.cloud.test_registry import SPECIFICATION
 from tests.integration.laptop import ROOT, eventually
-from tests.integration.pipeline.kennel import Kennel, any_job, wait_for
+from tests.integration.pipeline.kennel import Kennel, has_job, wait_for
 
 EVERYTHING = json.loads((ROOT / "events" / "teardown-everything.json").read_text())
 
@@ -27,34 +27,34 @@ def keys(kennel: Kennel) -> list[str]:
 
 
 def register(sagemaker: Any, group: str) -> str:
-    made = sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=SPECIFICATION)
-    return str(made["ModelPackageArn"])
+    package = sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=SPECIFICATION)
+    return str(package["ModelPackageArn"])
 
 
 def test_teardown_says_what_input_it_takes(kennel: Kennel) -> None:
     for request in ({"Comment": "Insert your JSON here"}, {"everything": "yes"}, {"everithing": True}):
-        ended = tear_down(kennel, request)
-        assert (ended["status"], ended["error"]) == ("FAILED", "RequestError")
-        assert '{"everything": true}' in ended["cause"]
-        assert json.dumps(request, separators=(",", ":")) in ended["cause"]
+        execution = tear_down(kennel, request)
+        assert (execution["status"], execution["error"]) == ("FAILED", "RequestError")
+        assert '{"everything": true}' in execution["cause"]
+        assert json.dumps(request, separators=(",", ":")) in execution["cause"]
     assert not kennel.is_locked()
 
 
 def test_teardown_of_everything_empties_bucket_and_group_and_may_be_repeated(kennel: Kennel) -> None:
-    """More keys than one listing holds, of which one is full of the longest that JSON doubles by escaping."""
+    """The keys fill several listings; one has the longest keys possible, and JSON escapes their quotes."""
     bucket, s3, sagemaker = kennel.outputs()["BucketName"], kennel.client("s3"), kennel.client("sagemaker")
-    tear_down(kennel, EVERYTHING)  # what other tests left
+    tear_down(kennel, EVERYTHING)  # Other tests may have left something.
     names = [f"{number:04}" + '"' * 1020 for number in range(120)]
     names += [f"dataset/{number:04}.jpg" for number in range(100)]
     names += ["é" * 512, "a&b<c>'d e+f%20g"]
     for name in names:
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
     packages = {register(sagemaker, "kennel") for _ in range(3)}
-    for deleted, gone in ((packages, len(names)), (set(), 0)):
-        ended = tear_down(kennel, EVERYTHING)
-        assert ended["status"] == "SUCCEEDED", (ended.get("error"), ended.get("cause"))
-        said = json.loads(ended["output"])
-        assert (set(said["packages"]), said["objects"]) == (deleted, gone)
+    for deleted_packages, num_objects in ((packages, len(names)), (set(), 0)):
+        execution = tear_down(kennel, EVERYTHING)
+        assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+        output = json.loads(execution["output"])
+        assert (set(output["packages"]), output["objects"]) == (deleted_packages, num_objects)
     assert keys(kennel) == []
     assert sagemaker.list_model_packages(ModelPackageGroupName="kennel")["ModelPackageSummaryList"] == []
     assert not kennel.is_locked()
@@ -64,8 +64,8 @@ def test_teardown_without_everything_leaves_objects_and_packages(kennel: Kennel)
     bucket, sagemaker = kennel.outputs()["BucketName"], kennel.client("sagemaker")
     kennel.client("s3").put_object(Bucket=bucket, Key="dataset/kept.jpg", Body=b"x")
     package = register(sagemaker, "kennel")
-    ended = tear_down(kennel, {})
-    assert ended["status"] == "SUCCEEDED", (ended.get("error"), ended.get("cause"))
+    execution = tear_down(kennel, {})
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
     assert "dataset/kept.jpg" in keys(kennel)
     assert sagemaker.describe_model_package(ModelPackageName=package)["ModelPackageStatus"] == "Completed"
 
@@ -74,21 +74,21 @@ def test_teardown_refuses_while_a_run_is_at_work_and_waits_for_the_job_of_a_stop
     kennel: Kennel,
 ) -> None:
     run = kennel.start({"dataset": kennel.upload("photos", kennel.photos)})
-    wait_for(lambda: any_job(kennel, "InProgress"))
+    wait_for(lambda: has_job(kennel, "InProgress"))
     for request in ({}, EVERYTHING):
-        ended = tear_down(kennel, request)
-        assert (ended["status"], ended["error"]) == ("FAILED", "RunInProgressError")
-        assert run in ended["cause"]
-    lease = tear_down(kennel, {"lease": True})  # which asks again in a minute
+        execution = tear_down(kennel, request)
+        assert (execution["status"], execution["error"]) == ("FAILED", "RunInProgressError")
+        assert run in execution["cause"]
+    lease = tear_down(kennel, {"lease": True})  # Its schedule starts it again in a minute.
     assert (lease["status"], json.loads(lease["output"])["endpoints"]) == ("SUCCEEDED", [])
-    assert any_job(kennel, "InProgress")
+    assert has_job(kennel, "InProgress")
     assert "datasets/photos.zip" in keys(kennel)
 
     kennel.client("stepfunctions").stop_execution(executionArn=run)
-    ended = tear_down(kennel, EVERYTHING)
-    assert ended["status"] == "SUCCEEDED", (ended.get("error"), ended.get("cause"))
-    assert not any_job(kennel, "InProgress")
-    assert not any_job(kennel, "Stopping")
+    execution = tear_down(kennel, EVERYTHING)
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+    assert not has_job(kennel, "InProgress")
+    assert not has_job(kennel, "Stopping")
     assert keys(kennel) == []
     wait_for(lambda: not kennel.is_locked())
 
@@ -109,35 +109,36 @@ def test_a_lease_that_is_over_ends_when_nothing_serves(kennel: Kennel) -> None:
         FlexibleTimeWindow={"Mode": "OFF"},
         Target=target,
     )
-    ended = tear_down(kennel, {"lease": True})
-    assert ended["status"] == "SUCCEEDED", (ended.get("error"), ended.get("cause"))
+    execution = tear_down(kennel, {"lease": True})
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
     assert scheduler.list_schedules(GroupName="kennel")["Schedules"] == []
 
 
 def test_lock_of_a_teardown_that_is_gone_is_taken_over(kennel: Kennel) -> None:
-    """By a run and by another teardown, both of which must be allowed to ask whether it still runs."""
+    """A run and another teardown take it over; both need the right to ask whether the first teardown still runs."""
     gone = tear_down(kennel, {"no": "such input"})["executionArn"]
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=gone, Type="String")
     assert tear_down(kennel, {})["status"] == "SUCCEEDED"
     assert not kennel.is_locked()
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=gone, Type="String")
-    ended = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
-    assert ended["error"] == "DatasetError", ended["cause"]  # it got past the lock
+    execution = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    # The run took the lock; otherwise the error would be RunInProgressError.
+    assert execution["error"] == "DatasetError", execution["cause"]
 
 
 def test_event_of_an_abandoned_run_leaves_anothers_lock_alone(kennel: Kennel) -> None:
     other = f"{kennel.outputs()['PipelineArn'].replace('stateMachine', 'execution')}:other"
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=other, Type="String")
     try:
-        ended = tear_down(kennel, {"detail": {"executionArn": other.replace(":other", ":abandoned")}})
-        assert ended["status"] == "SUCCEEDED"
+        execution = tear_down(kennel, {"detail": {"executionArn": other.replace(":other", ":abandoned")}})
+        assert execution["status"] == "SUCCEEDED"
         assert kennel.client("ssm").get_parameter(Name="/kennel/lock")["Parameter"]["Value"] == other
     finally:
         kennel.client("ssm").delete_parameter(Name="/kennel/lock")
 
 
 def test_stack_with_a_full_bucket_and_a_full_group_cannot_be_deleted(kennel: Kennel) -> None:
-    """As on AWS: what teardown of everything is for."""
+    """The laptop cloud refuses as AWS does, which is why teardown of everything exists."""
     formation, s3, sagemaker = (kennel.client(name) for name in ("cloudformation", "s3", "sagemaker"))
     resources = {
         "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "full-bucket"}},
@@ -148,24 +149,24 @@ def test_stack_with_a_full_bucket_and_a_full_group_cannot_be_deleted(kennel: Ken
         "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "goes-with-it"}},
     }
     formation.create_stack(StackName="full", TemplateBody=json.dumps({"Resources": resources}))
-    eventually(lambda: status(formation), lambda seen: seen == "CREATE_COMPLETE")
+    eventually(lambda: status(formation), lambda current: current == "CREATE_COMPLETE")
     s3.put_object(Bucket="full-bucket", Key="photo.jpg", Body=b"x")
     package = register(sagemaker, "full-group")
 
     formation.delete_stack(StackName="full")
-    eventually(lambda: status(formation), lambda seen: seen == "DELETE_FAILED")
-    left = {
+    eventually(lambda: status(formation), lambda current: current == "DELETE_FAILED")
+    remaining = {
         each["LogicalResourceId"]: each
         for each in formation.describe_stack_resources(StackName="full")["StackResources"]
     }
-    assert left.keys() == {"Bucket", "Group"}
-    assert "not empty" in left["Bucket"]["ResourceStatusReason"]
+    assert remaining.keys() == {"Bucket", "Group"}
+    assert "not empty" in remaining["Bucket"]["ResourceStatusReason"]
     assert s3.get_object(Bucket="full-bucket", Key="photo.jpg")["Body"].read() == b"x"
 
     s3.delete_object(Bucket="full-bucket", Key="photo.jpg")
     sagemaker.delete_model_package(ModelPackageName=package)
     formation.delete_stack(StackName="full")
-    eventually(lambda: status(formation), lambda seen: seen == "gone")
+    eventually(lambda: status(formation), lambda current: current == "gone")
     assert "full-bucket" not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
 
 

@@ -1,19 +1,19 @@
-"""Runs beside a champion: updated, taken back, promoted again."""
+"""Runs while a champion serves: the endpoint is updated, an update is taken back, a version is promoted again."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.integration.pipeline.kennel import Kennel, states_entered, without
+from tests.integration.pipeline.kennel import Kennel, revoked, states_entered
 
 
 def test_an_earlier_version_serves_again_without_training(kennel: Kennel) -> None:
     jobs, before = kennel.training_jobs(), kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
-    done = kennel.local("promote", "--version", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "version 1 will serve again" in done.stdout
-    assert "measured by run" in done.stdout  # not once more
+    command = kennel.local("promote", "--version", "1")
+    assert command.returncode == 0, command.stdout + command.stderr
+    assert "version 1 will serve again" in command.stdout
+    assert "measured by run" in command.stdout  # The run reuses an earlier measurement.
     assert kennel.champion()["model_package_arn"].endswith("/1")
     assert kennel.training_jobs() == jobs
     after = kennel.client("sagemaker").describe_endpoint(EndpointName="kennel")
@@ -24,12 +24,13 @@ def test_an_earlier_version_serves_again_without_training(kennel: Kennel) -> Non
 def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> None:
     sagemaker = kennel.client("sagemaker")
     before, champion = sagemaker.describe_endpoint(EndpointName="kennel"), kennel.champion()
-    wishes = {"hyperparameters": {"backbone": "efficientnet_lite2"}, "max_instances": 3}
-    ended = kennel.finish(kennel.start({"dataset": kennel.dataset, **wishes}))
-    assert ended["status"] == "SUCCEEDED"
-    output = json.loads(ended["output"])
+    changes = {"hyperparameters": {"backbone": "efficientnet_lite2"}, "max_instances": 3}
+    execution = kennel.finish(kennel.start({"dataset": kennel.dataset, **changes}))
+    assert execution["status"] == "SUCCEEDED"
+    output = json.loads(execution["output"])
     assert "/weights/efficientnet_lite2-" in output["run"]["training"]["weights_uri"]
-    assert output["verdict"]["champion_top1"] == pytest.approx(champion["top1"])  # written with fewer digits
+    # The pointer has fewer digits, because JSONata writes 15.
+    assert output["verdict"]["champion_top1"] == pytest.approx(champion["top1"])
     after = sagemaker.describe_endpoint(EndpointName="kennel")
     assert after["EndpointArn"] == before["EndpointArn"]
     assert after["CreationTime"] == before["CreationTime"]
@@ -41,9 +42,9 @@ def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> No
 
 
 def test_training_of_a_run_that_failed_later_is_taken_up_by_the_next(kennel: Kennel) -> None:
-    """Of a run with other hyperparameters than were trained with before; both fail where evaluation begins."""
+    """Both runs have hyperparameters that no run had before, and fail when the evaluation begins."""
     request, jobs = {"dataset": kennel.dataset, "hyperparameters": {"epochs": 2}}, kennel.training_jobs()
-    with without(kennel, "EvaluationRole", "s3:GetObject"):
+    with revoked(kennel, "EvaluationRole", "s3:GetObject"):
         first, second = run_to_failure(kennel, request), run_to_failure(kennel, request)
     assert {"Train", "Evaluate"} <= first
     assert {"ReuseTraining", "Evaluate"} <= second
@@ -52,38 +53,38 @@ def test_training_of_a_run_that_failed_later_is_taken_up_by_the_next(kennel: Ken
 
 
 def run_to_failure(kennel: Kennel, request: dict[str, Any]) -> set[str]:
-    """The states that a run enters on its way to failure."""
+    """Start a run that fails, and return the states that it entered."""
     arn = kennel.start(request)
     assert kennel.finish(arn)["status"] == "FAILED"
     return states_entered(kennel, arn)
 
 
 def test_update_to_another_instance_type_is_taken_back_with_its_scaling(kennel: Kennel) -> None:
-    """The endpoint is updated and scaled anew already when the version cannot be approved."""
-    champion, before = kennel.champion(), served(kennel)
+    """Approval of the version fails when the endpoint already has the new model and the new scaling."""
+    champion, before = kennel.champion(), endpoint_settings(kennel)
     assert before["type"] != "ml.c7i.xlarge"
-    with without(kennel, "PipelineRole", "sagemaker:UpdateModelPackage"):
+    with revoked(kennel, "PipelineRole", "sagemaker:UpdateModelPackage"):
         arn = kennel.start({"promote": 1, "serving_instance_type": "ml.c7i.xlarge", "max_instances": 5})
-        ended = kennel.finish(arn)
-    assert ended["status"] == "FAILED", ended.get("output")
+        execution = kennel.finish(arn)
+    assert execution["status"] == "FAILED", execution.get("output")
     changed = {"DeregisterForUpdate", "UpdateProduction", "PutBurstAlarm", "ApproveModel"}
     restored = {"DeregisterForRestore", "RestoreProduction", "RestorePolicies", "RestoreBurstAlarm"}
     assert changed | restored <= states_entered(kennel, arn)
     assert kennel.champion() == champion
-    assert served(kennel) == before
+    assert endpoint_settings(kennel) == before
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()
 
 
-def served(kennel: Kennel) -> dict[str, Any]:
-    """What serves, on what, and how it scales."""
+def endpoint_settings(kennel: Kennel) -> dict[str, Any]:
+    """Return the configuration of the endpoint, its instance type, and how it scales."""
     sagemaker, scaling = kennel.client("sagemaker"), kennel.client("application-autoscaling")
     endpoint = sagemaker.describe_endpoint(EndpointName="kennel")
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
     [target] = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     [alarm] = kennel.client("cloudwatch").describe_alarms(AlarmNames=["kennel-burst"])["MetricAlarms"]
-    [started] = [policy["PolicyName"] for policy in policies if [policy["PolicyARN"]] == alarm["AlarmActions"]]
+    [burst_policy] = [policy["PolicyName"] for policy in policies if [policy["PolicyARN"]] == alarm["AlarmActions"]]
     return {
         "status": endpoint["EndpointStatus"],
         "config": endpoint["EndpointConfigName"],
@@ -94,5 +95,5 @@ def served(kennel: Kennel) -> dict[str, Any]:
             or policy["StepScalingPolicyConfiguration"]
             for policy in policies
         },
-        "burst": (started, alarm["Threshold"]),
+        "burst": (burst_policy, alarm["Threshold"]),
     }
