@@ -1,4 +1,4 @@
-"""How the tests are shared out among pytest-xdist's workers.
+"""Assign the tests to pytest-xdist's workers.
 
 Tests that share a laptop cloud run on one worker, which starts that cloud once. Any other file is a group of its own.
 """
@@ -10,7 +10,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
-# Files that share a cloud, by the name of the group; the longest group comes first, so that it does not end last.
+# Files that share a cloud, by the name of their group. The group that takes longest comes first, so that no worker
+# starts it when the others are nearly done.
 GROUPS = {
     "kennel": ("integration/pipeline/",),
     "cloud": ("integration/cloud/", "integration/test_lost_hosts.py", "integration/test_interrupt.py"),
@@ -20,7 +21,11 @@ GROUPS = {
 
 
 def group_of(path: str) -> str:
-    """Return the group of a test file, given below tests/; the most specific entry counts, else the file is one."""
+    """Return the group of a test file: of the longest entry that its path begins with, else the path itself.
+
+    Args:
+        path: relative to tests/.
+    """
     matches = [(len(start), name) for name, starts in GROUPS.items() for start in starts if path.startswith(start)]
     return max(matches)[1] if matches else path
 
@@ -44,4 +49,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests that share a cloud first, then the other integration tests."""
     order = [*GROUPS, "integration/", ""]
     groups = {item: group_of(item.path.relative_to(TESTS).as_posix()) for item in items}
-    items.sort(key=lambda item: next(place for place, start in enumerate(order) if groups[item].startswith(start)))
+    items.sort(key=lambda item: next(number for number, start in enumerate(order) if groups[item].startswith(start)))

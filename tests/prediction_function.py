@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 @contextmanager
 def imported(name: str) -> Iterator[tuple[ModuleType, pytest.MonkeyPatch]]:
-    """Yield a module of ``classify`` with the settings of ``ENVIRONMENT``, and a patch that lasts as long.
+    """Yield a module of ``classify`` with the settings of ``ENVIRONMENT``, and a patch that is undone at the end.
 
     The settings are replaced, because another test may have imported the module before.
     """

@@ -1,4 +1,4 @@
-"""A real browser without a screen, for the tests of the page."""
+"""Start a real browser without a window, for the tests of the page."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """This machine's Chromium; skips where there is none."""
+    """Yield this machine's Chromium, or skip the test if there is none."""
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if not executable:
-        pytest.skip("no chromium on PATH, which the page is tested in")
-    expect.set_options(timeout=30_000)  # ms, for machines that do much else
+        pytest.skip("the page is tested in Chromium, and there is none on PATH")
+    expect.set_options(timeout=30_000)  # milliseconds; the machine may do other work
     with sync_playwright() as playwright:
-        # Its sandbox needs rights that root and containers have not; it is shown nothing but our own page.
+        # Chromium's sandbox needs rights that root and containers lack. It opens our own page only.
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
         browser.close()

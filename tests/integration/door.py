@@ -1,4 +1,4 @@
-"""The prediction function behind the door that a REST API is, before an endpoint that answers what a test wants."""
+"""The prediction function behind a small API gateway, with an endpoint whose answer the test sets."""
 
 import base64
 import json
@@ -19,11 +19,13 @@ STAGE = "/v1"
 
 
 class Door(ThreadingHTTPServer):
-    """Two in one: API Gateway at ``/v1/``, which knows one key, and SageMaker's runtime at ``/endpoints/``.
+    """A server of two APIs: API Gateway at ``/v1/``, with one valid key, and SageMaker's runtime at ``/endpoints/``.
 
-    prediction: the endpoint's answer to a photo, None while there is no endpoint. photos: those that reached it.
-    throttled: whether the key has asked too much.
-    late: what the next answer to ``/classify`` waits for after the function gave it.
+    Attributes:
+        prediction: the endpoint's answer to a photo; None while there is no endpoint.
+        photos: the photos that reached the endpoint.
+        throttled: whether the key has used up its quota.
+        late: the next answer to ``/classify`` waits for this event after the function has returned it.
     """
 
     daemon_threads = True
@@ -37,7 +39,7 @@ class Door(ThreadingHTTPServer):
         self.late: threading.Event | None = None
         self.origin = f"http://127.0.0.1:{self.server_port}"
         self.url = f"{self.origin}{STAGE}/"
-        self.one_at_a_time = threading.Lock()  # as an instance of a function is given its events
+        self.one_at_a_time = threading.Lock()  # An instance of a function handles one event at a time.
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,11 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.prediction is None:
             error = {"message": "Endpoint dogs of account 000000000000 not found."}
             return self._answer(400, {"x-amzn-ErrorType": "ValidationError"}, json.dumps(error).encode())
-        said: dict[str, Any] = {"breeds": ["Beagle", "Pug"]}
+        document: dict[str, Any] = {"breeds": ["Beagle", "Pug"]}
         if self.headers["Content-Type"] != "application/json":
             self.server.photos.append(body)
-            said = self.server.prediction
-        return self._answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+            document = self.server.prediction
+        return self._answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
     def _ask_function(self, method: str, body: bytes) -> None:
         path = self.path.removeprefix(STAGE)
@@ -87,18 +89,18 @@ class _Handler(BaseHTTPRequestHandler):
         context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
         context.get_remaining_time_in_millis = lambda: 3000
         with self.server.one_at_a_time:
-            said = self.server.function.handler(event, context)
+            response = self.server.function.handler(event, context)
             late, self.server.late = self.server.late, None
         if late:
             late.wait(10)
-        content = said["body"].encode()
-        if said["isBase64Encoded"]:
+        content = response["body"].encode()
+        if response["isBase64Encoded"]:
             content = base64.b64decode(content)
-        headers = {name: values[0] for name, values in said["multiValueHeaders"].items()}
-        return self._answer(said["statusCode"], headers, content)
+        headers = {name: values[0] for name, values in response["multiValueHeaders"].items()}
+        return self._answer(response["statusCode"], headers, content)
 
     def _refuse(self, status: int, detail: str) -> None:
-        """As the gateway responses of the template do."""
+        """Refuse with a problem document, as the gateway responses of the template do."""
         problem = {
             "title": HTTPStatus(status).phrase,
             "status": status,
@@ -109,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, headers, json.dumps(problem).encode())
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        with suppress(ConnectionError):  # the page no longer waits
+        with suppress(ConnectionError):  # The page may have given up.
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -123,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def open_door() -> Iterator[Door]:
-    """A door on a free port of loopback."""
+    """Yield a door on a free port of loopback."""
     with imported("classify.app") as (function, patch), Door(function) as door:
         runtime: Any = boto3.client("sagemaker-runtime", endpoint_url=door.origin)
         patch.setattr("classify.routes.runtime", runtime)

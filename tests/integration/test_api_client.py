@@ -1,4 +1,4 @@
-"""The client of the prediction API, where nobody listens."""
+"""The client of the prediction API when no server listens."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""``python -m local interrupt``: what it says, what it refuses, what becomes of the job."""
+"""``python -m local interrupt``: its output, its refusals, and the job afterwards."""
 
 import json
 import os
@@ -23,7 +23,7 @@ SPOT = {
 
 @pytest.fixture
 def home(cloud: Cloud, tmp_path: Path) -> Path:
-    """A project's folder whose laptop cloud is that of the tests."""
+    """The runner's folder; its laptop cloud is the one of the tests."""
     (tmp_path / "cloud").symlink_to(cloud.home)
     (tmp_path / "cloud.json").write_text(json.dumps({"pid": cloud.process.pid, "port": cloud.port}))
     return tmp_path
@@ -31,7 +31,7 @@ def home(cloud: Cloud, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job(sagemaker: Any, s3: Any) -> Iterator[Any]:
-    """Starts a job that sleeps until the test is over; returns its name once it trains."""
+    """Return a function that starts a sleeping job, waits until it trains, and returns its name."""
     names = []
 
     def start(**changes: Any) -> str:
@@ -60,9 +60,9 @@ def interrupt(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 def test_interrupt_tells_the_way_back_to_training(home: Path, job: Any, sagemaker: Any) -> None:
     name = job(**SPOT)
-    done = interrupt(home)
-    assert (done.returncode, done.stderr) == (0, "")
-    first, *steps = done.stdout.splitlines()
+    process = interrupt(home)
+    assert (process.returncode, process.stderr) == (0, "")
+    first, *steps = process.stdout.splitlines()
     assert first == f"{name}: algo-2 is taken away, and with it the job's other instances"
     assert [step.split()[0] for step in steps] == ["Interrupted", "Starting", "Downloading", "Training"]
     assert statuses(sagemaker, name)[3:] == ["Interrupted", "Starting", "Downloading", "Training"]
@@ -71,23 +71,26 @@ def test_interrupt_tells_the_way_back_to_training(home: Path, job: Any, sagemake
 
 
 def test_interrupt_refuses_with_a_sentence(home: Path, job: Any, sagemaker: Any) -> None:
-    assert said(interrupt(home)).endswith("; make run EVENT=events/pipeline-spot.json starts one")
-    assert said(interrupt(home, "nobody")) == "there is no training job nobody (Requested resource not found.)"
-    own = job()
-    assert said(interrupt(home, own)) == f"training job {own} is not a spot job, so its instances cannot be taken away"
-    assert said(interrupt(home)).startswith("no spot training job is running (")
+    assert refusal(interrupt(home)).endswith("; make run EVENT=events/pipeline-spot.json starts one")
+    assert refusal(interrupt(home, "nobody")) == "there is no training job nobody (Requested resource not found.)"
+    on_demand = job()
+    assert (
+        refusal(interrupt(home, on_demand))
+        == f"training job {on_demand} is not a spot job, so its instances cannot be taken away"
+    )
+    assert refusal(interrupt(home)).startswith("no spot training job is running (")
     one, other = job(**SPOT), job(**SPOT)
-    assert said(interrupt(home)) == f"2 spot training jobs are running; name one: {one}, {other}"
-    assert said(interrupt(home, one, "--host", "algo-3")) == (
+    assert refusal(interrupt(home)) == f"2 spot training jobs are running; name one: {one}, {other}"
+    assert refusal(interrupt(home, one, "--host", "algo-3")) == (
         f"training job {one} has no host algo-3; it has algo-1, algo-2"
     )
     sagemaker.stop_training_job(TrainingJobName=one)
     eventually(lambda: statuses(sagemaker, one)[-1], lambda status: status == "Stopped")
-    assert said(interrupt(home, one)) == f"training job {one} has ended: it is Stopped"
+    assert refusal(interrupt(home, one)) == f"training job {one} has ended: it is Stopped"
     assert statuses(sagemaker, other) == ["Starting", "Downloading", "Training"]
 
 
-def said(done: "subprocess.CompletedProcess[str]") -> str:
-    """What a refused command said."""
-    assert (done.returncode, done.stdout) == (1, "")
-    return done.stderr.strip()
+def refusal(process: "subprocess.CompletedProcess[str]") -> str:
+    """Return the sentence with which a command was refused."""
+    assert (process.returncode, process.stdout) == (1, "")
+    return process.stderr.strip()

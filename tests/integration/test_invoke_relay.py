@@ -1,4 +1,4 @@
-"""The relay through which functions in containers reach the laptop cloud, without a container."""
+"""The relay through which functions in containers reach the laptop cloud; the tests need no container."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ import pytest
 from local import invoke
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127/8")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all addresses of 127.0.0.0/8")
 def test_relay_connects_its_address_with_loopback_both_ways():
     async def talk():
         async def shout(reader, writer):

@@ -1,4 +1,4 @@
-"""Jobs of the real training program, on two hosts, that lose a host, a rank, a disk or a channel."""
+"""Jobs of the real training program on two hosts; each job loses a host, a rank, its disk space or a channel."""
 
 import io
 import json
@@ -22,7 +22,7 @@ SPOT = {
     "EnableManagedSpotTraining": True,
     "StoppingCondition": {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 300},
 }
-SECONDS = 150  # that a job may take, on a machine with other work
+JOB_SECONDS = 150  # A job takes this long at most, even on a machine that does other work.
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,14 +36,14 @@ def described(cloud: Cloud, name: str) -> dict[str, Any]:
 
 
 def ended(cloud: Cloud, name: str) -> dict[str, Any]:
-    over = ("Completed", "Failed", "Stopped")
-    return eventually(lambda: described(cloud, name), lambda seen: seen["TrainingJobStatus"] in over, SECONDS)
+    final = ("Completed", "Failed", "Stopped")
+    return eventually(lambda: described(cloud, name), lambda job: job["TrainingJobStatus"] in final, JOB_SECONDS)
 
 
 def completed(cloud: Cloud, name: str) -> dict[str, Any]:
-    done = ended(cloud, name)
-    assert done["TrainingJobStatus"] == "Completed", done.get("FailureReason")
-    return done
+    job = ended(cloud, name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    return job
 
 
 def log_of(cloud: Cloud, name: str, host: str = "algo-1") -> str:
@@ -52,7 +52,7 @@ def log_of(cloud: Cloud, name: str, host: str = "algo-1") -> str:
 
 
 def model_of(s3: Any, name: str) -> dict[str, bytes]:
-    """The files of a job's model.tar.gz."""
+    """Return the files of a job's model.tar.gz by their names."""
     body = s3.get_object(Bucket="kennel", Key=f"runs/{name}/output/model.tar.gz")["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         return {each.name: file.read() for each in archive if (file := archive.extractfile(each))}
@@ -64,18 +64,18 @@ def weights_of(model: dict[str, bytes]) -> dict[str, torch.Tensor]:
 
 
 def ranks_of(cloud: Cloud, name: str, host: str = "") -> list[int]:
-    """Ids of a job's ranks, which are started with the paths of their hosts' trees."""
+    """Return the process ids of a job's ranks; their command lines contain the folders of their hosts."""
     folder = f"{cloud.home}/training-jobs/{name}/{host}"
     listed = subprocess.run(["ps", "-axww", "-o", "pid=", "-o", "command="], capture_output=True, text=True, check=True)
-    found = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, command in found if "-m training.train" in command and folder in command]
+    processes = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, command in processes if "-m training.train" in command and folder in command]
 
 
 def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:
-    """Start a job and wait for the beginning of a line in its first host's log; the job's name."""
+    """Start a job, wait until its first host logs a line that begins so, and return the job's name."""
     name = str(request["TrainingJobName"])
     cloud.client("sagemaker").create_training_job(**request)
-    eventually(lambda: re.search(f"^{line}", log_of(cloud, name), re.MULTILINE), bool, SECONDS)
+    eventually(lambda: re.search(f"^{line}", log_of(cloud, name), re.MULTILINE), bool, JOB_SECONDS)
     return name
 
 
@@ -96,7 +96,7 @@ def test_an_interrupted_job_ends_with_the_weights_of_one_that_was_not(
     hyperparameters |= {"mode": mode, "checkpoint_seconds": "0", "precision": "fp32"}
     cut = train_until(cloud, program("cut", **hyperparameters) | SPOT, line)
     for pid in ranks_of(cloud, cut):
-        os.kill(pid, signal.SIGSTOP)  # so that it is still in the midst when its checkpoint lies in S3
+        os.kill(pid, signal.SIGSTOP)  # It must still be training when its checkpoint has reached S3.
     eventually(lambda: s3.list_objects_v2(Bucket="kennel", Prefix=f"kept/{cut}/{mode}-")["KeyCount"], bool)
     spot.interrupt(cloud.home, cut, "algo-2")
     steps = [each["Status"] for each in completed(cloud, cut)["SecondaryStatusTransitions"]]
@@ -120,12 +120,12 @@ def test_a_rank_that_dies_fails_the_job_and_is_named(cloud: Cloud, line: str) ->
     name = train_until(cloud, program("dies", mode="head", epochs="10000"), line)
     (pid,) = ranks_of(cloud, name, "algo-2")
     os.kill(pid, signal.SIGKILL)
-    done = eventually(lambda: described(cloud, name), lambda seen: seen["TrainingJobStatus"] == "Failed")
+    job = eventually(lambda: described(cloud, name), lambda job: job["TrainingJobStatus"] == "Failed")
     reason = "AlgorithmError: training: rank 1 on algo-2 was killed by SIGKILL; the host may be out of memory"
-    assert done["FailureReason"] == f"{reason}, exit code: 137"
+    assert job["FailureReason"] == f"{reason}, exit code: 137"
 
 
-FULL_DISK = 'mount -t tmpfs -o size=16k tmpfs "$2" && exec "$0" "$1"'  # in a namespace of its own
+FULL_DISK = 'mount -t tmpfs -o size=16k tmpfs "$2" && exec "$0" "$1"'  # in its own mount namespace
 
 
 def may_mount() -> bool:

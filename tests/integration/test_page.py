@@ -1,4 +1,4 @@
-"""The page in Chromium, before the prediction function and an endpoint that answers what a test wants."""
+"""The page in Chromium, served by the prediction function; the endpoint's answers are set by each test."""
 
 import io
 import random
@@ -48,34 +48,39 @@ def door(opened: Door) -> Door:
 
 @pytest.fixture
 def page(browser: Browser, door: Door) -> Iterator[Page]:
-    """The page of a newcomer; it asks nobody but us and breaks none of its own rules."""
+    """The page in a browser that has no key yet; at the end it is checked as in ``visit``."""
     with visit(browser, door) as page:
         yield page
 
 
 @contextmanager
 def visit(browser: Browser, door: Door, **device: Any) -> Iterator[Page]:
+    """Open the page in a new browser context.
+
+    At the end check that it raised no error, sent requests only to its own server, broke no rule of its content
+    security policy, and showed the key in no URL and no message.
+    """
     context = browser.new_context(reduced_motion="reduce", **device)
     page = context.new_page()
-    asked: list[str] = []
-    said: list[str] = []
-    failed: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: failed.append(str(error)))
-    came = page.goto(door.url)
-    assert came
-    assert "default-src 'none'" in came.headers["content-security-policy"]
+    urls: list[str] = []
+    messages: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    response = page.goto(door.url)
+    assert response
+    assert "default-src 'none'" in response.headers["content-security-policy"]
     yield page
     context.close()
-    assert failed == []
-    assert [url for url in asked if not url.startswith(door.url)] == []
-    assert [text for text in said if "Content Security Policy" in text] == []
-    assert KEY not in "".join(asked + said)
+    assert errors == []
+    assert [url for url in urls if not url.startswith(door.url)] == []
+    assert [text for text in messages if "Content Security Policy" in text] == []
+    assert KEY not in "".join(urls + messages)
 
 
 def picture(size: tuple[int, int] = (60, 40), kind: str = "JPEG", mode: str = "RGB", **options: Any) -> bytes:
-    """Red in the left quarter, blue in the rest, which is transparent where the mode has that."""
+    """Return an image file: red in the left quarter, else blue, and transparent there if the mode has transparency."""
     image = Image.new(mode, size, (0, 0, 255, 0)[: len(mode)])
     image.paste("red", (0, 0, size[0] // 4, size[1]))
     file = io.BytesIO()
@@ -100,8 +105,8 @@ def expect_headline(page: Page, words: str) -> None:
     expect(page.get_by_role("status").get_by_role("heading")).to_have_text(words)
 
 
-def sent(door: Door) -> Image.Image:
-    """The one photo that reached the endpoint."""
+def received(door: Door) -> Image.Image:
+    """Return the only photo that reached the endpoint."""
     (photo,) = door.photos
     image = Image.open(io.BytesIO(photo))
     assert image.format == "JPEG"
@@ -109,9 +114,9 @@ def sent(door: Door) -> Image.Image:
 
 
 def assert_colour(image: Image.Image, x: float, y: float, colour: tuple[int, int, int]) -> None:
-    """At a place given in shares of width and height."""
-    found = image.getpixel((int(x * image.width), int(y * image.height)))
-    assert found == pytest.approx(colour, abs=12)
+    """Check the colour of a pixel, whose x and y are shares of the width and height."""
+    pixel = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert pixel == pytest.approx(colour, abs=12)
 
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -129,18 +134,18 @@ def test_example_is_named(page: Page, door: Door) -> None:
     )
     assert shares[:3] == pytest.approx([0.9642, 0.0201, 0.0101], abs=0.002)
     drawn = Image.open(FOLDER / "dalmatian.jpg")
-    difference = ImageChops.difference(sent(door).convert("RGB"), drawn)
-    assert max(ImageStat.Stat(difference).mean) < 3  # of 255: it was encoded once more
+    difference = ImageChops.difference(received(door).convert("RGB"), drawn)
+    assert max(ImageStat.Stat(difference).mean) < 3  # of 255; the page has encoded the drawing again
 
 
 def test_large_photo_arrives_upright_and_small(page: Page, door: Door) -> None:
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # stored left is shown on top
+    exif[ExifTags.Base.Orientation] = 6  # The left side of the stored image is shown at the top.
     exif[ExifTags.Base.Make] = "somebody's camera"
     choose(page, picture((6000, 4000), exif=exif))
     give_key(page)
     expect_headline(page, "Beagle")
-    image = sent(door)
+    image = received(door)
     assert image.size == (683, 1024)
     assert_colour(image, 0.5, 0.1, RED)
     assert_colour(image, 0.5, 0.5, BLUE)
@@ -154,7 +159,7 @@ def test_photo_of_noise_is_small_enough(page: Page, door: Door) -> None:
     choose(page, file.getvalue(), "noise.png", "image/png")
     give_key(page)
     expect_headline(page, "Beagle")
-    assert sent(door).size == (1024, 1024)
+    assert received(door).size == (1024, 1024)
     assert len(door.photos[0]) < 4_500_000
 
 
@@ -176,27 +181,27 @@ def test_picture_is_taken_and_what_is_transparent_becomes_white(page: Page, door
     )
     give_key(page)
     expect_headline(page, "Beagle")
-    assert sent(door).size == (60, 40)
-    assert_colour(sent(door), 0.1, 0.5, RED)
-    assert_colour(sent(door), 0.7, 0.5, WHITE)
+    assert received(door).size == (60, 40)
+    assert_colour(received(door), 0.1, 0.5, RED)
+    assert_colour(received(door), 0.7, 0.5, WHITE)
 
 
 @pytest.mark.parametrize(
-    ("said", "words", "explanation"),
+    ("answer", "words", "explanation"),
     [
         (prediction(is_dog=False), "No dog, as far as I can see", "If there is a dog, show me more of it."),
         (prediction(GUESSES), "Hard to say", "It may be a mix"),
     ],
 )
 def test_no_dog_and_doubt_are_said_kindly(
-    page: Page, door: Door, said: dict[str, Any], words: str, explanation: str
+    page: Page, door: Door, answer: dict[str, Any], words: str, explanation: str
 ) -> None:
-    door.prediction = said
+    door.prediction = answer
     choose_example(page, "cat")
     give_key(page)
     expect_headline(page, words)
     expect(page.locator("#explanation")).to_contain_text(explanation)
-    expect(page.locator(".breed").first).to_have_text(said["breed"])
+    expect(page.locator(".breed").first).to_have_text(answer["breed"])
 
 
 def test_file_that_is_no_photo_is_said_kindly_and_not_sent(page: Page, door: Door) -> None:
@@ -240,15 +245,15 @@ def test_what_passes_is_counted_down_and_tried_again(
     expect_headline(page, words)
     expect(page.locator("#explanation")).to_have_text(explanation)
     expect(page.locator("#reference code")).to_have_text(reference)
-    again = page.get_by_role("button", name="Try again")
-    expect(again).to_have_text(f"Try again in {seconds} s")
+    retry = page.get_by_role("button", name="Try again")
+    expect(retry).to_have_text(f"Try again in {seconds} s")
     page.clock.run_for(1000 * (seconds - 1))
-    expect(again).to_have_text("Try again in 1 s")
-    expect(again).to_be_disabled()
+    expect(retry).to_have_text("Try again in 1 s")
+    expect(retry).to_be_disabled()
     page.clock.run_for(1000)
-    expect(again).to_have_text("Try again")
+    expect(retry).to_have_text("Try again")
     door.prediction, door.throttled = prediction(), False
-    again.click()
+    retry.click()
     expect_headline(page, "Beagle")
 
 
@@ -279,10 +284,10 @@ def test_next_photo_cancels_the_one_before(page: Page, door: Door) -> None:
     choose_example(page)
     eventually(lambda: len(door.photos), lambda number: number == 2)
     door.prediction = prediction([("Pug", 0.9), *BEAGLE])
-    with page.expect_event("requestfailed") as failed:
+    with page.expect_event("requestfailed") as aborted:
         choose_example(page, "pug")
     expect_headline(page, "Pug")
-    assert failed.value.failure == "net::ERR_ABORTED"
+    assert aborted.value.failure == "net::ERR_ABORTED"
     late.set()
     page.wait_for_load_state("networkidle")
     expect_headline(page, "Pug")
@@ -327,8 +332,8 @@ def test_page_fits_and_can_be_read(browser: Browser, door: Door, name: str, devi
 
 
 def assert_fits_and_can_be_read(page: Page) -> None:
-    """Nothing reaches beyond the window's width, and text has the contrast of WCAG's level AA."""
-    assert page.viewport_size  # by which alone to judge: a phone's innerWidth grows with what sticks out
+    """Check that the page is no wider than the window, and that texts have the contrast of WCAG's level AA."""
+    assert page.viewport_size  # A phone's innerWidth would not do: it grows with content that is too wide.
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     texts = page.evaluate(
         """() => [...document.querySelectorAll("body *")]
@@ -345,7 +350,7 @@ def assert_fits_and_can_be_read(page: Page) -> None:
 
 
 def contrast(one: str, other: str) -> float:
-    """WCAG 2.2's ratio of two colours as ``rgb(1, 2, 3)``."""
+    """Return the contrast ratio of two colours such as ``rgb(1, 2, 3)``, as WCAG 2.2 defines it."""
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -358,4 +363,4 @@ def luminance(colour: str) -> float:
 
 def test_contrast_is_that_of_wcag() -> None:
     assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
-    assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)  # just below AA
+    assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)  # just below level AA

@@ -1,4 +1,4 @@
-"""Training jobs: of a few lines, for the tests of what waits for them, and of the real program."""
+"""Requests for training jobs: of a short program, for tests of the cloud, and of the real training program."""
 
 import shutil
 import uuid
@@ -27,7 +27,7 @@ _COUNTS = {"train": 12, "valid": 6, "test": 1}
 
 
 def training(s3: Any, name: str, fail: str = "no", sleep: str = "0") -> dict[str, Any]:
-    """A request for a job that sleeps, then ends well or not; puts its program into S3."""
+    """Upload a short program and return the request for a job that sleeps, and then succeeds or fails."""
     s3.put_object(Bucket="kennel", Key="sfn/launch.py", Body=_PROGRAM.encode())
     source = {"S3DataType": "S3Prefix", "S3Uri": "s3://kennel/sfn/"}
     return {
@@ -47,7 +47,7 @@ def training(s3: Any, name: str, fail: str = "no", sleep: str = "0") -> dict[str
 
 
 def put_program(s3: Any, folder: Path) -> None:
-    """Put the training program, drawings of three breeds and a backbone into S3, as Plan leaves them."""
+    """Upload the training program, drawings of three breeds and a backbone, as the state Plan does."""
     photos = write(folder / "drawings", seed=5, counts=_COUNTS, breeds=_BREEDS, size=160)
     archive = shutil.make_archive(str(folder / "drawings"), "zip", photos)
     weights = packaged_weights("efficientnet_lite0")
@@ -62,7 +62,7 @@ def put_program(s3: Any, folder: Path) -> None:
 
 
 def program(name: str, **hyperparameters: str) -> dict[str, Any]:
-    """A request for a job of the real program on two hosts, which keeps its checkpoints by its unique name."""
+    """Return the request for a job of the real program on two hosts; its unique name also names its checkpoints."""
     name = f"{name}-{uuid.uuid4().hex[:6]}"
     channels = [
         {"ChannelName": channel, "DataSource": {"S3DataSource": _prefix(f"program/{channel}/")}}
