@@ -1,4 +1,4 @@
-"""What people see of a run: in a terminal of any width, and in a file."""
+"""The runner's output in terminals of several widths and in a file."""
 
 import io
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ WORDS = "10 breeds, 600 / 150 / 200 photos and 64 without a dog; 2 instances, $0
 
 
 class Terminal(io.StringIO):
-    """Standard output that calls itself a terminal."""
+    """A text stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @contextmanager
 def terminal(columns: int) -> Iterator[Terminal]:
-    """Standard output is a terminal of so many columns."""
+    """Replace standard output by a terminal of this width, and yield it."""
     screen = Terminal()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(screen):
         patch.setenv("COLUMNS", str(columns))
@@ -92,6 +92,6 @@ def test_text_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[st
 
 
 def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A promotion without training has no checks of the gate."""
+    """After a promotion without training there are no checks of the gate to show."""
     console.show(console.columns([]))
     assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The runner's parts that need no cloud: the event, the archive, the words and pictures of a report."""
+"""The parts of the runner that need no cloud: events, archives, progress and reports."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from local.home import LocalError
     ("text", "words"),
     [(None, "No such file"), ('{"a":', "not JSON"), ("[1]", "must hold a JSON object")],
 )
-def test_event_that_is_none_is_refused_with_a_sentence(tmp_path, text, words):
+def test_invalid_event_is_refused_with_a_sentence(tmp_path, text, words):
     path = tmp_path / "event.json"
     if text is not None:
         path.write_text(text)
@@ -48,7 +48,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "HOME", tmp_path / "home")
 
 
-def test_equal_photos_make_equal_archives_wherever_they_lie(photos, tmp_path):
+def test_equal_photos_make_equal_archives_wherever_they_are(photos, tmp_path):
     first = data.prepare(photos)
     copied = shutil.copytree(photos, tmp_path / "elsewhere", copy_function=shutil.copy)
     assert data.prepare(copied).key == first.key
@@ -69,27 +69,27 @@ def test_a_folder_without_photos_is_refused(tmp_path):
         data.prepare(tmp_path / "empty")
 
 
-def printed(table):
-    """The lines of a table as a file receives them."""
+def printed_lines(table):
+    """Return the lines of a table as they are printed to a file."""
     output = console()
     with output.capture() as capture:
         output.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_best_and_worst_breeds_are_told_apart():
+def test_best_and_worst_breeds_are_listed():
     scores = {"per_breed": [{"breed": name, "recall": recall} for name, recall in (("A", 1), ("B", 0.5), ("C", 0.9))]}
-    assert printed(report.best_and_worst(scores, 2)) == ["best   A 100%, C 90%", "worst  B 50%, C 90%"]
+    assert printed_lines(report.best_and_worst(scores, 2)) == ["best   A 100%, C 90%", "worst  B 50%, C 90%"]
     faultless = {"per_breed": [{"breed": "A", "recall": 1}]}
-    assert "every test photo" in printed(report.best_and_worst(faultless))[1]
+    assert "every test photo" in printed_lines(report.best_and_worst(faultless))[1]
 
 
-def test_checks_of_the_gate_are_told_in_columns():
+def test_checks_of_the_gate_are_printed_in_columns():
     checks = [
         {"name": "floor", "passed": True, "words": "top-1 90.0%"},
         {"name": "breeds", "passed": False, "words": "Pug lost 60 points"},
     ]
-    assert printed(report.checklist({"checks": checks})) == (
+    assert printed_lines(report.checklist({"checks": checks})) == (
         ["✓  floor   top-1 90.0%", "✗  breeds  Pug lost 60 points"]
     )
 
@@ -101,7 +101,7 @@ def test_headline_says_how_sure_its_figures_are():
     )
 
 
-def test_an_epoch_is_told_in_columns():
+def test_an_epoch_is_printed_in_columns():
     line = "epoch=3/20 train_loss=0.4321 valid_loss=0.5 valid_top1=0.8712 photos_per_s=1234.5 eta_s=12.3"
     assert _in_columns(line).split() == (
         ["epoch", "3/20", "loss", "0.4321", "valid", "top-1", "87.1%", "1,234", "photos/s", "12", "s", "left"]
@@ -109,7 +109,7 @@ def test_an_epoch_is_told_in_columns():
 
 
 @pytest.mark.parametrize(("other", "photos"), [({}, "photos"), ({"other": 64}, "photos and 64 without a dog")])
-def test_the_plan_is_told_in_numbers(other, photos):
+def test_the_plan_is_summarized_in_numbers(other, photos):
     plan = {
         "dataset": {"num_classes": 3, "counts": {"train": 1200, "valid": 30, "test": 40, **other}},
         "quote": {"training_per_hour": 0.42},
@@ -119,7 +119,7 @@ def test_the_plan_is_told_in_numbers(other, photos):
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
 
 
-def test_a_run_that_reuses_a_training_says_whose(capsys):
+def test_a_run_that_reuses_a_training_names_its_job(capsys):
     plan = {
         "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
         "quote": {"training_per_hour": 0.0},
@@ -132,7 +132,7 @@ def test_a_run_that_reuses_a_training_says_whose(capsys):
     assert reason.endswith('{"reuse": false} trains again')
 
 
-def test_the_gates_words_are_told():
+def test_the_gates_reason_is_printed():
     visit = Visit("Gate", "Task", 0.0, 1.0, {"decision": "refuse", "reason": "too bad"})
     assert _summary(visit) == "refuse: too bad"
 
@@ -158,14 +158,18 @@ def test_records_are_written_whole(tmp_path):
 
 
 def history(*steps):
-    """Events of (seconds, "Entered" or "Exited", type, state)."""
+    """Return a client of Step Functions whose history has an event per step.
+
+    Args:
+        steps: tuples of the time in seconds, "Entered" or "Exited", the state's type and its name.
+    """
     events = [
         {
             "timestamp": datetime.fromtimestamp(second, UTC),
-            "type": f"{kind}State{what}",
-            f"state{what}EventDetails": {"name": name, "output": json.dumps(f"of {name}")},
+            "type": f"{kind}State{direction}",
+            f"state{direction}EventDetails": {"name": name, "output": json.dumps(f"of {name}")},
         }
-        for second, what, kind, name in steps
+        for second, direction, kind, name in steps
     ]
     return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"events": events}]))
 
