@@ -22,9 +22,9 @@ class Data:
     """A checked dataset.
 
     Attributes:
-        source: reads its photos on this machine.
+        source: the reader of its photos on this machine.
         archive: the file that is uploaded.
-        key: of the uploaded object; it contains the archive's hash.
+        key: the key of the uploaded object, which contains the archive's hash.
     """
 
     source: Source

@@ -19,11 +19,11 @@ _SUMMARIES = {
     "BuildImages": "builds the images for evaluation and serving, because their content is new",
     "UpdateProduction": "the endpoint changes to the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
-    "PutBurstPolicy": "and adds instances at once in a burst",
-    "SmokeThroughApi": "the golden photos again, asked through the API",
+    "PutBurstPolicy": "a burst of requests adds several instances at once",
+    "SmokeThroughApi": "the API answered the golden photos as expected",
     "Promote": "the new model is the champion",
     "RestoreProduction": "the endpoint goes back to the champion",
-    "RemoveStaging": "deleted after the failure",
+    "RemoveStaging": "staging is deleted after the failure",
     "RejectChallenger": "the reason is kept with the registered model",
     "RejectModel": "the reason is kept with the registered model",
     "ReleaseLockAfterFailure": "the next run may start",
@@ -55,6 +55,9 @@ class Outcome:
 
     Attributes:
         status: as Step Functions gives it: SUCCEEDED, FAILED, ABORTED or TIMED_OUT.
+        output: the output of a successful execution, else empty.
+        error: the error's name if it failed.
+        cause: the reason in words if it failed.
         states: the total seconds in each state, in the order of first entry.
     """
 
@@ -120,14 +123,14 @@ def _visits(states: Any, execution_arn: str) -> list[Visit]:
 
 
 def _is_shown(visit: Visit) -> bool:
-    """Whether the state gets a line: tasks do; choices, passes and turns of a waiting loop do not."""
+    """Whether the state gets a line: only tasks do, and of these not the checks of a waiting loop."""
     return visit.type == "Task" and not visit.name.startswith("Describe")
 
 
 def _print_visit(screen: Screen, visits: list[Visit], index: int) -> None:
     visit = visits[index]
     if visit.name.startswith("Describe") and visit.output and visit.output.get("status") == "InService":
-        # The last turn of a loop that waits for an endpoint: print the loop as one step.
+        # The endpoint is ready: print the whole loop that waited for it as one step.
         which = visit.name.removeprefix("Describe")
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.step(which, f"{waited:.1f} s", "in service")
@@ -166,8 +169,8 @@ def _capacity(scaling: dict[str, Any]) -> str:
     price = f", ${one['dollars_per_million']:.2f} per million" if one["dollars_per_million"] else ""
     source = f" (measured by run {measured['run']})" if scaling["reused"] else ""
     return (
-        f"plans {one['requests_per_second']:.0f} requests/s per instance, of {measured['knee_per_second']:.0f} that it "
-        f"can answer in time{price}{source}"
+        f"plans {one['requests_per_second']:.0f} requests/s per instance, which can answer "
+        f"{measured['knee_per_second']:.0f} in time{price}{source}"
     )
 
 
@@ -189,7 +192,7 @@ class _JobLogs:
     """The log of the first instance of the job that is running.
 
     Attributes:
-        progress: how far the job's present step is, in words; empty if the log does not tell.
+        progress: how far the job is with its present step, in words; empty if unknown.
     """
 
     def __init__(self, cloud: Cloud, jobs: str) -> None:

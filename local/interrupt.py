@@ -26,7 +26,7 @@ def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
         LocalError: there is no such job or host, or the job cannot be interrupted.
     """
     sagemaker = cloud.client("sagemaker")
-    job = _described(sagemaker, name or _running(sagemaker))
+    job = _describe(sagemaker, name or _running_job(sagemaker))
     name, lost = job["TrainingJobName"], _lost_host(job, host)
     num_before = len(job["SecondaryStatusTransitions"])
     request = spot.interrupt(HOME / "cloud", name, lost)
@@ -39,13 +39,13 @@ def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
                 return
             raise LocalError(f"training job {name} was not interrupted: it is {job['SecondaryStatus']}")
         time.sleep(_POLL_SECONDS)
-        job = _described(sagemaker, name)
+        job = _describe(sagemaker, name)
         for step in job["SecondaryStatusTransitions"][num_before + len(statuses) :]:
             statuses.append(step["Status"])
             say(f"  {step['Status']:<12}  {step['StatusMessage']}")
 
 
-def _described(sagemaker: Any, name: str) -> dict[str, Any]:
+def _describe(sagemaker: Any, name: str) -> dict[str, Any]:
     try:
         job: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
     except ClientError as error:
@@ -53,10 +53,10 @@ def _described(sagemaker: Any, name: str) -> dict[str, Any]:
     return job
 
 
-def _running(sagemaker: Any) -> str:
+def _running_job(sagemaker: Any) -> str:
     """Return the name of the one spot training job that is running."""
     listed = sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]
-    jobs = [_described(sagemaker, each["TrainingJobName"]) for each in listed]
+    jobs = [_describe(sagemaker, each["TrainingJobName"]) for each in listed]
     names = [str(job["TrainingJobName"]) for job in jobs if job["EnableManagedSpotTraining"]]
     if len(names) > 1:
         raise LocalError(f"{len(names)} spot training jobs are running; name one: {', '.join(names)}")

@@ -91,7 +91,7 @@ def _values(laptop: Laptop) -> dict[str, str]:
 
 
 def _environment(laptop: Laptop, function: str) -> dict[str, str]:
-    """Return the function's variables as deployed, because SAM would put in logical names for what is referred to."""
+    """Return the function's variables as deployed, because SAM replaces references by logical names."""
     configuration = laptop.client("lambda").get_function_configuration(FunctionName=f"{stack.STACK}-{function}")
     return {**configuration["Environment"]["Variables"], "AWS_ENDPOINT_URL": f"http://{_HOST}:{laptop.port}"}
 
@@ -130,8 +130,8 @@ async def _relay(gateway: str, port: int) -> asyncio.Server | None:
         writer.close()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+        cloud_reader, cloud_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, cloud_writer), copy(cloud_reader, writer))
 
     try:
         return await asyncio.start_server(connect, gateway, port)

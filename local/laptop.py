@@ -79,7 +79,7 @@ def _client(service: str, url: str) -> Any:
         endpoint_url=url,
         region_name=REGION,
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the only one of the laptop cloud's root
+        aws_secret_access_key="test",  # noqa: S106 - a placeholder, not a secret
         config=Config(retries={"total_max_attempts": 2}),
     )
 

@@ -180,7 +180,7 @@ def _print_result(
     if photos:
         picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
         say(f"a few predictions: {os.path.relpath(picture)}")
-    say("the endpoint can answer, with room for a burst:")
+    say("requests that the endpoint can answer, with room for a burst:")
     show(report.capacity(output["endpoint"]))
     say(report.lease(output["endpoint"]["lease_hours"]))
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
