@@ -24,7 +24,7 @@ async function look(picture) {
   } catch {
     if (signal.aborted) return;
     canvas.hidden = true;
-    say("I cannot open this", "I can open JPEG, PNG and WebP photos. Of a HEIC photo, take a screenshot.");
+    say("I cannot open this", "I can open JPEG, PNG and WebP photos. Take a screenshot of a HEIC photo and choose that.");
     return;
   }
   if (signal.aborted) return;
@@ -72,7 +72,7 @@ async function ask() {
 /** Show a prediction. */
 function showPrediction({ breed, probability, is_dog: isDog, top }) {
   if (!isDog) {
-    say("No dog, as far as I can see", "If there is a dog, show me more of it. If not, it resembles these breeds:");
+    say("No dog, as far as I can see", "If there is a dog, show me more of it. The photo resembles these breeds most:");
   } else if (probability < SURE) {
     say("Hard to say", "It may be a mix or a breed that I do not know, or I see too little of it. My guesses:");
   } else {
@@ -148,7 +148,7 @@ function askForKey(headline, explanation) {
 
 function refuseKey() {
   setKey("");
-  askForKey("I do not know this key", "Is it complete, and is it a key of this Kennel?");
+  askForKey("I do not know this key", "Check that it is complete and that it belongs to this Kennel.");
 }
 
 function setKey(value) {
