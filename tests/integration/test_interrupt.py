@@ -58,7 +58,7 @@ def interrupt(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_interrupt_tells_the_way_back_to_training(home: Path, job: Any, sagemaker: Any) -> None:
+def test_interrupt_prints_the_steps_back_to_training(home: Path, job: Any, sagemaker: Any) -> None:
     name = job(**SPOT)
     process = interrupt(home)
     assert (process.returncode, process.stderr) == (0, "")

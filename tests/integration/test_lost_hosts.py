@@ -90,7 +90,7 @@ def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:
     ],
     ids=["head", "full"],
 )
-def test_an_interrupted_job_ends_with_the_weights_of_one_that_was_not(
+def test_an_interrupted_job_ends_with_the_weights_of_an_uninterrupted_one(
     cloud: Cloud, s3: Any, mode: str, line: str, hyperparameters: dict[str, str]
 ) -> None:
     hyperparameters |= {"mode": mode, "checkpoint_seconds": "0", "precision": "fp32"}

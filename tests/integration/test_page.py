@@ -164,7 +164,7 @@ def test_photo_of_noise_is_small_enough(page: Page, door: Door) -> None:
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_picture_is_taken_and_what_is_transparent_becomes_white(page: Page, door: Door, way: str) -> None:
+def test_dropped_or_pasted_picture_is_sent_with_white_for_transparent(page: Page, door: Door, way: str) -> None:
     transfer = page.evaluate_handle(
         """content => {
             const transfer = new DataTransfer();
@@ -193,7 +193,7 @@ def test_picture_is_taken_and_what_is_transparent_becomes_white(page: Page, door
         (prediction(GUESSES), "Hard to say", "It may be a mix"),
     ],
 )
-def test_no_dog_and_doubt_are_said_kindly(
+def test_no_dog_and_doubt_get_friendly_words(
     page: Page, door: Door, answer: dict[str, Any], words: str, explanation: str
 ) -> None:
     door.prediction = answer
@@ -204,7 +204,7 @@ def test_no_dog_and_doubt_are_said_kindly(
     expect(page.locator(".breed").first).to_have_text(answer["breed"])
 
 
-def test_file_that_is_no_photo_is_said_kindly_and_not_sent(page: Page, door: Door) -> None:
+def test_file_that_is_no_photo_gets_friendly_words_and_is_not_sent(page: Page, door: Door) -> None:
     choose(page, b"ftypheic and what no browser here reads", "photo.heic", "image/heic")
     expect_headline(page, "I cannot open this")
     assert door.photos == []
@@ -234,7 +234,7 @@ def test_key_is_asked_for_once_and_again_when_it_is_refused(page: Page, door: Do
         (True, "Too many requests", "Too many requests at once; try again shortly.", "gateway-1", 1),
     ],
 )
-def test_what_passes_is_counted_down_and_tried_again(
+def test_temporary_refusals_are_counted_down_and_tried_again(
     page: Page, door: Door, throttled: bool, words: str, explanation: str, reference: str, seconds: int
 ) -> None:
     page.clock.install()
@@ -257,7 +257,7 @@ def test_what_passes_is_counted_down_and_tried_again(
     expect_headline(page, "Beagle")
 
 
-def test_lost_connection_is_said_and_tried_again(page: Page) -> None:
+def test_lost_connection_is_named_and_tried_again(page: Page) -> None:
     expect(page.get_by_role("button", name="A drawn dalmatian")).to_be_enabled()
     page.context.set_offline(True)
     choose_example(page)
@@ -268,7 +268,7 @@ def test_lost_connection_is_said_and_tried_again(page: Page) -> None:
     expect_headline(page, "Beagle")
 
 
-def test_breeds_are_told_to_those_who_have_the_key(page: Page) -> None:
+def test_breeds_are_listed_once_there_is_a_key(page: Page) -> None:
     expect(page.locator("#breeds")).to_be_hidden()
     choose_example(page)
     give_key(page)

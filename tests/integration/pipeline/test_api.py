@@ -76,7 +76,7 @@ def classify_object(kennel: Kennel, location: str) -> tuple[int, dict[str, Any],
     return ask(kennel, "/classify", "POST", body=json.dumps({"s3": location}).encode(), kind="application/json")
 
 
-def test_api_tells_what_it_knows_and_whether_it_serves(kennel: Kennel) -> None:
+def test_api_lists_its_breeds_health_and_routes(kennel: Kennel) -> None:
     assert ask(kennel, "/breeds")[:2] == (200, {"breeds": ["Dalmatian", "Doberman", "Samoyed"]})
     assert ask(kennel, "/health", key=None)[:2] == (200, {"status": "serving"})
     assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
@@ -151,7 +151,7 @@ def test_key_beyond_its_quota_is_told_to_wait(kennel: Kennel) -> None:
     assert document["detail"] == "the daily quota of the key is used up"
 
 
-def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(kennel: Kennel) -> None:
+def test_endpoints_log_has_a_refused_photo_under_the_callers_correlation_id(kennel: Kennel) -> None:
     photo = next((kennel.photos / "test").rglob("*.jpg")).read_bytes()
     status, document, _ = ask(kennel, "/classify", "POST", body=photo[: len(photo) // 2], kind="image/jpeg")
     assert status == 400
@@ -161,7 +161,7 @@ def test_endpoints_log_knows_a_refused_photo_by_the_id_that_its_caller_was_told(
     assert json.loads(event["message"])["error"] == "UnreadableImage"
 
 
-def test_services_ask_by_the_functions_url_and_sign(kennel: Kennel) -> None:
+def test_services_call_the_functions_url_with_signed_requests(kennel: Kennel) -> None:
     url, iam = kennel.outputs()["FunctionUrl"], kennel.client("iam")
     function = "arn:aws:lambda:us-east-1:000000000000:function:kennel-classify:live"
     trust = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}
@@ -205,7 +205,7 @@ def test_page_answers_a_newcomer(kennel: Kennel) -> None:
     print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - started:.1f} s")
 
 
-def test_api_answers_nothing_when_its_function_may_not_ask(kennel: Kennel) -> None:
+def test_api_predicts_nothing_without_the_right_to_invoke_the_endpoint(kennel: Kennel) -> None:
     photo = str(next((kennel.photos / "test").rglob("*.jpg")))
     with revoked(kennel, "ClassifyFunctionRole", "sagemaker:InvokeEndpoint"):
         assert kennel.local("classify", "--json", photo).returncode == 1

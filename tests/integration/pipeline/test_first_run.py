@@ -53,7 +53,7 @@ def test_endpoint_is_leased(kennel: Kennel) -> None:
     assert lease["Target"]["Input"] == '{"lease":true}'
 
 
-def test_rights_are_judged_by_what_was_recorded(kennel: Kennel) -> None:
+def test_rights_are_judged_by_recorded_decisions(kennel: Kennel) -> None:
     deployed = Deployed(kennel.stage().laptop, "kennel")
     replay = Replay(deployed.policies, Recording(kennel.home).asked())
     findings = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}

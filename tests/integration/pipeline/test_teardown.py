@@ -31,7 +31,7 @@ def register(sagemaker: Any, group: str) -> str:
     return str(package["ModelPackageArn"])
 
 
-def test_teardown_says_what_input_it_takes(kennel: Kennel) -> None:
+def test_teardown_names_the_input_that_it_takes(kennel: Kennel) -> None:
     for request in ({"Comment": "Insert your JSON here"}, {"everything": "yes"}, {"everithing": True}):
         execution = tear_down(kennel, request)
         assert (execution["status"], execution["error"]) == ("FAILED", "RequestError")
@@ -126,7 +126,7 @@ def test_lock_of_a_teardown_that_is_gone_is_taken_over(kennel: Kennel) -> None:
     assert execution["error"] == "DatasetError", execution["cause"]
 
 
-def test_event_of_an_abandoned_run_leaves_anothers_lock_alone(kennel: Kennel) -> None:
+def test_event_of_an_abandoned_run_leaves_the_lock_of_another_alone(kennel: Kennel) -> None:
     other = f"{kennel.outputs()['PipelineArn'].replace('stateMachine', 'execution')}:other"
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=other, Type="String")
     try:

@@ -41,7 +41,7 @@ def test_second_run_updates_and_compares_with_the_champion(kennel: Kennel) -> No
     assert [(t["MinCapacity"], t["MaxCapacity"]) for t in target["ScalableTargets"]] == [(1, 3)]
 
 
-def test_training_of_a_run_that_failed_later_is_taken_up_by_the_next(kennel: Kennel) -> None:
+def test_training_of_a_run_that_failed_later_is_reused_by_the_next(kennel: Kennel) -> None:
     """Both runs have hyperparameters that no run had before, and fail when the evaluation begins."""
     request, jobs = {"dataset": kennel.dataset, "hyperparameters": {"epochs": 2}}, kennel.training_jobs()
     with revoked(kennel, "EvaluationRole", "s3:GetObject"):
