@@ -84,5 +84,5 @@ def test_registered_model_leads_to_its_training(
     kennel: Kennel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(laptop, "find", lambda: laptop.Laptop(kennel.port, pid=0))
-    with tarfile.open(inputs._of_champion("training", tmp_path / "model.tar.gz")) as archive:
+    with tarfile.open(inputs._download_champion("training", tmp_path / "model.tar.gz")) as archive:
         assert "model.pt2" in archive.getnames()
