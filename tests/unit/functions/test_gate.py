@@ -68,6 +68,10 @@ def test_first_model_above_the_floor_is_promoted():
     )
 
 
+def test_challenger_exactly_at_the_floor_is_promoted():
+    assert decide(evaluation(0.5), Limits(min_top1=0.5), 2).decision == "promote"
+
+
 def test_challenger_below_the_floor_is_refused():
     verdict = decide(evaluation(0.49), Limits(), 2)
     assert verdict.decision == "refuse"
