@@ -18,6 +18,7 @@ STATES = PIPELINE["States"]
 CAUGHT = [
     name for name, state in STATES.items() if any(each["Next"] == "ExplainFailure" for each in state.get("Catch", []))
 ]
+NO_STAGING = {"listEndpoints": {"Endpoints": [{"EndpointName": "other"}]}}
 REPORT = json.dumps({"errorMessage": "no dogs", "errorType": "Broken"})
 
 
@@ -25,12 +26,14 @@ class Broken:
     """A cloud in which every task fails with ``REPORT``, except what explains and notifies.
 
     said: the messages that were published.
+    works: the results of the actions that succeed as well, for example of ``createEndpoint``.
+    entered: the names of the states that were entered.
     """
 
     wait_scale = 0.0
 
-    def __init__(self, explain):
-        self.said = []
+    def __init__(self, explain, works=None):
+        self.said, self.entered, self.works = [], [], works or {}
         self._explain = explain
 
     def evaluate(self, expression, scope):
@@ -46,10 +49,14 @@ class Broken:
             return {}
         if arguments.get("FunctionName") == "${ExplainFunctionArn}":
             return {"Payload": self._explain(arguments["Payload"])}
+        action = resource.rpartition(":")[2]
+        if action in self.works:
+            return self.works[action]
         raise StatesError("Broken", REPORT)
 
     def record(self, kind, details):
-        pass
+        if kind.endswith("StateEntered"):
+            self.entered.append(details["stateEnteredEventDetails"]["name"])
 
 
 def explained(payload):
@@ -64,8 +71,8 @@ def speechless(payload):
     return {}
 
 
-def run_from(name, data, explain, template):
-    """Begin an execution in the middle; returns how it failed and what was published."""
+def run_from(name, data, explain, template, works=None):
+    """Begin an execution in the middle; returns how it failed and the cloud that it ran on."""
     run = sample_run(template).model_dump()
     variables = {
         "run": run,
@@ -86,25 +93,25 @@ def run_from(name, data, explain, template):
         **dict.fromkeys(("productionTouched", "created", "registered"), False),
         **{before: [] for before in ("rangeBefore", "policiesBefore")},
     }
-    cloud = Broken(explain)
+    cloud = Broken(explain, works)
     context = {"Execution": {"Id": "arn:x", "Name": "x"}}
     with pytest.raises(StatesError) as failed:
         Interpreter(cloud).run({**PIPELINE, "StartAt": name}, data, Scope(context, ChainMap(variables)))
-    return failed.value, cloud.said
+    return failed.value, cloud
 
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_failed_task_is_named_and_explained(name, template):
-    error, said = run_from(name, {}, explained, template)
+    error, cloud = run_from(name, {}, explained, template)
     assert (error.error, error.cause) == ("Broken", "no dogs")
-    assert said == [f"x failed in {name}: Broken: no dogs"]
+    assert cloud.said == [f"x failed in {name}: Broken: no dogs"]
 
 
 @pytest.mark.parametrize("explain", [unreachable, speechless])
 def test_failure_that_nobody_explains_ends_in_fail_with_the_whole_report(explain, template):
-    error, said = run_from("Measure", {}, explain, template)
+    error, cloud = run_from("Measure", {}, explain, template)
     assert (error.error, error.cause) == ("Broken", REPORT)
-    assert said == [f"x failed in Measure: Broken: {REPORT}"]
+    assert cloud.said == [f"x failed in Measure: Broken: {REPORT}"]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +127,32 @@ def test_failure_that_nobody_explains_ends_in_fail_with_the_whole_report(explain
 )
 def test_failure_that_a_choice_finds_is_ascribed_to_its_state(name, data, state, error, cause, template):
     served = {"status": "InService", "config": sample_run(template).endpoint.config_name}
-    found, [said] = run_from(
+    found, cloud = run_from(
         name, {**served, "desired": 2, "instances": 2, "reason": "alarm", **data}, explained, template
     )
     assert found.error == error
     assert cause in found.cause
-    assert said == f"x failed in {state}: {error}: {found.cause}"
+    assert cloud.said == [f"x failed in {state}: {error}: {found.cause}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "way_back", "never"),
+    [
+        ("CreateProduction", "createEndpoint", ["ProductionTouched", "DeregisterProduction"], "DescribeTouched"),
+        ("UpdateProduction", "updateEndpoint", ["ProductionTouched", "DescribeTouched"], "DeregisterProduction"),
+    ],
+)
+def test_failure_after_production_changed_removes_a_creation_and_takes_back_an_update(
+    name, action, way_back, never, template
+):
+    """The flags that the compensation follows are set by the state that changes production."""
+    _, cloud = run_from(name, {}, explained, template, works={action: {}, **NO_STAGING})
+    start = cloud.entered.index(way_back[0])
+    assert cloud.entered[start : start + 2] == way_back
+    assert never not in cloud.entered
+
+
+def test_failure_before_production_changed_leaves_production_alone(template):
+    _, cloud = run_from("CreateProduction", {}, explained, template, works=NO_STAGING)
+    assert "ProductionTouched" in cloud.entered
+    assert not {"DeregisterProduction", "DescribeTouched"} & set(cloud.entered)

@@ -200,3 +200,9 @@ def test_branches_that_run_side_by_side_keep_their_own_times():
 def test_states_that_a_failed_branch_ended_are_over_with_their_parallel():
     visits = _visits(history(*BOTH_BRANCHES, (5, "Exited", "Parallel", "Both")), "arn")
     assert [visit.left for visit in visits] == [5, 5, 5]
+
+
+def test_a_short_state_without_words_is_not_printed(capsys):
+    for name, seconds in (("RemoveStagingConfig", 0.05), ("RegisterModel", 0.1)):
+        _print_visit(Screen(), [Visit(name, "Task", 0.0, seconds, {})], 0)
+    assert capsys.readouterr().out.split() == ["RegisterModel", "0.1", "s"]
