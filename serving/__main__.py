@@ -21,7 +21,7 @@ from serving.server import make_app
 from serving.telemetry import JsonLines, log, log_event
 
 _DRAIN_SECONDS = 20  # SageMaker kills a container 30 s after SIGTERM.
-# Longer than callers keep an idle connection: otherwise a request could meet a connection that is just being closed.
+# See "Connections are kept for 75 s" in docs/decisions/serving.md.
 _KEEP_ALIVE_SECONDS = 75
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
@@ -65,8 +65,8 @@ def main() -> int:
         make_app(model),
         host=options.host,
         port=options.port,
-        http="httptools",  # It takes 0.1 ms of CPU per request less than h11. uvloop would bring nothing more.
-        loop="asyncio",
+        http="httptools",  # See "httptools instead of h11" in docs/decisions/serving.md.
+        loop="asyncio",  # See "uvloop: dropped" in docs/decisions/serving.md.
         log_config=None,
         access_log=False,
         server_header=False,
@@ -79,7 +79,8 @@ def main() -> int:
 def _limit_retained_memory() -> None:
     """Let glibc return the memory of large photos to the system, and keep that of usual photos for the next ones.
 
-    By default glibc raises both thresholds when it first frees a large photo, and keeps 90 MB after a few of them.
+    By default glibc raises both thresholds when it first frees a large photo.
+    See "malloc thresholds are fixed" in docs/decisions/serving.md.
     """
     with suppress(AttributeError):  # macOS and musl have no mallopt.
         libc = ctypes.CDLL(None)
@@ -90,7 +91,7 @@ def _limit_retained_memory() -> None:
 def _drop_root(user: int) -> None:
     """Give up root for good, before any caller's photo is decoded.
 
-    The Dockerfile has no ``USER`` because of this: the container starts as root, and the server leaves it here.
+    See "No USER in the Dockerfile" in docs/decisions/images.md.
     """
     try:
         os.setgroups([])

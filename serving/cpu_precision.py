@@ -1,7 +1,7 @@
 """The decision in which precision this CPU computes the network.
 
 An artifact contains up to two networks: ``float``, which OpenVINO computes in f32 or in bf16, and ``int8``, which
-NNCF quantized. docs/decisions/serving.md says how fast each precision is on each kind of CPU.
+NNCF quantized. See "The kind of CPU decides the precision" in docs/decisions/serving.md.
 """
 
 import platform

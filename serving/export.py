@@ -54,8 +54,8 @@ def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> Op
     """
     example = torch.zeros(1, 3, spec.image_size, spec.image_size)
     try:
-        # OpenVINO would decompose the program's operations by exporting it again, twice, for any batch
-        # size. One trace with the one shape that is served gives the same network in a fifth of the time.
+        # convert_model on the program itself would export it again, twice, for any batch size.
+        # See "One make_fx trace and OpenVINO's FX decoder" in docs/decisions/evaluation-and-gate.md.
         with torch.no_grad():
             traced = make_fx(program.module(check_guards=False))(example)
             network = ov.convert_model(TorchFXPythonDecoder(traced, dynamic_shapes=False))

@@ -62,7 +62,7 @@ class ServedModel:
         precision: The precision in which the network is computed. It is the one that this CPU prefers among those
             in which every golden photo has an answer.
         num_threads: Number of callers that keep the cores busy: two per core, so that one can decode its photo while
-            the other waits for its inference. This gives a tenth more photos/s than one per core.
+            the other waits for its inference. See "Two callers per core" in docs/decisions/serving.md.
     """
 
     def __init__(self, artifact: ServedArtifact, precision: str | None = None) -> None:
@@ -95,14 +95,13 @@ class ServedModel:
         self._check_shapes(compiled, name)
         self._compiled = compiled
         self._local = threading.local()
-        # Infer once on this thread before any other thread may. The first inference of a process initializes static
-        # variables of OpenVINO's binding, and two threads that arrive there together deadlock between the guard of
-        # those variables and the GIL (OpenVINO 2026.4.1).
+        # Infer once on this thread, because two threads that make the first inference together deadlock (OpenVINO
+        # 2026.4.1). See "A model answers once on the thread that loads it" in docs/decisions/serving.md.
         side = artifact.preprocess.image_size
         self.infer(np.zeros((side, side, 3), np.uint8))
 
     def _openvino_settings(self, hint: str) -> dict[str, Any]:
-        # One single-threaded stream per core takes a fifth less CPU per photo than one stream over all cores.
+        # See "One single-threaded stream per core" in docs/decisions/serving.md.
         # Streams are not pinned to cores, because on a laptop several servers share the cores.
         return {
             "PERFORMANCE_HINT": "THROUGHPUT",

@@ -4,8 +4,8 @@
 (``training/preprocess.py``); a test holds the pixels of both equal. ``_decode`` applies the EXIF orientation.
 
 Normalization is part of the network (``serving.export``), so a photo is only decoded and resized here. Pillow's resize
-is the reference, because other libraries' results differ by whole grey levels. A large JPEG is decoded at a fraction of
-its size, which still leaves more pixels than the network takes.
+is the reference, because other libraries' results differ by whole grey levels.
+See "Large JPEGs are decoded small" in docs/decisions/photos.md.
 """
 
 import io
@@ -148,7 +148,8 @@ def _decode(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
     """Decode the image, apply its EXIF orientation, and convert it to RGB."""
     image.load()
     if spec.exif_orientation:
-        ImageOps.exif_transpose(image, in_place=True)  # In place, so that an upright photo is not copied.
+        # See "exif_transpose and convert only where a photo needs them" in docs/decisions/photos.md.
+        ImageOps.exif_transpose(image, in_place=True)
     return _to_rgb(image)
 
 

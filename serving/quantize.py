@@ -1,6 +1,7 @@
 """Quantization of the float network to 8-bit integers, by NNCF's post-training quantization.
 
 Only the evaluation imports this module: the serving image contains neither NNCF nor the packages that NNCF needs.
+See "int8 by NNCF with full bias correction" in docs/decisions/evaluation-and-gate.md.
 """
 
 import logging
@@ -33,6 +34,7 @@ def quantize(
         images: Arrays uint8 RGB ``[S, S, 3]``, from which NNCF learns the ranges of the activations.
         asymmetric_activations: Allow ranges of activations that are not symmetric around zero. This is closer to the
             float network, and slower, because the layers then have zero points.
+            See "A second try with the MIXED preset" in docs/decisions/evaluation-and-gate.md.
 
     Returns:
         The int8 network.
@@ -54,6 +56,7 @@ def quantize(
                 subset_size=len(images),
                 preset=mixed if asymmetric_activations else symmetric,
                 fast_bias_correction=False,
+                # See "overflow_fix in all layers" in docs/decisions/evaluation-and-gate.md.
                 advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
     except QuantizationError:

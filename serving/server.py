@@ -3,6 +3,8 @@
 A small pool of threads, two per core, decodes and answers the photos, so that the event loop is always free to refuse
 a photo: when the queue is full, the answer is an immediate 503 instead of a slow 200. A photo takes a slot in the queue
 only after all its bytes have arrived, so that slow senders do not block others.
+See "Two callers per core" in docs/decisions/serving.md.
+See "A photo enters the queue when it has arrived" in docs/decisions/serving.md.
 
 ``/invocations`` takes ``image/jpeg``, ``image/png`` and ``image/webp``. It also takes ``application/json`` with the one
 question ``{"describe": "breeds"}``; the answer is ``{"breeds": […]}`` with all breeds that the model knows, and the

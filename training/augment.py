@@ -1,6 +1,7 @@
 """Random crops, flips and TrivialAugment, as in torchvision's recipes.
 
 The random numbers depend only on the seed, the epoch and the photo's position in the epoch.
+See "Random numbers come from Philox and have no state" in docs/decisions/training.md.
 
 The crop follows Szegedy et al. 2014 (arXiv:1409.4842, "Inception"): 8 to 100 % of the photo's area, sides in a ratio
 of 3:4 to 4:3. TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158) applies one of 14 operations with a random
@@ -134,6 +135,7 @@ def _affine(image: Image.Image, *matrix: float) -> Image.Image:
 
 
 # Each takes a photo and a level in [-1, 1]. Operations without a direction use the level's absolute value.
+# See "TrivialAugment is Pillow's" in docs/decisions/training.md.
 OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "Identity": lambda image, _: image,
     "ShearX": lambda image, level: _affine(image, 1, 0.99 * level, 0, 0, 1, 0),

@@ -35,11 +35,14 @@ _STAGES = (
 # Multipliers of the channels and of the repeats.
 _LITES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite2": (1.1, 1.2)}
 # For both sizes, although lite0 was designed for 224 pixels and lite2 for 260.
+# See "A second embedded backbone: lite2, at 256 pixels" in docs/decisions/backbones.md.
 _LITE_PREPROCESS = TrainingPreprocess(image_size=256, resize_to=256)
 
 
 class Backbone(nn.Module):
     """A pretrained network, divided into layers that compute features and a last linear layer.
+
+    See "Every network is split at its last linear layer" in docs/decisions/backbones.md.
 
     Args:
         name: the network's name, for messages.
@@ -153,8 +156,8 @@ def rotate_kernels(backbone: Backbone) -> bool:
 
     SAME padding has its odd pixel at the right and the bottom, which a convolution cannot pad by itself. In a rotated
     photo it is at the left and the top. There a convolution pads it, and what the convolution adds at the right and
-    the bottom is never read with a stride of 2. This saves copying each layer's input into a larger frame, a tenth of
-    the time.
+    the bottom is never read with a stride of 2. This saves copying each layer's input into a larger frame.
+    See "The feature pass: 1.3 times faster by six steps" in docs/decisions/training.md.
 
     Returns:
         Whether the kernels were rotated; other networks do not need it and stay as they are.
@@ -250,6 +253,7 @@ def _torchvision_preprocess(name: str, weights_digest: str) -> TrainingPreproces
     """Return torchvision's preprocessing for these weights, or for the network's best ones if it does not know these.
 
     torchvision's URLs contain the first 8 digits of the weights' digest.
+    See "torchvision's preprocessing follows the weights file" in docs/decisions/backbones.md.
     """
     published = torchvision_models().get_model_weights(name)
     weights = next((each for each in published if f"-{weights_digest[:8]}" in each.url), published.DEFAULT)

@@ -1,4 +1,7 @@
-"""Compute features of decoded photos, as fast as this machine can."""
+"""Compute features of decoded photos, as fast as this machine can.
+
+See "The feature pass: 1.3 times faster by six steps" in docs/decisions/training.md.
+"""
 
 import math
 
@@ -27,6 +30,7 @@ def supported_precisions(device: torch.device) -> tuple[str, ...]:
     """Return the precisions that the device computes in natively.
 
     Emulated bf16 takes many times as long as fp32, so it does not count.
+    See "bf16 where the CPU computes in it" in docs/decisions/training.md.
     """
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -9,8 +9,8 @@ It reads only ``<root>/input/config/*.json`` and the input channels. It finds ``
 The ranks connect to the first host by its name. On a laptop, hosts are processes of one machine and have no names;
 there MASTER_ADDR and MASTER_PORT give the address.
 
-The launcher sets the variables that torchrun would set. torchrun itself is not used, because only these variables and
-the watching of processes are needed, and importing torchrun takes two seconds on every host.
+The launcher sets the variables that torchrun would set.
+See "The launcher starts the ranks itself, without torchrun" in docs/decisions/training.md.
 
 This module imports the standard library only, so that mistakes are reported before torch is loaded.
 """
@@ -32,9 +32,9 @@ DEFAULT_PORT = "29500"
 CHANNELS = ("code", "dataset", "weights")
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for the remaining ranks; SageMaker itself gives 120
 PEER_LOST_EXIT_CODE = 75  # A rank that lost another rank exits with it.
-# A host whose rank lost another waits this long before it fails. SageMaker reports the reason of the host that fails
-# first, and that should be the host of the lost rank. Also, SageMaker then notices first if a spot instance was taken
-# away, and does not count that as a failure.
+# A host whose rank lost another waits this long before it fails, so that the host of the lost rank fails first. Also,
+# SageMaker then notices first if a spot instance was taken away, and does not count that as a failure.
+# See "A lost rank is named by the host that lost it" in docs/decisions/training.md.
 YIELD_SECONDS = 30
 # Time until the first host's name must resolve: hosts start minutes apart, and SageMaker names them late.
 RESOLVE_SECONDS = 600

@@ -2,6 +2,8 @@
 
 The specification is part of the model artifact, as ``preprocess.json``. Serving reads it there and follows it with
 code of its own. So whoever changes the preprocessing here must also change the fields of that file.
+See "Preprocessing: shortest side 256" in docs/decisions/photos.md.
+See "Large JPEGs are decoded small" in docs/decisions/photos.md.
 """
 
 import io
@@ -66,7 +68,8 @@ def decode(data: bytes, spec: TrainingPreprocess) -> Image.Image:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
         if spec.exif_orientation:
-            ImageOps.exif_transpose(image, in_place=True)  # In place, so that an upright photo is not copied.
+            # See "exif_transpose and convert only where a photo needs them" in docs/decisions/photos.md.
+            ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise UnreadablePhotoError(str(error) or type(error).__name__) from error

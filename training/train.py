@@ -69,6 +69,7 @@ USER_ERRORS = (
     WeightsError,
 )
 # With fewer training photos per class, training the whole network gains nothing over training the head.
+# See "auto takes mode full only on a GPU" in docs/decisions/training.md.
 _MIN_PHOTOS_PER_CLASS = 20
 
 
@@ -319,6 +320,6 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Exit without the interpreter's shutdown, in which torch 2.13's gloo threads sometimes abort a finished rank with
-    # SIGABRT ("terminate called without an active exception", 1 of 50 ranks here).
+    # Exit without the interpreter's shutdown, in which torch 2.13's gloo threads sometimes abort a finished rank
+    # ("terminate called without an active exception"). See "A rank leaves by os._exit" in docs/decisions/training.md.
     os._exit(code)

@@ -6,6 +6,7 @@ mark even where a launcher such as torchrun puts workers into sessions of their 
 A guard process holds the read end of a pipe. The write end closes when the cloud's process ends, for whatever
 reason; then the guard ends every process with the cloud's mark. The guard is this file run as a script, so this
 file imports the standard library only.
+See "Child processes carry a mark, and a guard ends them" in docs/decisions/laptop-cloud.md.
 """
 
 import contextlib

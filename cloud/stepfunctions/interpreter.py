@@ -2,6 +2,7 @@
 
 The rules come from the Amazon States Language (https://states-language.net/spec.html) and the developer guide's pages
 on variables, errors and quotas. Where these are not definite, executions recorded on AWS decide.
+See "Executions have an interpreter of our own" in docs/decisions/laptop-cloud.md.
 """
 
 import copy

@@ -3,7 +3,8 @@
 import gc
 from typing import TYPE_CHECKING, Any
 
-gc.disable()  # Imports leave no garbage; collecting during them costs 1/6 of the cold start.
+# Imports leave no garbage. See "No pydantic, no boto3 and no garbage collection" in docs/decisions/api.md.
+gc.disable()
 
 from aws_lambda_powertools.event_handler import (  # noqa: E402
     APIGatewayRestResolver,

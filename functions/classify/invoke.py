@@ -1,4 +1,7 @@
-"""Invoke the endpoint, and retry where that may help: callers do not notice an update or the loss of an instance."""
+"""Invoke the endpoint, and retry where that may help: callers do not notice an update or the loss of an instance.
+
+See "The prediction function alone retries" in docs/decisions/deployment-and-scaling.md.
+"""
 
 import json
 import random

@@ -22,6 +22,7 @@ CONTENT_TYPE_BY_ENDING = dict(zip(("jpeg", "png", "webp", "jpg"), (*CONTENT_TYPE
 CONTENT_TYPE_BY_ENDING |= {ending.upper(): content_type for ending, content_type in CONTENT_TYPE_BY_ENDING.items()}
 _MAX_KEY_BYTES = 1024  # limit of S3
 # Segments that are empty, "." or "..", and characters with a meaning of their own in a URL.
+# See "{"s3": …} takes plain keys only" in docs/decisions/api.md.
 _TRICKS = re.compile(r"(^|/)\.{0,2}(/|$)|[%?#\\]|^arn:")
 
 
@@ -93,7 +94,7 @@ def _read(s3: "S3Client", bucket: str, key: str) -> bytes:
             return body.read()
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
-            # Callers must not learn whether the object is missing or forbidden.
+            # See "Absent and forbidden photos are the same 404" in docs/decisions/api.md.
             raise ProblemError(404, "there is no such photo") from None
         raise ProblemError(503, "the photo cannot be read now; try again shortly") from error
     except NO_ANSWER as error:

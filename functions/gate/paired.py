@@ -1,6 +1,7 @@
 """Statistics for two models on the same photos: is the new model worse?
 
 Everything is computed with the standard library, because the function contains no SciPy.
+See "No worse than δ" in docs/decisions/evaluation-and-gate.md.
 """
 
 import math
@@ -61,6 +62,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for multiple tests (Holm 1979).
 
     If nothing differs, the chance that any corrected value is below 0.05 is at most 0.05.
+    See "A breed's veto" in docs/decisions/evaluation-and-gate.md.
     """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

@@ -94,6 +94,7 @@ def _top1(comparison: Comparison, champion: Scores, limit: float) -> Check:
     """Check that the challenger loses no more top-1 than the limit.
 
     If there are too few photos to show that, check instead that the challenger is not significantly worse.
+    See "No worse than δ" in docs/decisions/evaluation-and-gate.md.
     """
     photos, gained, lost = comparison.num_photos, comparison.only_challenger, comparison.only_champion
     bound, needed = largest_loss(photos, gained, lost), photos_needed(photos, gained, lost, limit)
@@ -119,8 +120,8 @@ def _top1(comparison: Comparison, champion: Scores, limit: float) -> Check:
 
 def _breeds(breeds: list[PairedBreed], limit: float) -> Check:
     """Check that no breed lost more than the limit. A loss counts only if it is significant among so many tests."""
-    # If the models differ on so few photos that losing them all could be chance, the breed cannot be tested.
-    # It then takes no part in the correction either.
+    # If the models differ on so few photos that losing them all could be chance, the breed takes no part.
+    # See "A breed's veto" in docs/decisions/evaluation-and-gate.md.
     testable = [b for b in breeds if chance_of_loss(0, b.only_challenger + b.only_champion) < ALPHA]
     p_values = holm([chance_of_loss(b.only_challenger, b.only_champion) for b in testable])
     losses = [
@@ -137,6 +138,7 @@ def _breeds(breeds: list[PairedBreed], limit: float) -> Check:
 
 def _fitness(challenger: Scores, limits: Limits) -> list[Check]:
     """Check calibration, latency and size, which need no champion."""
+    # See "Calibration is judged beyond chance" in docs/decisions/evaluation-and-gate.md.
     error, chance = 100 * challenger.calibration_error, 100 * challenger.calibration_chance
     milliseconds, megabytes = challenger.latency_p95_ms, challenger.size / 1e6
     off = f"stated probabilities are off by {error:.1f} points, of which chance explains {chance:.1f}"

@@ -1,7 +1,7 @@
 """Send many requests per second to one endpoint: signatures are reused, and connections are kept open.
 
-A call through the SDK takes 1 ms of CPU time, several times the cost of sending. The measurement would then measure
-the SDK.
+Through the SDK, the measurement would measure the SDK.
+See "The highest rate is found by open-loop load" in docs/decisions/deployment-and-scaling.md.
 """
 
 import itertools

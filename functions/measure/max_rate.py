@@ -28,6 +28,7 @@ def search(load_at: LoadAt, first_rate: float, alone_ms: float, max_p99_ms: floa
 
     The rates grow until one is beyond the limits in two trials, because one trial may be a hiccup. Then the search
     narrows the gap between the rates within and beyond the limits.
+    See "The highest rate is found by open-loop load" in docs/decisions/deployment-and-scaling.md.
 
     Args:
         load_at: sends requests to the instance at a rate (requests per second) for some seconds.
@@ -76,8 +77,7 @@ def max_rate(trials: list[Trial]) -> float:
 def concurrency(load: ProbeLoad, overhead_ms: float) -> int:
     """Return the most requests inside the container at once, as ConcurrentRequestsPerModel counts them.
 
-    SageMaker offers only the minimum and the maximum of that metric. The mean is several times lower, so it cannot
-    be the target.
+    See "Scaling follows concurrent requests" in docs/decisions/deployment-and-scaling.md.
 
     Args:
         overhead_ms: time that a request spends on its way to the container and back.

@@ -1,4 +1,7 @@
-"""Put an open-loop load on one endpoint: the times of requests do not depend on the answers."""
+"""Put an open-loop load on one endpoint: the times of requests do not depend on the answers.
+
+See "The highest rate is found by open-loop load" in docs/decisions/deployment-and-scaling.md.
+"""
 
 import itertools
 import random

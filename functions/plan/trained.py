@@ -18,6 +18,7 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
     """Return the newest model below ``output_uri`` whose job completed, or None.
 
     The job must be checked, because stopped jobs leave models too.
+    See "A training is known by its model's location and SageMaker's answer" in docs/decisions/training.md.
 
     Args:
         job_prefix: beginning of the names of the stack's own jobs. The function may not describe other jobs.

@@ -1,4 +1,7 @@
-"""Provide the pretrained weights for training: from the stack's layer by content hash, or the request's file."""
+"""Provide the pretrained weights for training: from the stack's layer by content hash, or the request's file.
+
+See "Weights travel in a channel of their own" in docs/decisions/backbones.md.
+"""
 
 import hashlib
 from difflib import get_close_matches
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_BACKBONE = "efficientnet_lite0"  # the default in training/hyperparameters.py
 SUFFIXES = (".pth", ".safetensors")
 # The classifiers of torchvision that training supports, by their names in torchvision.
+# See "Plan knows torchvision's names from a list" in docs/decisions/backbones.md.
 _NAMES = """
 alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201
 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6

@@ -12,8 +12,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
 MAX_README_LINES = 150
 MAX_LINE_LENGTH = 400  # characters, outside tables
-SOURCES = ("*.py", "*.yaml", "*.toml", "*.json", "Makefile", "Dockerfile")
-CODE = ("benchmarks", "cloud", "dataset", "functions", "layers", "local", "proofs", "serving", "sketchbook", "training")
+SOURCES = ("*.py", "*.yaml", "*.toml", "*.json", "*.in", "Makefile", "Dockerfile")
+CODE = (
+    *("benchmarks", "cloud", "dataset", "functions", "layers", "local"),
+    *("proofs", "serving", "sketchbook", "statemachine", "training"),
+)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -82,15 +85,44 @@ def test_paths_in_the_architecture_exist():
     assert [path for path in paths if not any((parent / path).exists() for parent in parents)] == []
 
 
+def sources(*folders: str) -> list[Path]:
+    """Return the files of code and configuration in some folders and at the top."""
+    top = [ROOT / name for name in ("template.yaml", "Makefile", "pyproject.toml", ".checkov.yaml")]
+    return [path for folder in folders for kind in SOURCES for path in (ROOT / folder).rglob(kind)] + top
+
+
 def test_code_names_documents_that_exist():
-    files = [path for folder in (*CODE, "tests") for kind in SOURCES for path in (ROOT / folder).rglob(kind)]
-    files += [ROOT / "template.yaml", ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".checkov.yaml"]
+    files = sources(*CODE, "tests")
     named = [(path, name) for path in files for name in re.findall(r"\bdocs/[\w/-]+\.md(?:#[\w-]+)?", path.read_text())]
     assert len(named) > 3
     wrong = [
         f"{path.relative_to(ROOT)}: {problem}" for path, name in named if (problem := problem_of(ROOT / "x", name))
     ]
     assert wrong == []
+
+
+def begins_with(headline: str, words: str) -> bool:
+    """Return whether a headline begins with these whole words. Quotation marks do not count."""
+    headline, words = headline.replace('"', ""), words.replace('"', "")
+    return re.match(rf"{re.escape(words)}(?!\w)", headline) is not None
+
+
+def test_code_quotes_one_headline_of_each_decision_that_it_names():
+    """Code writes: See "first words of the headline" in docs/decisions/… The words fit one entry only."""
+    wrong, num_quoted = [], 0
+    for path in sources(*CODE):
+        text = path.read_text()
+        quoted = re.findall(r'\b[Ss]ee "(.+?)" in docs/decisions/([\w-]+)\.md', text)
+        if len(quoted) != len(re.findall(r"docs/decisions/[\w-]+\.md", text)):
+            wrong.append(f"{path.relative_to(ROOT)}: a decision is named without the first words of its headline")
+        for words, name in quoted:
+            headlines = re.findall(r"^### (.+)$", prose(ROOT / f"docs/decisions/{name}.md"), re.MULTILINE)
+            matches = [headline for headline in headlines if begins_with(headline, words)]
+            if len(matches) != 1:
+                wrong.append(f'{path.relative_to(ROOT)}: {len(matches)} headlines of {name}.md begin with "{words}"')
+        num_quoted += len(quoted)
+    assert wrong == []
+    assert num_quoted > 40
 
 
 def test_every_decision_is_in_the_index():

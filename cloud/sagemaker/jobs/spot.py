@@ -1,8 +1,8 @@
 """The interruption of a spot training job: a request by file that its instances be taken away.
 
-AWS has no operation for this, so the laptop cloud has none either. A process that may write into the cloud's home
-folder leaves a file in the job's folder, and the job reads it while it waits for its hosts. So an interruption needs
-no port and no permission, and no client of the API can trigger one. A file that arrives too late has no effect.
+A process that may write into the cloud's home folder leaves a file in the job's folder, and the job reads it while it
+waits for its hosts. No client of the API can trigger an interruption.
+See "A spot interruption is a file in the job's folder" in docs/decisions/training.md.
 """
 
 import os
