@@ -22,6 +22,7 @@ from sketchbook import BREEDS
 ROOT = Path(__file__).resolve().parents[3]
 BREEDS_USED = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
 COUNTS = {"train": 12, "valid": 6, "test": 6}
+DEPLOYED = "tests.integration.pipeline.deployed"  # python -m local, but it neither builds nor deploys
 DEADLINE = 300  # seconds after which a test counts as hung, on a machine that may do other work
 
 
@@ -163,10 +164,10 @@ def environment(home: Path) -> dict[str, str]:
     return {"KENNEL_TIME_SCALE": "20"} | os.environ | {"KENNEL_HOME": str(home)}
 
 
-def run_local(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``python -m local`` and return its exit code and output."""
+def run_local(home: Path, *arguments: str, program: str = "local") -> "subprocess.CompletedProcess[str]":
+    """Run ``python -m local``, or another program with the same commands, and return its exit code and output."""
     return subprocess.run(
-        [sys.executable, "-m", "local", *arguments],
+        [sys.executable, "-m", program, *arguments],
         cwd=ROOT,
         env=environment(home),
         capture_output=True,

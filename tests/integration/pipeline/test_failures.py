@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.pipeline.kennel import Kennel, revoked, run_local, states_entered
+from tests.integration.pipeline.kennel import DEPLOYED, Kennel, revoked, run_local, states_entered
 
 
 def test_failed_training_is_compensated(kennel: Kennel) -> None:
@@ -75,7 +75,8 @@ def test_archive_that_reaches_outside_itself_is_refused(kennel: Kennel, tmp_path
 
 def test_failed_run_exits_with_1_and_says_why(kennel: Kennel, tmp_path: Path) -> None:
     (tmp_path / "event.json").write_text('{"min_top1": 7}')
-    process = kennel.local("run", "--data", str(kennel.photos), "--event", str(tmp_path / "event.json"))
+    command = ("run", "--data", str(kennel.photos), "--event", str(tmp_path / "event.json"))
+    process = run_local(kennel.home, *command, program=DEPLOYED)
     assert process.returncode == 1
     assert "FAILED  RequestError: min_top1" in process.stdout
     assert json.loads((kennel.home / "last-run.json").read_text())["error"]["name"] == "RequestError"

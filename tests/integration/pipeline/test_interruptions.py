@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from tests.integration.pipeline.kennel import DEADLINE, ROOT, Kennel, environment, has_job, wait_for
+from tests.integration.pipeline.kennel import DEADLINE, DEPLOYED, ROOT, Kennel, environment, has_job, wait_for
 
 
 def test_second_run_at_once_is_refused_and_a_stopped_run_leaves_nothing(kennel: Kennel) -> None:
@@ -33,7 +33,7 @@ def test_lock_of_a_run_that_is_gone_is_taken_over(kennel: Kennel) -> None:
 
 def test_ctrl_c_stops_the_run_and_the_champion_serves_on(kennel: Kennel) -> None:
     champion = kennel.champion()
-    command = [sys.executable, "-m", "local", "run"]
+    command = [sys.executable, "-m", DEPLOYED, "run"]
     process = subprocess.Popen(
         [*command, "--data", str(kennel.photos), "--event", "events/pipeline-anew.json"],
         cwd=ROOT,
