@@ -1,8 +1,8 @@
 """The sketchbook: an embedded dataset of ten cartoon dog breeds, drawn when it is needed.
 
-It stands in for photos on a fresh machine: no download, no licence, a few seconds. The layout is that of
-any other dataset here (``train/001.Beagle/0001.jpg``, and ``other/cat/0001.jpg`` for what is no dog), and the
-same seed gives the same bytes.
+It replaces photos on a fresh machine: it needs no download and no licence, and takes a few seconds. Its layout is that
+of every dataset here (``train/001.Beagle/0001.jpg``, and ``other/cat/0001.jpg`` for things that are not dogs). The same
+seed gives the same bytes.
 
     python -m sketchbook FOLDER [--seed N] [--train N] [--valid N] [--test N] [--other N]
 """

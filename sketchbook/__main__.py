@@ -10,18 +10,18 @@ from sketchbook.things import THINGS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and draw; 0 when done, 2 for what the user can mend."""
+    """Draw the sketchbook and return the exit code: 0 on success, 2 for a mistake that the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m sketchbook", description="Draw a dataset of ten dog breeds.")
     parser.add_argument("folder", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="another number draws another book (default 0)")
     for split, count in COUNTS.items():
-        what = "drawings of each thing that is no dog" if split == OTHER else "drawings per breed"
-        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"{what} (default {count})")
+        unit = "drawings of each thing that is not a dog" if split == OTHER else "drawings per breed"
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"{unit} (default {count})")
     options = parser.parse_args(arguments)
     try:
         counts = {split: getattr(options, split) for split in COUNTS}
         folder = write(
-            options.folder, seed=options.seed, counts=counts, progress=_show if sys.stderr.isatty() else None
+            options.folder, seed=options.seed, counts=counts, progress=_show_progress if sys.stderr.isatty() else None
         )
     except (SketchbookError, OSError) as error:
         print(error, file=sys.stderr)
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _show(done: int, total: int) -> None:
+def _show_progress(done: int, total: int) -> None:
     print(f"\rdrawing {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A posed dog as painted parts, from the farthest to the nearest, in dog units."""
+"""Builds a posed dog from parts, ordered from the farthest to the nearest. Lengths are in dog units."""
 
 from dataclasses import replace
 from math import cos, radians, sin
@@ -7,14 +7,14 @@ from random import Random
 from sketchbook.breeds import Breed, Colour
 from sketchbook.face import head
 from sketchbook.geometry import Shape, Spine, band, bounds, oval, stretch, tube, tufted
-from sketchbook.part import Part, Subject
+from sketchbook.part import BodyPart, Subject
 from sketchbook.pose import Pose, Skeleton, skeleton
 
 _COLLARS: tuple[Colour, ...] = ((196, 48, 44), (40, 92, 168), (52, 128, 76), (228, 168, 40), (120, 60, 140))
 
 
 def dog(breed: Breed, pose: Pose, rng: Random) -> Subject:
-    """Every part of the breed in the pose."""
+    """Return all parts of a dog of the breed in the pose."""
     bones = skeleton(breed, pose)
     legs = [_leg(breed, spine, far, bones.facing, rng) for spine, far in bones.legs]
     body = [leg for leg in legs if leg.far]
@@ -28,8 +28,8 @@ def dog(breed: Breed, pose: Pose, rng: Random) -> Subject:
     return Subject(body, head(breed, bones.head, pose, rng))
 
 
-def _trunk(breed: Breed, bones: Skeleton, rng: Random) -> Part:
-    """Body and neck in one piece, with saddle, belly and bib."""
+def _trunk(breed: Breed, bones: Skeleton, rng: Random) -> BodyPart:
+    """Return body and neck in one piece, with saddle, belly and bib."""
     coat, marks = breed.coat, []
     if coat.saddle and bones.facing:
         marks.append((tube(bones.back), coat.saddle))
@@ -47,17 +47,17 @@ def _trunk(breed: Breed, bones: Skeleton, rng: Random) -> Part:
     return _furry(breed, tube(bones.back) + tube(bones.neck), marks, rng)
 
 
-def _leg(breed: Breed, spine: Spine, far: bool, facing: bool, rng: Random) -> Part:
+def _leg(breed: Breed, spine: Spine, far: bool, facing: bool, rng: Random) -> BodyPart:
     marks = []
     if breed.coat.socks:
         marks.append((tube(stretch(spine, 1 - breed.coat.sock_height, 1.0)), breed.coat.socks))
     part = _furry(breed, tube(spine), marks, rng, fluff=0.4)
-    # From the front, the forelegs grow out of the chest and have its colour.
+    # Seen from the front, the forelegs start at the chest and have its colour.
     colour = breed.coat.belly if breed.coat.belly and facing and not far else part.colour
     return replace(part, colour=colour, fade=0.35, far=far)
 
 
-def _tail(breed: Breed, bones: Skeleton, pose: Pose, rng: Random) -> list[Part]:
+def _tail(breed: Breed, bones: Skeleton, pose: Pose, rng: Random) -> list[BodyPart]:
     tail, coat = breed.tail, breed.coat
     steps = 8
     x, y = bones.tail_root
@@ -77,8 +77,8 @@ def _tail(breed: Breed, bones: Skeleton, pose: Pose, rng: Random) -> list[Part]:
     return parts
 
 
-def _pompons(breed: Breed, bones: Skeleton, rng: Random) -> list[Part]:
-    """A clipped poodle's mane and bracelets."""
+def _pompons(breed: Breed, bones: Skeleton, rng: Random) -> list[BodyPart]:
+    """Return the mane and the bracelets of a clipped poodle."""
     x, y, r = bones.back[-1]
     mane = _ball(breed, x - 0.1 * r, y + 0.15 * r, 1.35 * r, rng)
     bracelets = []
@@ -90,33 +90,33 @@ def _pompons(breed: Breed, bones: Skeleton, rng: Random) -> list[Part]:
     return [*bracelets, mane]
 
 
-def _ball(breed: Breed, x: float, y: float, radius: float, rng: Random) -> Part:
+def _ball(breed: Breed, x: float, y: float, radius: float, rng: Random) -> BodyPart:
     curls = [
         oval(x + 0.72 * radius * cos(turn), y + 0.72 * radius * sin(turn), 0.36 * radius, 0.36 * radius)
         for turn in (radians(36 * i + rng.uniform(-8, 8)) for i in range(10))
     ]
-    return Part([oval(x, y, 0.9 * radius, 0.9 * radius), *curls], breed.coat.body, texture="curly")
+    return BodyPart([oval(x, y, 0.9 * radius, 0.9 * radius), *curls], breed.coat.body, texture="curly")
 
 
-def _collar(bones: Skeleton, colour: Colour) -> Part:
-    around = stretch(bones.neck, 0.42, 0.5)
-    (x0, y0, r), (x1, y1, _) = around[0], around[-1]
+def _collar(bones: Skeleton, colour: Colour) -> BodyPart:
+    neck = stretch(bones.neck, 0.42, 0.5)
+    (x0, y0, r), (x1, y1, _) = neck[0], neck[-1]
     across = (-(y1 - y0), x1 - x0)
     length = (across[0] ** 2 + across[1] ** 2) ** 0.5
     dx, dy = across[0] / length * r, across[1] / length * r
     sag = 0.12 * r
     strap: Spine = [(x0 - dx, y0 - dy, 0.035), (x0 + sag, y0 - sag, 0.035), (x0 + dx, y0 + dy, 0.035)]
-    return Part(tube(strap), colour, texture="short")
+    return BodyPart(tube(strap), colour, texture="short")
 
 
-def _furry(breed: Breed, shape: Shape, marks: list[tuple[Shape, Colour]], rng: Random, fluff: float = 1.0) -> Part:
-    """A part in the breed's coat: tufted where it is long, spotted where it has spots."""
+def _furry(breed: Breed, shape: Shape, marks: list[tuple[Shape, Colour]], rng: Random, fluff: float = 1.0) -> BodyPart:
+    """Return a part in the breed's coat, with tufts and spots if the breed has them."""
     coat = breed.coat
     if coat.spots:
         marks = [*marks, (_spots(shape, rng), coat.spots)]
     if coat.fluff:
         shape = [tufted(outline, coat.fluff * fluff, rng) for outline in shape[:1]] + shape[1:]
-    return Part(shape, coat.body, marks, coat.texture)
+    return BodyPart(shape, coat.body, marks, coat.texture)
 
 
 def _spots(shape: Shape, rng: Random) -> Shape:

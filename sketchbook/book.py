@@ -1,4 +1,4 @@
-"""Writes a sketchbook to disk: many drawings, split as a dataset."""
+"""Writes a sketchbook to disk: many drawings, laid out as a dataset with splits."""
 
 import multiprocessing
 import os
@@ -18,8 +18,8 @@ from sketchbook.things import THINGS
 
 COUNTS: Mapping[str, int] = {"train": 60, "valid": 15, "test": 20, OTHER: 8}  # drawings per breed, or per thing
 _JPEG_QUALITY = 88
-_WORTH_A_POOL = 200  # drawings; fewer are done before a second process has started
-_SEEDS_PER_BOOK = 1_000_000  # books of different seeds share no drawing
+_MIN_DRAWINGS_FOR_POOL = 200  # One process draws fewer than these before a second process has started.
+_SEEDS_PER_BOOK = 1_000_000  # Books of different seeds share no drawing.
 
 
 class SketchbookError(ValueError):
@@ -27,8 +27,10 @@ class SketchbookError(ValueError):
 
 
 class _Page(NamedTuple):
-    path: str  # inside the book
-    name: str  # of a breed or thing
+    """A drawing of the book: its path in the book, the name of the breed or thing, and the seed."""
+
+    path: str
+    name: str
     seed: int
 
 
@@ -41,21 +43,21 @@ def write(
     size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draw a dataset into a folder, which appears only when it is complete.
+    """Draw a dataset into a folder. The folder appears only when it is complete.
 
     Args:
-        folder: where to; must not exist, or be empty.
+        folder: a new or an empty folder.
         seed: another seed gives a book of other drawings.
-        counts: drawings per breed for each split, at least 1; per thing for `OTHER`, none when it is missing.
-        breeds: names in `BREEDS`; a breed keeps its number in a book of fewer.
-        size: side of the drawings, pixels.
-        progress: called with (drawings done, drawings in all) after each.
+        counts: drawings per breed for each split, at least 1; and drawings per thing for `OTHER`, 0 by default.
+        breeds: names in `BREEDS`. A breed has the same number in every book, also when others are missing.
+        size: side of the drawings in pixels.
+        progress: called after each drawing with the number of drawings done and the number of all drawings.
 
     Returns:
         The folder.
 
     Raises:
-        SketchbookError: the folder is not empty, a count below 1, an unknown split or breed.
+        SketchbookError: the folder is not empty, a count is too small, or a split or breed is unknown.
     """
     folder = Path(folder)
     pages = _pages(seed, counts, sorted(set(breeds)))
@@ -65,7 +67,7 @@ def write(
     try:
         for parent in {Path(page.path).parent for page in pages}:
             (partial / parent).mkdir(parents=True)
-        for done, _ in enumerate(_drawn(pages, partial, size), start=1):
+        for done, _ in enumerate(_draw_pages(pages, partial, size), start=1):
             if progress:
                 progress(done, len(pages))
         os.replace(partial, folder)
@@ -77,7 +79,7 @@ def write(
 def contact_sheet(
     seed: int = 0, columns: int = 8, cell: int = 128, breeds: Iterable[str] = tuple(BREEDS)
 ) -> Image.Image:
-    """A picture with one row of drawings per breed (or thing), each row with its name."""
+    """Return a picture with one row of drawings for each breed or thing, below its name."""
     names, margin = list(breeds), 16
     sheet = Image.new("RGB", (columns * cell, len(names) * (cell + margin)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -91,7 +93,7 @@ def contact_sheet(
 
 
 def _pages(seed: int, counts: Mapping[str, int], breeds: list[str]) -> list[_Page]:
-    """Every drawing of the book; the seeds of a breed's drawings all differ, so no two splits share one."""
+    """Return all drawings of the book. A breed's drawings have different seeds, so no two splits share a drawing."""
     if unknown := [breed for breed in breeds if breed not in BREEDS]:
         raise SketchbookError(f"sketchbook: no breed '{unknown[0]}'; it has {', '.join(BREEDS)}")
     if set(counts) - {OTHER} != set(SPLITS) or min(counts[split] for split in SPLITS) < 1 or counts.get(OTHER, 0) < 0:
@@ -103,22 +105,22 @@ def _pages(seed: int, counts: Mapping[str, int], breeds: list[str]) -> list[_Pag
     for breed in breeds:
         drawn = 0
         for split in SPLITS:
-            for place in range(1, counts[split] + 1):
-                path = f"{split}/{numbers[breed]:03d}.{breed}/{place:04d}.jpg"
+            for number in range(1, counts[split] + 1):
+                path = f"{split}/{numbers[breed]:03d}.{breed}/{number:04d}.jpg"
                 pages.append(_Page(path, breed, seed * _SEEDS_PER_BOOK + drawn))
                 drawn += 1
     for thing in THINGS:
-        for place in range(counts.get(OTHER, 0)):
-            pages.append(_Page(f"{OTHER}/{thing}/{place + 1:04d}.jpg", thing, seed * _SEEDS_PER_BOOK + place))
+        for index in range(counts.get(OTHER, 0)):
+            pages.append(_Page(f"{OTHER}/{thing}/{index + 1:04d}.jpg", thing, seed * _SEEDS_PER_BOOK + index))
     return pages
 
 
-def _drawn(pages: list[_Page], folder: Path, size: int) -> Iterable[None]:
-    """Draw the pages into the folder, on all cores where it pays; yields after each."""
-    if len(pages) < _WORTH_A_POOL or (os.cpu_count() or 1) == 1:
+def _draw_pages(pages: list[_Page], folder: Path, size: int) -> Iterable[None]:
+    """Draw the pages into the folder, with several processes if there are many; yield after each page."""
+    if len(pages) < _MIN_DRAWINGS_FOR_POOL or (os.cpu_count() or 1) == 1:
         yield from map(_draw_page, pages, repeat(folder), repeat(size))
         return
-    # Spawned, not forked: the caller may have threads, and a fork copies their locks as they stand.
+    # Processes are spawned because a fork would copy the locks that the caller's threads hold.
     pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
     try:
         yield from pool.map(_draw_page, pages, repeat(folder), repeat(size), chunksize=10)

@@ -1,7 +1,7 @@
 """The ten breeds of the sketchbook, as data.
 
-Lengths are in units of which a Beagle stands about one high at the withers; a drawing is fitted to its
-frame afterwards, so only proportions count.
+Lengths are in dog units: a Beagle is about one unit high at the withers. Each drawing is scaled to its frame later, so
+only proportions matter.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ Colour: TypeAlias = tuple[int, int, int]  # sRGB, 0 to 255
 
 @dataclass(frozen=True)
 class Ears:
-    """kind: pricked ears stand, floppy ones hang, button ears fold forward.
+    """The ears of a breed.
 
-    length, width: in skull radii.
+    Attributes:
+        kind: pricked ears stand up, floppy ears hang, button ears fold forward.
+        length: in skull radii.
+        width: in skull radii.
     """
 
     kind: Literal["pricked", "floppy", "button"]
@@ -24,10 +27,15 @@ class Ears:
 
 @dataclass(frozen=True)
 class Tail:
-    """A tail grows from the rump at the angle `rise` and turns by `bend` on its way.
+    """The tail of a breed, which starts at the rump.
 
-    length, width: dog units. rise, bend: degrees; 0 points straight back, positive turns up and forward.
-    plume: length of its fringe. pompon: radius of the ball at its end.
+    Attributes:
+        length: dog units.
+        width: dog units.
+        rise: the angle at the rump in degrees; 0 points straight back, positive angles point up and forward.
+        bend: the turn from the rump to the tip, degrees.
+        plume: length of the fringe, dog units.
+        pompon: radius of the ball at the end, dog units.
     """
 
     length: float
@@ -40,12 +48,25 @@ class Tail:
 
 @dataclass(frozen=True)
 class Coat:
-    """Colours by place; what is None has the colour of the `body`.
+    """The hair of a breed, and its colours. A colour that is None means the colour of the `body`.
 
-    texture: how the hair lies. fluff: length of the tufts along the edges, dog units.
-    saddle: the back. belly: chest and underside. socks: the lower legs. cap: top of the head.
-    mask: muzzle and lips. blaze: the stripe between the eyes. brows: a dot above each eye.
-    spots: colour of spots all over.
+    Attributes:
+        body: colour of everything without another colour.
+        texture: the kind of hair.
+        fluff: length of the tufts along the edges, dog units.
+        head: colour of the skull.
+        ears: colour of the ears.
+        saddle: colour of the back.
+        belly: colour of chest and underside.
+        socks: colour of the lower legs.
+        sock_height: the share of the leg that the socks cover.
+        tail_tip: colour of the end of the tail.
+        cap: colour of the top of the head.
+        mask: colour of muzzle and lips.
+        blaze: colour of the stripe between the eyes.
+        brows: colour of a dot above each eye.
+        eye_patch: colour around the eyes.
+        spots: colour of spots all over the body.
     """
 
     body: Colour
@@ -68,12 +89,23 @@ class Coat:
 
 @dataclass(frozen=True)
 class Breed:
-    """The traits of a breed.
+    """The shape and the colours of a breed. Lengths are in dog units unless another unit is named.
 
-    leg: clear length below the chest. girth: radius of the chest. length: shoulder to hip.
-    waist: radius of the loin as a share of the girth. bone: radius of a foreleg. neck: length.
-    head: radius of the skull. muzzle: length in skull radii. muzzle_depth: radius of its end in skull radii.
-    clipped: shorn as a show poodle, with pompons.
+    Attributes:
+        leg: visible length of the legs below the chest.
+        girth: radius of the chest.
+        length: distance from shoulder to hip.
+        waist: radius of the loin as a share of the girth.
+        bone: radius of a foreleg.
+        neck: length of the neck.
+        head: radius of the skull.
+        muzzle: length of the muzzle in skull radii.
+        muzzle_depth: radius of the muzzle's end in skull radii.
+        ears: shape of the ears.
+        tail: shape of the tail.
+        coat: hair and colours.
+        eyes: colour of the iris.
+        clipped: whether the hair is cut as a show poodle's, with pompons.
     """
 
     leg: float

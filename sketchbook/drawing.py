@@ -1,4 +1,4 @@
-"""One drawing: a dog, or a thing that is none, in a place, framed as a photographer would."""
+"""Makes one drawing: a dog or another thing in a scene, framed as a photographer would frame it."""
 
 from random import Random
 
@@ -13,8 +13,8 @@ from sketchbook.part import Subject
 from sketchbook.pose import any_pose
 from sketchbook.things import THINGS
 
-_OVERSAMPLING = 2  # drawn twice as large and scaled down, which smooths every edge
-_CLOSE_UPS = 0.12  # share of pictures that show the head and the chest only
+_OVERSAMPLING = 2  # A drawing is made twice as large and scaled down, which smooths its edges.
+_CLOSE_UPS = 0.12  # the share of pictures that show only the head and the chest
 
 
 def draw(name: str, seed: int, size: int = 256) -> Image.Image:
@@ -22,14 +22,14 @@ def draw(name: str, seed: int, size: int = 256) -> Image.Image:
 
     Args:
         name: a breed in `BREEDS` or a thing in `THINGS`.
-        seed: any integer; another seed is another pose, place and light.
-        size: side of the square picture, pixels.
+        seed: any integer; it determines pose, scene and light.
+        size: side of the square picture in pixels.
 
     Returns:
         An RGB picture.
 
     Raises:
-        ValueError: no such breed or thing.
+        ValueError: there is no such breed or thing.
     """
     if name not in BREEDS and name not in THINGS:
         raise ValueError(f"sketchbook: no breed or thing '{name}'; it has {', '.join((*BREEDS, *THINGS))}")
@@ -46,7 +46,7 @@ def draw(name: str, seed: int, size: int = 256) -> Image.Image:
 
 
 def _framing(subject: Subject, side: int, rng: Random) -> Frame:
-    """Fit the whole subject, or only its head in a close-up, to a share of the picture."""
+    """Return the frame in which the subject, or in a close-up its head, fills a random share of the picture."""
     close_up = bool(subject.head) and rng.random() < _CLOSE_UPS
     parts = subject.head if close_up else [*subject.body, *subject.head]
     left, bottom, right, top = bounds([outline for part in parts for outline in part.shape])
@@ -64,7 +64,7 @@ def _framing(subject: Subject, side: int, rng: Random) -> Frame:
 
 
 def _footprint(subject: Subject, frame: Frame) -> tuple[float, float, float, float]:
-    """Where the subject's shadow falls: left, top, right, bottom in pixels."""
+    """Return the box of the subject's shadow: left, top, right, bottom in pixels."""
     left, _, right, _ = bounds([outline for part in subject.body for outline in part.shape])
     low, high = sorted(frame.x + frame.scale * edge for edge in (left, right))
     return low, frame.ground - 0.12 * frame.unit, high, frame.ground + 0.10 * frame.unit

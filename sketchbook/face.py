@@ -1,7 +1,7 @@
-"""The head: a sphere that turns, with the face where the turn puts it.
+"""Builds the head. The skull is a sphere; when it turns, the parts of the face move on it.
 
-Within this module lengths are skull radii around the centre of the skull; a place on the sphere is
-given by its azimuth (0 is the middle of the face, positive its left side) and elevation, in degrees.
+In this module lengths are in skull radii, measured from the centre of the skull. A point on the sphere has an azimuth
+(0 is the middle of the face, positive angles are on its left side) and an elevation, both in degrees.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from random import Random
 
 from sketchbook.breeds import Breed, Colour
 from sketchbook.geometry import Outline, Point, Shape, Spine, blob, oval, tube, tufted, turned
-from sketchbook.part import Part
+from sketchbook.part import BodyPart
 from sketchbook.pose import Pose
 
 _NOSE: Colour = (34, 28, 30)
@@ -20,27 +20,27 @@ _INNER_EAR: Colour = (206, 150, 138)
 _SIDES = (-1, 1)
 
 
-def head(breed: Breed, centre: Point, pose: Pose, rng: Random) -> list[Part]:
-    """The head's parts, back to front, in dog units around `centre`."""
+def head(breed: Breed, centre: Point, pose: Pose, rng: Random) -> list[BodyPart]:
+    """Return the head's parts around `centre`, ordered from back to front, in dog units."""
     face = _Face(breed, pose)
     behind = [part for side in _SIDES if (part := face.ear(side, behind=True, rng=rng))]
     before = [part for side in _SIDES if (part := face.ear(side, behind=False, rng=rng))]
     parts = [*behind, face.skull(rng), *face.eyes(), *face.muzzle(pose.panting), *before]
     if breed.clipped:
         parts.append(face.topknot())
-    return [_placed(part, breed.head, centre, pose.tilt) for part in parts]
+    return [_in_dog_units(part, breed.head, centre, pose.tilt) for part in parts]
 
 
-def _placed(part: Part, radius: float, centre: Point, tilt: float) -> Part:
-    def place(shape: Shape) -> Shape:
+def _in_dog_units(part: BodyPart, radius: float, centre: Point, tilt: float) -> BodyPart:
+    def convert(shape: Shape) -> Shape:
         return [turned(outline, tilt, radius, *centre) for outline in shape]
 
-    marks = [(place(shape), colour) for shape, colour in part.marks]
-    return replace(part, shape=place(part.shape), marks=marks)
+    marks = [(convert(shape), colour) for shape, colour in part.marks]
+    return replace(part, shape=convert(part.shape), marks=marks)
 
 
 class _Face:
-    """One turned head."""
+    """A turned head, whose methods return its parts."""
 
     def __init__(self, breed: Breed, pose: Pose) -> None:
         self._breed = breed
@@ -49,26 +49,26 @@ class _Face:
         self._yaw = pose.yaw
 
     def _at(self, azimuth: float, elevation: float, reach: float = 1.0) -> Point:
-        """Where a place on the skull, or `reach` radii out from its centre, appears."""
+        """Return where a point appears that is `reach` radii from the centre of the skull."""
         turn = max(-pi / 2, min(pi / 2, self._yaw + radians(azimuth)))
         return reach * sin(turn) * cos(radians(elevation)), reach * sin(radians(elevation))
 
     def _facing(self, azimuth: float) -> float:
-        """1 for a place turned to the viewer, 0 at the rim, negative behind it."""
+        """Return 1 for a point that faces the viewer, 0 at the edge of the skull, and less than 0 behind it."""
         return cos(self._yaw + radians(azimuth))
 
-    def skull(self, rng: Random) -> Part:
-        """Skull and cheeks with their markings."""
+    def skull(self, rng: Random) -> BodyPart:
+        """Return skull and cheeks with their markings."""
         corners = [(0.0, 0.95), (0.72, 0.66), (1.0, 0.0), (0.82, -0.55), (0.0, -0.9)]
         outline = blob(*corners, *((-x, y) for x, y in corners[3:0:-1]))
         shape = [tufted(outline, self._tuft(), rng)] if self._coat.fluff else [outline]
-        return Part(shape, self._colour, self._markings(rng), self._coat.texture)
+        return BodyPart(shape, self._colour, self._markings(rng), self._coat.texture)
 
     def _markings(self, rng: Random) -> list[tuple[Shape, Colour]]:
         coat = self._coat
         x, y = self._at(0, -30)
         spots = [oval(rng.uniform(-0.9, 0.9), rng.uniform(-0.2, 0.9), 0.09, 0.08) for _ in range(9)]
-        places: list[tuple[Shape, Colour | None]] = [
+        markings: list[tuple[Shape, Colour | None]] = [
             ([self._cap()], coat.cap),
             ([oval(x * 0.95, y - 0.06, 0.66, 0.5)], coat.mask),
             ([self._blaze()], coat.blaze),
@@ -76,48 +76,48 @@ class _Face:
             (spots, coat.spots),
             ([oval(*self._at(side * 24, 36), 0.14, 0.11) for side in _SIDES], coat.brows),
         ]
-        return [(shape, colour) for shape, colour in places if colour]
+        return [(shape, colour) for shape, colour in markings if colour]
 
     def _cap(self) -> Outline:
-        """A husky's hood, with a peak between the eyes."""
+        """Return a husky's dark cap, which has a peak between the eyes."""
         rim = [(-88, -25), (-52, 12), (-30, 34), (-12, 30), (0, 4), (12, 30), (30, 34), (52, 12), (88, -25)]
-        return [*(self._at(*place) for place in rim), (1.3, 0.4), (0.8, 1.3), (-0.8, 1.3), (-1.3, 0.4)]
+        return [*(self._at(*angles) for angles in rim), (1.3, 0.4), (0.8, 1.3), (-0.8, 1.3), (-1.3, 0.4)]
 
     def _blaze(self) -> Outline:
         edge = [(-14, -12), (-7, 20), (-5, 45), (-3, 64), (3, 64), (5, 45), (7, 20), (14, -12)]
-        return blob(*(self._at(*place) for place in edge))
+        return blob(*(self._at(*angles) for angles in edge))
 
     def _eye(self, side: int) -> Point:
         return self._at(side * 27, 9)
 
-    def eyes(self) -> list[Part]:
-        """Eyes with iris, pupil, lid and glint; one that is turned away is left out."""
+    def eyes(self) -> list[BodyPart]:
+        """Return the visible eyes with iris, pupil, lid and glint."""
         parts = []
         for side in _SIDES:
-            seen = self._facing(side * 27)
-            if seen < 0.17:
+            facing = self._facing(side * 27)
+            if facing < 0.17:
                 continue
             x, y = self._eye(side)
-            wide = 0.155 * (0.5 + 0.5 * seen)
+            wide = 0.155 * (0.5 + 0.5 * facing)
             parts += [
-                Part([oval(x, y, wide * 1.28, 0.195)], (30, 24, 26)),
-                Part([oval(x, y, wide, 0.155)], self._breed.eyes),
-                Part([oval(x + 0.02, y, wide * 0.62, 0.10)], (16, 12, 14)),
-                Part([oval(x + 0.05, y + 0.065, 0.045, 0.045, corners=10)], (255, 255, 255)),
+                BodyPart([oval(x, y, wide * 1.28, 0.195)], (30, 24, 26)),
+                BodyPart([oval(x, y, wide, 0.155)], self._breed.eyes),
+                BodyPart([oval(x + 0.02, y, wide * 0.62, 0.10)], (16, 12, 14)),
+                BodyPart([oval(x + 0.05, y + 0.065, 0.045, 0.045, corners=10)], (255, 255, 255)),
             ]
         return parts
 
-    def muzzle(self, panting: bool) -> list[Part]:
-        """Muzzle, mouth, tongue and nose."""
+    def muzzle(self, panting: bool) -> list[BodyPart]:
+        """Return muzzle, mouth, tongue and nose."""
         tip = self._tip()
         parts = self._tongue(tip) if panting else []
         colour = self._coat.mask or self._colour
-        snout = Part(tube(self._snout(tip)), colour, self._bridge(tip), self._coat.texture)
-        lips = Part([line for side in _SIDES for line in self._lip(tip, side)], _MOUTH)
+        snout = BodyPart(tube(self._snout(tip)), colour, self._bridge(tip), self._coat.texture)
+        lips = BodyPart([line for side in _SIDES for line in self._lip(tip, side)], _MOUTH)
         return [*parts, snout, lips, *self._nose(tip)]
 
     def _tip(self) -> Point:
-        """The end of the muzzle: far out in profile, foreshortened from the front."""
+        """Return the end of the muzzle: far from the skull in profile, close to it from the front."""
         reach = 0.72 + self._breed.muzzle
         return sin(self._yaw) * reach, -0.36 - 0.16 * self._breed.muzzle * cos(self._yaw)
 
@@ -128,14 +128,14 @@ class _Face:
         return [(*base, 0.52), (*middle, 0.5 * (0.5 + depth)), (*tip, depth)]
 
     def _bridge(self, tip: Point) -> list[tuple[Shape, Colour]]:
-        """On black and tan dogs the mask covers the sides of the muzzle; its bridge stays black."""
+        """Return the black bridge of the muzzle of black and tan dogs, whose mask covers only its sides."""
         if not (self._coat.mask and self._coat.brows and not self._coat.head):
             return []
         base = (sin(self._yaw) * 0.5, 0.08)
         return [(tube([(*base, 0.26), (tip[0], tip[1] + 0.24, 0.16)]), self._colour)]
 
     def _lip(self, tip: Point, side: int) -> Shape:
-        """One half of the smile, from under the nose to the corner of the mouth."""
+        """Return one half of the mouth, from below the nose to the corner."""
         if self._facing(side * 38) < 0.1:
             return []
         depth = self._breed.muzzle_depth
@@ -144,14 +144,14 @@ class _Face:
         dip = ((middle[0] + corner[0]) / 2, min(middle[1], corner[1]) - 0.12)
         return tube([(*tip, 0.022), (*middle, 0.026), (*dip, 0.03), (*corner, 0.022)])
 
-    def _tongue(self, tip: Point) -> list[Part]:
+    def _tongue(self, tip: Point) -> list[BodyPart]:
         x, y = tip[0] * 0.86, tip[1] - self._breed.muzzle_depth
         jaw = oval(x, y + 0.06, 0.30, 0.26)
         tongue = tube([(x, y, 0.15), (x + 0.02, y - 0.16, 0.16), (x + 0.03, y - 0.26, 0.13)])
         crease = tube([(x, y, 0.014), (x + 0.02, y - 0.2, 0.014)])
-        return [Part([jaw], _MOUTH), Part(tongue, _TONGUE, marks=[(crease, (196, 84, 98))], texture="short")]
+        return [BodyPart([jaw], _MOUTH), BodyPart(tongue, _TONGUE, marks=[(crease, (196, 84, 98))], texture="short")]
 
-    def _nose(self, tip: Point) -> list[Part]:
+    def _nose(self, tip: Point) -> list[BodyPart]:
         x = tip[0] + sin(self._yaw) * self._breed.muzzle_depth * 0.62
         y = tip[1] + 0.42 * self._breed.muzzle_depth
         wide = 0.12 + 0.10 * cos(self._yaw)
@@ -164,10 +164,10 @@ class _Face:
             (-wide, 0.08),
         ]
         nose = _moved(edge, x, y)
-        return [Part([nose], _NOSE), Part([oval(x - 0.04, y + 0.06, 0.06, 0.03)], (150, 140, 144))]
+        return [BodyPart([nose], _NOSE), BodyPart([oval(x - 0.04, y + 0.06, 0.06, 0.03)], (150, 140, 144))]
 
-    def ear(self, side: int, behind: bool, rng: Random) -> Part | None:
-        """The ear of one side, if it lies behind (or before) the skull."""
+    def ear(self, side: int, behind: bool, rng: Random) -> BodyPart | None:
+        """Return the ear of one side if it is behind the skull, or in front of it if `behind` is False; else None."""
         pricked = self._breed.ears.kind == "pricked"
         if behind != (pricked or self._facing(side * 80) < -0.35):
             return None
@@ -178,7 +178,7 @@ class _Face:
             ear = replace(ear, shape=[tufted(ear.shape[0], self._tuft(), rng)])
         return ear
 
-    def _pricked(self, side: int) -> Part:
+    def _pricked(self, side: int) -> BodyPart:
         x, y = self._at(side * 46, 48, 0.95)
         w, h = self._breed.ears.width * self._ear_turn(side), self._breed.ears.length
         lean = side * 0.22
@@ -191,10 +191,10 @@ class _Face:
             (w / 2, -0.1),
         ]
         shape = [_moved(outer, x, y)]
-        return Part(shape, self._ear_colour, [([_moved(inner, x, y)], _INNER_EAR)], self._coat.texture)
+        return BodyPart(shape, self._ear_colour, [([_moved(inner, x, y)], _INNER_EAR)], self._coat.texture)
 
-    def _hanging(self, side: int) -> Part:
-        """A floppy ear hangs beside the cheek; a button ear is a flap that ends above the eye."""
+    def _hanging(self, side: int) -> BodyPart:
+        """Return a floppy ear, which hangs beside the cheek, or a button ear, a flap that ends above the eye."""
         w, h = self._breed.ears.width, self._breed.ears.length
         if self._breed.ears.kind == "floppy":
             x, y = self._at(side * 80, 36)
@@ -206,10 +206,10 @@ class _Face:
             edge = [(-w * 0.9, 0.2), (w / 2, 0.16), (w, -h * 0.4), (w / 2, -h), (-w * 0.1, -h * 0.7)]
         out = -1 if x < 0 else 1
         outline = _moved([(out * px, py) for px, py in edge], x, y)
-        return Part([outline], self._ear_colour, texture=self._coat.texture)
+        return BodyPart([outline], self._ear_colour, texture=self._coat.texture)
 
     def _ear_turn(self, side: int) -> float:
-        """How much of an ear's width shows."""
+        """Return the visible share of an ear's width."""
         return max(0.45, abs(cos(self._yaw * 0.9 + radians(side * 20))))
 
     @property
@@ -217,15 +217,15 @@ class _Face:
         return self._coat.ears or self._coat.body
 
     def _tuft(self) -> float:
-        """Length of the tufts in skull radii."""
+        """Return the length of the tufts in skull radii."""
         return 0.8 * self._coat.fluff / self._breed.head
 
-    def topknot(self) -> Part:
-        """A poodle's hair on top of the head."""
+    def topknot(self) -> BodyPart:
+        """Return the hair on top of a poodle's head."""
         curls = [oval(0.62 * cos(radians(a)), 0.85 + 0.42 * sin(radians(a)), 0.34, 0.34) for a in range(0, 360, 40)]
-        return Part([oval(0, 0.85, 0.7, 0.5), *curls], self._coat.body, texture="curly")
+        return BodyPart([oval(0, 0.85, 0.7, 0.5), *curls], self._coat.body, texture="curly")
 
 
 def _moved(corners: list[Point], x: float, y: float) -> Outline:
-    """A smooth outline through the corners, moved to (x, y)."""
+    """Return a smooth outline through the corners, moved to (x, y)."""
     return blob(*((x + px, y + py) for px, py in corners))

@@ -1,6 +1,6 @@
-"""Smooth shapes from a few points: tubes, ovals and tufted edges, in plain Python.
+"""Makes smooth shapes from a few points: tubes, ovals and tufted edges.
 
-Lengths have the unit of their caller; y points up; angles are radians, counter-clockwise from +x.
+Lengths may have any unit. The y axis points up. Angles are in radians, counter-clockwise from +x.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Spine: TypeAlias = list[tuple[float, float, float]]  # x, y and the radius aroun
 
 
 def smooth(points: Sequence[tuple[float, ...]], steps: int = 4, closed: bool = False) -> list[tuple[float, ...]]:
-    """A Catmull-Rom curve through the points, with `steps` samples from each to the next."""
+    """Return a Catmull-Rom curve through the points, with `steps` samples from each point to the next."""
     before, after = ([points[-1]], points[:2]) if closed else ([points[0]], points[-1:])
     padded = [*before, *points, *after]
     curve = []
@@ -32,12 +32,12 @@ def _catmull_rom(a: float, b: float, c: float, d: float, t: float) -> float:
 
 
 def blob(*points: Point) -> Outline:
-    """A smooth closed outline through the points."""
+    """Return a smooth closed outline through the points."""
     return [(x, y) for x, y in smooth(points, closed=True)]
 
 
 def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0, corners: int = 20) -> Outline:
-    """An ellipse around (x, y), turned by `angle`."""
+    """Return an ellipse around (x, y), turned by `angle`."""
     if angle:
         return turned([(rx * c, ry * s) for c, s in _circle(corners)], angle, 1.0, x, y)
     return [(x + rx * c, y + ry * s) for c, s in _circle(corners)]
@@ -49,9 +49,9 @@ def _circle(corners: int) -> Outline:
 
 
 def tube(spine: Spine) -> Shape:
-    """The smooth tube around a spine, with round ends.
+    """Return the smooth tube around a spine, with round ends.
 
-    The discs along the way fill what the two sides leave open where they cross in a tight bend.
+    In a tight bend the two sides of the tube cross and leave gaps. Discs along the spine fill them.
     """
     samples = smooth(spine)
     left, right = [], []
@@ -63,7 +63,7 @@ def tube(spine: Spine) -> Shape:
 
 
 def band(spine: Spine, side: float, width: float) -> Spine:
-    """The spine moved sideways by `side` radii (positive is left of its direction), `width` as wide."""
+    """Return the spine moved to its left by `side` radii (to its right if negative), with its radii times `width`."""
     return [
         (x + nx * r * side, y + ny * r * side, r * width)
         for (x, y, r), (nx, ny) in zip(spine, _normals(spine), strict=True)
@@ -71,14 +71,14 @@ def band(spine: Spine, side: float, width: float) -> Spine:
 
 
 def stretch(spine: Spine, start: float, end: float) -> Spine:
-    """The stretch of the smooth spine between two fractions of its samples."""
+    """Return the part of the smooth spine between two fractions of its samples."""
     samples = smooth(spine)
     last = len(samples) - 1
     return [(x, y, r) for x, y, r in samples[round(start * last) : round(end * last) + 1]]
 
 
 def tufted(outline: Outline, depth: float, rng: Random) -> Outline:
-    """The outline with tufts of fur up to `depth` long, hanging down a little."""
+    """Return the outline with tufts of fur that are up to `depth` long and hang down a little."""
     step = max(depth * 0.45, 0.015)
     tufts: Outline = []
     for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True):
@@ -92,20 +92,20 @@ def tufted(outline: Outline, depth: float, rng: Random) -> Outline:
 
 
 def turned(outline: Outline, angle: float, scale: float, x: float, y: float) -> Outline:
-    """The outline turned about the origin, scaled, then moved to (x, y)."""
+    """Return the outline turned about the origin, scaled, then moved to (x, y)."""
     c, s = cos(angle) * scale, sin(angle) * scale
     return [(x + px * c - py * s, y + px * s + py * c) for px, py in outline]
 
 
 def bounds(outlines: Sequence[Outline]) -> tuple[float, float, float, float]:
-    """left, bottom, right, top (smallest x, smallest y, largest x, largest y)."""
+    """Return left, bottom, right and top: smallest x, smallest y, largest x, largest y."""
     xs = [x for outline in outlines for x, _ in outline]
     ys = [y for outline in outlines for _, y in outline]
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def _normals(points: Sequence[tuple[float, ...]]) -> list[Point]:
-    """Unit vectors to the left of the way through the points."""
+    """Return for each point the unit vector to the left of the direction through the points."""
     normals = []
     for before, after in zip([points[0], *points[:-1]], [*points[1:], points[-1]], strict=True):
         dx, dy = after[0] - before[0], after[1] - before[1]

@@ -1,4 +1,4 @@
-"""Paints parts on a picture: colour, markings, fur and the roundness of the light."""
+"""Paints parts on a picture: colour, markings, fur, and light that makes them look round."""
 
 from functools import lru_cache
 from math import cos, pi, sin
@@ -8,19 +8,22 @@ from typing import NamedTuple
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from sketchbook.geometry import Outline, bounds
-from sketchbook.part import Part
+from sketchbook.part import BodyPart
 
-_TILE = 700  # pixels a side of a fur tile; larger than any part of a 256 px drawing at twice its size
-_SHADOW, _GLOW = (8, 6, 22), (255, 252, 244)  # what fur tends to away from the light, and in it
-# Tables for Image.point, one value for each of 0 to 255.
+_TILE = 700  # side of a fur tile in pixels; larger than any part of a 256-pixel drawing at twice its size
+_SHADOW, _GLOW = (8, 6, 22), (255, 252, 244)  # Fur is blended with these colours in the shade and in the light.
+# Tables for Image.point: one value for each of 0 to 255.
 _AMBIENT = [min(255, round(40 + v * 0.92)) for v in range(256)]
 _DIMMED = [round(v * 0.6) for v in range(256)]  # the far side of the dog
 
 
 class Frame(NamedTuple):
-    """Where a dog stands in a picture.
+    """The position and the size of a subject in a picture.
 
-    scale: pixels per dog unit to the right; negative mirrors the dog. x, ground: pixel of its origin.
+    Attributes:
+        scale: pixels per dog unit; a negative scale mirrors the subject.
+        x: column of the subject's origin in pixels.
+        ground: row of the subject's origin in pixels.
     """
 
     scale: float
@@ -34,7 +37,7 @@ class Frame(NamedTuple):
 
 
 class Painter:
-    """Paints parts, given in dog units, on a picture."""
+    """Paints parts on a picture. The parts are in dog units."""
 
     def __init__(self, picture: Image.Image, frame: Frame, rng: Random) -> None:
         self._picture, self._frame, self._rng = picture, frame, rng
@@ -45,8 +48,8 @@ class Painter:
         unit = self._unit
         return [(left + scale * x, ground - unit * y) for x, y in outline]
 
-    def paint(self, part: Part) -> None:
-        """Paint one part over what is there."""
+    def paint(self, part: BodyPart) -> None:
+        """Paint one part over the picture."""
         shape = [self._pixels(outline) for outline in part.shape]
         if part.texture is None and not part.marks:
             draw = ImageDraw.Draw(self._picture)
@@ -70,7 +73,7 @@ class Painter:
         self._picture.paste(layer, box, mask)
 
     def _box(self, shape: list[Outline]) -> tuple[int, int, int, int] | None:
-        """The part's pixels within the picture, or None when it lies outside."""
+        """Return the part's box in pixels, cut to the picture, or None if the part is outside."""
         left, top, right, bottom = bounds(shape)
         box = (
             max(0, int(left)), max(0, int(top)),
@@ -78,8 +81,8 @@ class Painter:
         )  # fmt: skip
         return box if box[0] < box[2] and box[1] < box[3] else None
 
-    def _lit(self, layer: Image.Image, mask: Image.Image, part: Part) -> Image.Image:
-        """The layer with its fur, if it has any, lit from above."""
+    def _lit(self, layer: Image.Image, mask: Image.Image, part: BodyPart) -> Image.Image:
+        """Return the layer with fur, if the part has any, and with light from above."""
         light = self._roundness(mask)
         if part.texture != "smooth":
             light = ImageChops.multiply(light, self._fur(part.texture or "short", mask.size))
@@ -90,13 +93,13 @@ class Painter:
         return Image.composite(lit, shaded, light)
 
     def _roundness(self, mask: Image.Image) -> Image.Image:
-        """How much light each pixel of a rounded shape gets: little along its edge, least below."""
+        """Return the light on each pixel of a rounded shape: little along its edge, least at the bottom."""
         small = mask.reduce(4)
         radius = max(1.0, 0.030 * self._unit / 4 * 2)
         shape = ImageChops.multiply(small.filter(ImageFilter.BoxBlur(radius)), small)
-        moved = Image.new("L", shape.size)
-        moved.paste(shape, (0, -round(radius * 0.8)))
-        depth = Image.blend(shape, moved, 0.65).filter(ImageFilter.BoxBlur(radius * 0.5))
+        raised = Image.new("L", shape.size)
+        raised.paste(shape, (0, -round(radius * 0.8)))
+        depth = Image.blend(shape, raised, 0.65).filter(ImageFilter.BoxBlur(radius * 0.5))
         return depth.point(_AMBIENT).resize(mask.size, Image.Resampling.BILINEAR)
 
     def _fur(self, texture: str, size: tuple[int, int]) -> Image.Image:
@@ -112,7 +115,7 @@ def _fill(image: Image.Image, shape: list[Outline], left: int, top: int, colour:
 
 
 def _fade(size: tuple[int, int], share: float) -> Image.Image:
-    """White that fades in from the top over a share of the height."""
+    """Return a mask that fades in from the top over a share of the height."""
     return _ramp(share).resize(size)
 
 
@@ -123,9 +126,9 @@ def _ramp(share: float) -> Image.Image:
 
 @lru_cache
 def _fur_tile(texture: str) -> Image.Image:
-    """A patch of fur, grey: strokes of hair that lie down and back, or curls.
+    """Return a grey patch of fur: curls, or strokes of hair that point down and back.
 
-    The strong contrast is what makes an ImageNet backbone see dogs rather than teddy bears.
+    With less contrast an ImageNet backbone takes the dogs for teddy bears.
     """
     rng = Random(texture)
     tile = Image.new("L", (_TILE, _TILE), 180)
@@ -137,6 +140,6 @@ def _fur_tile(texture: str) -> Image.Image:
             radius, start = rng.uniform(3, 7), rng.uniform(0, 360)
             draw.arc((x - radius, y - radius, x + radius, y + radius), start, start + 230, fill=shade, width=2)
         else:
-            lie = rng.gauss(0.3 * pi, 0.3)
-            draw.line((x, y, x + length * cos(lie), y + length * sin(lie)), fill=shade, width=2)
+            angle = rng.gauss(0.3 * pi, 0.3)
+            draw.line((x, y, x + length * cos(angle), y + length * sin(angle)), fill=shade, width=2)
     return tile.filter(ImageFilter.BoxBlur(0.4))

@@ -1,4 +1,4 @@
-"""What the painter paints: one piece of a dog or of another thing, with its markings."""
+"""The parts of a dog or of another thing, which the painter paints."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,16 @@ from sketchbook.geometry import Shape
 
 
 @dataclass(frozen=True)
-class Part:
-    """A shape in one colour with marks clipped to it.
+class BodyPart:
+    """A shape in one colour, with marks that are clipped to it.
 
-    marks: (shape, colour), painted in order. texture: see Coat; "smooth" has no hair, and None leaves the part flat
-    and unshaded.
-    fade: share of the height over which the part fades in from its top, so that a leg grows out of the body.
-    far: on the side of the dog that the light does not reach.
+    Attributes:
+        shape: outlines in dog units.
+        colour: of everything that no mark covers.
+        marks: shapes with their colours, painted in order.
+        texture: as in Coat; "smooth" has no hair, and None has neither hair nor shading.
+        fade: the share of the height over which the part fades in from its top. It makes legs merge into the body.
+        far: whether the part is on the far side of the dog, which gets less light.
     """
 
     shape: Shape
@@ -26,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a drawing shows, each list from back to front: the body, then the head, which fills a close-up."""
+    """The dog or thing of a drawing. Both lists are ordered from back to front; a close-up frames the head."""
 
-    body: list[Part]
-    head: list[Part] = field(default_factory=list)
+    body: list[BodyPart]
+    head: list[BodyPart] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""How a dog stands, sits or lies: from a breed's proportions to the spines of its body.
+"""Computes the spines of a dog's body from the proportions of its breed and its pose.
 
-The dog looks to the right (+x), the ground is y = 0. Facing dogs sit and look out of the picture.
+The dog looks to the right (+x), and the ground is y = 0. A facing dog sits and looks at the viewer.
 """
 
 from dataclasses import dataclass, field
@@ -13,10 +13,15 @@ from sketchbook.geometry import Point, Spine
 
 @dataclass(frozen=True)
 class Pose:
-    """What varies from picture to picture of the same dog.
+    """The differences between two pictures of the same dog.
 
-    yaw: the head's turn towards +x, radians; 0 looks at the viewer. tilt: the head's lean, radians.
-    stride: swing of the legs, -1 to 1. wag: swing of the tail, -1 to 1.
+    Attributes:
+        stance: "standing", "sitting", "lying" or "facing".
+        yaw: turn of the head towards +x, radians; 0 looks at the viewer.
+        tilt: lean of the head, radians.
+        stride: swing of the legs, -1 to 1.
+        wag: swing of the tail, -1 to 1.
+        panting: whether the mouth is open and shows the tongue.
     """
 
     stance: str
@@ -29,11 +34,16 @@ class Pose:
 
 @dataclass
 class Skeleton:
-    """Spines of one posed dog, dog units.
+    """The spines of one posed dog, in dog units.
 
-    back: from the rump to the chest. neck: up to the head. head: centre of the skull.
-    legs: (spine, far side of the dog?) from the body down to the toes.
-    tail_root, tail_angle: where the tail leaves the body, and where "straight back" points, radians.
+    Attributes:
+        back: spine from the rump to the chest.
+        neck: spine from the body to the head.
+        head: centre of the skull.
+        tail_root: the point where the tail starts.
+        tail_angle: the direction "straight back" at the tail's root, radians.
+        legs: for each leg its spine from the body to the toes, and whether it is on the far side of the dog.
+        facing: whether the dog looks at the viewer.
     """
 
     back: Spine
@@ -46,7 +56,7 @@ class Skeleton:
 
 
 def any_pose(rng: Random) -> Pose:
-    """A pose that a photographer would keep."""
+    """Return a random pose."""
     stance = rng.choices(("standing", "sitting", "lying", "facing"), (52, 20, 8, 20))[0]
     yaw = rng.uniform(-35, 35) if stance == "facing" else rng.uniform(0, 52)
     return Pose(
@@ -60,7 +70,7 @@ def any_pose(rng: Random) -> Pose:
 
 
 def skeleton(breed: Breed, pose: Pose) -> Skeleton:
-    """The breed in the pose."""
+    """Return the spines of a dog of the breed in the pose."""
     return _STANCES[pose.stance](breed, pose)
 
 
@@ -141,7 +151,7 @@ _STANCES = {"standing": _standing, "sitting": _sitting, "lying": _lying, "facing
 
 
 def _head_and_neck(breed: Breed, base: Point, rise: float) -> tuple[Spine, Point]:
-    """A neck from its base at the angle `rise`, and the head on top."""
+    """Return the neck, which starts at `base` at the angle `rise`, and the centre of the head at its end."""
     reach = breed.neck + 0.55 * breed.head
     head = (base[0] + reach * cos(rise), base[1] + reach * sin(rise))
     thick = min(0.85 * breed.girth, 0.95 * breed.head + 2 * breed.coat.fluff)
@@ -172,7 +182,7 @@ def _hind_leg(breed: Breed, x: float, swing: float) -> Spine:
 
 
 def _folded_leg(breed: Breed, x: float) -> Spine:
-    """The near hind leg of a dog that sits or lies: thigh, knee, and the foot flat on the ground."""
+    """Return the near hind leg of a dog that sits or lies: thigh, knee, and the foot flat on the ground."""
     g, bone = breed.girth, breed.bone
     return [
         (x + 0.1 * g, 0.95 * g, 0.66 * g),

@@ -1,7 +1,6 @@
-"""Places where dogs are photographed, and the light there.
+"""Paints the scenes behind the dogs, and the light.
 
-A scene is painted out of focus at the picture's final size; the ground starts at `horizon`,
-a share of the height from the top.
+A scene is painted out of focus at the picture's final size. The ground starts at `horizon`, in pixels from the top.
 """
 
 from collections.abc import Callable
@@ -20,17 +19,18 @@ _SKIES: tuple[tuple[Colour, Colour], ...] = (
 
 
 def background(rng: Random, size: int) -> Image.Image:
-    """A random place, `size` x `size`."""
+    """Return a random scene of `size` x `size` pixels."""
     picture = Image.new("RGB", (size, size))
-    paint = rng.choice(_PLACES)
+    paint = rng.choice(_SCENES)
     paint(picture, ImageDraw.Draw(picture), rng, size * rng.uniform(0.42, 0.62))
     return picture.filter(ImageFilter.BoxBlur(size * rng.uniform(0.004, 0.012)))
 
 
 def light(picture: Image.Image, rng: Random) -> Image.Image:
-    """The picture under another light: brightness, warmth, the side it comes from, and soft focus.
+    """Return the picture under a random light: brightness, warmth, the side it comes from, and soft focus.
 
-    No grain and no crisp edges: to an ImageNet backbone they make toys of the dogs (5 points of P(dog) each).
+    The picture has no grain and no crisp edges. With either, an ImageNet backbone takes the dogs for toys: each costs
+    5 points of P(dog).
     """
     brightness, warmth = rng.uniform(0.92, 1.16), rng.uniform(-0.05, 0.06)
     gains = (brightness * (1 + warmth), brightness, brightness * (1 - warmth))
@@ -83,7 +83,7 @@ def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: Colou
 
 
 def _strokes(draw: ImageDraw.ImageDraw, rng: Random, size: int, top: float, colours: tuple[Colour, ...]) -> None:
-    """Blades, ripples or footprints that grow towards the viewer."""
+    """Draw blades, ripples or footprints that become larger towards the viewer."""
     for _ in range(180):
         near = rng.random()
         x, y = rng.uniform(0, size), top + near * (size - top)
@@ -189,5 +189,5 @@ def _city(picture: Image.Image, draw: ImageDraw.ImageDraw, rng: Random, horizon:
     _strokes(draw, rng, size, horizon, ((100, 96, 106), (124, 118, 126)))
 
 
-_Place = Callable[[Image.Image, ImageDraw.ImageDraw, Random, float], None]
-_PLACES: tuple[_Place, ...] = (_meadow, _autumn, _beach, _snow, _room, _city)
+_Scene = Callable[[Image.Image, ImageDraw.ImageDraw, Random, float], None]
+_SCENES: tuple[_Scene, ...] = (_meadow, _autumn, _beach, _snow, _room, _city)

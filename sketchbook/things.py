@@ -1,4 +1,4 @@
-"""Things that are no dogs, for the folder ``other/``: a few shapes each, standing on y = 0, varied by chance."""
+"""Things that are not dogs, for the folder ``other/``. Each has a few random shapes and stands on y = 0."""
 
 from collections.abc import Callable, Mapping
 from math import cos, pi, radians, sin
@@ -6,7 +6,7 @@ from random import Random
 
 from sketchbook.breeds import Colour
 from sketchbook.geometry import Outline, Point, Shape, Spine, blob, oval, tube
-from sketchbook.part import Part
+from sketchbook.part import BodyPart
 
 _BLACK: Colour = (34, 30, 34)
 _WHITE: Colour = (246, 244, 238)
@@ -29,8 +29,8 @@ _CATS: tuple[tuple[Colour, Colour | None], ...] = (  # coat and stripes
 )
 
 
-def _ball(rng: Random) -> list[Part]:
-    """A beach ball of six panels, which meet in a white cap."""
+def _ball(rng: Random) -> list[BodyPart]:
+    """Return a beach ball of six panels, which meet in a white cap."""
     x, y = rng.uniform(-0.2, 0.2), 0.5 + rng.uniform(0.05, 0.25)
     start, paints = rng.uniform(0, pi / 3), rng.sample(_PAINTS[:-1], 3)
     panels: list[tuple[Shape, Colour]] = []
@@ -39,11 +39,11 @@ def _ball(rng: Random) -> list[Part]:
         rim = [(cos(turn), 0.5 + sin(turn)) for turn in turns]
         panels.append(([[(x, y), *rim]], _WHITE if panel % 2 else paints[panel // 2]))
     cap: tuple[Shape, Colour] = ([oval(x, y, 0.07, 0.06)], _WHITE)
-    return [Part([oval(0, 0.5, 0.5, 0.5, corners=40)], _WHITE, [*panels, cap], "smooth")]
+    return [BodyPart([oval(0, 0.5, 0.5, 0.5, corners=40)], _WHITE, [*panels, cap], "smooth")]
 
 
-def _bird(rng: Random) -> list[Part]:
-    """A songbird in profile: long tail, folded wing, pointed beak, thin legs."""
+def _bird(rng: Random) -> list[BodyPart]:
+    """Return a songbird in profile: long tail, folded wing, pointed beak, thin legs."""
     back, breast = rng.choice(_PLUMAGES)
     wing = _darker(back)
     lift = rng.uniform(-0.06, 0.14)
@@ -53,17 +53,17 @@ def _bird(rng: Random) -> list[Part]:
     tail = tube([(-0.35, 0.46, 0.1), (-0.8, 0.42 + lift, 0.08), (-1.1, 0.4 + 1.5 * lift, 0.07)])
     beak = [(head[0] + 0.18, head[1] + 0.06), (head[0] + 0.42, head[1] - 0.01), (head[0] + 0.18, head[1] - 0.06)]
     return [
-        Part([outline for leg in legs for outline in leg], (96, 70, 54)),
-        Part(tail, wing, texture="smooth"),
-        Part([beak], (226, 168, 58)),
-        Part([body, oval(*head, 0.23, 0.21)], back, [([oval(0.5, 0.5, 0.36, 0.36)], breast)], "smooth"),
-        Part([blob((0.26, 0.66), (-0.06, 0.68), (-0.62, 0.4), (-0.2, 0.36), (0.16, 0.44))], wing, texture="smooth"),
+        BodyPart([outline for leg in legs for outline in leg], (96, 70, 54)),
+        BodyPart(tail, wing, texture="smooth"),
+        BodyPart([beak], (226, 168, 58)),
+        BodyPart([body, oval(*head, 0.23, 0.21)], back, [([oval(0.5, 0.5, 0.36, 0.36)], breast)], "smooth"),
+        BodyPart([blob((0.26, 0.66), (-0.06, 0.68), (-0.62, 0.4), (-0.2, 0.36), (0.16, 0.44))], wing, texture="smooth"),
         *_eye(head[0] + 0.08, head[1] + 0.05, 0.035),
     ]
 
 
-def _car(rng: Random) -> list[Part]:
-    """A car from the side: a saloon with a boot, or a hatchback."""
+def _car(rng: Random) -> list[BodyPart]:
+    """Return a car from the side: a saloon or a hatchback."""
     paint, tail = rng.choice(_PAINTS), rng.choice((-0.62, -0.95))
     nose, roof = rng.uniform(0.98, 1.14), rng.uniform(0.78, 0.9)
     hull = [(-1.1, 0.2), (-1.12, 0.5), (tail - 0.05, 0.56), (0.55, 0.54), (nose, 0.44), (nose + 0.03, 0.2)]
@@ -77,15 +77,15 @@ def _car(rng: Random) -> list[Part]:
         ([oval(nose - 0.04, 0.38, 0.08, 0.05)], (255, 244, 196)),
         ([oval(-1.1, 0.44, 0.06, 0.06)], (168, 24, 28)),
     ]
-    parts = [Part([hull, cabin], paint, [(panes, _GLASS), (seams, _BLACK), *lamps], "smooth")]
+    parts = [BodyPart([hull, cabin], paint, [(panes, _GLASS), (seams, _BLACK), *lamps], "smooth")]
     for x in (-0.66, 0.66):
-        parts.append(Part([oval(x, 0.2, 0.2, 0.2, corners=28)], _BLACK))
-        parts.append(Part([oval(x, 0.2, 0.11, 0.11)], (190, 192, 196)))
+        parts.append(BodyPart([oval(x, 0.2, 0.2, 0.2, corners=28)], _BLACK))
+        parts.append(BodyPart([oval(x, 0.2, 0.11, 0.11)], (190, 192, 196)))
     return parts
 
 
-def _cat(rng: Random) -> list[Part]:
-    """A cat that sits and looks at the viewer, its tail around it."""
+def _cat(rng: Random) -> list[BodyPart]:
+    """Return a sitting cat that looks at the viewer, with its tail around it."""
     coat, stripes = rng.choice(_CATS)
     lean = rng.uniform(-0.08, 0.08)
     x, y = lean, 1.12
@@ -96,27 +96,27 @@ def _cat(rng: Random) -> list[Part]:
     brow = [_line((x + d, y + 0.16), (x + 1.4 * d, y + 0.4), 0.02) for d in (-0.09, 0.0, 0.09)]
     rings = [oval(cx, cy, 0.14, 0.035, 0.4) for cx, cy, _ in tail[1:]]
 
-    def furry(shape: Shape, *marks: Shape) -> Part:
-        return Part(shape, coat, [(mark, stripes) for mark in marks if stripes], "short")
+    def furry(shape: Shape, *marks: Shape) -> BodyPart:
+        return BodyPart(shape, coat, [(mark, stripes) for mark in marks if stripes], "short")
 
     parts = [furry(tube(tail), rings), furry(tube(trunk), bars), *(furry(tube(paw)) for paw in paws)]
     for s in (-1, 1):
         ear = [(x + s * 0.34, y + 0.08), (x + s * 0.32, y + 0.52), (x + s * 0.04, y + 0.26)]
         inner = [(x + s * 0.28, y + 0.16), (x + s * 0.28, y + 0.42), (x + s * 0.12, y + 0.26)]
-        parts += [furry([ear]), Part([inner], (222, 160, 152))]
+        parts += [furry([ear]), BodyPart([inner], (222, 160, 152))]
     cheeks = [oval(x + s * 0.16, y - 0.1, 0.22, 0.17) for s in (-1, 1)]
     parts.append(furry([oval(x, y, 0.36, 0.31, corners=28), *cheeks], brow))
-    parts.append(Part([oval(x + s * 0.07, y - 0.13, 0.085, 0.065) for s in (-1, 1)], _WHITE))
+    parts.append(BodyPart([oval(x + s * 0.07, y - 0.13, 0.085, 0.065) for s in (-1, 1)], _WHITE))
     for s in (-1, 1):
-        parts.append(Part([oval(x + s * 0.15, y + 0.05, 0.085, 0.075, -s * 0.3)], (176, 196, 82)))
-        parts.append(Part([oval(x + s * 0.15, y + 0.05, 0.018, 0.065)], _BLACK))
+        parts.append(BodyPart([oval(x + s * 0.15, y + 0.05, 0.085, 0.075, -s * 0.3)], (176, 196, 82)))
+        parts.append(BodyPart([oval(x + s * 0.15, y + 0.05, 0.018, 0.065)], _BLACK))
         whiskers = [_line((x + s * 0.12, y - 0.1 - h), (x + s * 0.6, y - 0.04 - 3 * h), 0.005) for h in (0, 0.03, 0.06)]
-        parts.append(Part(whiskers, _WHITE))
-    return [*parts, Part([[(x - 0.045, y - 0.05), (x + 0.045, y - 0.05), (x, y - 0.1)]], (206, 110, 112))]
+        parts.append(BodyPart(whiskers, _WHITE))
+    return [*parts, BodyPart([[(x - 0.045, y - 0.05), (x + 0.045, y - 0.05), (x, y - 0.1)]], (206, 110, 112))]
 
 
-def _cup(rng: Random) -> list[Part]:
-    """A mug of coffee or tea with a handle and a band."""
+def _cup(rng: Random) -> list[BodyPart]:
+    """Return a mug of coffee or tea with a handle and a band."""
     paint, band = rng.sample(_PAINTS, 2)
     waist, height = rng.uniform(0.3, 0.42), rng.uniform(0.75, 1.0)
     side = [(0.42, height), (waist + 0.06, 0.4), (waist, 0.06), (waist * 0.8, 0.0)]
@@ -124,15 +124,15 @@ def _cup(rng: Random) -> list[Part]:
     low, high = 0.45 * height, 0.62 * height
     ring = tube([(x, y * height, 0.05) for x, y in ((0.36, 0.8), (0.7, 0.72), (0.66, 0.36), (0.3, 0.25))])
     return [
-        Part(ring, paint, texture="smooth"),
-        Part([wall], paint, [([[(-1, low), (-1, high), (1, high), (1, low)]], band)], "smooth"),
-        Part([oval(0, height, 0.42, 0.1, corners=32)], _WHITE),
-        Part([oval(0, height - 0.02, 0.36, 0.075, corners=32)], rng.choice(((84, 52, 34), (176, 106, 50)))),
+        BodyPart(ring, paint, texture="smooth"),
+        BodyPart([wall], paint, [([[(-1, low), (-1, high), (1, high), (1, low)]], band)], "smooth"),
+        BodyPart([oval(0, height, 0.42, 0.1, corners=32)], _WHITE),
+        BodyPart([oval(0, height - 0.02, 0.36, 0.075, corners=32)], rng.choice(((84, 52, 34), (176, 106, 50)))),
     ]
 
 
-def _fish(rng: Random) -> list[Part]:
-    """A goldfish in a bowl of water."""
+def _fish(rng: Random) -> list[BodyPart]:
+    """Return a goldfish in a bowl of water."""
     scales = rng.choice(((238, 120, 40), (246, 168, 52), (218, 74, 48)))
     x, y = rng.uniform(-0.12, 0.12), rng.uniform(0.42, 0.56)
     tail = blob((x - 0.18, y), (x - 0.46, y + 0.2), (x - 0.38, y), (x - 0.46, y - 0.2))
@@ -143,17 +143,19 @@ def _fish(rng: Random) -> list[Part]:
         ([oval(0, 0.0, 0.5, 0.16)], (206, 184, 140)),
         ([outline for stalk in weed for outline in stalk], (70, 130, 74)),
     ]
-    bowl = Part([oval(0, 0.55, 0.64, 0.55, corners=40)], (128, 186, 208), water, "smooth")
+    bowl = BodyPart([oval(0, 0.55, 0.64, 0.55, corners=40)], (128, 186, 208), water, "smooth")
     upper = [(x + 0.3, y), (x + 0.14, y + 0.14), (x - 0.1, y + 0.11)]
     body = blob(*upper, (x - 0.24, y), (x - 0.1, y - 0.11), (x + 0.14, y - 0.13))
-    glint = Part([blob((-0.5, 0.6), (-0.42, 0.82), (-0.44, 0.6), (-0.44, 0.42))], (226, 240, 244))
-    rim = Part(tube([(-0.42, 0.98, 0.03), (0.0, 0.95, 0.03), (0.42, 0.98, 0.03)]), (210, 230, 236), texture="smooth")
-    fish = [Part([tail, fin], scales), Part([body], scales, texture="smooth"), *_eye(x + 0.19, y + 0.03, 0.03)]
+    glint = BodyPart([blob((-0.5, 0.6), (-0.42, 0.82), (-0.44, 0.6), (-0.44, 0.42))], (226, 240, 244))
+    rim = BodyPart(
+        tube([(-0.42, 0.98, 0.03), (0.0, 0.95, 0.03), (0.42, 0.98, 0.03)]), (210, 230, 236), texture="smooth"
+    )
+    fish = [BodyPart([tail, fin], scales), BodyPart([body], scales, texture="smooth"), *_eye(x + 0.19, y + 0.03, 0.03)]
     return [bowl, *fish, glint, rim]
 
 
-def _house(rng: Random) -> list[Part]:
-    """A house from the front: a gabled roof, a chimney, a door and two windows."""
+def _house(rng: Random) -> list[BodyPart]:
+    """Return a house from the front: a gabled roof, a chimney, a door and two windows."""
     wall = rng.choice(((238, 226, 200), (206, 132, 100), (188, 204, 210), (240, 206, 132)))
     roof = rng.choice(((156, 66, 50), (92, 84, 92), (120, 74, 52)))
     wide, tall, peak = rng.uniform(0.6, 0.85), rng.uniform(0.6, 0.8), rng.uniform(0.42, 0.62)
@@ -167,21 +169,23 @@ def _house(rng: Random) -> list[Part]:
     rows = [_line((-2, tall + h), (2, tall + h), 0.008) for h in (0.1, 0.2, 0.3, 0.4, 0.5)]
     gable = [(-wide - 0.14, tall - 0.06), (0.0, tall + peak), (wide + 0.14, tall - 0.06)]
     return [
-        Part([_box(0.45 * wide, tall, 0.16, 0.9 * peak)], (150, 80, 64), texture="smooth"),
-        Part([_box(-wide, 0, 2 * wide, tall)], wall, marks, "smooth"),
-        Part([gable], roof, [(rows, _darker(roof))], "smooth"),
+        BodyPart([_box(0.45 * wide, tall, 0.16, 0.9 * peak)], (150, 80, 64), texture="smooth"),
+        BodyPart([_box(-wide, 0, 2 * wide, tall)], wall, marks, "smooth"),
+        BodyPart([gable], roof, [(rows, _darker(roof))], "smooth"),
     ]
 
 
-def _tree(rng: Random) -> list[Part]:
-    """A tree: a fir of four tiers, or a round crown that may bear fruit."""
+def _tree(rng: Random) -> list[BodyPart]:
+    """Return a tree: a fir of four tiers, or a round crown, with or without fruit."""
     green = (rng.randint(44, 96), rng.randint(104, 140), rng.randint(44, 70))
     if rng.random() < 0.4:
         tiers = [
-            Part([[(-w, y), (-0.4 * w, y + 0.3), (0.0, y + 0.62), (0.4 * w, y + 0.3), (w, y)]], green, texture="long")
+            BodyPart(
+                [[(-w, y), (-0.4 * w, y + 0.3), (0.0, y + 0.62), (0.4 * w, y + 0.3), (w, y)]], green, texture="long"
+            )
             for w, y in ((0.62, 0.2), (0.52, 0.55), (0.4, 0.9), (0.27, 1.22))
         ]
-        return [Part([_box(-0.08, 0, 0.16, 0.4)], _WOOD, texture="short"), *tiers]
+        return [BodyPart([_box(-0.08, 0, 0.16, 0.4)], _WOOD, texture="short"), *tiers]
     trunk = tube([(0.0, 0.13, 0.13), (rng.uniform(-0.06, 0.06), 0.5, 0.08), (0.0, 0.95, 0.07)])
     boughs = [tube([(0.0, 0.6, 0.05), (s * 0.3, 0.95, 0.03)]) for s in (-1, 1)]
     crown = [oval(0, 1.2, 0.5, 0.42)]
@@ -189,7 +193,7 @@ def _tree(rng: Random) -> list[Part]:
         crown.append(oval(0.45 * cos(radians(turn)), 1.2 + 0.36 * sin(radians(turn)), rng.uniform(0.2, 0.28), 0.22))
     fruit = [oval(rng.uniform(-0.55, 0.55), rng.uniform(0.9, 1.5), 0.045, 0.045) for _ in range(rng.choice((0, 14)))]
     wood = [outline for limb in (trunk, *boughs) for outline in limb]
-    return [Part(wood, _WOOD, texture="short"), Part(crown, green, [(fruit, (200, 44, 40))], "curly")]
+    return [BodyPart(wood, _WOOD, texture="short"), BodyPart(crown, green, [(fruit, (200, 44, 40))], "curly")]
 
 
 def _darker(colour: Colour) -> Colour:
@@ -197,14 +201,14 @@ def _darker(colour: Colour) -> Colour:
     return red * 3 // 4, green * 3 // 4, blue * 3 // 4
 
 
-def _eye(x: float, y: float, radius: float) -> list[Part]:
-    """A round dark eye with a glint."""
+def _eye(x: float, y: float, radius: float) -> list[BodyPart]:
+    """Return a round dark eye with a glint."""
     glint = oval(x + 0.3 * radius, y + 0.4 * radius, 0.35 * radius, 0.35 * radius, corners=8)
-    return [Part([oval(x, y, radius, radius)], _BLACK), Part([glint], _WHITE)]
+    return [BodyPart([oval(x, y, radius, radius)], _BLACK), BodyPart([glint], _WHITE)]
 
 
 def _line(start: Point, end: Point, radius: float = 0.012) -> Outline:
-    """A straight stroke with blunt ends."""
+    """Return a straight stroke with blunt ends."""
     return tube([(*start, radius), (*end, radius)])[0]
 
 
@@ -212,7 +216,7 @@ def _box(left: float, bottom: float, width: float, height: float) -> Outline:
     return [(left, bottom), (left, bottom + height), (left + width, bottom + height), (left + width, bottom)]
 
 
-THINGS: Mapping[str, Callable[[Random], list[Part]]] = {
+THINGS: Mapping[str, Callable[[Random], list[BodyPart]]] = {
     "ball": _ball,
     "bird": _bird,
     "car": _car,
