@@ -1,1 +1,1 @@
-"""Drills: promises about the endpoint, shown on a laptop cloud of their own under real load."""
+"""Drills: each shows promises about the endpoint under real load, on a separate laptop cloud."""

@@ -1,4 +1,4 @@
-"""``python -m local drill`` in a process of its own, whose home and settings are the drill's."""
+"""The process behind ``python -m local drill``, which has its own home folder and settings."""
 
 import argparse
 import contextlib
@@ -12,8 +12,8 @@ from dataset import DatasetError
 from local import laptop
 from local.home import LocalError
 from proofs.drills import deployment, fuzz, runs, spike
-from proofs.drills.report import Report
-from proofs.drills.stage import set_up
+from proofs.drills.drill_cloud import set_up
+from proofs.promises import Report
 
 DRILLS = {
     "spike": spike.spike,
@@ -22,12 +22,12 @@ DRILLS = {
     "bad-smoke": runs.bad_smoke,
     "double-start": runs.double_start,
     "fuzz-api": fuzz.fuzz_api,
-    "teardown": runs.teardown,  # last: nothing is left to drill on
+    "teardown": runs.teardown,  # This must be the last drill, because it deletes the endpoint.
 }
 
 
 def main() -> int:
-    """Drill one thing or several; 0 when every promise held, 1 when one did not."""
+    """Run one drill or several, and return 0 if every promise held, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m local drill")
     parser.add_argument("names", nargs="+", choices=DRILLS)
     parser.add_argument("--port", type=int, required=True)
@@ -35,14 +35,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     reports = []
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is the document's
-            stage = set_up(options.port)
+        with contextlib.redirect_stdout(sys.stderr):  # Standard output receives only the JSON document.
+            cloud = set_up(options.port)
             for name in sorted(options.names, key=list(DRILLS).index):
                 reports.append(Report(name))
-                DRILLS[name](stage, reports[-1])
+                DRILLS[name](cloud, reports[-1])
     except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
         if reports:
-            reports[-1].promise(f"the drill comes to its end: {error}", False)
+            reports[-1].promise(f"the drill finishes: {error}", False)
         else:
             print(error, file=sys.stderr)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What callers notice of an update, and of an instance that dies: nothing."""
+"""Drills in which production changes under load: an update, and the death of an instance. Callers must not notice."""
 
 import os
 import signal
@@ -7,81 +7,81 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proofs.drills.report import Report
-from proofs.drills.stage import Stage
+from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.traffic import Traffic, quantile, through_api
+from proofs.promises import Report
 
 _RATE = 8  # requests/s at the API
-_INSTANCES = 2  # with fewer there is no canary, and nobody to take over
+_INSTANCES = 2  # With one instance an update has no canary, and a dead instance has no substitute.
 
 
-def update(stage: Stage, report: Report) -> None:
-    """A new model takes over from one that is serving."""
-    _fleet(stage, report)
-    with Traffic(through_api(stage.deployed, stage.photo), _RATE) as load, _watched(stage) as counts:
-        report.say(f"{_RATE} requests/s at the API; the endpoint is updated")
-        ended = stage.ended(stage.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
-        report.say(f"the run ended as {ended['status']}")
+def update(cloud: DrillCloud, report: Report) -> None:
+    """Update the endpoint while it serves."""
+    _scale_out(cloud, report)
+    with Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic, _watch_instances(cloud) as counts:
+        report.log(f"{_RATE} requests/s at the API; the endpoint is updated")
+        execution = cloud.await_end(cloud.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
+        report.log(f"the run ended as {execution['status']}")
         time.sleep(2)
-    _tell(report, load)
+    _add_figures(report, traffic)
     report.figures["instances"] = {"least": min(counts), "most": max(counts)}
-    report.promise("the run ends well", ended["status"] == "SUCCEEDED")
-    report.promise("no request failed", bool(load.samples) and not load.failed)
-    report.promise("capacity was never below what it was", min(counts) >= _INSTANCES)
+    report.promise("the run succeeds", execution["status"] == "SUCCEEDED")
+    report.promise("no request failed", bool(traffic.samples) and not traffic.failed)
+    report.promise(f"at least {_INSTANCES} instances served at all times", min(counts) >= _INSTANCES)
 
 
-def kill_instance(stage: Stage, report: Report) -> None:
-    """An instance dies in the midst of its work."""
-    _fleet(stage, report)
-    with Traffic(through_api(stage.deployed, stage.photo), _RATE) as load:
+def kill_instance(cloud: DrillCloud, report: Report) -> None:
+    """Kill an instance while it serves."""
+    _scale_out(cloud, report)
+    with Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic:
         time.sleep(3)
-        before = stage.processes()
+        before = cloud.instance_pids()
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
-        report.say(f"one of {len(before)} instances was killed")
-        seconds = stage.wait(
-            lambda: len(found := stage.processes()) == len(before) and killed not in found, "another instance", 120
+        report.log(f"one of {len(before)} instances was killed")
+        seconds = cloud.wait(
+            lambda: len(pids := cloud.instance_pids()) == len(before) and killed not in pids, "a new instance", 120
         )
-        stage.wait(lambda: stage.instances() == _INSTANCES, "it to serve", 120)
-        report.say("another took its place")
+        cloud.wait(lambda: cloud.num_instances() == _INSTANCES, "the new instance to serve", 120)
+        report.log("a new instance replaced it")
         time.sleep(3)
-    _tell(report, load)
+    _add_figures(report, traffic)
     report.figures["replaced_after_seconds"] = round(seconds, 1)
-    report.promise("no request failed", bool(load.samples) and not load.failed)
-    report.promise("the instance is replaced", stage.instances() == _INSTANCES)
+    report.promise("no request failed", bool(traffic.samples) and not traffic.failed)
+    report.promise("the instance is replaced", cloud.num_instances() == _INSTANCES)
 
 
-def _fleet(stage: Stage, report: Report) -> None:
-    """See to it that several instances serve."""
-    if stage.instances() < _INSTANCES:
-        stage.ended(stage.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
-        stage.wait(lambda: stage.instances() >= _INSTANCES, f"{_INSTANCES} instances", 120)
-    report.say(f"{stage.instances()} instances serve")
+def _scale_out(cloud: DrillCloud, report: Report) -> None:
+    """Deploy with several instances unless several serve already."""
+    if cloud.num_instances() < _INSTANCES:
+        cloud.await_end(cloud.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
+        cloud.wait(lambda: cloud.num_instances() >= _INSTANCES, f"{_INSTANCES} instances", 120)
+    report.log(f"{cloud.num_instances()} instances serve")
 
 
 @contextmanager
-def _watched(stage: Stage) -> Iterator[list[int]]:
-    """How many instances serve, looked at several times a second."""
-    counts, over = [stage.instances()], threading.Event()
+def _watch_instances(cloud: DrillCloud) -> Iterator[list[int]]:
+    """Yield a list to which the number of serving instances is added several times a second."""
+    counts, stopped = [cloud.num_instances()], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.2):
-            counts.append(stage.instances())
+        while not stopped.wait(0.2):
+            counts.append(cloud.num_instances())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         yield counts
     finally:
-        over.set()
+        stopped.set()
         watcher.join()
 
 
-def _tell(report: Report, load: Traffic) -> None:
+def _add_figures(report: Report, traffic: Traffic) -> None:
     report.figures |= {
-        "requests": len(load.samples),
-        "failed_requests": len(load.failed),
-        "statuses_of_failed": sorted({sample.status for sample in load.failed}),
-        "p50_ms": round(quantile(load.samples, 0.5), 1),
-        "p99_ms": round(quantile(load.samples, 0.99), 1),
+        "requests": len(traffic.samples),
+        "failed_requests": len(traffic.failed),
+        "statuses_of_failed": sorted({sample.status for sample in traffic.failed}),
+        "p50_ms": round(quantile(traffic.samples, 0.5), 1),
+        "p99_ms": round(quantile(traffic.samples, 0.99), 1),
     }

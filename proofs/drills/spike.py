@@ -1,176 +1,127 @@
-"""A spike: from one instance's rate to ten times that and back, under the measured policies and under usual ones.
+"""The spike drill: load rises from the rate of one instance to ten times that, and falls back.
 
-The measured ones are target tracking on the requests within an instance, with a step policy for bursts and without; the
-usual ones target tracking on the requests a minute, to the rate that was measured and to a guess, as tutorials have it.
+It is played under four kinds of scaling policies. Two are measured: target tracking on the requests within an instance,
+with and without a step policy for bursts. Two are those of tutorials: target tracking on the requests per minute, once
+with the measured rate as its target and once with a guess.
 """
 
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from local.home import HOME
+from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.picture import draw
-from proofs.drills.report import Report
-from proofs.drills.stage import Stage
-from proofs.drills.traffic import Sample, Traffic, quantile, to_endpoint
+from proofs.drills.spike_trace import AFTER, BEFORE, SPIKE, TIMES, SpikeResult, recovered_after
+from proofs.drills.traffic import Sample, Traffic, to_endpoint
+from proofs.promises import Report
 
 _NAMESPACE, _DIMENSION = "sagemaker", "sagemaker:variant:DesiredInstanceCount"
 _MAX_INSTANCES = 12
-_TIMES = 10  # the spike's height, in rates of one instance
-_LIMIT_MS = 500.0  # of the p99: a few requests' time on a throttled instance
-_SAFETY = 0.7  # of what an instance bears, its rate at ease
-# The trace, in the clock of the laptop cloud, whose periods and cool-downs run as fast.
-_BEFORE, _SPIKE, _AFTER = 120.0, 400.0, 1500.0  # seconds
-_PERIOD, _DATAPOINTS = 10.0, 3  # of the tracking policy's high alarm
-_GUESSED = 17.0  # requests/s and instance: a little more than a throttled one bears
+_SAFETY = 0.7  # The rate before the spike, as a share of the highest rate of one instance.
+_PERIOD, _DATAPOINTS = 10.0, 3  # of the tracking policy's high alarm: seconds, and periods until it acts
+_GUESSED_RATE = 17.0  # requests/s for each instance: a little more than a throttled instance can answer
 
 
-@dataclass
-class Played:
-    """What came of the trace: instances over time, and every request; seconds of the laptop cloud's clock.
-
-    scaled_out_after: until more instances were ordered. recovered_after: until the p99 was within its limit for good,
-    infinite when it never was. scaled_in_after: since the spike's end; infinite likewise.
-    """
-
-    name: str
-    instances: list[tuple[float, int]] = field(default_factory=list)
-    desired: list[tuple[float, int]] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    scaled_out_after: float = float("inf")
-    recovered_after: float = float("inf")
-    scaled_in_after: float = float("inf")
-
-    def figures(self) -> dict[str, Any]:
-        """In seconds and instances."""
-        during = [each for each in self.samples if _BEFORE <= each.due < _BEFORE + _SPIKE]
-        return {
-            "scaled_out_after": _rounded(self.scaled_out_after),
-            "p99_within_limit_after": _rounded(self.recovered_after),
-            "scaled_in_after": _rounded(self.scaled_in_after),
-            "most_instances": max(count for _, count in self.instances),
-            "requests": len(self.samples),
-            "failed_requests": sum(each.status != 200 for each in self.samples),
-            "p99_ms_during_spike": _rounded(quantile(during, 0.99)),
-        }
-
-
-def spike(stage: Stage, report: Report) -> None:
-    """Play the trace under each kind of policy, and hold the measured one to its promises."""
+def spike(cloud: DrillCloud, report: Report) -> None:
+    """Play the trace under each kind of policy, and check the promises of the measured policies."""
     per_second = float(os.environ["KENNEL_THROTTLE"])
     rate = _SAFETY * per_second
-    minute = 60 / float(os.environ["KENNEL_TIME_SCALE"])  # seconds of this machine in one of the laptop cloud's
-    champion = stage.laptop.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
-    measured = champion["ScalingPolicies"]
+    minute = 60 / float(os.environ["KENNEL_TIME_SCALE"])  # real seconds in a minute of the laptop cloud's clock
+    policies = cloud.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
+    measured = policies["ScalingPolicies"]
     tracking = [policy for policy in measured if policy["PolicyType"] == "TargetTrackingScaling"]
     kinds: dict[str, Callable[[], None]] = {
-        "measured": lambda: _put(stage, measured),
-        "measured, tracking alone": lambda: _put(stage, tracking),
-        "one-minute metric": lambda: _put(stage, [_by_the_minute(minute * rate)]),
-        "guessed target": lambda: _put(stage, [_by_the_minute(minute * _GUESSED)]),
+        "measured": lambda: _put_policies(cloud, measured),
+        "measured, tracking alone": lambda: _put_policies(cloud, tracking),
+        "one-minute metric": lambda: _put_policies(cloud, [_one_minute_policy(minute * rate)]),
+        "guessed target": lambda: _put_policies(cloud, [_one_minute_policy(minute * _GUESSED_RATE)]),
     }
-    played = []
-    for name, put in kinds.items():
-        _one_instance(stage)
-        put()
-        report.say(f"{name}: {rate:.0f} requests/s, {_TIMES} times as many for {_SPIKE:.0f} s, and back")
-        played.append(_play(stage, name, rate))
-        report.figures[name] = played[-1].figures()
-        report.say(f"{name}: {report.figures[name]}")
-    ours, tracked, *others = played
-    report.figures["picture"] = str(draw(HOME / "spike.svg", played, rate, _TIMES, (_BEFORE, _SPIKE), _LIMIT_MS))
+    results = []
+    for name, put_policies in kinds.items():
+        _reset_to_one_instance(cloud)
+        put_policies()
+        report.log(f"{name}: {rate:.0f} requests/s, {TIMES} times as many for {SPIKE:.0f} s, and back")
+        results.append(_play(cloud, name, rate))
+        report.figures[name] = results[-1].figures()
+        report.log(f"{name}: {report.figures[name]}")
+    ours, tracked, *others = results
+    report.figures["picture"] = str(draw(HOME / "spike.svg", results, rate))
     report.promise("the step policy acts within two periods", ours.scaled_out_after <= 2 * _PERIOD)
-    within = (_DATAPOINTS + 1) * _PERIOD
-    report.promise("target tracking acts within its datapoints and one", tracked.scaled_out_after <= within)
-    report.promise("p99 comes back within its limit during the spike", ours.recovered_after < _SPIKE)
-    report.promise("it scales in again after the spike", ours.scaled_in_after < _AFTER)
-    report.promise("sooner than by the minute", all(ours.recovered_after < other.recovered_after for other in others))
-    _put(stage, measured)
-    alarms = stage.laptop.client("cloudwatch")
-    stage.wait(  # an update while one is in alarm would be taken back
-        lambda: not alarms.describe_alarms(AlarmNamePrefix=stage.endpoint, StateValue="ALARM")["MetricAlarms"],
+    limit = (_DATAPOINTS + 1) * _PERIOD
+    report.promise("target tracking acts within its datapoints and one more", tracked.scaled_out_after <= limit)
+    report.promise("the p99 is back within its limit during the spike", ours.recovered_after < SPIKE)
+    report.promise("the endpoint scales in after the spike", ours.scaled_in_after < AFTER)
+    report.promise(
+        "the p99 is back earlier than under one-minute metrics",
+        all(ours.recovered_after < other.recovered_after for other in others),
+    )
+    _put_policies(cloud, measured)
+    cloudwatch = cloud.client("cloudwatch")
+    cloud.wait(  # While an alarm is on, an update of the endpoint is rolled back.
+        lambda: not cloudwatch.describe_alarms(AlarmNamePrefix=cloud.endpoint, StateValue="ALARM")["MetricAlarms"],
         "the alarms to end",
         120,
     )
 
 
-def _play(stage: Stage, name: str, rate: float) -> Played:
+def _play(cloud: DrillCloud, name: str, rate: float) -> SpikeResult:
     speed = float(os.environ["KENNEL_TIME_SCALE"])
-    played = Played(name)
-    with Traffic(to_endpoint(stage.laptop, stage.endpoint, stage.photo), rate) as load:
-        while (moment := (time.monotonic() - load.began) * speed) < _BEFORE + _SPIKE + _AFTER:
-            load.rate = _TIMES * rate if _BEFORE <= moment < _BEFORE + _SPIKE else rate
-            variants = (stage.described() or {}).get("ProductionVariants", [])
-            played.instances.append((moment, sum(each["CurrentInstanceCount"] for each in variants)))
-            played.desired.append((moment, sum(each["DesiredInstanceCount"] for each in variants)))
-            if moment > _BEFORE + _SPIKE and played.desired[-1][1] < max(count for _, count in played.desired) / 2:
-                break  # it scales in; the rest is the same again
+    result = SpikeResult(name)
+    with Traffic(to_endpoint(cloud.laptop, cloud.endpoint, cloud.photo), rate) as traffic:
+        while (moment := (time.monotonic() - traffic.started) * speed) < BEFORE + SPIKE + AFTER:
+            traffic.rate = TIMES * rate if BEFORE <= moment < BEFORE + SPIKE else rate
+            variants = (cloud.describe_endpoint() or {}).get("ProductionVariants", [])
+            result.instances.append((moment, sum(each["CurrentInstanceCount"] for each in variants)))
+            result.desired.append((moment, sum(each["DesiredInstanceCount"] for each in variants)))
+            if moment > BEFORE + SPIKE and result.desired[-1][1] < max(count for _, count in result.desired) / 2:
+                break  # The endpoint scales in, and nothing new follows.
             time.sleep(0.1)
-    played.samples = sorted(
-        (Sample(each.due * speed, each.milliseconds, each.status) for each in load.samples), key=lambda each: each.due
+    result.samples = sorted(
+        (Sample(each.due * speed, each.milliseconds, each.status) for each in traffic.samples),
+        key=lambda each: each.due,
     )
-    base = next(count for moment, count in played.desired if moment <= _BEFORE)
-    during = [(moment, count) for moment, count in played.desired if _BEFORE <= moment < _BEFORE + _SPIKE]
-    played.scaled_out_after = next((moment - _BEFORE for moment, count in during if count > base), float("inf"))
-    played.recovered_after = _recovered_after(played.samples)
-    fewer = (later for earlier, later in pairwise(played.desired) if later[1] < earlier[1])
-    over = _BEFORE + _SPIKE
-    played.scaled_in_after = next((moment - over for moment, _ in fewer if moment >= over), float("inf"))
-    return played
+    base = next(count for moment, count in result.desired if moment <= BEFORE)
+    during = [(moment, count) for moment, count in result.desired if BEFORE <= moment < BEFORE + SPIKE]
+    result.scaled_out_after = next((moment - BEFORE for moment, count in during if count > base), float("inf"))
+    result.recovered_after = recovered_after(result.samples)
+    decreases = (later for earlier, later in pairwise(result.desired) if later[1] < earlier[1])
+    end = BEFORE + SPIKE
+    result.scaled_in_after = next((moment - end for moment, _ in decreases if moment >= end), float("inf"))
+    return result
 
 
-def windows(samples: list[Sample], width: float = 20.0) -> list[tuple[float, float]]:
-    """(end of a window, p99 of the requests due in it), one after the other."""
-    last = samples[-1].due if samples else 0.0
-    ends = [width * number for number in range(1, int(last / width) + 1)]
-    return [(end, quantile([each for each in samples if end - width <= each.due < end], 0.99)) for end in ends]
-
-
-def _recovered_after(samples: list[Sample]) -> float:
-    """Seconds from the spike's begin until the p99 kept its limit to the spike's end."""
-    during = [(end, p99) for end, p99 in windows(samples) if _BEFORE < end <= _BEFORE + _SPIKE]
-    broken = [end for end, p99 in during if p99 > _LIMIT_MS]
-    if not broken:
-        return 0.0
-    return broken[-1] - _BEFORE if broken[-1] < during[-1][0] else float("inf")
-
-
-def _one_instance(stage: Stage) -> None:
-    """The fleet at its smallest, and no policy at work."""
-    scaling, resource = stage.laptop.client("application-autoscaling"), _resource(stage)
+def _reset_to_one_instance(cloud: DrillCloud) -> None:
+    """Delete all scaling policies and wait until one instance serves."""
+    scaling, resource = cloud.client("application-autoscaling"), _resource(cloud)
     for policy in scaling.describe_scaling_policies(ServiceNamespace=_NAMESPACE)["ScalingPolicies"]:
         scaling.delete_scaling_policy(PolicyName=policy["PolicyName"], **resource)
     scaling.register_scalable_target(MinCapacity=1, MaxCapacity=_MAX_INSTANCES, **resource)
-    if stage.instances() != 1:
-        stage.wait(lambda: (stage.described() or {}).get("EndpointStatus") == "InService", "the endpoint", 120)
-        stage.laptop.client("sagemaker").update_endpoint_weights_and_capacities(
-            EndpointName=stage.endpoint,
+    if cloud.num_instances() != 1:
+        cloud.wait(lambda: cloud.endpoint_status() == "InService", "the endpoint", 120)
+        cloud.client("sagemaker").update_endpoint_weights_and_capacities(
+            EndpointName=cloud.endpoint,
             DesiredWeightsAndCapacities=[{"VariantName": "main", "DesiredInstanceCount": 1}],
         )
-    stage.wait(
-        lambda: stage.instances() == 1 and (stage.described() or {}).get("EndpointStatus") == "InService",
-        "one instance",
-        120,
-    )
+    cloud.wait(lambda: cloud.num_instances() == 1 and cloud.endpoint_status() == "InService", "one instance", 120)
 
 
-def _put(stage: Stage, policies: list[dict[str, Any]]) -> None:
-    """Put policies as they were described; the step policy's alarm names its ARN, which is a new one."""
-    scaling, cloudwatch = stage.laptop.client("application-autoscaling"), stage.laptop.client("cloudwatch")
+def _put_policies(cloud: DrillCloud, policies: list[dict[str, Any]]) -> None:
+    """Put policies as they were described. The step policy gets a new ARN, so its alarm is put again with that."""
+    scaling, cloudwatch = cloud.client("application-autoscaling"), cloud.client("cloudwatch")
     for policy in policies:
-        kind = f"{policy['PolicyType']}PolicyConfiguration"
-        wanted = {name: policy[name] for name in ("PolicyName", "PolicyType", kind)}
-        arn = scaling.put_scaling_policy(**wanted, **_resource(stage))["PolicyARN"]
+        configuration = f"{policy['PolicyType']}PolicyConfiguration"
+        request = {name: policy[name] for name in ("PolicyName", "PolicyType", configuration)}
+        arn = scaling.put_scaling_policy(**request, **_resource(cloud))["PolicyARN"]
         if policy["PolicyType"] == "StepScaling":
-            [alarm] = cloudwatch.describe_alarms(AlarmNames=[f"{stage.endpoint}-burst"])["MetricAlarms"]
-            own = cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape.members
-            cloudwatch.put_metric_alarm(**{k: v for k, v in alarm.items() if k in own} | {"AlarmActions": [arn]})
+            [alarm] = cloudwatch.describe_alarms(AlarmNames=[f"{cloud.endpoint}-burst"])["MetricAlarms"]
+            fields = cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape.members
+            cloudwatch.put_metric_alarm(**{k: v for k, v in alarm.items() if k in fields} | {"AlarmActions": [arn]})
 
 
-def _by_the_minute(target: float) -> dict[str, Any]:
+def _one_minute_policy(target: float) -> dict[str, Any]:
     return {
         "PolicyName": "by-the-minute",
         "PolicyType": "TargetTrackingScaling",
@@ -183,14 +134,9 @@ def _by_the_minute(target: float) -> dict[str, Any]:
     }
 
 
-def _resource(stage: Stage) -> dict[str, str]:
+def _resource(cloud: DrillCloud) -> dict[str, str]:
     return {
         "ServiceNamespace": _NAMESPACE,
-        "ResourceId": f"endpoint/{stage.endpoint}/variant/main",
+        "ResourceId": f"endpoint/{cloud.endpoint}/variant/main",
         "ScalableDimension": _DIMENSION,
     }
-
-
-def _rounded(value: float) -> float | None:
-    """JSON knows no infinity."""
-    return None if value == float("inf") else round(value, 1)

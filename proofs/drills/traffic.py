@@ -1,4 +1,4 @@
-"""Open-loop load: requests come at their own times, whatever is done to the endpoint meanwhile."""
+"""Open-loop load: requests are sent at times that do not depend on how fast the endpoint answers."""
 
 import math
 import random
@@ -18,17 +18,20 @@ from botocore.credentials import Credentials
 from local.laptop import REGION, Laptop
 from local.stack import Stack
 
-_SENDERS = 192
+_NUM_SENDERS = 192
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
-Ask = Callable[[], int]
+Send = Callable[[], int]  # Sends one request and returns the HTTP status, or 0 when no answer came.
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was due (seconds since the beginning), the milliseconds from then on, and the status.
+    """One request.
 
-    The status is 0 when no answer came.
+    Attributes:
+        due: the moment at which it had to be sent, in seconds since the start.
+        milliseconds: from that moment to the answer.
+        status: the HTTP status; 0 when no answer came.
     """
 
     due: float
@@ -36,23 +39,26 @@ class Sample:
     status: int
 
 
-def through_api(deployed: Stack, photo: bytes) -> Ask:
-    """Asks as a caller does who never tries twice."""
-    pool = urllib3.PoolManager(maxsize=_SENDERS, retries=False, timeout=_TIMEOUT)
+def through_api(deployed: Stack, photo: bytes) -> Send:
+    """Return a function that sends the photo to the API, without retries."""
+    pool = urllib3.PoolManager(maxsize=_NUM_SENDERS, retries=False, timeout=_TIMEOUT)
     headers = {"x-api-key": deployed.api_key, "content-type": "image/jpeg"}
-    return lambda: _status(pool, deployed.api_url, photo, headers)
+    return lambda: _post(pool, deployed.api_url, photo, headers)
 
 
-def to_endpoint(laptop: Laptop, name: str, photo: bytes) -> Ask:
-    """Asks the endpoint itself; signed once, for the SDK would take more of the processor than the endpoint does."""
+def to_endpoint(laptop: Laptop, name: str, photo: bytes) -> Send:
+    """Return a function that sends the photo to an endpoint.
+
+    The request is signed once: signing each request by the SDK takes more processor time than the endpoint's answer.
+    """
     url = f"{laptop.url}/endpoints/{name}/invocations"
     request = AWSRequest("POST", url, {"Content-Type": "image/jpeg"}, photo)
     SigV4Auth(Credentials("test", "test"), "sagemaker", REGION).add_auth(request)
-    pool = urllib3.PoolManager(maxsize=_SENDERS, retries=False, timeout=_TIMEOUT)
-    return lambda: _status(pool, url, photo, dict(request.headers))
+    pool = urllib3.PoolManager(maxsize=_NUM_SENDERS, retries=False, timeout=_TIMEOUT)
+    return lambda: _post(pool, url, photo, dict(request.headers))
 
 
-def _status(pool: urllib3.PoolManager, url: str, photo: bytes, headers: dict[str, str]) -> int:
+def _post(pool: urllib3.PoolManager, url: str, photo: bytes, headers: dict[str, str]) -> int:
     try:
         return pool.request("POST", url, body=photo, headers=headers).status
     except urllib3.exceptions.HTTPError:
@@ -60,22 +66,22 @@ def _status(pool: urllib3.PoolManager, url: str, photo: bytes, headers: dict[str
 
 
 class Traffic(AbstractContextManager["Traffic"]):
-    """Requests at random moments (Poisson) at a rate that may be changed, until the block ends.
+    """Sends requests at random moments (Poisson) until the block ends.
 
     Attributes:
-        rate: requests/s, from now on.
-        samples: of the requests that were answered so far, in the order of their answers; at the end also those that
-            waited for a sender still, as never answered.
-        began: by the monotonic clock.
+        rate: requests/s; a new value takes effect at once.
+        samples: the answered requests in the order of their answers. After the block they include the requests that no
+            sender has started, as never answered.
+        started: time by the monotonic clock.
     """
 
-    def __init__(self, ask: Ask, rate: float, seed: int = 0) -> None:
+    def __init__(self, send: Send, rate: float, seed: int = 0) -> None:
         self.rate, self.samples = rate, list[Sample]()
-        self.began = time.monotonic()
-        self._ask, self._chance = ask, random.Random(seed)
-        self._over = threading.Event()
-        self._senders = ThreadPoolExecutor(_SENDERS)
-        self._waiting = set[float]()  # when requests were due that no sender has begun with
+        self.started = time.monotonic()
+        self._request, self._random = send, random.Random(seed)
+        self._stopped = threading.Event()
+        self._senders = ThreadPoolExecutor(_NUM_SENDERS)
+        self._not_started = set[float]()  # the due times of requests that no sender has started
         self._clock = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Traffic":
@@ -85,32 +91,32 @@ class Traffic(AbstractContextManager["Traffic"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._clock.join()
         self._senders.shutdown(cancel_futures=True)
-        self.samples += [Sample(due, math.inf, 0) for due in self._waiting]
+        self.samples += [Sample(due, math.inf, 0) for due in self._not_started]
 
     @property
     def failed(self) -> list[Sample]:
-        """Those that were not answered with 200."""
+        """The requests that did not get status 200."""
         return [sample for sample in self.samples if sample.status != 200]
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._over.is_set():
-            due += self._chance.expovariate(self.rate)
-            if self._over.wait(max(0.0, due - time.monotonic())):
+        while not self._stopped.is_set():
+            due += self._random.expovariate(self.rate)
+            if self._stopped.wait(max(0.0, due - time.monotonic())):
                 return
-            self._waiting.add(due - self.began)
+            self._not_started.add(due - self.started)
             self._senders.submit(self._send, due)
 
     def _send(self, due: float) -> None:
-        self._waiting.remove(due - self.began)
-        status = self._ask()
-        self.samples.append(Sample(due - self.began, 1000 * (time.monotonic() - due), status))
+        self._not_started.remove(due - self.started)
+        status = self._request()
+        self.samples.append(Sample(due - self.started, 1000 * (time.monotonic() - due), status))
 
 
 def quantile(samples: Sequence[Sample], share: float) -> float:
-    """Milliseconds below which that share of the requests was answered; those that failed count as never answered."""
+    """Return the milliseconds in which that share of the requests got status 200. The others count as infinite."""
     times = sorted(each.milliseconds if each.status == 200 else float("inf") for each in samples)
     return times[min(len(times) - 1, int(share * len(times)))] if times else float("inf")

@@ -1,1 +1,1 @@
-"""The proof: every right in the template is needed by something that ran, or AWS's documents say why it stands."""
+"""Proof of rights: something that ran needs each right of the template, or AWS's documents say why it is needed."""

@@ -1,4 +1,4 @@
-"""Mutants of the template, deployed and run: does the laptop cloud say what the replay said?"""
+"""Deploys and runs mutants of the template, which lack one grant each, to check what the replay found."""
 
 import json
 from collections.abc import Sequence
@@ -7,49 +7,50 @@ from typing import Any
 from samcli.yamlhelper import yaml_parse
 
 from local import stack
-from proofs.drills.report import Report
-from proofs.drills.stage import Stage
+from proofs.drills.drill_cloud import DrillCloud
+from proofs.promises import Report
 from proofs.rights.policies import without
-from proofs.rights.recording import Recording, clear, run_anew
-from proofs.rights.verdict import Named
+from proofs.rights.recording import Recording, clear, run_from_nothing
+from proofs.rights.verdict import NamedFinding
 
-_MUTANT = stack.TEMPLATE.with_name("mutant.yaml")  # beside what was built, which it refers to
-_KINDS = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
-_UNHEARD = ("logs:", "cloudwatch:PutMetricData")  # nothing waits for what is logged and measured
+_MUTANT = stack.TEMPLATE.with_name("mutant.yaml")  # It must be beside the build, whose files it names.
+_POLICY_TYPES = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+_WITHOUT_EFFECT = ("logs:", "cloudwatch:PutMetricData")  # A run does not fail when these calls are denied.
 
 
-def candidates(found: Sequence[Named], template: dict[str, Any]) -> list[Named]:
-    """What can be left out of the template by itself, and is missed by a run when it is needed."""
+def candidates(findings: Sequence[NamedFinding], template: dict[str, Any]) -> list[NamedFinding]:
+    """Return the grants that can be removed alone, and whose absence makes a run fail if they are needed."""
     return [
         each
-        for each in found
-        if template["Resources"].get(each.policy, {}).get("Type") in _KINDS
+        for each in findings
+        if template["Resources"].get(each.policy, {}).get("Type") in _POLICY_TYPES
         and each.finding.grant.kind != "condition"
-        and without(each.finding.policy.document, each.finding.grant)["Statement"]  # IAM takes no empty policy
-        and not (each.finding.by and each.finding.by.decision.action.startswith(_UNHEARD))
+        # IAM does not accept a policy without statements.
+        and without(each.finding.policy.document, each.finding.grant)["Statement"]
+        and not (each.finding.needed_by and each.finding.needed_by.decision.action.startswith(_WITHOUT_EFFECT))
     ]
 
 
-def try_out(stage: Stage, mutant: Named, recording: Recording, report: Report) -> None:
-    """Deploy the template without a grant and run all anew."""
+def run_mutant(cloud: DrillCloud, mutant: NamedFinding, recording: Recording, report: Report) -> None:
+    """Deploy the template without a grant, run the pipeline from nothing, and check how that ends."""
     finding, words = mutant.finding, mutant.words
-    clear(stage)
+    clear(cloud)
     template = yaml_parse(stack.TEMPLATE.read_text())
     _MUTANT.write_text(json.dumps(mutated(template, mutant)))
-    stack.finish(stack.deploy(stage.laptop, _MUTANT))
+    stack.finish(stack.deploy(cloud.laptop, _MUTANT))
     begin = recording.length()
-    ended = run_anew(stage)
-    refused = [each for each in recording.decisions(begin) if not each.allowed]
-    report.say(f"without {words} the run ended as {ended['status']}: {ended.get('cause', '')[:300]}")
+    execution = run_from_nothing(cloud)
+    denied = [each for each in recording.decisions(begin) if not each.allowed]
+    report.log(f"without {words} the run ended as {execution['status']}: {execution.get('cause', '')[:300]}")
     if not finding.needed:
-        report.promise(f"the run does without {words}", ended["status"] == "SUCCEEDED")
+        report.promise(f"the run succeeds without {words}", execution["status"] == "SUCCEEDED")
         return
-    missed = any(finding.by and each.action == finding.by.decision.action for each in refused)
-    report.promise(f"the run is denied {words} and fails", missed and ended["status"] == "FAILED")
+    as_expected = any(finding.needed_by and each.action == finding.needed_by.decision.action for each in denied)
+    report.promise(f"the run is denied {words} and fails", as_expected and execution["status"] == "FAILED")
 
 
-def mutated(template: dict[str, Any], mutant: Named) -> dict[str, Any]:
-    """A template that lacks a grant."""
+def mutated(template: dict[str, Any], mutant: NamedFinding) -> dict[str, Any]:
+    """Return the template without a grant. The given template is changed."""
     properties = template["Resources"][mutant.policy]["Properties"]
     holder = properties["Policies"][0] if "Policies" in properties else properties
     holder["PolicyDocument"] = without(holder["PolicyDocument"], mutant.finding.grant)

@@ -1,4 +1,4 @@
-"""A stack's policies as deployed, and each without one of the things that it says."""
+"""Reads a stack's policies as deployed, and removes single grants from them."""
 
 import contextlib
 import copy
@@ -11,10 +11,10 @@ from typing import Any, Literal
 from cloud.settings import ACCOUNT
 from local.laptop import REGION, Cloud
 
-WHOLE = "all of it"
+WHOLE_STATEMENT = "all of it"
 Document = dict[str, Any]
-# Resources whose names are made up anew by each deployment: readers are told what the template calls them.
-_RENAMED = (
+# Each deployment gives these resources new physical names, so the proof prints their names in the template.
+_RENAMED_TYPES = (
     "AWS::ApiGateway::RestApi",
     "AWS::ECR::Repository",
     "AWS::IAM::ManagedPolicy",
@@ -28,11 +28,13 @@ _RENAMED = (
 
 @dataclass(frozen=True)
 class Policy:
-    """One document.
+    """One policy document.
 
-    name: the template's resource that has it; a role's trust is told from what the role may do.
-    kind: identity for what roles may do, trust for who may have a role, resource for a resource's own.
-    governs: names of the roles; else the ARN of the role or resource.
+    Attributes:
+        name: the logical id of its resource in the template; for the trust policy of a role followed by "trust".
+        kind: "identity" says what roles may do, "trust" who may assume a role, "resource" who may use a resource.
+        governs: names of the roles for an identity policy, otherwise the ARN of the role or resource.
+        document: as IAM stores it.
     """
 
     name: str
@@ -42,46 +44,49 @@ class Policy:
 
     @property
     def statements(self) -> list[dict[str, Any]]:
-        """One by one."""
-        found: list[dict[str, Any]] = listed(self.document["Statement"])
-        return found
+        """The statements of the document, also if it has only one."""
+        statements: list[dict[str, Any]] = as_list(self.document["Statement"])
+        return statements
 
 
 @dataclass(frozen=True)
 class Grant:
-    """One thing that a policy says: a statement, or one of its actions, resources or conditions.
+    """A statement of a policy, or one action, resource or condition of a statement.
 
-    statement: its place in the policy. place: of the action or resource in the statement. value: that, or the
-    condition's key.
+    Attributes:
+        kind: of the grant.
+        statement: index of the statement in the policy.
+        value: the action, the resource or the key of the condition.
+        index: of the action or resource in the statement.
     """
 
     kind: Literal["statement", "action", "resource", "condition"]
     statement: int
     value: str
-    place: int = 0
+    index: int = 0
 
 
 def grants(policy: Policy) -> Iterator[Grant]:
-    """All that a policy says."""
+    """Yield all grants of a policy."""
     for number, statement in enumerate(policy.statements):
-        yield Grant("statement", number, WHOLE)
-        for place, value in enumerate(listed(statement.get("Action"))):
-            yield Grant("action", number, value, place)
-        for place, value in enumerate(listed(statement.get("Resource"))):
-            yield Grant("resource", number, value, place)
+        yield Grant("statement", number, WHOLE_STATEMENT)
+        for index, value in enumerate(as_list(statement.get("Action"))):
+            yield Grant("action", number, value, index)
+        for index, value in enumerate(as_list(statement.get("Resource"))):
+            yield Grant("resource", number, value, index)
         for pairs in statement.get("Condition", {}).values():
             for key in pairs:
                 yield Grant("condition", number, key)
 
 
-def without(document: Document, grant: Grant, instead: str = "") -> Document:
-    """A document that lacks a grant, or has another action or resource in its place.
+def without(document: Document, grant: Grant, replacement: str = "") -> Document:
+    """Return a copy of a document without a grant, or with another action or resource instead of it.
 
-    A statement goes with its last action or resource. The document may be the template's own, where resources are
-    functions of CloudFormation: all is found by its place.
+    A statement is removed with its last action or resource. The document may be from the template, where resources are
+    functions of CloudFormation, so grants are found by their index and not by their value.
     """
     changed = copy.deepcopy(document)
-    statements = changed["Statement"] = listed(changed["Statement"])
+    statements = changed["Statement"] = as_list(changed["Statement"])
     statement = statements[grant.statement]
     if grant.kind == "condition":
         for operator in list(statement["Condition"]):
@@ -89,8 +94,8 @@ def without(document: Document, grant: Grant, instead: str = "") -> Document:
         statement["Condition"] = {operator: pairs for operator, pairs in statement["Condition"].items() if pairs}
         return changed
     member = grant.kind.capitalize()
-    values = listed(statement.get(member))
-    values[grant.place : grant.place + 1] = [instead] if instead else []
+    values = as_list(statement.get(member))
+    values[grant.index : grant.index + 1] = [replacement] if replacement else []
     if values:
         statement[member] = values
     else:
@@ -98,14 +103,14 @@ def without(document: Document, grant: Grant, instead: str = "") -> Document:
     return changed
 
 
-def narrower(pattern: str, seen: Collection[str]) -> str:
-    """A pattern with each ``*`` narrowed to what all that it matched has in common there, up to a ``/`` or ``:``.
+def narrower(pattern: str, names: Collection[str]) -> str:
+    """Return a pattern with each ``*`` narrowed to the common part of all names that it matched.
 
-    The pattern itself when what it matched differs from its ``*`` on.
+    The common part ends at a ``/`` or ``:``. If the names have no common part, the pattern is returned unchanged.
     """
     parts = pattern.split("*")
     shape = re.compile("(.*)".join(map(re.escape, parts)))
-    stars = zip(*(match.groups() for match in map(shape.fullmatch, seen) if match), strict=True)
+    stars = zip(*(match.groups() for match in map(shape.fullmatch, names) if match), strict=True)
     return parts[0] + "".join(_common(star) + part for star, part in zip(stars, parts[1:], strict=True))
 
 
@@ -117,67 +122,67 @@ def _common(values: Collection[str]) -> str:
     return re.sub(r"[^/:]*$", "", first[:length]) + "*"
 
 
-def listed(value: Any) -> list[Any]:
-    """What policies write as one or as several."""
+def as_list(value: Any) -> list[Any]:
+    """Return a member of a policy as a list, because policies may write a single value without one."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-class Deployed:
-    """A stack's policies, and what the template calls its resources.
+class StackPolicies:
+    """The policies of a deployed stack, and the names of its resources in the template.
 
     Attributes:
-        policies: of its roles what they may do and who may have them; of its key, bucket and functions their own.
+        policies: identity and trust policies of its roles; resource policies of its key, bucket and functions.
     """
 
     def __init__(self, cloud: Cloud, name: str) -> None:
-        found = cloud.client("cloudformation").describe_stack_resources(StackName=name)["StackResources"]
+        resources = cloud.client("cloudformation").describe_stack_resources(StackName=name)["StackResources"]
         self._cloud = cloud
-        self._ids: dict[str, dict[str, str]] = {}  # logical ids by physical ones, by type
-        for each in found:
-            logical, physical = each["LogicalResourceId"], each["PhysicalResourceId"]
-            self._ids.setdefault(each["ResourceType"], {})[physical] = logical
+        self._ids: dict[str, dict[str, str]] = {}  # for each type: logical ids by physical ids
+        for resource in resources:
+            logical, physical = resource["LogicalResourceId"], resource["PhysicalResourceId"]
+            self._ids.setdefault(resource["ResourceType"], {})[physical] = logical
         names = {
             physical.rpartition(":")[2].rpartition("/")[2]: logical
-            for kind in _RENAMED
-            for physical, logical in self._ids.get(kind, {}).items()
+            for resource_type in _RENAMED_TYPES
+            for physical, logical in self._ids.get(resource_type, {}).items()
         }
-        self._names = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
-        self._logical = names
-        self.policies = [*self._identity(), *self._trust(), *self._own()]
+        self._physical_names = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
+        self._logical_ids = names
+        self.policies = [*self._identity_policies(), *self._trust_policies(), *self._resource_policies()]
 
     def readable(self, text: str) -> str:
-        """An ARN, or other text, as short as it can be: ``s3:${Bucket}/runs/*``."""
+        """Return an ARN or another text in its shortest form: ``s3:${Bucket}/runs/*``."""
         if text.startswith("arn:"):
             _, _, service, region, account, rest = text.split(":", 5)
-            elsewhere = [each for each in (region, account) if each not in ("", REGION, ACCOUNT)]
-            text = ":".join([service, *elsewhere, rest])
-        return self._names.sub(lambda match: f"${{{self._logical[match[0]]}}}", text)
+            foreign = [each for each in (region, account) if each not in ("", REGION, ACCOUNT)]
+            text = ":".join([service, *foreign, rest])
+        return self._physical_names.sub(lambda match: f"${{{self._logical_ids[match[0]]}}}", text)
 
     def sid(self, policy: Policy, grant: Grant) -> str:
-        """The name of a grant's statement; its number where it has none."""
+        """Return the Sid of a grant's statement, or its number if it has none."""
         return self.readable(policy.statements[grant.statement].get("Sid") or f"#{grant.statement + 1}")
 
-    def _identity(self) -> Iterator[Policy]:
-        iam, shared = self._cloud.client("iam"), dict[str, set[str]]()
+    def _identity_policies(self) -> Iterator[Policy]:
+        iam, roles_by_arn = self._cloud.client("iam"), dict[str, set[str]]()
         for role, logical in self._ids["AWS::IAM::Role"].items():
             for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
                 document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
                 yield Policy(logical, "identity", frozenset([role]), document)
             for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
-                shared.setdefault(attached["PolicyArn"], set()).add(role)
-        for arn, roles in shared.items():
+                roles_by_arn.setdefault(attached["PolicyArn"], set()).add(role)
+        for arn, roles in roles_by_arn.items():
             version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
             document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
             name = self._ids.get("AWS::IAM::ManagedPolicy", {}).get(arn, arn.rpartition("/")[2])
             yield Policy(name, "identity", frozenset(roles), document)
 
-    def _trust(self) -> Iterator[Policy]:
+    def _trust_policies(self) -> Iterator[Policy]:
         iam = self._cloud.client("iam")
-        for role, logical in self._ids["AWS::IAM::Role"].items():
-            found = iam.get_role(RoleName=role)["Role"]
-            yield Policy(f"{logical} trust", "trust", frozenset([found["Arn"]]), found["AssumeRolePolicyDocument"])
+        for name, logical in self._ids["AWS::IAM::Role"].items():
+            role = iam.get_role(RoleName=name)["Role"]
+            yield Policy(f"{logical} trust", "trust", frozenset([role["Arn"]]), role["AssumeRolePolicyDocument"])
 
-    def _own(self) -> Iterator[Policy]:
+    def _resource_policies(self) -> Iterator[Policy]:
         kms, s3, functions = (self._cloud.client(name) for name in ("kms", "s3", "lambda"))
         for key, logical in self._ids["AWS::KMS::Key"].items():
             arn = kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
@@ -187,7 +192,7 @@ class Deployed:
             document = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
             yield Policy(logical, "resource", frozenset([f"arn:aws:s3:::{bucket}"]), document)
         for function, logical in self._ids["AWS::Lambda::Function"].items():
-            with contextlib.suppress(functions.exceptions.ResourceNotFoundException):  # nobody was let in
-                found = functions.get_policy(FunctionName=function)
+            with contextlib.suppress(functions.exceptions.ResourceNotFoundException):  # The function has no policy.
+                policy = functions.get_policy(FunctionName=function)["Policy"]
                 arn = functions.get_function(FunctionName=function)["Configuration"]["FunctionArn"]
-                yield Policy(logical, "resource", frozenset([arn]), json.loads(found["Policy"]))
+                yield Policy(logical, "resource", frozenset([arn]), json.loads(policy))

@@ -1,4 +1,4 @@
-"""All that the stack is made to do, and every question to IAM that comes of it."""
+"""Makes the stack do all that it can, and records every decision of IAM."""
 
 import json
 import re
@@ -17,19 +17,19 @@ from local import data, run, stack
 from local.api import CONTENT_TYPES
 from local.home import HOME, ROOT, LocalError
 from proofs.drills import runs
-from proofs.drills.report import Report
-from proofs.drills.stage import Stage
-from proofs.rights.replay import Asked
+from proofs.drills.drill_cloud import DrillCloud, connect
+from proofs.promises import Report
+from proofs.rights.replay import RecordedDecision
 from sketchbook import BREEDS
 from sketchbook import write as draw_sketches
 
-ANEW = "a run from nothing"
+FROM_NOTHING = "a run from nothing"
 _BREEDS = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
-_COUNTS = {"train": 12, "valid": 6, "test": 6}  # enough to tell cartoons apart
+_COUNTS = {"train": 12, "valid": 6, "test": 6}  # enough to tell the drawn breeds apart
 
 
 class Recording:
-    """What IAM was asked since the recording began, and during what."""
+    """The decisions of IAM since the recording began, and the part of the recording in which each was made."""
 
     def __init__(self, home: Path) -> None:
         self._file = home / "cloud" / DECISIONS
@@ -37,179 +37,185 @@ class Recording:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """All that is asked from now on is asked during this part."""
+        """Begin a part. It lasts until the next part begins."""
         self._parts.append((name, self.length()))
         yield
 
     def length(self) -> int:
-        """How many decisions there are."""
+        """Return the number of decisions."""
         return len(self._lines())
 
     def decisions(self, begin: int = 0) -> list[Decision]:
-        """From one on, in order."""
+        """Return the decisions from an index on, in their order."""
         return [Decision(**json.loads(line)) for line in self._lines()[begin:]]
 
-    def asked(self) -> list[Asked]:
-        """Each question once for each part that it was asked in."""
+    def unique_decisions(self) -> list[RecordedDecision]:
+        """Return the decisions, where equal ones are returned once for each part."""
         parts = self._parts or [("", 0)]
-        decisions, found = self.decisions(), dict[str, Asked]()
+        decisions, unique = self.decisions(), dict[str, RecordedDecision]()
         ends = [begin for _, begin in parts[1:]] + [len(decisions)]
         for (name, begin), end in zip(parts, ends, strict=True):
             for decision in decisions[begin:end]:
-                found.setdefault(json.dumps([name, *decision]), Asked(decision, name))
-        return list(found.values())
+                unique.setdefault(json.dumps([name, *decision]), RecordedDecision(decision, name))
+        return list(unique.values())
 
     def _lines(self) -> list[str]:
         return self._file.read_text().splitlines() if self._file.exists() else []
 
 
 def photos() -> Path:
-    """A folder of few photos, drawn at first use."""
+    """Return a folder of few photos, which is drawn on first use."""
     folder = HOME / "photos"
     if not folder.exists():
         draw_sketches(folder, seed=5, counts=_COUNTS, breeds=_BREEDS, size=160)
     return folder
 
 
-def record(recording: Recording, port: int, report: Report) -> Stage:
-    """Let everything happen once that the stack is there for, and what it must refuse.
+def record(recording: Recording, port: int, report: Report) -> DrillCloud:
+    """Make the stack do everything once that it is made for, and everything that it must refuse.
 
     Raises:
-        LocalError: something did not come to its end.
+        LocalError: something did not end as expected.
     """
     with recording.part("the first run"):
         code = run.run(str(photos()), None, port)
         report.promise("the first run is promoted", code == run.PROMOTED)
-        laptop = run.running()
-        photo = next(iter(sorted((photos() / "test").rglob("*.jpg")))).read_bytes()
-        stage = Stage(laptop, HOME, stack.describe(laptop), photo)
+        cloud = connect(photos())
     with recording.part("the API"):
-        report.figures["api"] = _ask_api(stage)
+        report.figures["api"] = _call_api(cloud)
     with recording.part("alarms"):
-        _raise_alarms(stage)
+        _raise_alarms(cloud)
     with recording.part("a refused challenger"):
-        wishes = json.loads((ROOT / "events" / "pipeline-refused.json").read_text())
-        ended = stage.ended(stage.start(stage.deployed.pipeline_arn, {"dataset": _dataset(), **wishes}))
-        report.promise("a challenger is refused", json.loads(ended.get("output", "{}")).get("status") == "refused")
+        event = json.loads((ROOT / "events" / "pipeline-refused.json").read_text())
+        execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, {"dataset": _dataset_key(), **event}))
+        output = json.loads(execution.get("output", "{}"))
+        report.promise("a challenger is refused", output.get("status") == "refused")
     with recording.part("a bad smoke test"):
-        _play(runs.bad_smoke, stage, report)
+        _run_drill(runs.bad_smoke, cloud, report)
     with recording.part("two starts and a lock that was left"):
-        _play(runs.double_start, stage, report)
+        _run_drill(runs.double_start, cloud, report)
     with recording.part("stopped runs"):
-        _stop_runs(stage)
+        _stop_runs(cloud)
     with recording.part("teardown"):
-        _play(runs.teardown, stage, report)
+        _run_drill(runs.teardown, cloud, report)
     with recording.part("locks that were left"):
-        _leave_locks(stage, report)
+        _leave_locks(cloud, report)
     with recording.part("a lease that ends"):
-        _let_the_lease_end(stage)
+        _let_the_lease_end(cloud)
     with recording.part("teardown of everything"):
-        clear(stage)
-    with recording.part(ANEW):
-        report.promise("a run from nothing is promoted", run_anew(stage)["status"] == "SUCCEEDED")
-    return stage
+        clear(cloud)
+    with recording.part(FROM_NOTHING):
+        report.promise("a run from nothing is promoted", run_from_nothing(cloud)["status"] == "SUCCEEDED")
+    return cloud
 
 
-def clear(stage: Stage) -> None:
-    """Tear everything down.
+def clear(cloud: DrillCloud) -> None:
+    """Run teardown of everything.
 
     Raises:
-        LocalError: something is left.
+        LocalError: it failed.
     """
-    stage.wait(lambda: not runs.lock(stage), "the end of what was going on", 120)
-    ended = stage.ended(stage.start(stage.deployed.teardown_arn, {"everything": True}))
-    if ended["status"] != "SUCCEEDED":
-        raise LocalError(f"teardown of everything ended as {ended['status']}: {ended.get('cause')}; see cloud.log")
+    cloud.wait(lambda: not runs.lock_holder(cloud), "the lock", 120)
+    execution = cloud.await_end(cloud.start(cloud.deployed.teardown_arn, {"everything": True}))
+    if execution["status"] != "SUCCEEDED":
+        raise LocalError(
+            f"teardown of everything ended as {execution['status']}: {execution.get('cause')}; see cloud.log"
+        )
 
 
-def run_anew(stage: Stage) -> dict[str, Any]:
-    """A whole run where nothing is left but the stack and its images; how it ended."""
+def run_from_nothing(cloud: DrillCloud) -> dict[str, Any]:
+    """Run the whole pipeline when only the stack and its images are left, and return the ended execution."""
     archive = data.prepare(photos()).archive
-    stage.laptop.client("s3").upload_file(str(archive), stage.deployed.bucket, "photos.zip")
-    wishes = {"dataset": "photos.zip", "hyperparameters": {"epochs": 5}}  # another place and another training
-    return stage.ended(stage.start(stage.deployed.pipeline_arn, wishes))
+    cloud.client("s3").upload_file(str(archive), cloud.deployed.bucket, "photos.zip")
+    # Another key and other hyperparameters prevent that a finished training is reused.
+    request = {"dataset": "photos.zip", "hyperparameters": {"epochs": 5}}
+    return cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, request))
 
 
-def _play(drill: Callable[[Stage, Report], None], stage: Stage, report: Report) -> None:
-    """A drill, whose promises are the proof's as well."""
-    played = Report(drill.__name__)
-    drill(stage, played)
-    report.promises |= played.promises
+def _run_drill(drill: Callable[[DrillCloud, Report], None], cloud: DrillCloud, report: Report) -> None:
+    """Run a drill, and add its promises to those of the proof."""
+    drill_report = Report(drill.__name__)
+    drill(cloud, drill_report)
+    report.include_promises(drill_report)
 
 
-def _dataset() -> str:
+def _dataset_key() -> str:
     return data.prepare(photos()).key
 
 
-def _ask_api(stage: Stage) -> dict[str, int]:
-    """Statuses of each method of the API with and without the key, and of photos that lie in the bucket."""
-    url, pool = stage.deployed.api_url, urllib3.PoolManager(retries=False)
-    api, s3 = stage.laptop.client("apigateway"), stage.laptop.client("s3")
-    (number,) = (each["id"] for each in api.get_rest_apis()["items"] if f"/{each['id']}/" in url)
-    found = {}
-    for resource in api.get_resources(restApiId=number)["items"]:
+def _call_api(cloud: DrillCloud) -> dict[str, int]:
+    """Return the statuses of each method of the API with and without the key, and of photos in the bucket."""
+    url, pool = cloud.deployed.api_url, urllib3.PoolManager(retries=False)
+    api, s3 = cloud.client("apigateway"), cloud.client("s3")
+    (api_id,) = (each["id"] for each in api.get_rest_apis()["items"] if f"/{each['id']}/" in url)
+    statuses = {}
+    for resource in api.get_resources(restApiId=api_id)["items"]:
         path = re.sub(r"{.*?}", "page.js", resource["path"])
         for method in resource.get("resourceMethods", {}):
-            for key in ("", stage.deployed.api_key):
+            for key in ("", cloud.deployed.api_key):
                 headers = {"x-api-key": key, "content-type": "image/jpeg"}
-                body = stage.photo if method == "POST" else None
+                body = cloud.photo if method == "POST" else None
                 verb = "DELETE" if method == "ANY" else method
                 answer = pool.request(verb, url.removesuffix("/classify") + path, body=body, headers=headers)
-                found[f"{method} {path} {'with' if key else 'without'} key"] = answer.status
+                statuses[f"{method} {path} {'with' if key else 'without'} key"] = answer.status
     for suffix, folder in product(CONTENT_TYPES, ("one", "two")):
         for name in (f"{folder}/photo{suffix}", f"{folder}/photo{suffix.upper()}"):
-            s3.put_object(Bucket=stage.deployed.bucket, Key=name, Body=stage.photo)
-            answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": stage.deployed.api_key})
-            found[name] = answer.status
-    return found
+            s3.put_object(Bucket=cloud.deployed.bucket, Key=name, Body=cloud.photo)
+            answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": cloud.deployed.api_key})
+            statuses[name] = answer.status
+    return statuses
 
 
-def _raise_alarms(stage: Stage) -> None:
-    """An alarm tells the topic; its state is put back."""
-    cloudwatch, alarm = stage.laptop.client("cloudwatch"), f"{stage.endpoint}-no-capacity"
+def _raise_alarms(cloud: DrillCloud) -> None:
+    """Set an alarm, which notifies the topic, and reset it."""
+    cloudwatch, alarm = cloud.client("cloudwatch"), f"{cloud.endpoint}-no-capacity"
     for state in ("ALARM", "OK"):
         cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="the proof")
 
 
-def _stop_runs(stage: Stage) -> None:
-    """A run is stopped in its training, two while they have staging; the rule's teardown takes away what they left."""
-    sagemaker, states = stage.laptop.client("sagemaker"), stage.laptop.client("stepfunctions")
+def _stop_runs(cloud: DrillCloud) -> None:
+    """Stop one run during training and two with staging. An event rule then starts teardown, which cleans up."""
+    sagemaker, states = cloud.client("sagemaker"), cloud.client("stepfunctions")
 
-    def trains() -> bool:
+    def is_training() -> bool:
         return bool(sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"])
 
     def has_staging() -> bool:
-        return bool(sagemaker.list_endpoints(NameContains=f"{stage.endpoint}-")["Endpoints"])
+        return bool(sagemaker.list_endpoints(NameContains=f"{cloud.endpoint}-")["Endpoints"])
 
-    anew = {"dataset": _dataset(), "reuse": False}
-    for request, under_way in ((anew, trains), ({"promote": 1}, has_staging), ({"promote": 1}, has_staging)):
-        running = stage.start(stage.deployed.pipeline_arn, request)
-        stage.wait(under_way, "the run to get so far", 60)
-        states.stop_execution(executionArn=running)
-        stage.wait(lambda: not runs.lock(stage), "the end of what the run left", 120)
+    new_training = {"dataset": _dataset_key(), "reuse": False}
+    for request, condition in (
+        (new_training, is_training),
+        ({"promote": 1}, has_staging),
+        ({"promote": 1}, has_staging),
+    ):
+        execution_arn = cloud.start(cloud.deployed.pipeline_arn, request)
+        cloud.wait(condition, "the moment to stop the run", 60)
+        states.stop_execution(executionArn=execution_arn)
+        cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 120)
 
 
-def _leave_locks(stage: Stage, report: Report) -> None:
-    """Locks of executions that are gone are taken over by a teardown, and by a run that then finds nothing approved."""
-    ssm, deployed = stage.laptop.client("ssm"), stage.deployed
+def _leave_locks(cloud: DrillCloud, report: Report) -> None:
+    """Give the lock to executions that do not exist. A teardown and a run of a missing version must take it over."""
+    ssm, deployed = cloud.client("ssm"), cloud.deployed
     takers: list[tuple[str, dict[str, Any]]] = [(deployed.teardown_arn, {}), (deployed.pipeline_arn, {"promote": 2})]
     for machine in (deployed.pipeline_arn, deployed.teardown_arn):
         for number, (taker, request) in enumerate(2 * takers):
             holder = f"{machine.replace(':stateMachine:', ':execution:')}:gone-{number}"
             ssm.put_parameter(Name=f"/{stack.STACK}/lock", Value=holder, Type="String")
-            ended = stage.ended(stage.start(taker, request))
-            taken = "RunInProgressError" not in (ended.get("error"), ended.get("cause"))
+            execution = cloud.await_end(cloud.start(taker, request))
+            taken = "RunInProgressError" not in (execution.get("error"), execution.get("cause"))
             report.promise(f"{taker.rpartition('-')[2]} takes over the lock of {holder.rsplit(':', 2)[1]}", taken)
 
 
-def _let_the_lease_end(stage: Stage) -> None:
-    """A champion is put back, first without a lease, then with one that ends at once."""
-    scheduler = stage.laptop.client("scheduler")
-    for wishes in ({"lease_hours": 0}, {}):
-        stage.ended(stage.promote(**wishes))
-    lease = scheduler.get_schedule(GroupName=stack.STACK, Name=f"{stage.endpoint}-lease")
-    kept = ("GroupName", "Name", "FlexibleTimeWindow", "Target")
+def _let_the_lease_end(cloud: DrillCloud) -> None:
+    """Deploy a champion without a lease, then with one, and let the lease end at once."""
+    scheduler = cloud.client("scheduler")
+    for request in ({"lease_hours": 0}, {}):
+        cloud.await_end(cloud.promote(**request))
+    lease = scheduler.get_schedule(GroupName=stack.STACK, Name=f"{cloud.endpoint}-lease")
+    unchanged = {name: lease[name] for name in ("GroupName", "Name", "FlexibleTimeWindow", "Target")}
     now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
-    scheduler.update_schedule(**{name: lease[name] for name in kept}, ScheduleExpression=now)
-    stage.wait(lambda: stage.described() is None, "the end of the lease", 120)
-    stage.wait(lambda: not runs.lock(stage), "the end of its teardown", 60)
+    scheduler.update_schedule(**unchanged, ScheduleExpression=now)
+    cloud.wait(lambda: cloud.describe_endpoint() is None, "the end of the lease", 120)
+    cloud.wait(lambda: not runs.lock_holder(cloud), "the end of the lease's teardown", 60)

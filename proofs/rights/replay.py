@@ -1,4 +1,4 @@
-"""The recording decided again, by policies that lack one thing each: what nobody needed changes no decision."""
+"""Decides the recording again with policies that lack one grant each. A grant is unneeded if no decision changes."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,118 +7,125 @@ from typing import Any
 
 from cloud.iam import hooks as iam_hooks
 from cloud.iam.hooks import Decision
-from proofs.rights.policies import Document, Grant, Policy, grants, listed, narrower, without
+from proofs.rights.policies import Document, Grant, Policy, as_list, grants, narrower, without
 
-_FOREIGN = "999999999999"  # a value that no condition of ours names: another account, namespace or prefix
+_FOREIGN = "999999999999"  # a value that no condition of the template names: another account, namespace or prefix
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A decision, and the part of the recording that it was first asked in."""
+class RecordedDecision:
+    """A decision of IAM, and the part of the recording in which it was made first."""
 
     decision: Decision
-    during: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether a grant was needed.
+    """Whether a grant is needed.
 
-    by: the decision that changes without it; None for what was not needed.
-    narrower: what the grant could be narrowed to, where it could.
+    Attributes:
+        policy: that contains the grant.
+        grant: as deployed.
+        needed_by: the first decision that changes without the grant; None if no decision does.
+        narrower: a narrower grant that has the same effect; empty if there is none.
     """
 
     policy: Policy
     grant: Grant
-    by: Asked | None
+    needed_by: RecordedDecision | None
     narrower: str = ""
 
     @property
     def needed(self) -> bool:
-        """As it stands in the template."""
-        return self.by is not None and not self.narrower
+        """Whether the grant is needed exactly as the template has it."""
+        return self.needed_by is not None and not self.narrower
 
 
 class Replay:
     """Decides a recording again.
 
-    Args:
-        policies: all that there are.
-        asked: the recording, without repetitions.
-
     Attributes:
-        asked: what of it is about principals that have one of the policies; others' policies are not known here.
+        recorded: the decisions about principals with one of the policies; the policies of others are not known.
     """
 
-    def __init__(self, policies: Sequence[Policy], asked: Iterable[Asked]) -> None:
+    def __init__(self, policies: Sequence[Policy], recorded: Iterable[RecordedDecision]) -> None:
+        """Select the decisions that the policies can explain.
+
+        Args:
+            policies: all policies of the stack.
+            recorded: the recording without repetitions.
+        """
         self._policies = policies
-        known = {role for policy in policies if policy.kind == "identity" for role in policy.governs}
-        self.asked = [each for each in asked if _role(each.decision) in {"", *known}]
+        roles = {role for policy in policies if policy.kind == "identity" for role in policy.governs}
+        self.recorded = [each for each in recorded if _role(each.decision) in {"", *roles}]
 
     def allows(self, decision: Decision, policy: Policy | None = None, changed: Document | None = None) -> bool:
-        """What is decided when one policy has another document."""
-        identity, own = list[Document](), None
+        """Return the decision, optionally with another document for one policy."""
+        identity_documents, resource_document = list[Document](), None
         for each in self._policies:
             if _concerns(each, decision):
                 document = changed if each is policy and changed is not None else each.document
                 if each.kind == "identity":
-                    identity.append(document)
+                    identity_documents.append(document)
                 else:
-                    own = document
-        return iam_hooks.permits(decision, identity, own)
+                    resource_document = document
+        return iam_hooks.permits(decision, identity_documents, resource_document)
 
-    def disagreements(self) -> list[Asked]:
-        """What these policies decide otherwise than it was decided."""
-        return [each for each in self.asked if self.allows(each.decision) != each.decision.allowed]
+    def disagreements(self) -> list[RecordedDecision]:
+        """Return the decisions that the replay makes differently."""
+        return [each for each in self.recorded if self.allows(each.decision) != each.decision.allowed]
 
     def all_findings(self) -> list[Finding]:
-        """Of all policies."""
+        """Return the findings about all policies."""
         return [finding for policy in self._policies for finding in self.findings(policy)]
 
     def findings(self, policy: Policy) -> Iterator[Finding]:
-        """Of each thing that a policy says; what belongs to something needless is not told as well."""
-        concerned = [each for each in self.asked if _concerns(policy, each.decision)]
-        needless = set[int]()
+        """Yield a finding about each grant of a policy; parts of an unneeded statement get none."""
+        concerned = [each for each in self.recorded if _concerns(policy, each.decision)]
+        unneeded_statements = set[int]()
         for grant in grants(policy):
-            if grant.statement in needless:
+            if grant.statement in unneeded_statements:
                 continue
             statement = policy.statements[grant.statement]
             questions = concerned
             if statement["Effect"] == "Deny" or grant.kind == "condition":
-                questions = [*concerned, *_near(statement, concerned)]
-            by = self._first(questions, policy, without(policy.document, grant))
-            if by is None and grant.kind == "statement":
-                needless.add(grant.statement)
-            yield Finding(policy, grant, by, self._narrower(policy, grant, concerned) if by else "")
+                questions = [*concerned, *_variations(statement, concerned)]
+            needed_by = self._first_change(questions, policy, without(policy.document, grant))
+            if needed_by is None and grant.kind == "statement":
+                unneeded_statements.add(grant.statement)
+            yield Finding(policy, grant, needed_by, self._narrower(policy, grant, concerned) if needed_by else "")
 
-    def _first(self, asked: Iterable[Asked], policy: Policy, changed: Document) -> Asked | None:
-        """The first that is decided otherwise with another document."""
-        for each in asked:
+    def _first_change(
+        self, recorded: Iterable[RecordedDecision], policy: Policy, changed: Document
+    ) -> RecordedDecision | None:
+        """Return the first decision that another document changes."""
+        for each in recorded:
             if self.allows(each.decision, policy, changed) != self.allows(each.decision):
                 return each
         return None
 
-    def _narrower(self, policy: Policy, grant: Grant, asked: Sequence[Asked]) -> str:
-        """What a wildcard could be narrowed to without any change to what was allowed; empty when to nothing."""
+    def _narrower(self, policy: Policy, grant: Grant, recorded: Sequence[RecordedDecision]) -> str:
+        """Return a narrower wildcard that changes no decision; empty if there is none."""
         statement = policy.statements[grant.statement]
         if "*" not in grant.value or grant.kind not in ("action", "resource") or statement["Effect"] == "Deny":
             return ""
-        if grant.kind == "resource" and policy.kind == "resource":  # it is the policy's own, however it is written
+        if grant.kind == "resource" and policy.kind == "resource":  # It can only mean the policy's own resource.
             return ""
         alone = {"Statement": [{**statement, grant.kind.capitalize(): grant.value}]}
-        seen = {
+        matched = {
             each.decision.action if grant.kind == "action" else each.decision.resource
-            for each in asked
+            for each in recorded
             if iam_hooks.permits(each.decision, [alone], None if _role(each.decision) else alone)
         }
-        narrowed = narrower(grant.value, seen)
-        if narrowed == grant.value or self._first(asked, policy, without(policy.document, grant, narrowed)):
+        narrowed = narrower(grant.value, matched)
+        if narrowed == grant.value or self._first_change(recorded, policy, without(policy.document, grant, narrowed)):
             return ""
         return narrowed
 
 
 def _concerns(policy: Policy, decision: Decision) -> bool:
-    """Whether a decision looks at a policy."""
+    """Whether a decision depends on a policy."""
     if policy.kind == "identity":
         return _role(decision) in policy.governs
     if policy.kind == "trust":
@@ -126,17 +133,17 @@ def _concerns(policy: Policy, decision: Decision) -> bool:
     return any(f"{decision.resource}:".startswith((f"{arn}:", f"{arn}/")) for arn in policy.governs)
 
 
-def _near(statement: Mapping[str, Any], asked: Sequence[Asked]) -> Iterator[Asked]:
-    """What was asked, each time with another value of a condition's key, which nobody sent."""
+def _variations(statement: Mapping[str, Any], recorded: Sequence[RecordedDecision]) -> Iterator[RecordedDecision]:
+    """Yield questions that were not asked: the recorded ones with other values of the statement's condition keys."""
     for pairs in statement.get("Condition", {}).values():
         for key, values in pairs.items():
-            for value in (*listed(values), _FOREIGN):
-                for each in asked:
+            for value in (*as_list(values), _FOREIGN):
+                for each in recorded:
                     other = each.decision._replace(context={**each.decision.context, key.lower(): value})
-                    yield Asked(other, f"had {key} been {value}")
+                    yield RecordedDecision(other, f"if {key} were {value}")
 
 
 def _role(decision: Decision) -> str:
-    """The name of the role in whose session it was asked; empty for a service."""
-    found = re.search(r":assumed-role/([^/]+)/", decision.principal)
-    return found[1] if found else ""
+    """Return the name of the role whose session asked; empty for a service."""
+    match = re.search(r":assumed-role/([^/]+)/", decision.principal)
+    return match[1] if match else ""

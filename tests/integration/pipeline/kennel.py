@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 
 from local import laptop, stack
-from proofs.drills.stage import Stage
+from proofs.drills.drill_cloud import DrillCloud
 from sketchbook import BREEDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,11 +103,11 @@ class Kennel:
         jobs = self.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
         return {job["TrainingJobName"] for job in jobs}
 
-    def stage(self) -> Stage:
+    def drill_cloud(self) -> DrillCloud:
         """Return this cloud as the drills see it."""
         cloud = laptop.Laptop(self.port, json.loads((self.home / "cloud.json").read_text())["pid"])
         photo = next((self.photos / "test").rglob("*.jpg")).read_bytes()
-        return Stage(cloud, self.home, stack.describe(cloud), photo)
+        return DrillCloud(cloud, self.home, stack.describe(cloud), photo)
 
     def champion(self) -> dict[str, Any]:
         """Return the pointer to the model that serves; empty if there is none."""

@@ -1,10 +1,10 @@
-"""The drills, shorter than ``python -m local drill`` runs them."""
+"""The drills of ``python -m local drill``, with fewer requests."""
 
 import pytest
 
 from proofs.drills.__main__ import DRILLS
 from proofs.drills.fuzz import fuzz_api
-from proofs.drills.report import Report
+from proofs.promises import Report
 from tests.integration.pipeline.kennel import Kennel
 
 
@@ -12,20 +12,20 @@ from tests.integration.pipeline.kennel import Kennel
 def test_drill_shows_what_is_promised(kennel: Kennel, name: str) -> None:
     """Unlike in ``python -m local drill``, instances are not slowed down, and fewer requests are sent."""
     report = Report(name)
-    DRILLS[name](kennel.stage(), report)
+    DRILLS[name](kennel.drill_cloud(), report)
     assert report.held, report.document()
 
 
-def test_drill_of_strange_requests_finds_no_hole(kennel: Kennel) -> None:
+def test_drill_of_hostile_requests_finds_no_fault(kennel: Kennel) -> None:
     report = Report("fuzz-api")
-    fuzz_api(kennel.stage(), report, count=500)
+    fuzz_api(kennel.drill_cloud(), report, count=500)
     assert report.held, report.document()
 
 
 def test_drill_of_teardown_leaves_nothing(kennel: Kennel) -> None:
     report = Report("teardown")
     try:
-        DRILLS["teardown"](kennel.stage(), report)
+        DRILLS["teardown"](kennel.drill_cloud(), report)
         assert report.held, report.document()
     finally:  # Other tests, which may come later, need a champion.
         assert kennel.finish(kennel.start({"promote": 1}))["status"] == "SUCCEEDED"

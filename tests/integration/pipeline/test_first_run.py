@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import inputs
 from local import laptop
-from proofs.rights.policies import Deployed
+from proofs.rights.policies import StackPolicies
 from proofs.rights.recording import Recording
 from proofs.rights.replay import Replay
-from proofs.rights.verdict import named
+from proofs.rights.verdict import name_findings
 from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel
 
 
@@ -54,18 +54,18 @@ def test_endpoint_is_leased(kennel: Kennel) -> None:
 
 
 def test_rights_are_judged_by_recorded_decisions(kennel: Kennel) -> None:
-    deployed = Deployed(kennel.stage().laptop, "kennel")
-    replay = Replay(deployed.policies, Recording(kennel.home).asked())
-    findings = {each[:3]: each.finding for each in named(replay.all_findings(), deployed)}
-    training = findings["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].by
+    deployed = StackPolicies(kennel.drill_cloud().laptop, "kennel")
+    replay = Replay(deployed.policies, Recording(kennel.home).unique_decisions())
+    findings = {each[:3]: each.finding for each in name_findings(replay.all_findings(), deployed)}
+    training = findings["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].needed_by
     assert training
     assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
     assert findings["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
     assert findings["TrainingRole trust", "#1", "aws:SourceAccount"].needed
     assert findings["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
     assert findings["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
-    assert not findings["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].by
-    assert not findings["StateMachinePolicy", "DeliverLogs", "all of it"].by
+    assert not findings["ContainerPolicy", "WriteContainerLogs", "logs:DescribeLogStreams"].needed_by
+    assert not findings["StateMachinePolicy", "DeliverLogs", "all of it"].needed_by
 
 
 def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:

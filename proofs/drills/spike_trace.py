@@ -1,0 +1,68 @@
+"""The trace of the spike drill, and what was measured while it was played under one kind of scaling policy."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from proofs.drills.traffic import Sample, quantile
+
+# The parts of the trace, in seconds of the laptop cloud's clock; periods and cool-downs run by the same clock.
+BEFORE, SPIKE, AFTER = 120.0, 400.0, 1500.0
+TIMES = 10  # the request rate during the spike, as a multiple of the rate before it
+LIMIT_MS = 500.0  # the limit of the p99: the time of a few requests on a throttled instance
+
+
+@dataclass
+class SpikeResult:
+    """The number of instances over time, and every request. Times are in seconds of the laptop cloud's clock.
+
+    Attributes:
+        name: of the kind of policy.
+        instances: moments with the number of instances in service.
+        desired: moments with the number of instances that scaling ordered.
+        samples: all requests in the order of their due times.
+        scaled_out_after: from the start of the spike until more instances were ordered; infinite if none were.
+        recovered_after: from the start of the spike until the p99 stayed within its limit; infinite if it did not.
+        scaled_in_after: from the end of the spike until fewer instances were ordered; infinite if that did not happen.
+    """
+
+    name: str
+    instances: list[tuple[float, int]] = field(default_factory=list)
+    desired: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    scaled_out_after: float = float("inf")
+    recovered_after: float = float("inf")
+    scaled_in_after: float = float("inf")
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of the report, in seconds and instances."""
+        during = [each for each in self.samples if BEFORE <= each.due < BEFORE + SPIKE]
+        return {
+            "scaled_out_after": _finite(self.scaled_out_after),
+            "p99_within_limit_after": _finite(self.recovered_after),
+            "scaled_in_after": _finite(self.scaled_in_after),
+            "most_instances": max(count for _, count in self.instances),
+            "requests": len(self.samples),
+            "failed_requests": sum(each.status != 200 for each in self.samples),
+            "p99_ms_during_spike": _finite(quantile(during, 0.99)),
+        }
+
+
+def windows(samples: list[Sample], width: float = 20.0) -> list[tuple[float, float]]:
+    """Return for each window of ``width`` seconds its end and the p99 of the requests that were due in it."""
+    last = samples[-1].due if samples else 0.0
+    ends = [width * number for number in range(1, int(last / width) + 1)]
+    return [(end, quantile([each for each in samples if end - width <= each.due < end], 0.99)) for end in ends]
+
+
+def recovered_after(samples: list[Sample]) -> float:
+    """Return the seconds from the start of the spike until the p99 stayed within its limit to the spike's end."""
+    during = [(end, p99) for end, p99 in windows(samples) if BEFORE < end <= BEFORE + SPIKE]
+    over_limit = [end for end, p99 in during if p99 > LIMIT_MS]
+    if not over_limit:
+        return 0.0
+    return over_limit[-1] - BEFORE if over_limit[-1] < during[-1][0] else float("inf")
+
+
+def _finite(value: float) -> float | None:
+    """Return the rounded value, or None for infinity, which JSON does not have."""
+    return None if value == float("inf") else round(value, 1)
