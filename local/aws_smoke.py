@@ -1,4 +1,4 @@
-"""The command ``python -m local.aws_smoke``; the program is proofs/aws_smoke.py."""
+"""The command ``python -m local.aws_smoke``; the program is proofs/aws_smoke/."""
 
 import runpy
 

@@ -1,6 +1,7 @@
-"""``python -m proofs.audit PIP_AUDIT``: known holes in the installed packages, and how many could be looked up at all.
+"""``python -m proofs.audit PIP_AUDIT``: print known vulnerabilities of the installed packages.
 
-pip-audit itself ends with success, and the words "no known vulnerabilities", where it reaches no advisories.
+It also prints how many packages could be looked up. When pip-audit cannot reach the advisories, it ends with success and
+with the words "no known vulnerabilities".
 """
 
 import json
@@ -10,28 +11,30 @@ import sysconfig
 
 
 def main(program: str) -> int:
-    """Ask pip-audit about this environment; 1 when a package has a known hole, or pip-audit failed."""
-    packages = sysconfig.get_path("purelib")
-    asked = subprocess.run(
-        [program, "--path", packages, "--format", "json", "--progress-spinner", "off"],
+    """Run pip-audit on this environment; return 1 if it finds a known vulnerability or fails, else 0."""
+    folder = sysconfig.get_path("purelib")
+    process = subprocess.run(
+        [program, "--path", folder, "--format", "json", "--progress-spinner", "off"],
         capture_output=True,
         text=True,
         check=False,
     )
     try:
-        found = json.loads(asked.stdout)["dependencies"]
+        packages = json.loads(process.stdout)["dependencies"]
     except ValueError:
-        print(f"pip-audit failed:\n{asked.stderr}", file=sys.stderr)
+        print(f"pip-audit failed:\n{process.stderr}", file=sys.stderr)
         return 1
-    audited = [package for package in found if "vulns" in package]
-    holes = [(package, hole) for package in audited for hole in package["vulns"]]
-    for package, hole in holes:
-        fixed = ", ".join(hole["fix_versions"]) or "none yet"
-        print(f"{package['name']} {package['version']}: {hole['id']}, fixed in: {fixed}", file=sys.stderr)
-    print(f"pip-audit: {len(audited)} of {len(found)} packages looked up, {len(holes)} known holes")
+    audited = [package for package in packages if "vulns" in package]
+    vulnerabilities = [(package, each) for package in audited for each in package["vulns"]]
+    for package, vulnerability in vulnerabilities:
+        fixed = ", ".join(vulnerability["fix_versions"]) or "none yet"
+        print(f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in: {fixed}", file=sys.stderr)
+    print(
+        f"pip-audit: {len(audited)} of {len(packages)} packages looked up, {len(vulnerabilities)} known vulnerabilities"
+    )
     if not audited:
         print("pip-audit: PyPI's advisories cannot be reached from here, so NOTHING WAS AUDITED", file=sys.stderr)
-    return 1 if holes else 0
+    return 1 if vulnerabilities else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The template as CloudFormation gets it, for linters: SAM's transform done, state machines inlined.
+"""``python -m proofs.transformed``: print the template for linters, after SAM's transform and with its state machines.
 
-``python -m proofs.transformed`` prints it. In ``template.yaml`` linters see neither what SAM makes of it, such as
-roles and the API's stage, nor the state machines, which lie in files of their own.
+In ``template.yaml`` linters do not see the resources that SAM adds, such as roles and the API's stage, nor the state
+machines, which are in separate files.
 """
 
 import json
@@ -13,38 +13,39 @@ from samtranslator.translator.transform import transform
 
 from local.home import ROOT
 
-_ELSEWHERE = "s3://linted/elsewhere"  # where `sam deploy` would have put code
-_OF_SAM = [
-    "W2001",  # it puts in the defaults of parameters that it needs itself
-    "I3042",  # it writes the API's ARNs with the partition filled in
+_CODE_URI = "s3://linted/code"  # a placeholder for the location to which `sam deploy` uploads code
+# Checks of cfn-lint that fail for what SAM generates.
+_IGNORED_CHECKS = [
+    "W2001",  # SAM replaces some parameters by their defaults.
+    "I3042",  # SAM writes the partition into the API's ARNs.
 ]
 
 
 class _NoManagedPolicies:
-    """SAM asks AWS for their ARNs; the template names none."""
+    """A loader without ARNs of managed policies. SAM would ask AWS for them, but the template names none."""
 
     def load(self) -> dict[str, str]:
         return {}
 
 
 def transformed() -> dict[str, Any]:
-    """The template after SAM's transform, with ``Definition`` in its state machines and what is SAM's own ignored."""
+    """Return the template after SAM's transform, with ``Definition`` in its state machines, and more ignored checks."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
-    template["Globals"]["Function"]["CodeUri"] = _ELSEWHERE
+    template["Globals"]["Function"]["CodeUri"] = _CODE_URI
     definitions: dict[str, Any] = {}
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         if "ContentUri" in properties:
-            properties["ContentUri"] = _ELSEWHERE
+            properties["ContentUri"] = _CODE_URI
         if "DefinitionUri" in properties:
             definitions[name] = yaml.safe_load((ROOT / properties["DefinitionUri"]).read_text())
-            properties["DefinitionUri"] = _ELSEWHERE
+            properties["DefinitionUri"] = _CODE_URI
     result: dict[str, Any] = transform(template, {}, _NoManagedPolicies())
     for name, definition in definitions.items():
         properties = result["Resources"][name]["Properties"]
         del properties["DefinitionS3Location"]
         properties["Definition"] = definition
-    result["Metadata"]["cfn-lint"]["config"]["ignore_checks"] += _OF_SAM
+    result["Metadata"]["cfn-lint"]["config"]["ignore_checks"] += _IGNORED_CHECKS
     return result
 
 

@@ -1,4 +1,4 @@
-"""The proof for an AWS account, run against laptop clouds: everything is deployed, proven and taken away again."""
+"""The proof for AWS accounts on laptop clouds: everything is deployed, proven and deleted again."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from tests.integration.laptop import REGION, ROOT, Cloud, start_cloud
 
 DEADLINE = 500
-# What an emulator cannot prove, and must not claim.
+# The steps that an emulator cannot prove and must not claim to prove.
 UNPROVEN = {
     "both definitions pass Step Functions' validator",
     "the account's quotas let the jobs and the endpoint run",
@@ -26,7 +26,7 @@ UNPROVEN = {
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A laptop cloud in an account's place."""
+    """Start a laptop cloud, which replaces the account."""
     running = start_cloud(tmp_path_factory.mktemp("account") / "home")
     yield running
     running.stop()
@@ -34,7 +34,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @contextmanager
 def smoke(home: Path, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """The proof as a process, which does not outlive the test."""
+    """Start the proof as a process, which ends with the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "proofs.aws_smoke", *arguments],
         cwd=ROOT,
@@ -49,36 +49,37 @@ def smoke(home: Path, *arguments: str, **environment: str) -> Iterator["subproce
         yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)  # so that it takes away what it made
+            os.killpg(process.pid, signal.SIGINT)  # Then it deletes what it created.
             try:
                 process.communicate(timeout=DEADLINE)
             finally:
                 process.kill()
 
 
-def at(account: Cloud) -> dict[str, str]:
+def environment_of(account: Cloud) -> dict[str, str]:
+    """Return the variables that lead boto3 and SAM to a laptop cloud."""
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
     return {"AWS_ENDPOINT_URL": account.url} | credentials
 
 
-def record(home: Path) -> dict[str, Any]:
+def read_record(home: Path) -> dict[str, Any]:
     return dict(json.loads((home / "aws-smoke.json").read_text()))
 
 
 @pytest.mark.slow
-def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, tmp_path: Path) -> None:
-    with smoke(tmp_path, "--yes", **at(account)) as process:
-        said, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, said
-    found = record(tmp_path)
-    assert {row["what"] for row in found["rows"] if row["result"] == "not checked here"} == UNPROVEN
-    proven = {row["what"]: row["detail"] for row in found["rows"] if row["result"] == "proven"}
-    assert proven.keys() | UNPROVEN == {row["what"] for row in found["rows"]}
-    assert proven["the API refuses a wrong key and what is no photo"].startswith("403; 4")
+def test_smoke_proves_everything_but_the_unproven_steps_and_leaves_nothing(account: Cloud, tmp_path: Path) -> None:
+    with smoke(tmp_path, "--yes", **environment_of(account)) as process:
+        output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, output
+    record = read_record(tmp_path)
+    assert {row["what"] for row in record["rows"] if row["result"] == "not checked here"} == UNPROVEN
+    proven = {row["what"]: row["detail"] for row in record["rows"] if row["result"] == "proven"}
+    assert proven.keys() | UNPROVEN == {row["what"] for row in record["rows"]}
+    assert proven["the API refuses a wrong key and a body that is not a photo"].startswith("403; 4")
     assert "1 endpoints, 1 configs, 1 models, 1 packages" in proven["teardown of everything succeeds"]
-    assert found["left"] == []
+    assert record["left"] == []
 
-    name = found["stack"]
+    name = record["stack"]
     names = [bucket["Name"] for bucket in account.client("s3").list_buckets()["Buckets"]]
     names += [role["RoleName"] for role in account.client("iam").list_roles()["Roles"]]
     names += [policy["PolicyName"] for policy in account.client("iam").list_policies(Scope="Local")["Policies"]]
@@ -92,35 +93,37 @@ def test_smoke_proves_all_that_a_laptop_can_and_leaves_nothing(account: Cloud, t
     groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     names += [each["ModelPackageGroupName"] for each in groups]
     assert [each for each in names if name in each] == []
-    assert any("samclisourcebucket" in each for each in names)  # SAM's own bucket stays: so the lists do list
+    assert any(
+        "samclisourcebucket" in each for each in names
+    )  # SAM's own bucket stays, which shows that the lists work.
     keys = [account.client("kms").describe_key(KeyId=key["KeyId"]) for key in account.client("kms").list_keys()["Keys"]]
     states = {key["KeyMetadata"]["KeyState"] for key in keys if name in key["KeyMetadata"]["Description"]}
     assert states == {"PendingDeletion"}
 
 
-def test_ctrl_c_in_the_midst_takes_everything_away(tmp_path: Path) -> None:
+def test_ctrl_c_during_training_deletes_everything(tmp_path: Path) -> None:
     with smoke(tmp_path, "--laptop", "--yes") as process:
         assert process.stdout is not None
         deadline = time.monotonic() + DEADLINE
         for line in process.stdout:
             assert time.monotonic() < deadline
-            if "epoch" in line:  # it trains
+            if "epoch" in line:  # The training has started.
                 break
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 130, said
-    found = record(tmp_path)
-    assert found["left"] == []
-    results = {row["what"]: row["result"] for row in found["rows"]}
+        output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, output
+    record = read_record(tmp_path)
+    assert record["left"] == []
+    results = {row["what"]: row["result"] for row in record["rows"]}
     assert results["a run is promoted"] == "failed"
     assert results["teardown of everything succeeds"] == "proven"
     assert results["nothing is left"] == "proven"
 
 
-def test_without_a_yes_nothing_is_done(account: Cloud, tmp_path: Path) -> None:
-    with smoke(tmp_path, **at(account)) as process:
-        said, _ = process.communicate("no\n", timeout=DEADLINE)
+def test_without_yes_nothing_is_done(account: Cloud, tmp_path: Path) -> None:
+    with smoke(tmp_path, **environment_of(account)) as process:
+        output, _ = process.communicate("no\n", timeout=DEADLINE)
     assert process.returncode == 1
-    assert "ml.c7i.large, 10 min" in said
-    assert said.endswith("nothing was done\n")
+    assert "ml.c7i.large, 10 min" in output
+    assert output.endswith("nothing was done\n")
     assert not (tmp_path / "aws-smoke.json").exists()
