@@ -1,7 +1,7 @@
 """``python -m proofs.audit PIP_AUDIT``: print known vulnerabilities of the installed packages.
 
-It also prints how many packages could be looked up. When pip-audit cannot reach the advisories, it ends with success and
-with the words "no known vulnerabilities".
+It also prints how many packages could be looked up. If pip-audit cannot reach the advisories, it ends with success
+and with the words "no known vulnerabilities".
 """
 
 import json
