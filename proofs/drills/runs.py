@@ -17,6 +17,9 @@ _RATE = 4  # requests/s at the API during a drill
 
 def bad_smoke(cloud: DrillCloud, report: Report) -> None:
     """Deploy a model whose answers differ from its evaluation. It must not get further than staging."""
+    champion = cloud.champion()
+    if champion is None or not champion["model_package_arn"].endswith("/1"):  # Version 1 is the one that is deployed.
+        cloud.await_end(cloud.promote())
     before, champion = cloud.describe_endpoint(), cloud.champion()
     assert before
     assert champion
