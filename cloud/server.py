@@ -82,6 +82,7 @@ def install(home: Path) -> Endpoints:
     emulator.add_service("sagemaker", "SageMaker.", handle_sagemaker)
     emulator.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     apigateway_hooks.complete_rest_apis()
+    apigateway_hooks.update_rest_apis_in_place()
     lambdas_hooks.route_function_urls()
     s3_hooks.keep_full_buckets()
     s3_hooks.encrypt_buckets()

@@ -1,4 +1,4 @@
-"""API Gateway: REST APIs keep their whole definition, and a method needs the right to invoke its function."""
+"""API Gateway: REST APIs keep their whole definition and their id, and methods need the right to invoke functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,13 +13,31 @@ HOOKS: Hooks = (
         apigateway_v1,
         (
             "_OPENAPI_HTTP_METHODS",
+            "_authorizers_v1",
             "_call_lambda_raw",
+            "_delete_rest_api",
+            "_documentation_parts",
+            "_gateway_responses",
             "_import_rest_api",
             "_media_type_matches",
+            "_models",
             "_put_gateway_response",
+            "_resources",
+            "_rest_api_arn",
+            "_rest_apis",
+            "_v1_tags",
         ),
     ),
-    (provisioners, ("_apigw_method_settings",)),
+    (
+        provisioners,
+        (
+            "_RESOURCE_HANDLERS",
+            "_apigw_method_settings",
+            "_apigw_rest_api_attrs",
+            "_apigw_rest_api_create",
+            "_apigw_rest_api_update",
+        ),
+    ),
 )
 
 
@@ -71,3 +89,33 @@ def complete_rest_apis() -> None:
     apigateway_v1._import_rest_api = import_whole_api
     apigateway_v1._media_type_matches = matches_unescaped
     provisioners._apigw_method_settings = unescaped_settings
+
+
+def update_rest_apis_in_place() -> None:
+    """Let an API keep its id, stages and deployments when a stack's update changes its body.
+
+    AWS overwrites the definition: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-apigateway-restapi.html.
+    MiniStack replaces the API instead, so its address would change, and callers would be told that it is not found.
+    """
+    update = provisioners._apigw_rest_api_update
+
+    def update_in_place(
+        api_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str, logical_id: str | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        if new.get("Body") == old.get("Body"):
+            updated: tuple[str, dict[str, Any]] = update(api_id, old, new, stack_name, logical_id)
+            return updated
+        imported, _ = provisioners._apigw_rest_api_create(logical_id or api_id, new, stack_name)
+        apis, tags, arn = apigateway_v1._rest_apis, apigateway_v1._v1_tags, apigateway_v1._rest_api_arn
+        apis[api_id] = apis[imported] | {"id": api_id, "createdDate": apis[api_id]["createdDate"]}
+        tags[arn(api_id)] = tags[arn(imported)]
+        definition = (
+            *(apigateway_v1._authorizers_v1, apigateway_v1._documentation_parts, apigateway_v1._gateway_responses),
+            *(apigateway_v1._models, apigateway_v1._resources),
+        )
+        for store in definition:  # Each keeps one part of an API's definition, by the API's id.
+            store[api_id] = store[imported]
+        apigateway_v1._delete_rest_api(imported)
+        return api_id, provisioners._apigw_rest_api_attrs(api_id)
+
+    provisioners._RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"]["update"] = update_in_place

@@ -136,18 +136,23 @@ def stack(cloud: Cloud, s3: Any) -> dict[str, str]:
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("index.py", HANDLER)
     s3.put_object(Bucket="kennel", Key="function.zip", Body=archive.getvalue())
-    formation = cloud.client("cloudformation")
     name = f"stack-{uuid.uuid4().hex[:6]}"
     body = json.dumps(template("kennel", "stacked"))
-    formation.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
+    cloud.client("cloudformation").create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
+    return {"Stack": name} | outputs_of(cloud, name, "CREATE_COMPLETE")
+
+
+def outputs_of(cloud: Cloud, name: str, status: str) -> dict[str, str]:
+    """Return a stack's outputs as soon as its operation ended with the status."""
+    formation = cloud.client("cloudformation")
 
     def look() -> dict[str, Any]:
         description: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
         return description
 
     ended = eventually(look, lambda description: not description["StackStatus"].endswith("IN_PROGRESS"))
-    assert ended["StackStatus"] == "CREATE_COMPLETE", ended
-    return {"Stack": name} | {output["OutputKey"]: output["OutputValue"] for output in ended["Outputs"]}
+    assert ended["StackStatus"] == status, ended
+    return {output["OutputKey"]: output["OutputValue"] for output in ended["Outputs"]}
 
 
 def test_a_photo_reaches_the_function_unharmed(cloud: Cloud, stack: dict[str, str]) -> None:
@@ -180,6 +185,25 @@ def test_any_method_is_every_method(cloud: Cloud, stack: dict[str, str]) -> None
 def test_a_method_is_throttled_by_itself(cloud: Cloud, stack: dict[str, str]) -> None:
     assert [status_of(cloud, stack, "/rare")[0] for _ in range(2)] == [200, 429]
     assert status_of(cloud, stack, "/classify", "POST")[0] == 200
+
+
+def test_an_api_keeps_its_address_when_its_definition_changes(cloud: Cloud, stack: dict[str, str]) -> None:
+    """The update adds a route, takes one away and renames the API; afterwards everything is as the other tests know."""
+    formation, gateway = cloud.client("cloudformation"), cloud.client("apigateway")
+    known, changed = template("kennel", "stacked"), template("kennel", "stacked")
+    before = gateway.get_rest_api(restApiId=stack["Api"])
+    definition = changed["Resources"]["Api"]["Properties"]["Body"]
+    definition["info"]["title"] = "renamed"
+    definition["paths"]["/later"] = definition["paths"].pop("/classify")
+    for body, name, later, classify in ((changed, "renamed", 200, 404), (known, "classify", 404, 200)):
+        formation.update_stack(StackName=stack["Stack"], TemplateBody=json.dumps(body), Capabilities=["CAPABILITY_IAM"])
+        assert outputs_of(cloud, stack["Stack"], "UPDATE_COMPLETE")["Api"] == stack["Api"]
+        after = gateway.get_rest_api(restApiId=stack["Api"])
+        assert (after["name"], after["createdDate"]) == (name, before["createdDate"])
+        statuses = [status_of(cloud, stack, path, "POST")[0] for path in ("/later", "/classify")]
+        assert statuses == [later, classify]
+    apis = gateway.get_rest_apis()["items"]
+    assert [api["id"] for api in apis if api["name"] in ("classify", "renamed")] == [stack["Api"]]
 
 
 def allow(*actions: str, on: str, **condition: Any) -> dict[str, Any]:
