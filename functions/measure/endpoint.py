@@ -1,6 +1,6 @@
 """Send many requests per second to one endpoint: signatures are reused, and connections are kept open.
 
-Through the SDK, the measurement would measure the SDK.
+If requests went through the SDK, the measurement would measure the SDK.
 See "The highest rate is found by open-loop load" in docs/decisions/deployment-and-scaling.md.
 """
 
