@@ -82,7 +82,7 @@ def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:
 @pytest.mark.parametrize(
     ("mode", "line", "hyperparameters"),
     [
-        ("head", "epoch=3/100 ", {"epochs": "100", "global_batch_size": "4"}),
+        ("head", "epoch=3/40 ", {"epochs": "40", "global_batch_size": "4"}),
         pytest.param(
             *("full", "epoch=1/2 ", {"epochs": "1", "full_epochs": "2", "global_batch_size": "6"}),
             marks=pytest.mark.slow,
