@@ -27,6 +27,26 @@ def handler(event, context):
 PASS = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}})
 
 
+def api_definition(proxy: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document whose routes all call one function."""
+    return {
+        "openapi": "3.0.1",
+        "info": {"title": "classify", "version": "1"},
+        "paths": {
+            "/classify": {"post": {"x-amazon-apigateway-integration": proxy}},
+            "/rare": {"get": {"x-amazon-apigateway-integration": proxy}},
+            "/any/{proxy+}": {"x-amazon-apigateway-any-method": {"x-amazon-apigateway-integration": proxy}},
+        },
+        "x-amazon-apigateway-gateway-responses": {
+            "MISSING_AUTHENTICATION_TOKEN": {
+                "statusCode": "404",
+                "responseParameters": {"gatewayresponse.header.Content-Type": "'application/problem+json'"},
+                "responseTemplates": {"application/json": '{"correlation_id": "$context.requestId"}'},
+            }
+        },
+    }
+
+
 def template(bucket: str, group: str) -> dict[str, Any]:
     """Return a template: two machines with a rule between them, a function behind a REST API, and a group."""
     uri = "arn:aws:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Function.Arn}/invocations"
@@ -56,26 +76,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                 "Type": "AWS::ApiGateway::RestApi",
                 "Properties": {
                     "BinaryMediaTypes": ["image~1jpeg"],
-                    "Body": {
-                        "openapi": "3.0.1",
-                        "info": {"title": "classify", "version": "1"},
-                        "paths": {
-                            "/classify": {"post": {"x-amazon-apigateway-integration": proxy}},
-                            "/rare": {"get": {"x-amazon-apigateway-integration": proxy}},
-                            "/any/{proxy+}": {
-                                "x-amazon-apigateway-any-method": {"x-amazon-apigateway-integration": proxy}
-                            },
-                        },
-                        "x-amazon-apigateway-gateway-responses": {
-                            "MISSING_AUTHENTICATION_TOKEN": {
-                                "statusCode": "404",
-                                "responseParameters": {
-                                    "gatewayresponse.header.Content-Type": "'application/problem+json'"
-                                },
-                                "responseTemplates": {"application/json": '{"correlation_id": "$context.requestId"}'},
-                            }
-                        },
-                    },
+                    "Body": api_definition(proxy),
                 },
             },
             "Permission": {
