@@ -88,10 +88,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     "SourceArn": {"Fn::Sub": f"arn:aws:execute-api:{REGION}:{ACCOUNT}:${{Api}}/v1/*"},
                 },
             },
-            "Deployment": {
-                "Type": "AWS::ApiGateway::Deployment",
-                "Properties": {"RestApiId": {"Ref": "Api"}},
-            },
+            "Deployment": {"Type": "AWS::ApiGateway::Deployment", "Properties": {"RestApiId": {"Ref": "Api"}}},
             "Stage": {
                 "Type": "AWS::ApiGateway::Stage",
                 "Properties": {
