@@ -79,7 +79,9 @@ def fuzz_api(cloud: DrillCloud, report: Report, count: int = _NUM_REQUESTS) -> N
     _check_answers(report, pairs)
     report.promise(f"a key with a quota of {_QUOTA} gets no more", quota_statuses == [200] * _QUOTA + [429])
     report.promise("no log contains a key or content of a request", not leaked)
-    report.promise("no instance died", cloud.instance_pids() == pids)
+    now = cloud.instance_pids()
+    # A dead instance is replaced, so one is missing and one is new. Auto scaling either adds or removes instances.
+    report.promise("no instance died", now <= pids or pids <= now)
 
 
 def _figures(pairs: Sequence[tuple[Probe, FuzzAnswer]], seconds: float) -> dict[str, Any]:

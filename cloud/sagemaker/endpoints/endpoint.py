@@ -161,6 +161,8 @@ class Endpoint:
             if variant.name in self.fleet:
                 # The metrics of a name count the requests to its old and to its new variant together.
                 variant.answered = self.fleet[variant.name].answered
+            # Before it can be seen, so that no description of an update lacks its status.
+            variant.set_status("Creating", f"Launching {variant.desired} instance(s).")
         self.pending = {"EndpointConfigName": config_name, "StartTime": now()}
         self.green = {variant.name: variant for variant in variants}
 
@@ -254,7 +256,6 @@ class Endpoint:
 
     def _start_new_fleet(self) -> None:
         for variant in self.green.values():
-            variant.set_status("Creating", f"Launching {variant.desired} instance(s).")
             variant.instances = tuple(self._start(variant, variant.desired))
 
     def _shift_traffic(self, deployment: Mapping[str, Any], began: float) -> None:
