@@ -67,8 +67,8 @@ openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes h
 	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none \
 		AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/python -m classify.openapi
 
-# torch comes first and alone: beside other packages pip could choose the CUDA build, several GB. CONTRIBUTING.md says
-# how to refresh the lock.
+# torch comes first: once a CPU build is installed, no other package brings the CUDA build, several GB. CONTRIBUTING.md
+# says how to refresh the lock.
 $(VENV)/run.stamp: pyproject.toml requirements.lock
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes, once)"

@@ -22,7 +22,7 @@ from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
 from local.stack import Stack
 
-PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130
+PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130  # exit codes
 _CLEANING_SECONDS = 60
 
 
@@ -90,9 +90,9 @@ def running() -> Laptop:
 def promote(cloud: Laptop, version: int) -> int:
     """Let the pipeline deploy a version that served before, and return the exit code."""
     started, deployed, name = time.monotonic(), stack.describe(cloud), time.strftime("%Y%m%d-%H%M%S")
-    _start(cloud, deployed, name, {"promote": version})
     execution_arn = _execution_arn(deployed, name)
     try:
+        _start(cloud, deployed, name, {"promote": version})
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
     except KeyboardInterrupt:
         _abandon(cloud, execution_arn)

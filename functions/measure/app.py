@@ -52,14 +52,14 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def _location(plan: MeasurePlan, digest: str) -> Location:
-    """Return where the measurement of these networks in this image on this instance type is kept."""
+    """Return where the measurement of these networks is kept, by image, instance type and ``max_p99_ms``."""
     parts = (digest, plan.image, plan.instance_type, plan.max_p99_ms)
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return Location(parse_uri(plan.report_uri).bucket, f"measurements/{key}.json")
 
 
 def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measurement:
-    """Load the endpoint for about a minute.
+    """Load the endpoint for at most a minute.
 
     Args:
         inside_ms: time for one photo inside the container, measured by the evaluation on the same instance type.

@@ -1,8 +1,8 @@
-"""The spike drill: load rises from the rate of one instance to ten times that, and falls back.
+"""The spike drill: load rises from 70 % of what one instance can answer to ten times that, and falls back.
 
-It is played under four kinds of scaling policies. Two are measured: target tracking on the requests within an instance,
-with and without a step policy for bursts. Two are those of tutorials: target tracking on the requests per minute, once
-with the measured rate as its target and once with a guess.
+It is played under four kinds of scaling policies. Two follow from what Measure found: target tracking on the concurrent
+requests per instance, with and without a step policy for bursts. Two are those of tutorials: target tracking on the
+requests per minute, once with the measured rate as its target and once with a guess.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""An endpoint and its thread, which starts, updates, resizes, heals and ends the endpoint's instances.
+"""An endpoint and its two threads: one starts, updates, resizes, heals and ends its instances, one measures them.
 
-Instances of an endpoint are started and ended on the endpoint's own thread only, one task after the other. The API
+Instances of an endpoint are started and ended on the first thread only, one task after the other. The API
 operations set a status and put a task into the thread's queue. The router reads ``green``, then ``fleet``, and
 ``Variant.instances`` without a lock, so each of them is replaced as a whole and never changed.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger("kennel.endpoints")
 _TICK_SECONDS = 0.2
 _POLL_SECONDS = 0.05
 _DRAIN_SECONDS = 60.0  # the longest that a request may take on SageMaker
-_REPLACE_PAUSE_SECONDS = 5.0  # after an instance could not be started in place of a dead one
+_REPLACE_PAUSE_SECONDS = 5.0  # the pause before the next try when a replacement did not start
 _UNHEALTHY = (
     "The primary container for production variant {variant} did not pass the ping health check. Please "
     "check CloudWatch logs for this endpoint. Its last line: {line}"

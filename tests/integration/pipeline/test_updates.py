@@ -79,7 +79,7 @@ def test_update_to_another_instance_type_is_taken_back_with_its_scaling(kennel: 
 
 
 def copy_measurement(kennel: Kennel, instance_type: str) -> None:
-    """Keep the first run's measurement for another instance type too, because a measurement takes half a minute."""
+    """Keep the first run's measurement for another instance type too, because a measurement takes up to a minute."""
     s3, bucket, states = kennel.client("s3"), kennel.outputs()["BucketName"], kennel.client("stepfunctions")
     executions = states.list_executions(stateMachineArn=kennel.outputs()["PipelineArn"])["executions"]
     first = min(executions, key=lambda each: each["startDate"])["executionArn"]
