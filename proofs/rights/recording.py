@@ -35,6 +35,10 @@ class Recording:
         self._file = home / "cloud" / DECISIONS
         self._parts: list[tuple[str, int]] = []
 
+    def discard(self) -> None:
+        """Delete the decisions that an earlier proof left in this folder; call it before the cloud starts."""
+        self._file.unlink(missing_ok=True)
+
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Begin a part. It lasts until the next part begins."""
@@ -77,6 +81,7 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
     Raises:
         LocalError: something did not end as expected.
     """
+    recording.discard()
     with recording.part("the first run"):
         code = run.run(str(photos()), None, port)
         report.promise("the first run is promoted", code == run.PROMOTED)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cloud.iam.authorization import DECISIONS
 from cloud.iam.hooks import Decision
 from local.home import LocalError
 from proofs.rights.mutants import candidates, mutated
@@ -226,3 +227,14 @@ def test_reasons_are_rows_with_a_link(tmp_path):
     table.write_text(row.replace("[page](https://example.org)", "somewhere"))
     with pytest.raises(LocalError, match="and a link"):
         read_reasons(table)
+
+
+def test_recording_forgets_what_an_earlier_proof_left(tmp_path):
+    file = tmp_path / "cloud" / DECISIONS
+    file.parent.mkdir()
+    file.write_text('{"old": "decision"}\n')
+    recording = Recording(tmp_path)
+    recording.discard()
+    with recording.part("the first run"):
+        file.write_text(json.dumps(Decision("arn:x", "s3:GetObject", "arn:y", {}, True, "Read")._asdict()) + "\n")
+    assert [each.part for each in recording.unique_decisions()] == ["the first run"]
