@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,8 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
+
+from cloud.core.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "000000000000"
@@ -171,9 +172,7 @@ def start_cloud(home: Path, **environment: str) -> Cloud:
         home: Folder for the cloud's files.
         environment: Settings of the cloud, as environment variables.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "cloud", "--port", str(port)),

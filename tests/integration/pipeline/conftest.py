@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloud.core.processes import free_port
 from sketchbook import write
-from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel, Rerun, exchange, free_port, run_local
+from tests.integration.pipeline.kennel import BREEDS_USED, COUNTS, Kennel, Rerun, exchange, run_local
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -150,13 +149,6 @@ def exchange(one: Path, other: Path) -> None:
     body = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(body)
-
-
-def free_port() -> int:
-    """Return a port of this machine on which no program listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(home: Path) -> dict[str, str]:
