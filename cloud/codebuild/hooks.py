@@ -1,6 +1,7 @@
 """CodeBuild: a build calls a function of the laptop cloud instead of Docker."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -38,19 +39,23 @@ def run_builds(work: Callable[[Mapping[str, Any]], None]) -> None:
             BuildError when the build fails.
     """
     start_build = codebuild._start_build
-    request: ContextVar[dict[str, Any]] = ContextVar("start_build")
+    request: ContextVar[tuple[dict[str, Any], threading.Event]] = ContextVar("start_build")
 
     def start_with_overrides(data: dict[str, Any]) -> Any:
-        token = request.set(data)  # The build's thread gets a copy of this context.
+        answered = threading.Event()
+        token = request.set((data, answered))  # The build's thread gets a copy of this context.
         try:
             return start_build(data)
         finally:
             request.reset(token)
+            answered.set()
 
     def execute_build(build_id: str, project: dict[str, Any]) -> None:
+        overrides, answered = request.get()
+        answered.wait()  # The answer of StartBuild always describes a build that is in progress.
         build = codebuild._builds[build_id]
         build["serviceRole"] = project["serviceRole"]
-        _override(build, request.get())
+        _override(build, overrides)
         codebuild._record_phase(build, "QUEUED", "SUCCEEDED")
         try:
             work(build)

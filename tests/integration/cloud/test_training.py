@@ -338,7 +338,7 @@ def test_jobs_are_listed_in_pages(sagemaker: Any) -> None:
 
 
 def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> None:
-    request = job("same-name", HyperParameters={"sleep": "1"})
+    request = job("same-name", HyperParameters={"sleep": "300"})
     name = request["TrainingJobName"]
     sagemaker.create_training_job(**request)
     eventually(
@@ -357,4 +357,5 @@ def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> Non
         lambda status: status == "Completed",
     )
     assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
-    assert ended(sagemaker, name)["TrainingJobStatus"] == "Completed"
+    sagemaker.stop_training_job(TrainingJobName=name)
+    assert ended(sagemaker, name)["TrainingJobStatus"] == "Stopped"
