@@ -7,10 +7,11 @@ image's folder contains exactly the files that Docker would copy.
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -33,11 +34,38 @@ class BuildTarget(NamedTuple):
         copies: Pairs of a source in the context and a destination in the container, in the order in which Docker
             copies them; the pairs of the base come first.
         labels: Labels by name, with the build arguments filled in.
+        environment: Variables that ENV sets.
+        entrypoint: Words of ENTRYPOINT; empty without one.
+        cmd: Words of CMD; empty without one.
     """
 
     workdir: str
     copies: tuple[tuple[str, str], ...]
-    labels: dict[str, str]
+    labels: Mapping[str, str]
+    environment: Mapping[str, str]
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+
+
+_EMPTY = BuildTarget("/", (), {}, {}, (), ())
+
+
+class ContainerImage(NamedTuple):
+    """An image that this machine can run.
+
+    Attributes:
+        root: Folder that represents the image's root; nobody may write into it, because other containers use it.
+        workdir: Working directory in the container.
+        environment: Variables that ENV sets, with the container's paths.
+        entrypoint: Words of ENTRYPOINT; empty without one.
+        cmd: Words of CMD; empty without one.
+    """
+
+    root: Path
+    workdir: str
+    environment: Mapping[str, str]
+    entrypoint: Sequence[str]
+    cmd: Sequence[str]
 
 
 class Images:
@@ -81,7 +109,7 @@ class Images:
                 {
                     "schemaVersion": 2,
                     "mediaType": _MEDIA_TYPE,
-                    "config": {"target": target, "workdir": stage.workdir, "labels": stage.labels},
+                    "config": {"target": target, **stage._asdict()},
                     "files": dict(_digests(fresh)),
                 }
             )
@@ -96,6 +124,11 @@ class Images:
         _call_ecr("PutImage", image, put_request)
         return digest
 
+    def is_own(self, uri: str) -> bool:
+        """Return whether a URI names an image of the current account; others cannot be looked at."""
+        image = ImageUri.parse(uri)
+        return image is not None and image.account == emulator.scope()[1]
+
     def has(self, uri: str) -> bool:
         """Return whether ECR has the image.
 
@@ -104,8 +137,8 @@ class Images:
         """
         return bool(self._find(uri))
 
-    def workdir(self, uri: str) -> Path:
-        """Return the folder in which an image's processes start; it contains the image's code.
+    def find(self, uri: str) -> ContainerImage:
+        """Return an image that can run.
 
         Raises:
             ImageError: ECR has no such image, or this machine did not build it.
@@ -116,8 +149,10 @@ class Images:
         root = self._root(matches[0]["imageId"]["imageDigest"])
         if not root.is_dir():
             raise ImageError(f"the laptop cloud runs only images that its own CodeBuild built; {uri} was pushed")
-        workdir: str = json.loads(matches[0]["imageManifest"])["config"]["workdir"]
-        return root.joinpath(workdir.lstrip("/"))
+        config = json.loads(matches[0]["imageManifest"])["config"]
+        return ContainerImage(
+            root, config["workdir"], config["environment"], tuple(config["entrypoint"]), tuple(config["cmd"])
+        )
 
     def _root(self, digest: str) -> Path:
         return self._home / digest.removeprefix("sha256:")  # PYTHONPATH cannot contain a folder with a colon.
@@ -129,41 +164,95 @@ class Images:
 
 
 def stages_of(dockerfile: str, arguments: Mapping[str, str]) -> dict[str, BuildTarget]:
-    """Return the stages of a Dockerfile by name; only FROM, WORKDIR, COPY, LABEL and ARG are read.
+    """Return the stages of a Dockerfile by name, each with what it inherits from its base.
+
+    RUN and other instructions that need a container engine are not read.
 
     Args:
         dockerfile: Text of the Dockerfile.
         arguments: Build arguments by name.
 
     Raises:
-        ImageError: A COPY has a form that is not supported here.
+        ImageError: A COPY or ENV has a form that is not supported here.
     """
     values = dict(arguments)
     stages: dict[str, BuildTarget] = {}
     current = ""
-    for word, rest in _instructions(dockerfile):
-        rest = re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], match[0]), rest)
+    has_own_cmd = False
+    for word, text in _instructions(dockerfile):
+        stage = stages.get(current, _EMPTY)
+        rest = _filled_in(text, {**values, **stage.environment})
         if word == "ARG":
             name, _, default = rest.partition("=")
             values.setdefault(name, default.strip("\"'"))
         elif word == "FROM":
             base, *names = re.split(r"\s+as\s+", rest, flags=re.IGNORECASE)
             current = names[0].strip() if names else base
-            stages[current] = stages.get(base.strip(), BuildTarget("/", (), {}))
+            stages[current] = stages.get(base.strip(), _EMPTY)
+            has_own_cmd = False
         elif word == "WORKDIR":
-            stages[current] = stages[current]._replace(workdir=str(PurePosixPath(stages[current].workdir, rest)))
+            stages[current] = stage._replace(workdir=str(PurePosixPath(stage.workdir, rest)))
         elif word == "LABEL":
             labels = dict(re.findall(r'([\w.-]+)="?([^"\s]*)"?', rest))
-            stages[current] = stages[current]._replace(labels=stages[current].labels | labels)
+            stages[current] = stage._replace(labels={**stage.labels, **labels})
+        elif word == "ENV":
+            stages[current] = stage._replace(environment={**stage.environment, **_variables(rest)})
+        elif word == "CMD":
+            stages[current], has_own_cmd = stage._replace(cmd=_words(text)), True
+        elif word == "ENTRYPOINT":
+            # Docker drops the base's CMD here, because it was meant for another program.
+            stages[current] = stage._replace(entrypoint=_words(text), cmd=stage.cmd if has_own_cmd else ())
         elif word == "COPY":
-            *sources, destination = [each for each in rest.split() if not each.startswith("--")]
-            if "--from" in rest or not sources or rest.startswith("["):
-                raise ImageError(f"COPY {rest}: the laptop cloud copies plain files and folders of the context only")
-            # Docker treats a destination that ends in / as a folder; any other becomes the name of the one source.
-            target = str(PurePosixPath(stages[current].workdir, destination)) + ("/" if destination[-1] in "/." else "")
-            pairs = tuple((source, target) for source in sources)
-            stages[current] = stages[current]._replace(copies=stages[current].copies + pairs)
+            stages[current] = stage._replace(copies=stage.copies + _copies(rest, stage.workdir))
     return stages
+
+
+def _filled_in(text: str, values: Mapping[str, str]) -> str:
+    """Replace variables by their values; a variable of the base image stays, because its value is not known here."""
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], match[0]), text)
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Return the variables of an ENV, which has the form ``A=1 B="x y"`` or ``A all the rest``.
+
+    Raises:
+        ImageError: It has another form.
+    """
+    name, _, rest = text.partition(" ")
+    if "=" not in name:
+        return {name: rest.strip()}
+    try:
+        pairs = [word.partition("=") for word in shlex.split(text)]
+    except ValueError as error:
+        raise ImageError(f"ENV {text}: {error}") from None
+    if broken := [name for name, equals, _ in pairs if not equals]:
+        raise ImageError(f"ENV {text}: {broken[0]} has no value")
+    return {name: value for name, _, value in pairs}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of an ENTRYPOINT or CMD; what is no JSON array of texts is a command for the shell."""
+    try:
+        words = json.loads(text)
+    except ValueError:
+        words = None
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return tuple(words)
+    return ("/bin/sh", "-c", text)
+
+
+def _copies(text: str, workdir: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of source and destination of one COPY.
+
+    Raises:
+        ImageError: It copies something else than files and folders of the context.
+    """
+    *sources, destination = [each for each in text.split() if not each.startswith("--")]
+    if "--from" in text or not sources or text.startswith("["):
+        raise ImageError(f"COPY {text}: the laptop cloud copies plain files and folders of the context only")
+    # Docker treats a destination that ends in / as a folder; any other becomes the name of the one source.
+    target = str(PurePosixPath(workdir, destination)) + ("/" if destination[-1] in "/." else "")
+    return tuple((source, target) for source in sources)
 
 
 def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:

@@ -48,10 +48,10 @@ def training_job(request: Request, region: str) -> None:
     """
     _refuse_members(request, _NOT_IN_TRAINING)
     algorithm, resources = request.get("AlgorithmSpecification", {}), request.get("ResourceConfig", {})
-    if "TrainingImage" not in algorithm or not algorithm.get("ContainerEntrypoint"):
+    if "TrainingImage" not in algorithm:
         raise invalid(
-            "AlgorithmSpecification.TrainingImage or ContainerEntrypoint is missing; the laptop cloud needs both, "
-            "because it has no built-in algorithms and cannot run an image's own entry point."
+            "AlgorithmSpecification.TrainingImage is missing; the laptop cloud needs it, because it has no built-in "
+            "algorithms."
         )
     _refuse_members(algorithm, _NOT_IN_ALGORITHMS)
     _check_training_image(algorithm["TrainingImage"], region)
@@ -87,11 +87,6 @@ def processing_job(request: Request, region: str) -> None:
         raise invalid(
             f"Invalid image URI {uri}. Please provide a valid Amazon Elastic Container Registry path of the Docker "
             "image to run."
-        )
-    if not specification.get("ContainerEntrypoint"):
-        raise invalid(
-            "AppSpecification.ContainerEntrypoint is missing; the laptop cloud needs it, because it cannot run an "
-            "image's own entry point."
         )
     if "InstanceType" not in cluster or "InstanceCount" not in cluster:
         raise invalid("ClusterConfig.InstanceType or InstanceCount is missing; the laptop cloud needs both.")

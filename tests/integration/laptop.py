@@ -206,7 +206,8 @@ def build_image(cloud: Cloud) -> None:
     """Build ``IMAGE`` with CodeBuild; its ``serving`` package is the small model server."""
     context = io.BytesIO()
     with zipfile.ZipFile(context, "w") as archive:
-        archive.writestr("serving/Dockerfile", "FROM base AS serve\nWORKDIR /app\nCOPY serving serving\n")
+        dockerfile = "FROM base AS serve\nENV PYTHONPATH=/app\nWORKDIR /app\nCOPY serving serving\n"
+        archive.writestr("serving/Dockerfile", dockerfile)
         archive.writestr("serving/__init__.py", "")
         archive.writestr("serving/__main__.py", textwrap.dedent(MODEL_SERVER))
     cloud.client("s3").create_bucket(Bucket="contexts")

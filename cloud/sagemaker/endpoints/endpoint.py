@@ -320,7 +320,8 @@ class Endpoint:
             caller = authorization.assume(variant.role, permissions.SAGEMAKER, "SageMaker")
             needed = [*permissions.pull(variant.image), permissions.read(variant.model_data.uri)]
             authorization.authorize(caller, needed)
-            code, folder = self._images.workdir(variant.image), variant.model_data.folder(caller)
+            image, folder = self._images.find(variant.image), variant.model_data.folder(caller)
+            code = image.root.joinpath(image.workdir.lstrip("/"))
             for _ in range(count):
                 instances.append(
                     EndpointInstance(self.name, variant.name, folder, variant.environment, self._home, code, caller)

@@ -1,5 +1,6 @@
-"""The hosts of a job: each is a process group with an ``/opt/ml`` folder and a log of its own."""
+"""The hosts of a job: each is a process group with a root folder and a log of its own."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cloud.core import processes
+from cloud.ecr.images import ContainerImage
 from cloud.logs import streams
 from cloud.sagemaker.jobs.opt_ml import OptMlFolder
 
@@ -28,7 +30,9 @@ class JobHost:
         opt_ml: the folder that replaces ``/opt/ml``.
     """
 
-    def __init__(self, name: str, folder: Path, log_group: str, job: str, caller: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, log_group: str, job: str, caller: str, image: ContainerImage | None
+    ) -> None:
         """Create the host's folders and its log.
 
         Args:
@@ -37,11 +41,19 @@ class JobHost:
             log_group: the log group in CloudWatch Logs.
             job: the job's name.
             caller: access key of the job's role.
+            image: the container's image; None for an image that is not on this machine.
         """
         self.name = name
         self._folder = folder / name
+        self._image = image
+        self._workdir = self._folder / "opt" / "ml"
+        if image:
+            # Each host has a copy, so that no job can change the image.
+            shutil.copytree(image.root, self._folder)
+            self._workdir = self._folder / image.workdir.lstrip("/")
+            self._workdir.mkdir(parents=True, exist_ok=True)
         self.opt_ml = OptMlFolder(self._folder / "opt" / "ml")
-        self.opt_ml.root.mkdir(parents=True)
+        self.opt_ml.root.mkdir(parents=True, exist_ok=True)
         self._scratch = self._folder / "tmp"
         self._mark = processes.mark_of(folder.parent.name, job, name)
         self._log = streams.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log", caller)
@@ -49,25 +61,33 @@ class JobHost:
         self._pump: threading.Thread | None = None
 
     def start(
-        self, command: Sequence[str], environment: Mapping[str, str], *line_readers: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        defaults: Mapping[str, str],
+        environment: Mapping[str, str],
+        *line_readers: Callable[[str], None],
     ) -> None:
         """Start the process.
 
         Args:
-            command: the program and its arguments.
-            environment: variables; ``/opt/ml`` paths in them are rewritten.
+            command: the program and its arguments, with the container's paths.
+            defaults: variables that the image and the request may override.
+            environment: variables of the request, with the container's paths.
             *line_readers: each is called with every line that the process writes.
 
         Raises:
-            JobError: the program cannot be started.
+            OSError: the program cannot be started.
         """
-        variables = processes.clean_environment(self._scratch) | self.opt_ml.environment(environment)
-        try:
-            self._process = processes.spawn(command, variables, self._mark, self.opt_ml.root)
-        except OSError as error:
-            raise JobError(f"ClientError: cannot start {command[0]}: {error.strerror}") from error
+        machine = processes.clean_environment(self._scratch)
+        image = {name: _expand(value, machine) for name, value in self._image_environment.items()}
+        variables = machine | self.opt_ml.environment({**defaults, **image, **environment})
+        self._process = processes.spawn(self.opt_ml.command(command), variables, self._mark, self._workdir)
         assert self._process.stdout is not None
         self._pump = streams.pump(self._process.stdout, self._log.write, *line_readers)
+
+    @property
+    def _image_environment(self) -> Mapping[str, str]:
+        return self._image.environment if self._image else {}
 
     @property
     def exit_code(self) -> int | None:
@@ -101,27 +121,9 @@ class JobHost:
         shutil.rmtree(self._folder)
 
 
-def start_hosts(
-    hosts: Sequence[JobHost],
-    entrypoint: Sequence[str],
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    *line_readers: Callable[[str], None],
-) -> None:
-    """Start the same command on every host.
-
-    Args:
-        hosts: hosts that have not been started.
-        entrypoint: ContainerEntrypoint of the request.
-        arguments: ContainerArguments of the request.
-        environment: variables for every host.
-        *line_readers: each is called with every line that a host writes.
-
-    Raises:
-        JobError: A program cannot be started.
-    """
-    for host in hosts:
-        host.start(host.opt_ml.command(entrypoint, arguments), environment, *line_readers)
+def _expand(value: str, machine: Mapping[str, str]) -> str:
+    """Fill in what an ENV takes from its base image, such as ``$PATH``; this machine stands in for that image."""
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: machine.get(match[1], ""), value)
 
 
 def wait_for_hosts(

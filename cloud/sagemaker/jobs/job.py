@@ -11,7 +11,7 @@ from cloud.core import emulator
 from cloud.core.clock import now
 from cloud.core.protocol import Request, invalid
 from cloud.core.uris import S3Uri, StorageError
-from cloud.ecr.images import Images
+from cloud.ecr.images import ContainerImage, ImageError, Images
 from cloud.iam import authorization, permissions
 from cloud.s3 import objects
 from cloud.sagemaker.jobs.host import JobError, JobHost
@@ -131,11 +131,22 @@ class Job(ABC):
             self.failure_reason = reason[:_MAX_REASON] if reason else None
             self.status = status
 
-    def create_hosts(self, num_hosts: int) -> list[JobHost]:
+    def create_hosts(self, num_hosts: int, image: ContainerImage | None) -> list[JobHost]:
         """Create the hosts ``algo-1``, ``algo-2``, …, which replace those of an earlier attempt."""
         names = [f"algo-{number}" for number in range(1, num_hosts + 1)]
-        self._hosts = [JobHost(name, self.folder, self.LOG_GROUP, self.name, self.caller) for name in names]
+        self._hosts = [JobHost(name, self.folder, self.LOG_GROUP, self.name, self.caller, image) for name in names]
         return self._hosts
+
+    def find_image(self, uri: str) -> ContainerImage:
+        """Return the image of a job's containers.
+
+        Raises:
+            JobError: there is no such image on this machine.
+        """
+        try:
+            return self.context.images.find(uri)
+        except ImageError as error:
+            raise JobError(f"ClientError: {error}") from None
 
     def check_image_access(self, image: str) -> None:
         """Check that the job's role may pull its image.

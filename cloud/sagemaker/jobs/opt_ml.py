@@ -1,4 +1,4 @@
-"""A host's ``/opt/ml`` as a folder of this machine, and the rewriting of paths that name it."""
+"""A container's files as a folder of this machine, and the rewriting of paths that name them."""
 
 import json
 import os
@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 CONTAINER_ROOT = "/opt/ml"
-# Matches /opt/ml where a path can begin: at the start, after "=" (--dir=/opt/ml/model) and after ":" (a search path).
-# It matches whole names only, so not /opt/mlx.
-_CONTAINER_PATH = re.compile(r"(?:(?<=^)|(?<=[=:]))/opt/ml(?=/|:|$)")
+# Matches a path where one can begin: at the start, after "=" (--dir=/opt/ml/model) and after ":" (a search path), but
+# not in a URI (s3://bucket).
+_PATH = re.compile(r"(?:(?<=^)|(?<=[=:]))/[^/:=][^:=]*")
 
 
 class OptMlFolder:
     """The folder that replaces ``/opt/ml`` for one host.
 
     Args:
-        root: the folder.
+        root: the folder. It is ``opt/ml`` in a folder that replaces ``/``, which may have files of an image too.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._container = root.parents[1]
 
     def path(self, container_path: str) -> Path:
         """Return the path on this machine for a path in the container.
@@ -36,16 +37,21 @@ class OptMlFolder:
         return self.root / normalized.relative_to(CONTAINER_ROOT)
 
     def rewrite(self, text: str) -> str:
-        """Replace ``/opt/ml`` by this folder wherever it begins a path."""
-        return _CONTAINER_PATH.sub(lambda _: str(self.root), text)
+        """Replace each path that begins with ``/opt/ml``, or that the image has, by its path on this machine."""
+        return _PATH.sub(lambda match: self._rewrite_path(match[0]), text)
 
-    def command(self, entrypoint: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    def _rewrite_path(self, path: str) -> str:
+        here = f"{self._container}{path}"
+        # Path.is_relative_to compares whole names, so /opt/mlx is another folder.
+        return here if Path(path).is_relative_to(CONTAINER_ROOT) or os.path.exists(here) else path
+
+    def command(self, words: Sequence[str]) -> list[str]:
         """Return the container's command for this machine: with this folder, and with this Python as ``python``."""
-        program, *rest = [self.rewrite(word) for word in (*entrypoint, *arguments)]
+        program, *rest = [self.rewrite(word) for word in words]
         return [sys.executable if program in ("python", "python3") else program, *rest]
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables with their ``/opt/ml`` paths rewritten."""
+        """Return the variables with the container's paths rewritten."""
         return {name: self.rewrite(value) for name, value in variables.items()}
 
     def write_json(self, path: str, document: Any) -> None:

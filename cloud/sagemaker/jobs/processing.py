@@ -1,15 +1,14 @@
 """Processing jobs: S3 inputs to local paths, one command per host, outputs to S3 at the end."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from cloud.core.clock import now
 from cloud.core.uris import AccessError, S3Uri
-from cloud.ecr.images import ImageError
+from cloud.ecr.images import ContainerImage
 from cloud.s3 import objects
 from cloud.sagemaker import rules
-from cloud.sagemaker.jobs.host import JobError, JobHost, start_hosts, wait_for_hosts
+from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
 from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
 
@@ -40,18 +39,11 @@ class ProcessingJob(Job):
             JobError: the job failed.
         """
         cluster = self.request["ProcessingResources"]["ClusterConfig"]
-        hosts = self.create_hosts(cluster["InstanceCount"])
+        image = self.find_image(self.request["AppSpecification"]["ImageUri"])
+        hosts = self.create_hosts(cluster["InstanceCount"], image)
         self._fill_folders(hosts, cluster["InstanceType"])
         self.started = now()
-        environment = {
-            "PYTHONPATH": str(self._code_folder()),
-            "OMP_NUM_THREADS": str(threads_per_host(len(hosts))),
-            **self.request.get("Environment", {}),
-        }
-        specification = self.request["AppSpecification"]
-        start_hosts(
-            hosts, specification["ContainerEntrypoint"], specification.get("ContainerArguments", []), environment
-        )
+        self._start(hosts, image)
         seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME)
         try:
             failed_host = wait_for_hosts(hosts, seconds, self.stop)
@@ -83,17 +75,26 @@ class ProcessingJob(Job):
             host.opt_ml.write_json("config/resourceconfig.json", resources)
             host.opt_ml.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
 
-    def _code_folder(self) -> Path:
-        """Return the folder with the code of the job's image.
+    def _start(self, hosts: Sequence[JobHost], image: ContainerImage) -> None:
+        """Start the command on every host.
 
         Raises:
-            JobError: there is no such image.
+            JobError: it cannot be started.
         """
-        image = self.request["AppSpecification"]["ImageUri"]
+        specification = self.request["AppSpecification"]
+        arguments = specification.get("ContainerArguments", [])
+        if entrypoint := specification.get("ContainerEntrypoint"):
+            command = [*entrypoint, *arguments]
+        else:
+            command = [*image.entrypoint, *(arguments or image.cmd)]
+        if not command:
+            raise JobError("ClientError: the image has no ENTRYPOINT and no CMD; give ContainerEntrypoint")
+        defaults = {"OMP_NUM_THREADS": str(threads_per_host(len(hosts)))}
         try:
-            return self.context.images.workdir(image)
-        except ImageError as error:
-            raise JobError(f"ClientError: {error}") from None
+            for host in hosts:
+                host.start(command, defaults, self.request.get("Environment", {}))
+        except OSError as error:
+            raise JobError(f"ClientError: cannot start {command[0]}: {error.strerror}") from error
 
     def _upload_outputs(self, hosts: Sequence[JobHost]) -> None:
         key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")

@@ -13,15 +13,22 @@ from typing import Any
 from cloud.core import processes
 from cloud.core.clock import now
 from cloud.core.protocol import invalid
-from cloud.core.uris import AccessError, S3Uri
+from cloud.core.uris import AccessError, ImageUri, S3Uri
+from cloud.ecr.images import ContainerImage, ImageError
+from cloud.iam import permissions
 from cloud.s3 import objects
 from cloud.sagemaker import metrics, rules
 from cloud.sagemaker.jobs import spot
-from cloud.sagemaker.jobs.host import JobError, JobHost, start_hosts, wait_for_hosts
+from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
 from cloud.sagemaker.jobs.metric_scanner import MetricScanner
 from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
 
+_CANNOT_START = (
+    "ClientError: CannotStartContainerError. Please make sure the container can be run with 'docker run <image> train'"
+    ". Please refer SageMaker documentation for details. It is possible that the Dockerfile's entrypoint is not "
+    "properly defined, or missing permissions."
+)
 _METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
 _CHECKPOINT_SECONDS = 2.0
 _MAX_FAILURE_TEXT = 990  # characters of output/failure; with the exit code, the reason stays below SageMaker's limit
@@ -62,7 +69,7 @@ class TrainingJob(Job):
             ApiError: the request is refused.
         """
         rules.training_job(self.request, self.context.store.region)
-        self.check_image_access(self.request["AlgorithmSpecification"]["TrainingImage"])
+        self._check_image()
         self.check_volume_key_access(self.request["ResourceConfig"])
         for channel in self._channels:
             self._check_objects(channel["DataSource"]["S3DataSource"]["S3Uri"])
@@ -78,6 +85,34 @@ class TrainingJob(Job):
         self._stopped_status = "Stopped"
         self._last_checkpoint_sync = 0.0
         self._enter("Starting")
+
+    def _check_image(self) -> None:
+        """Check that the role may pull the image, and that this machine can run it.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        algorithm = self.request["AlgorithmSpecification"]
+        uri = algorithm["TrainingImage"]
+        self.check_image_access(uri)
+        if not self.context.images.is_own(uri):
+            if not algorithm.get("ContainerEntrypoint"):
+                raise invalid(
+                    "AlgorithmSpecification.ContainerEntrypoint is missing; the laptop cloud needs it for an image "
+                    f"that its CodeBuild did not build, because it cannot run that image's entry point ({uri})."
+                )
+            return
+        try:
+            if not self.context.images.has(uri):
+                raise invalid(f"Cannot find the requested image: {uri}")
+        except ImageError:
+            image = ImageUri.parse(uri)
+            assert image  # The rules have parsed it before.
+            raise invalid(
+                f"Cannot find repository: {image.repository} in registry ID: {image.account} Please check if your ECR "
+                f"repository exists and role {self.request['RoleArn']} has proper pull permissions for SageMaker: "
+                f"{', '.join(permissions.PULL)}"
+            ) from None
 
     def _check_objects(self, uri: str) -> None:
         """Check that a channel's prefix has objects in the job's region.
@@ -107,7 +142,8 @@ class TrainingJob(Job):
             begin = now()
             self.started = self.started or begin
             try:
-                self._run_attempt(self.create_hosts(self._num_hosts))
+                image = self._image()
+                self._run_attempt(self.create_hosts(self._num_hosts, image), self._command(image))
                 break
             except _SpotInterruptionError:
                 self._enter("Interrupted")
@@ -115,7 +151,23 @@ class TrainingJob(Job):
             finally:
                 self._run_seconds += now() - begin
 
-    def _run_attempt(self, hosts: Sequence[JobHost]) -> None:
+    def _image(self) -> ContainerImage | None:
+        """Return the job's image; None for one of another account, in whose place this machine's packages stand.
+
+        Raises:
+            JobError: the image is not on this machine.
+        """
+        uri = self.request["AlgorithmSpecification"]["TrainingImage"]
+        return self.find_image(uri) if self.context.images.is_own(uri) else None
+
+    def _command(self, image: ContainerImage | None) -> list[str]:
+        """Return the command of every host; SageMaker starts ``docker run IMAGE train``."""
+        algorithm = self.request["AlgorithmSpecification"]
+        if entrypoint := algorithm.get("ContainerEntrypoint"):
+            return [*entrypoint, *algorithm.get("ContainerArguments", [])]
+        return [*(image.entrypoint if image else ()), *algorithm.get("ContainerArguments", ["train"])]
+
+    def _run_attempt(self, hosts: Sequence[JobHost], command: Sequence[str]) -> None:
         """Download the channels, train and upload the results on these hosts.
 
         Raises:
@@ -129,7 +181,7 @@ class TrainingJob(Job):
         runtime = limits.get("MaxRuntimeInSeconds", rules.DEFAULT_MAX_RUNTIME) - self._run_seconds
         wait = limits.get("MaxWaitTimeInSeconds", math.inf) - (now() - self.created)
         try:
-            failed_host = self._train(hosts, min(runtime, wait))
+            failed_host = self._train(hosts, command, min(runtime, wait))
         except TimeoutError:
             failed_host = None
             self._stopped_status = "MaxRuntimeExceeded" if runtime < wait else "MaxWaitTimeExceeded"
@@ -181,25 +233,21 @@ class TrainingJob(Job):
             for channel in self._channels
         }
 
-    def _train(self, hosts: Sequence[JobHost], seconds: float) -> JobHost | None:
+    def _train(self, hosts: Sequence[JobHost], command: Sequence[str], seconds: float) -> JobHost | None:
         """Run the program on every host; returns and raises as ``wait_for_hosts`` does."""
-        environment = {
+        defaults = {
             # Host names such as algo-1 can be resolved on SageMaker only.
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(processes.free_port()),
             "OMP_NUM_THREADS": str(threads_per_host(len(hosts))),
             "TRAINING_JOB_NAME": self.name,
             "TRAINING_JOB_ARN": self.arn,
-            **self.request.get("Environment", {}),
         }
-        algorithm = self.request["AlgorithmSpecification"]
-        start_hosts(
-            hosts,
-            algorithm["ContainerEntrypoint"],
-            algorithm.get("ContainerArguments", []),
-            environment,
-            self._metrics.scan,
-        )
+        try:
+            for host in hosts:
+                host.start(command, defaults, self.request.get("Environment", {}), self._metrics.scan)
+        except OSError as error:
+            raise JobError(_CANNOT_START) from error
         return wait_for_hosts(hosts, seconds, self.stop, lambda: self._tick(hosts))
 
     def _tick(self, hosts: Sequence[JobHost]) -> None:

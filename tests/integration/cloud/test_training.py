@@ -12,7 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cloud.sagemaker.jobs import spot
-from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
+from tests.integration.builds import build
+from tests.integration.laptop import IMAGE, REPOSITORY, ROLE, Cloud, eventually
+from tests.integration.training_jobs import IMAGE as AWS_IMAGE
 
 PROGRAM = """
 import json, os, sys, time
@@ -56,7 +58,7 @@ def job(name: str, **changes: Any) -> dict[str, Any]:
         "TrainingJobName": f"{name}-{uuid.uuid4().hex[:6]}",
         "RoleArn": ROLE,
         "AlgorithmSpecification": {
-            "TrainingImage": "000000000000.dkr.ecr.us-east-1.amazonaws.com/pytorch:cpu",
+            "TrainingImage": AWS_IMAGE,
             "TrainingInputMode": "File",
             "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/training/launch.py"],
             "ContainerArguments": ["--model", "/opt/ml/model", "--out=/opt/ml/output/data", "/opt/mlx"],
@@ -301,8 +303,16 @@ def test_names_are_unique_and_unknown_jobs_are_named(sagemaker: Any) -> None:
         ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds"),
         ({"InputDataConfig": [channel("a b", "s3://kennel/code")]}, "regular expression pattern"),
         (
-            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": "x"}},
+            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": AWS_IMAGE}},
             "ContainerEntrypoint",
+        ),
+        (
+            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": f"{REPOSITORY}:nobody"}},
+            f"Cannot find the requested image: {REPOSITORY}:nobody",
+        ),
+        (
+            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": f"{REPOSITORY}-no:serve-1"}},
+            "Cannot find repository: model-server-no in registry ID: 000000000000 Please check if your ECR repository",
         ),
         (
             {
@@ -359,3 +369,56 @@ def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> Non
     assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
     sagemaker.stop_training_job(TrainingJobName=name)
     assert ended(sagemaker, name)["TrainingJobStatus"] == "Stopped"
+
+
+# It is started as ``docker run IMAGE train`` and sees its image's files, variables and working directory.
+TRAINER = """
+import os, sys
+from pathlib import Path
+root = Path(__file__).parents[1] / "ml"  # beside /opt/trainer
+facts = [*sys.argv[1:], os.environ["GREETING"], os.environ["KEPT"], Path.cwd().name]
+(root / "model/facts.txt").write_text(" ".join(facts))
+"""
+TRAINER_DOCKERFILE = """
+FROM base AS train
+ENV PYTHONPATH=/opt/trainer GREETING=hello KEPT=image
+WORKDIR /opt/trainer
+COPY trainer.py trainer.py
+ENTRYPOINT ["python", "-m", "trainer"]
+FROM base AS silent
+COPY trainer.py trainer.py
+"""
+
+
+@pytest.fixture(scope="module")
+def trainer(cloud: Cloud) -> str:
+    """Build images with and without an entry point, and return their URI without the target."""
+    files = {"serving/Dockerfile": TRAINER_DOCKERFILE, "trainer.py": TRAINER}
+    ended = build(cloud, files, "train silent", "t1")
+    assert ended["buildStatus"] == "SUCCEEDED"
+    return REPOSITORY
+
+
+def test_an_image_is_started_by_its_entrypoint_with_the_word_train(
+    trainer: str, cloud: Cloud, sagemaker: Any, s3: Any
+) -> None:
+    request = job("trainer", Environment={"GREETING": "welcome"})
+    request["AlgorithmSpecification"] = {"TrainingImage": f"{trainer}:train-t1", "TrainingInputMode": "File"}
+    sagemaker.create_training_job(**request)
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert done["TrainingJobStatus"] == "Completed", done.get("FailureReason")
+    model = archive(s3, done["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://kennel/"))
+    assert model == {"facts.txt": b"train welcome image trainer"}
+    assert list(cloud.home.glob("images/*/opt/ml")) == []  # Each host has a copy of the image.
+
+
+def test_an_image_without_an_entrypoint_fails_in_aws_words(trainer: str, sagemaker: Any) -> None:
+    request = job("silent")
+    request["AlgorithmSpecification"] = {"TrainingImage": f"{trainer}:silent-t1", "TrainingInputMode": "File"}
+    sagemaker.create_training_job(**request)
+    done = ended(sagemaker, request["TrainingJobName"])
+    assert done["TrainingJobStatus"] == "Failed"
+    assert done["FailureReason"].startswith(
+        "ClientError: CannotStartContainerError. Please make sure the container can be run with "
+        "'docker run <image> train'."
+    )

@@ -56,6 +56,41 @@ def test_working_directories_are_joined():
     assert stages["y"].copies == (("a", "/opt/app/a"),)
 
 
+def test_a_stage_inherits_how_its_base_is_started():
+    stages = stages_of(
+        """
+FROM x AS base
+ARG PLACE=app
+ENV HOME_OF=/opt/$PLACE PATH="/opt/bin:$PATH" GREETING='hello you'
+ENV OLD the old form
+WORKDIR $HOME_OF
+ENTRYPOINT ["python", "-m", "serving"]
+CMD ["--help"]
+FROM base AS same
+FROM base AS other
+ENTRYPOINT ["python", "-m", "other"]
+FROM base AS both
+CMD ["first"]
+ENTRYPOINT exec python $HOME
+""",
+        {},
+    )
+    base = stages["base"]
+    environment = {"HOME_OF": "/opt/app", "PATH": "/opt/bin:$PATH", "GREETING": "hello you", "OLD": "the old form"}
+    assert base.environment == environment
+    assert (base.workdir, base.entrypoint, base.cmd) == ("/opt/app", ("python", "-m", "serving"), ("--help",))
+    assert stages["same"] == base
+    # A new ENTRYPOINT drops the CMD of the base, but not a CMD of its own stage.
+    assert (stages["other"].entrypoint, stages["other"].cmd) == (("python", "-m", "other"), ())
+    assert (stages["both"].entrypoint, stages["both"].cmd) == (("/bin/sh", "-c", "exec python $HOME"), ("first",))
+
+
+@pytest.mark.parametrize("line", ["ENV A=1 B", "ENV A='1"])
+def test_a_broken_env_is_refused(line):
+    with pytest.raises(ImageError, match=r"^ENV A="):
+        stages_of(f"FROM x AS y\n{line}\n", {})
+
+
 @pytest.mark.parametrize("source", ["missing", "../outside"])
 def test_files_outside_the_context_cannot_be_copied(tmp_path, source):
     (tmp_path / "outside").touch()
@@ -108,7 +143,7 @@ def test_simultaneous_pushes_keep_their_files_apart(tmp_path, repository, monkey
     monkeypatch.setattr(images, "copy_into", copy_during_another_push)
     push(home, tmp_path / "one", f"{repository}:one", plain.format("a"), a="1")
     for tag, files in (("one", {"a": "1"}), ("two", {"b": "2"})):
-        root = home.workdir(f"{repository}:{tag}")
+        root = home.find(f"{repository}:{tag}").root
         assert {path.name: path.read_text() for path in root.iterdir()} == files
     assert len(list((tmp_path / "images").iterdir())) == 2  # No unfinished folder is left.
 
@@ -126,7 +161,17 @@ def test_image_has_its_files_before_ecr_names_it(tmp_path, repository, monkeypat
 def test_image_without_files_can_be_pushed(tmp_path, repository):
     home = Images(tmp_path)
     push(home, tmp_path / "context", f"{repository}:one", "FROM x AS serve\n")
-    assert list(home.workdir(f"{repository}:one").iterdir()) == []
+    assert list(home.find(f"{repository}:one").root.iterdir()) == []
+
+
+def test_image_knows_how_it_is_started(tmp_path, repository):
+    home = Images(tmp_path)
+    dockerfile = 'FROM x AS serve\nENV A=1\nWORKDIR /opt/app\nENTRYPOINT ["python", "-m", "a"]\nCMD ["b"]\n'
+    push(home, tmp_path / "context", f"{repository}:one", dockerfile)
+    image = home.find(f"{repository}:one")
+    assert image[1:] == ("/opt/app", {"A": "1"}, ("python", "-m", "a"), ("b",))
+    assert home.is_own(f"{repository}:none")
+    assert not home.is_own(repository.replace("000000000000", "123456789012"))
 
 
 def test_image_of_another_account_region_or_repository_is_refused(tmp_path, repository):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cloud.ecr.images import ContainerImage
 from cloud.iam import authorization
 from cloud.sagemaker.endpoints import endpoint as endpoint_module
 from cloud.sagemaker.endpoints.endpoint import Endpoint
@@ -47,7 +48,7 @@ def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
     monkeypatch.setattr(endpoint_module, "EndpointInstance", FakeInstance)
     monkeypatch.setattr(Endpoint, "_await_ready", lambda *_: None)
     monkeypatch.setattr(FakeInstance, "created", [], raising=False)
-    images: Any = SimpleNamespace(workdir=lambda _: tmp_path)
+    images: Any = SimpleNamespace(find=lambda _: ContainerImage(tmp_path, "/", {}, (), ()))
     return Endpoint("arn", "dogs", tmp_path, images, threading.Event())
 
 

@@ -26,14 +26,22 @@ def test_rewrite_touches_paths_of_the_container_only(text: str, rewritten: str) 
     assert FOLDER.rewrite(text) == rewritten
 
 
+def test_rewrite_knows_the_files_of_the_image(tmp_path: Path) -> None:
+    folder = OptMlFolder(tmp_path / "opt/ml")
+    (tmp_path / "opt/kennel").mkdir(parents=True)
+    assert folder.rewrite("/opt/kennel:/opt/other") == f"{tmp_path}/opt/kennel:/opt/other"
+    assert folder.rewrite("/opt/kennel/missing.py") == "/opt/kennel/missing.py"
+    assert folder.rewrite("s3://opt/kennel") == "s3://opt/kennel"
+
+
 def test_command_runs_this_python_with_paths_of_this_folder() -> None:
-    assert FOLDER.command(["python3", "/opt/ml/input/data/code/launch.py"], ["--out", "/opt/ml/model"]) == [
+    assert FOLDER.command(["python3", "/opt/ml/input/data/code/launch.py", "--out", "/opt/ml/model"]) == [
         sys.executable,
         "/home/me/job/opt/ml/input/data/code/launch.py",
         "--out",
         "/home/me/job/opt/ml/model",
     ]
-    assert FOLDER.command(["bash", "python3"], []) == ["bash", "python3"]
+    assert FOLDER.command(["bash", "python3"]) == ["bash", "python3"]
 
 
 def test_path_refuses_paths_outside_opt_ml() -> None:

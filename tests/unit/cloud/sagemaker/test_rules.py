@@ -302,7 +302,6 @@ def test_capacity_of_nought_is_for_inference_components() -> None:
         ("AlgorithmSpecification.AlgorithmName", "kennel"),
         ("OutputDataConfig.CompressionType", "NONE"),
         ("ResourceConfig.KeepAlivePeriodInSeconds", 600),
-        ("AlgorithmSpecification.ContainerEntrypoint", []),
         ("AlgorithmSpecification.TrainingInputMode", "Pipe"),
         ("InputDataConfig.0.InputMode", "FastFile"),
         ("InputDataConfig.0.DataSource", {"FileSystemDataSource": {}}),
@@ -322,7 +321,6 @@ def test_training_that_the_laptop_lacks_is_refused_plainly(path: str, value: Any
     [
         ("NetworkConfig.VpcConfig", {"Subnets": ["s"]}),
         ("ExperimentConfig", {"ExperimentName": "e"}),
-        ("AppSpecification.ContainerEntrypoint", []),
         ("ProcessingResources.ClusterConfig", {"VolumeSizeInGB": 1}),
         ("ProcessingInputs.0", {"InputName": "a", "DatasetDefinition": {}}),
         ("ProcessingInputs.0.S3Input.S3InputMode", "Pipe"),
