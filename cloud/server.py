@@ -89,6 +89,7 @@ def install(home: Path) -> Endpoints:
     sns_hooks.complete_topics()
     cloudformation_hooks.pass_parameters_to_sam()
     lambdas_hooks.name_function_errors()
+    lambdas_hooks.limit_memory()
     cloudwatch_hooks.keep_old_metrics()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, authorizer)

@@ -8,8 +8,10 @@ from typing import Any
 import ministack.app as app
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
+from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import Hooks
+from cloud.core.quotas import FUNCTION_MEMORY, quota
 
 HOOKS: Hooks = (
     (
@@ -29,12 +31,18 @@ HOOKS: Hooks = (
     (
         lambda_svc,
         (
+            "_create_function",
             "_emit_lambda_logs",
             "_execute_function",
+            "_update_config",
+            "error_response_json",
             "function_policy_for_arn",
         ),
     ),
+    (provisioners, ("_RESOURCE_HANDLERS",)),
 )
+
+_MIN_MEMORY = 128  # MB
 
 
 def name_function_errors() -> None:
@@ -63,6 +71,42 @@ def exception_name(trace: str, message: str) -> str:
     """
     names = re.findall(rf"^([A-Za-z_][\w.]*)(?:: {re.escape(message)})?$", trace.rstrip(), re.MULTILINE)
     return names[-1].rsplit(".", 1)[-1] if names else "Runtime.HandlerError"
+
+
+def limit_memory() -> None:
+    """Refuse functions with more memory than the account's quota allows, from the API and from templates."""
+    create, update = lambda_svc._create_function, lambda_svc._update_config
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create_resource, update_resource = handlers["create"], handlers["update"]
+
+    def refusal(request: Mapping[str, Any]) -> Any:
+        problem = memory_problem(request.get("MemorySize", _MIN_MEMORY))
+        return lambda_svc.error_response_json("ValidationException", problem, 400) if problem else None
+
+    def check(properties: Mapping[str, Any]) -> None:
+        if problem := memory_problem(int(properties.get("MemorySize", _MIN_MEMORY))):
+            raise ValueError(f"{problem} (Service: Lambda, Status Code: 400)")
+
+    def create_within(logical_id: str, properties: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        check(properties)
+        return create_resource(logical_id, properties, *rest, **options)
+
+    def update_within(physical_id: str, old: Any, new: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        check(new)
+        return update_resource(physical_id, old, new, *rest, **options)
+
+    lambda_svc._create_function = lambda request: refusal(request) or create(request)
+    lambda_svc._update_config = lambda name, request: refusal(request) or update(name, request)
+    handlers |= {"create": create_within, "update": update_within}
+
+
+def memory_problem(megabytes: int) -> str | None:
+    """Return AWS's message if the account may not have a function with this much memory; None if it may."""
+    limit = quota(FUNCTION_MEMORY)
+    if _MIN_MEMORY <= megabytes <= limit:
+        return None
+    bound = f"less than or equal to {limit}" if megabytes > limit else f"greater than or equal to {_MIN_MEMORY}"
+    return f"'MemorySize' value failed to satisfy constraint: Member must have value {bound}"
 
 
 def authorize_functions(prepare: Callable[[str, str, str, str], bool]) -> None:

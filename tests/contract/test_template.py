@@ -82,6 +82,22 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
     }
 
 
+def test_functions_fit_into_a_new_account(template):
+    """A new account has functions of at most 3,008 MB and ten at once, so none may be reserved by default."""
+    functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    assert len(functions) == len(FUNCTIONS)
+    for function in functions:
+        memory = function["Properties"].get("MemorySize", template["Globals"]["Function"]["MemorySize"])
+        assert default_of(template, memory) <= 3008
+    for name in ("ApiReservedConcurrency", "ApiProvisionedConcurrency"):
+        assert template["Parameters"][name]["Default"] == 0
+
+
+def default_of(template, value):
+    """The value, or the default of the parameter that it refers to."""
+    return template["Parameters"][value["Ref"]]["Default"] if isinstance(value, dict) else value
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "events").glob("pipeline*.json")), ids=lambda p: p.stem)
 def test_sample_inputs_of_the_pipeline_are_requests(path):
     request.parse(json.loads(path.read_text()))

@@ -269,7 +269,9 @@ def kennel(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A stack that the release deployed, with a model that it trained in service, and callers."""
     folder = tmp_path_factory.mktemp("kennel")
     photos = write(folder / "sketches", seed=5, counts=COUNTS, breeds=BREEDS, size=160)
-    kennel = Kennel(start_cloud(folder / "cloud", KENNEL_TIME_SCALE="20"), folder)  # an update bakes for a minute
+    # An update bakes for a minute. A function of 0.1.0 has more memory than a new account gives.
+    settings = {"KENNEL_TIME_SCALE": "20", "KENNEL_QUOTAS": "function memory=3538"}
+    kennel = Kennel(start_cloud(folder / "cloud", **settings), folder)
     try:
         kennel.deploy(release)
         kennel.dataset = kennel.upload(photos)

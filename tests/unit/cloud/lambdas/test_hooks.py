@@ -1,8 +1,15 @@
-"""The error name with which a function's failure reaches the state machine."""
+"""Lambda's changes: the error name that reaches the state machine, and the memory that an account may give."""
+
+import json
 
 import pytest
+from ministack.services import lambda_svc
+from ministack.services.cloudformation import provisioners
 
-from cloud.lambdas.hooks import exception_name
+from cloud.core import quotas
+from cloud.lambdas.hooks import exception_name, limit_memory
+
+TOO_LARGE = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 3008"
 
 
 @pytest.mark.parametrize(
@@ -17,3 +24,50 @@ from cloud.lambdas.hooks import exception_name
 )  # fmt: skip
 def test_exception_name_is_the_class_at_the_end(trace, message, name):
     assert exception_name(trace, message) == name
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Install the limit over functions that only note what they are asked; return what they were asked."""
+    calls = []
+
+    def note(*arguments, **_):
+        calls.append(arguments)
+        return 201, {}, b"{}"
+
+    for name in ("_create_function", "_update_config"):
+        monkeypatch.setattr(lambda_svc, name, note)
+    monkeypatch.setitem(provisioners._RESOURCE_HANDLERS, "AWS::Lambda::Function", {"create": note, "update": note})
+    limit_memory()
+    return calls
+
+
+def test_api_refuses_a_function_above_the_quota(made):
+    for answer in (
+        lambda_svc._create_function({"FunctionName": "f", "MemorySize": 3009}),
+        lambda_svc._update_config("f", {"MemorySize": 3538}),
+    ):
+        assert answer[0] == 400
+        assert json.loads(answer[2])["message"] == TOO_LARGE
+    assert made == []
+    assert lambda_svc._create_function({"FunctionName": "f", "MemorySize": 3008})[0] == 201
+    assert lambda_svc._update_config("f", {"Timeout": 3})[0] == 201
+
+
+def test_template_with_a_function_above_the_quota_is_refused(made):
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        handlers["create"]("Measure", {"MemorySize": 3538}, "stack")
+    with pytest.raises(ValueError, match=TOO_LARGE):
+        handlers["update"]("measure", {"MemorySize": 512}, {"MemorySize": "3538"}, "stack")
+    assert made == []
+    handlers["create"]("Measure", {"MemorySize": "3008"}, "stack")
+    handlers["create"]("Gate", {}, "stack")
+    assert len(made) == 2
+
+
+def test_raised_quota_allows_more_memory(made, monkeypatch):
+    monkeypatch.setattr(quotas, "_QUOTAS", {quotas.FUNCTION_MEMORY: 10240})
+    assert lambda_svc._create_function({"MemorySize": 10240})[0] == 201
+    assert lambda_svc._create_function({"MemorySize": 10241})[0] == 400
+    assert lambda_svc._create_function({"MemorySize": 64})[0] == 400
