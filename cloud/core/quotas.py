@@ -37,3 +37,21 @@ _QUOTAS: Mapping[str, int] = _NEW_ACCOUNT | read_quotas(os.environ.get("KENNEL_Q
 def quota(name: str) -> int:
     """Return the account's quota of this name, in the words of AWS's Service Quotas."""
     return _QUOTAS.get(name, _INSTANCES)
+
+
+def exceeded(name: str, used: int, more: int) -> str | None:
+    """Return AWS's message if instances are more than the account may have; None if it may have them.
+
+    Args:
+        name: the quota's name, for example ``ml.c7i.large for endpoint usage``.
+        used: number of instances that count towards the quota now.
+        more: number of instances that a request asks for.
+    """
+    limit = quota(name)
+    if more <= 0 or used + more <= limit:
+        return None
+    return (
+        f"The account-level service limit '{name}' is {limit} Instances, with current utilization of {used} Instances "
+        f"and a request delta of {more} Instances. Please use AWS Service Quotas to request an increase for this "
+        "quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."
+    )

@@ -215,6 +215,7 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
         max_p99_ms=int(settings.max_p99_microseconds) / 1000 if request.max_p99_ms is None else request.max_p99_ms,
         bake_seconds=int(settings.bake_seconds),
         lease_hours=float(settings.lease_hours) if request.lease_hours is None else request.lease_hours,
+        instance_quota=2 * request.max_instances + 1,
     )
 
 

@@ -212,6 +212,8 @@ class EndpointPlan(Document):
         max_p99_ms: milliseconds.
         bake_seconds: seconds during which alarms watch an update before it counts as done.
         lease_hours: hours; 0 for an endpoint that stays.
+        instance_quota: what the account's quota "<instance_type> for endpoint usage" must be: both fleets of an update
+            while the endpoint has ``max_instances``, and staging.
     """
 
     name: str
@@ -227,6 +229,7 @@ class EndpointPlan(Document):
     max_p99_ms: float
     bake_seconds: int
     lease_hours: float
+    instance_quota: int
 
 
 class Quote(Document):

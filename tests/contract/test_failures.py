@@ -71,9 +71,10 @@ def speechless(payload):
     return {}
 
 
-def run_from(name, data, explain, template, works=None):
+def run_from(name, data, explain, template, works=None, endpoint=None, **assigned):
     """Begin an execution in the middle; returns how it failed and the cloud that it ran on."""
     run = sample_run(template).model_dump()
+    run["endpoint"] |= endpoint or {}
     variables = {
         "run": run,
         "planned": True,
@@ -92,6 +93,7 @@ def run_from(name, data, explain, template, works=None):
         "typeBefore": "ml.c7i.large",
         **dict.fromkeys(("productionTouched", "created", "registered"), False),
         **{before: [] for before in ("rangeBefore", "policiesBefore")},
+        **assigned,
     }
     cloud = Broken(explain, works)
     context = {"Execution": {"Id": "arn:x", "Name": "x"}}

@@ -94,7 +94,20 @@ class Endpoint:
         self._tasks: queue.Queue[Callable[[], None]] = queue.Queue()
         self._lock = threading.Lock()
         self._ended = False
+        self._ending: tuple[Variant, ...] = ()  # the variants that no longer serve but whose instances still end
         self._next_replacement = 0.0  # monotonic seconds
+
+    def occupied(self, instance_type: str) -> int:
+        """Return how many instances of a type count towards the account's quota.
+
+        These are all that the endpoint has or starts: during an update both fleets, and during a deletion those that
+        have not ended.
+        """
+        # While a deployment ends, its variants are in two of these.
+        variants = {id(each): each for each in (*self.fleet.values(), *self.green.values(), *self._ending)}
+        return sum(
+            max(each.desired, len(each.instances)) for each in variants.values() if each.instance_type == instance_type
+        )
 
     def refuse_unless_free(self, status: str = "Updating") -> None:
         """Refuse a second update, or any other transition, while the endpoint is in one.
@@ -186,10 +199,12 @@ class Endpoint:
             end_instances(instances_of(self.green))
             raise
         # Replace ``fleet`` before clearing ``green``, so that the router always finds the new variants in one of them.
+        self._ending = tuple(self.fleet.values())
         old, self.fleet = self.fleet, self.green
         self.config_name = self.pending["EndpointConfigName"]
         self._end_transition("InService", None)
         end_instances(instances_of(old), _DRAIN_SECONDS)
+        self._ending = ()
 
     def resize(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Change weights and instance counts of variants that serve.
@@ -214,6 +229,7 @@ class Endpoint:
         Args:
             forget: called at the end; removes the endpoint from the store.
         """
+        self._ending = tuple(self.fleet.values())
         fleet, self.fleet = self.fleet, {}
         try:
             end_instances(instances_of(fleet), _DRAIN_SECONDS)

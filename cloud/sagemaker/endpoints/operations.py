@@ -2,12 +2,14 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from cloud.core import emulator
+from cloud.core import emulator, quotas
 from cloud.core.protocol import ApiError, Operation, Request, invalid
 from cloud.ecr.images import Images
 from cloud.sagemaker import rules
@@ -123,6 +125,7 @@ class Endpoints:
         taken = invalid(f'Cannot create already existing endpoint "{arn}".')
         if name.lower() in (each.name.lower() for each in self._store.of(Endpoint)):
             raise taken
+        self._refuse_beyond_quota(variants)
         self._store.add(endpoint, taken)
         endpoint.config_name, endpoint.deployment = config.name, deployment
         endpoint.prepare(config.name, variants)
@@ -161,6 +164,7 @@ class Endpoints:
         check_alarms(deployment, variants)
         types = {variant.name: variant.instance_type for variant in variants}
         self._refuse_scaled(endpoint, _MUST_BE_DEREGISTERED, lambda old: types.get(old.name) != old.instance_type)
+        self._refuse_beyond_quota(variants)
         endpoint.begin("Updating")
         endpoint.deployment = deployment
         endpoint.prepare(config.name, variants)
@@ -177,6 +181,9 @@ class Endpoints:
                 raise invalid(f'Could not find variant "{each["VariantName"]}" of endpoint "{endpoint.arn}".')
             change = {"weight": each.get("DesiredWeight"), "desired": each.get("DesiredInstanceCount")}
             changes[each["VariantName"]] = {key: value for key, value in change.items() if value is not None}
+            variant = endpoint.fleet[each["VariantName"]]
+            more = each.get("DesiredInstanceCount", variant.desired) - variant.desired
+            self._refuse_beyond_quota([replace(variant, desired=more)])
         endpoint.begin("Updating")
         endpoint.enqueue(lambda: endpoint.resize(changes))
         return {"EndpointArn": endpoint.arn}
@@ -234,6 +241,25 @@ class Endpoints:
             folder = self._home / "models" / f"{model.name}-{uuid.uuid4().hex[:8]}"
             model_data = self._model_data[key] = ModelData(data_uri(container), folder)
         return model_data
+
+    def _refuse_beyond_quota(self, variants: Iterable[Variant]) -> None:
+        """Refuse further instances that the account's quotas do not allow.
+
+        The fleet that an update replaces counts beside the new one, and so do endpoints that are being deleted.
+
+        Args:
+            variants: variants whose ``desired`` instances would be added.
+
+        Raises:
+            ApiError: a quota is too small.
+        """
+        more = Counter[str]()
+        for variant in variants:
+            more[variant.instance_type] += variant.desired
+        for instance_type, count in more.items():
+            used = sum(endpoint.occupied(instance_type) for endpoint in self._store.of(Endpoint))
+            if problem := quotas.exceeded(f"{instance_type} for endpoint usage", used, count):
+                raise ApiError("ResourceLimitExceeded", problem)
 
     def _refuse_scaled(self, endpoint: Endpoint, message: str, affected: Callable[[Variant], bool]) -> None:
         """Refuse a change that affects a variant which is a scalable target.

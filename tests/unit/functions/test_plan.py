@@ -91,7 +91,7 @@ def test_request_overrides_the_stacks_parameters():
     run = decide(parsed, SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
-    assert run.endpoint.max_instances == 5
+    assert (run.endpoint.max_instances, run.endpoint.instance_quota) == (5, 11)
     assert run.evaluation.champion_uri == "s3://b/old"
     assert decide(
         Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None

@@ -7,7 +7,7 @@ import pytest
 
 from cloud.autoscaling import scaler
 from cloud.autoscaling.operations import AutoScaling
-from cloud.core import emulator
+from cloud.core import emulator, quotas
 from cloud.core.protocol import ApiError, Request, invalid
 
 TARGET = {
@@ -386,3 +386,22 @@ def test_activity_fails_when_the_endpoint_refuses_to_resize(
         "Failed to set desired instance count to 2. Reason: Cannot update in-progress endpoint. (Service: "
         "AmazonSageMaker; Status Code: 400; Error Code: ValidationException)"
     )
+
+
+def test_scale_out_beyond_the_quota_fails_in_the_activities(
+    driver: Driver, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Request) -> None:
+        raise ApiError("ResourceLimitExceeded", quotas.exceeded("ml.c7i.large for endpoint usage", 32, 2) or "")
+
+    monkeypatch.setattr(driver._scaling._scaler, "_resize", refuse)
+    driver.trigger(driver.put(policy("p")), "High", 12.0)
+    (activity,) = driver.activities()
+    assert activity["StatusCode"] == "Failed"
+    message = activity["StatusMessage"]
+    assert message.startswith(
+        "Failed to set desired instance count to 3. Reason: The account-level service limit 'ml.c7i.large for endpoint "
+        "usage' is 32 Instances, with current utilization of 32 Instances and a request delta of 2 Instances."
+    )
+    assert message.endswith("(Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceLimitExceeded)")
+    assert endpoint.desired == 1
