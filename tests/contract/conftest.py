@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jsonata
 import pytest
 import yaml
 from samcli.yamlhelper import yaml_parse
@@ -14,6 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 def states_of(machine):
     """Every state by its name, those of branches and items included."""
     return [named for each in asl.machines_of(machine) for named in each["States"].items()]
+
+
+def evaluated(value, **variables):
+    """Evaluate a field of a definition: every expression in it, with these variables and at the time 0."""
+    if isinstance(value, dict):
+        return {key: evaluated(item, **variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [evaluated(item, **variables) for item in value]
+    if not isinstance(value, str) or not value.startswith("{%"):
+        return value
+    return jsonata.Jsonata(value[2:-2].replace("$millis()", "0")).evaluate(None, variables)
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,8 @@ def run_from(name, data, explain, template, works=None, endpoint=None, **assigne
         "instances": 1,
         "capacityBefore": 2,
         "productionDeadline": 0,
+        "productionSeconds": 5100,
+        "updateSeconds": 4500,
         "stagingDeadline": 0,
         "stagingStarted": 0,
         "typeBefore": "ml.c7i.large",
@@ -124,7 +126,7 @@ def test_failure_that_nobody_explains_ends_in_fail_with_the_whole_report(explain
         ("CheckProduction", {"desired": 1}, "UpdateProduction", "CapacityLost", "left 1 instance(s) of 2"),
         ("CheckProduction", {"config": "old"}, "UpdateProduction", "ProductionRolledBack", "alarm"),
         ("CheckProduction", {"status": "Failed"}, "CreateProduction", "ProductionFailed", "the endpoint failed: alarm"),
-        ("CheckProduction", {"status": "Updating"}, "DescribeProduction", "ProductionTimeout", "within 60 minutes"),
+        ("CheckProduction", {"status": "Updating"}, "DescribeProduction", "ProductionTimeout", "within 85 minutes"),
     ],
 )
 def test_failure_that_a_choice_finds_is_ascribed_to_its_state(name, data, state, error, cause, template):

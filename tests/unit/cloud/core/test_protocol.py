@@ -26,6 +26,12 @@ def test_a_good_request_has_no_problems() -> None:
     assert problems("DescribeEndpoint", {"EndpointName": "dogs-1"}) == []
 
 
+def deployment(timeout: int) -> dict[str, Any]:
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    policy = {"TrafficRoutingConfiguration": routing, "MaximumExecutionTimeoutInSeconds": timeout}
+    return {"BlueGreenUpdatePolicy": policy}
+
+
 @pytest.mark.parametrize(
     ("operation", "request_", "words"),
     [
@@ -110,6 +116,16 @@ VARIANT = {"VariantName": "main", "ModelName": "m", "InstanceType": "ml.c7i.larg
             "CreateEndpointConfig",
             {"EndpointConfigName": "c", "ProductionVariants": [VARIANT | {"InitialInstanceCount": 0}]},
             "InitialInstanceCount, value: 0, valid min value: 1",
+        ),
+        (
+            "UpdateEndpoint",
+            {"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": deployment(599)},
+            "MaximumExecutionTimeoutInSeconds, value: 599, valid min value: 600",
+        ),
+        (
+            "UpdateEndpoint",
+            {"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": deployment(28801)},
+            "maximumExecutionTimeoutInSeconds'.*less than or equal to 28800",
         ),
     ],
 )
