@@ -105,6 +105,10 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     ],
                 },
             },
+            "Extra": {
+                "Type": "AWS::ApiGateway::Deployment",
+                "Properties": {"RestApiId": {"Ref": "Api"}, "StageName": "extra"},
+            },
             "Url": {
                 "Type": "AWS::Lambda::Url",
                 "Properties": {"TargetFunctionArn": {"Ref": "Function"}, "AuthType": "AWS_IAM"},
@@ -174,6 +178,11 @@ def test_gateway_refuses_with_the_templates_response(cloud: Cloud, stack: dict[s
     status, answer = status_of(cloud, stack, "/nowhere")
     assert (status, answer.headers["Content-Type"]) == (404, "application/problem+json")
     assert uuid.UUID(json.loads(answer.read())["correlation_id"])
+
+
+def test_stage_that_a_deployment_makes_is_listed(cloud: Cloud, stack: dict[str, str]) -> None:
+    stages = cloud.client("apigateway").get_stages(restApiId=stack["Api"])["item"]
+    assert sorted(each["stageName"] for each in stages) == ["extra", "v1"]
 
 
 def test_any_method_is_every_method(cloud: Cloud, stack: dict[str, str]) -> None:

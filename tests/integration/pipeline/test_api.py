@@ -82,6 +82,11 @@ def test_api_lists_its_breeds_health_and_routes(kennel: Kennel) -> None:
     assert set(ask(kennel, "/openapi.json")[1]["paths"]) == {"/classify", "/breeds", "/health", "/openapi.json"}
 
 
+def test_api_has_one_public_stage(kennel: Kennel) -> None:
+    stages = kennel.client("apigateway").get_stages(restApiId=kennel.outputs()["ApiId"])["item"]
+    assert [each["stageName"] for each in stages] == ["v1"]
+
+
 def test_api_keeps_to_its_document(kennel: Kennel) -> None:
     """Schemathesis sends requests that the document allows and requests that it does not allow."""
     api = {"base_url": kennel.record["api"]["url"].removesuffix("/classify")}
