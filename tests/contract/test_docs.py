@@ -135,3 +135,16 @@ def test_every_decision_is_in_the_index():
         dated = re.findall(r"^### .+\n20\d\d-\d\d-\d\d\. ?", path.read_text(), re.MULTILINE)
         assert len(dated) == len(headlines), f"{path.name}: an entry begins with its date"
     assert {name for _, name, _ in listed} == {path.name for path in DECISIONS}
+
+
+def test_pages_push_images_with_dockers_own_manifests():
+    """``docker push`` sends OCI manifests from containerd's store, and SageMaker refuses them."""
+    blocks = [block for page in PAGES for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.M | re.S)]
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    commands = [line for line in lines if line.startswith("docker ")]
+    builds = [command for command in commands if " build " in command]
+    assert builds
+    for command in builds:
+        assert {"--provenance=false", "--sbom=false", "linux/amd64"} <= set(command.split()), command
+        assert re.search(r"--output type=image,\S*oci-mediatypes=false,push=true", command), command
+    assert [command for command in commands if command.startswith("docker push")] == []
