@@ -157,3 +157,11 @@ def test_alarms_watch_existing_metrics_and_notify_the_topic(template):
     assert all(alarm["AlarmActions"] == [{"Ref": "Topic"}] for alarm in alarms)
     variants = {json.dumps(alarm["Dimensions"]) for alarm in alarms if alarm["Namespace"] == "AWS/SageMaker"}
     assert all(f'"Value": "{VARIANT}"' in dimensions for dimensions in variants)
+
+
+def test_encrypted_traffic_between_instances_is_named_where_security_groups_are(template):
+    """Groups that let TCP through alone make training hang: SageMaker encrypts with IPsec between several hosts."""
+    described = template["Parameters"]["VpcSecurityGroups"]["Description"]
+    page = (ROOT / "docs/aws.md").read_text().partition("## In subnets of your own")[2].partition("\n## ")[0]
+    for text in (described, page):
+        assert all(name in text for name in ("TCP", "UDP", "500", "50 (ESP)", "itself", "inbound", "outbound"))
