@@ -17,6 +17,7 @@ from cloud.codebuild import builds
 from cloud.core import emulator, processes
 from cloud.core.protocol import JsonApi, Response
 from cloud.ecr.images import Images
+from cloud.events import hooks as events_hooks
 from cloud.iam import authorization
 from cloud.lambdas import hooks as lambdas_hooks
 from cloud.logs import embedded
@@ -87,6 +88,7 @@ def install(home: Path) -> Endpoints:
     s3_hooks.keep_full_buckets()
     s3_hooks.encrypt_buckets()
     sns_hooks.complete_topics()
+    events_hooks.check_rates()
     cloudformation_hooks.pass_parameters_to_sam()
     lambdas_hooks.name_function_errors()
     lambdas_hooks.limit_memory()

@@ -1,13 +1,45 @@
-"""EventBridge and EventBridge Scheduler: a rule or a schedule needs the right to start its state machine."""
+"""EventBridge and its Scheduler: rates are written as AWS requires, and a start needs the right to start its target."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ministack.services import eventbridge
+from ministack.services import eventbridge, scheduler
 
 from cloud.core.emulator import Hooks
 
-HOOKS: Hooks = ((eventbridge, ("_invoke_target",)),)
+HOOKS: Hooks = (
+    (eventbridge, ("_invoke_target", "_validate_schedule_expression")),
+    (scheduler, ("_create_schedule", "_error", "_update_schedule")),
+)
+_RATE = re.compile(r"rate\((1 (minute|hour|day)|(?!0*1? )\d+ (minutes|hours|days))\)")
+
+
+def is_rate(expression: str) -> bool:
+    """Whether a rate is one for AWS: a whole number above 0, and a unit that is singular for 1 only."""
+    return _RATE.fullmatch(expression) is not None
+
+
+def check_rates() -> None:
+    """Refuse rules and schedules whose rate has the wrong unit for its number, such as ``rate(1 minutes)``.
+
+    AWS documents this for rules. Of schedules it is not known, so what works here works in both cases.
+    """
+    validate = eventbridge._validate_schedule_expression
+    create, update = scheduler._create_schedule, scheduler._update_schedule
+
+    def is_valid(expression: str) -> bool:
+        return bool(validate(expression)) and (not expression.startswith("rate(") or is_rate(expression))
+
+    def refusal(request: Mapping[str, Any]) -> Any:
+        expression = request.get("ScheduleExpression", "")
+        if not expression.startswith("rate(") or is_rate(expression):
+            return None
+        return scheduler._error(400, "ValidationException", f"Invalid Schedule Expression {expression}.")
+
+    eventbridge._validate_schedule_expression = is_valid
+    scheduler._create_schedule = lambda name, request: refusal(request) or create(name, request)
+    scheduler._update_schedule = lambda name, request: refusal(request) or update(name, request)
 
 
 def authorize_rules(is_allowed: Callable[[str, str, bool], bool]) -> None:

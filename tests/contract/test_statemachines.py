@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from cloud.events.hooks import is_rate
 from cloud.stepfunctions import asl, integrations
 from plan.run import VARIANT
 from shared.contracts import Explanation, Run, Scaling, ScalingPolicies, Smoke, Verdict
@@ -357,3 +358,8 @@ def test_every_state_says_what_it_does(machine):
     """In the console a state is its name and its comment."""
     silent = [state for state, found in states_of(machine) if not found.get("Comment", "").endswith((".", "?"))]
     assert silent == []
+
+
+def test_schedules_have_the_unit_of_their_number(machine, template):
+    """``rate(1 minutes)`` is refused for rules; of schedules AWS does not say."""
+    assert [each for each in asl.texts_of([machine, template]) if each.startswith("rate(") and not is_rate(each)] == []

@@ -105,7 +105,7 @@ def test_a_lease_that_is_over_ends_when_nothing_serves(kennel: Kennel) -> None:
     scheduler.create_schedule(
         GroupName="kennel",
         Name="kennel-lease",
-        ScheduleExpression="rate(1 minutes)",
+        ScheduleExpression="rate(1 minute)",
         FlexibleTimeWindow={"Mode": "OFF"},
         Target=target,
     )
