@@ -165,3 +165,16 @@ def test_encrypted_traffic_between_instances_is_named_where_security_groups_are(
     page = (ROOT / "docs/aws.md").read_text().partition("## In subnets of your own")[2].partition("\n## ")[0]
     for text in (described, page):
         assert all(name in text for name in ("TCP", "UDP", "500", "50 (ESP)", "itself", "inbound", "outbound"))
+
+
+def test_one_role_for_everything_is_told_every_service_that_must_be_trusted(template):
+    """The prompt of `sam deploy --guided` shows the description; a role that trusts less fails in the middle of a run."""
+    roles = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::IAM::Role"]
+    documents = [role["AssumeRolePolicyDocument"]["Statement"] for role in roles]
+    trusted = {statement["Principal"]["Service"] for statements in documents for statement in statements}
+    assert len(trusted) == 6
+    described = template["Parameters"]["RoleArn"]["Description"]
+    assert set(re.findall(r"[a-z]+\.amazonaws\.com", described)) == trusted
+    page = (ROOT / "docs/aws.md").read_text().partition("## An account that lets nobody make roles")[2]
+    sentence = page.partition("must trust")[2].partition("amazonaws.com")[0]
+    assert set(re.findall(r"`([a-z]+)[`.]", sentence)) == {name.partition(".")[0] for name in trusted}
