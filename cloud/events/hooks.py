@@ -13,6 +13,7 @@ HOOKS: Hooks = (
     (scheduler, ("_create_schedule", "_error", "_update_schedule")),
 )
 _RATE = re.compile(r"rate\((1 (minute|hour|day)|(?!0*1? )\d+ (minutes|hours|days))\)")
+_UNTRUSTING = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
 
 
 def is_rate(expression: str) -> bool:
@@ -38,6 +39,24 @@ def check_rates() -> None:
         return scheduler._error(400, "ValidationException", f"Invalid Schedule Expression {expression}.")
 
     eventbridge._validate_schedule_expression = is_valid
+    scheduler._create_schedule = lambda name, request: refusal(request) or create(name, request)
+    scheduler._update_schedule = lambda name, request: refusal(request) or update(name, request)
+
+
+def check_roles(is_trusting: Callable[[str], bool]) -> None:
+    """Refuse schedules with a role that the Scheduler cannot assume.
+
+    Args:
+        is_trusting: Called with the role's ARN; whether the role exists and trusts the Scheduler.
+    """
+    create, update = scheduler._create_schedule, scheduler._update_schedule
+
+    def refusal(request: Mapping[str, Any]) -> Any:
+        role = (request.get("Target") or {}).get("RoleArn")
+        if not role or is_trusting(role):
+            return None
+        return scheduler._error(400, "ValidationException", _UNTRUSTING)
+
     scheduler._create_schedule = lambda name, request: refusal(request) or create(name, request)
     scheduler._update_schedule = lambda name, request: refusal(request) or update(name, request)
 

@@ -168,7 +168,7 @@ def test_encrypted_traffic_between_instances_is_named_where_security_groups_are(
 
 
 def test_one_role_for_everything_is_told_every_service_that_must_be_trusted(template):
-    """The prompt of `sam deploy --guided` shows the description; a role that trusts less fails in the middle of a run."""
+    """`sam deploy --guided` shows the description; a role that trusts less fails in the middle of a run."""
     roles = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::IAM::Role"]
     documents = [role["AssumeRolePolicyDocument"]["Statement"] for role in roles]
     trusted = {statement["Principal"]["Service"] for statements in documents for statement in statements}

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -287,28 +287,54 @@ def test_a_function_does_not_run_with_a_role_that_lambda_cannot_assume(cloud: Cl
     )
 
 
+def let_assume(cloud: Cloud, role: str, service: str) -> None:
+    """Let a service of AWS, and nobody else, assume a role."""
+    trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    cloud.client("iam").update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=document)
+
+
+def test_a_schedule_is_refused_if_the_scheduler_cannot_assume_its_role(cloud: Cloud) -> None:
+    scheduler, name = cloud.client("scheduler"), unique("clock")
+    role = cloud.make_role(name, allow("states:StartExecution"))
+    schedule = {
+        "Name": name,
+        "ScheduleExpression": "rate(1 hour)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:any", "RoleArn": role},
+    }
+    untrusting = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+    let_assume(cloud, role, "events")
+    with pytest.raises(ClientError, match=untrusting):
+        scheduler.create_schedule(**schedule)
+    let_assume(cloud, role, "scheduler")
+    scheduler.create_schedule(**schedule)
+    let_assume(cloud, role, "events")
+    with pytest.raises(ClientError, match=untrusting):
+        scheduler.update_schedule(**schedule)
+
+
 @pytest.mark.parametrize(("trusted", "starts"), [("scheduler", 1), ("events", 0)])
 def test_a_schedule_starts_what_a_role_that_trusts_the_scheduler_may(
     cloud: Cloud, states: Any, trusted: str, starts: int
 ) -> None:
-    iam, name = cloud.client("iam"), unique("clock")
+    name = unique("clock")
     role = cloud.make_role(name, allow("states:StartExecution"))
-    trust = {"Effect": "Allow", "Principal": {"Service": f"{trusted}.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    iam.update_assume_role_policy(RoleName=name, PolicyDocument=document)
+    let_assume(cloud, role, "scheduler")
     machine = create(states, definition(Only=PASS))
     target = {"Arn": machine, "RoleArn": role, "Input": "{}"}
-    now = f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})"
+    soon = f"at({datetime.now(UTC) + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S})"
     scheduler = cloud.client("scheduler")
     window = {"Mode": "OFF"}
-    scheduler.create_schedule(Name=name, ScheduleExpression=now, Target=target, FlexibleTimeWindow=window)
+    scheduler.create_schedule(Name=name, ScheduleExpression=soon, Target=target, FlexibleTimeWindow=window)
+    let_assume(cloud, role, trusted)
 
     def decisions() -> list[Any]:
         lines = (cloud.home / "authorizations.jsonl").read_text().splitlines()
         of_scheduler = [json.loads(line) for line in lines if "scheduler.amazonaws.com" in line]
         return [decision["allowed"] for decision in of_scheduler if decision["resource"] == role]
 
-    assert eventually(decisions, bool) == [bool(starts)]
+    assert eventually(decisions, lambda found: len(found) > 1) == [True, bool(starts)]  # at creation, and now
     executions = eventually(
         lambda: states.list_executions(stateMachineArn=machine)["executions"], lambda found: len(found) == starts
     )
