@@ -44,6 +44,7 @@ NAMES = ("FunctionName", "LogGroupName", "ModelPackageGroupName", "Name")
 AWS_ALONE = {
     "DeliverLogs": "Step Functions sets up the delivery of its own logs",
     "SendTraces": "Step Functions sends its own traces",
+    "SeeTheKeyOfVolumes": "SageMaker may look at the key of an endpoint's volumes with the rights of its caller",
 }
 HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
@@ -284,3 +285,13 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
 def test_rights_that_aws_uses_without_a_task_are_in_the_template(template):
     sids = {statement["Sid"] for role in ("PipelineRole", "TeardownRole") for statement in statements(template, role)}
     assert set(AWS_ALONE) <= sids
+
+
+@pytest.mark.parametrize("role", ["PipelineRole", "ServingRole"])
+def test_caller_and_endpoint_may_both_have_volumes_encrypted(template, role):
+    """AWS's pages name the caller and the role of the model, so both have the rights that hosting may ask for."""
+    key, granted = Resolver(template).arn("Key"), list(statements(template, role))
+    for permission in (*permissions.encrypt_volumes(key), permissions.Permission("kms:DescribeKey", key)):
+        assert any(allows(statement, permission) for statement in granted), permission
+    unconditional = permissions.Permission("kms:CreateGrant", key)
+    assert not any(allows(statement, unconditional) for statement in granted)
