@@ -52,6 +52,15 @@ def test_ping_answers(client: Client) -> None:
     assert client.get("/ping").status_code == 200
 
 
+def test_collector_of_metrics_is_told_that_there_are_none_without_a_line_in_the_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SageMaker's collector asks each minute; see "Detailed observability" in docs/decisions/serving.md."""
+    caplog.set_level(logging.DEBUG)
+    assert client.get("/metrics").status_code == 404
+    assert [record for record in caplog.records if not record.name.startswith(("asyncio", "httpx"))] == []
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 def test_invocation_answers_each_kind(client: Client, kind: str) -> None:
     response = client.post(photo(COLOURS["002.Green_hound"], 801, kind.upper()), f"image/{kind}")
