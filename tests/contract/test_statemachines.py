@@ -363,3 +363,26 @@ def test_every_state_says_what_it_does(machine):
 def test_schedules_have_the_unit_of_their_number(machine, template):
     """``rate(1 minutes)`` is refused for rules; of schedules AWS does not say."""
     assert [each for each in asl.texts_of([machine, template]) if each.startswith("rate(") and not is_rate(each)] == []
+
+
+# Errors that pass by themselves, among those that the APIs' models name.
+PASSING = re.compile(r"\w+\.(Throttling|TooMany|Internal|Server|ServiceUnavailable|ConcurrentUpdate)\w*Exception")
+# Their loop asks again.
+ASKED_AGAIN = {"DeleteEndpoint"}
+
+
+def test_every_call_of_an_sdk_retries_throttling_and_faults_of_its_service(machine):
+    """The model names some of them; all others, throttling mostly, have the name of the service's general exception."""
+    checked = 0
+    for name, state in states_of(machine):
+        kind, service, action = ["", "", "", *state.get("Resource", "").split(":")][-3:]
+        if kind != "aws-sdk" or name in ASKED_AGAIN:
+            continue
+        operation = integrations._operation(service, action)
+        model = operation.service_model
+        named = [integrations._refusal(model, shape.error_code, "", 400).error for shape in operation.error_shapes]
+        expected = {integrations._refusal(model, "", "", 400).error, *filter(PASSING.fullmatch, named)}
+        retried = {error for rule in state.get("Retry", []) for error in rule["ErrorEquals"]}
+        assert expected <= retried, f"{name}: {expected - retried}"
+        checked += 1
+    assert checked > 10

@@ -26,6 +26,8 @@ def handler(event, context):
 """
 PASS = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}})
 
+RARELY = {"ResourcePath": "/~1rare", "HttpMethod": "GET", "ThrottlingRateLimit": 0.001, "ThrottlingBurstLimit": 1}
+
 
 def api_definition(proxy: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI document whose routes all call one function."""
@@ -95,14 +97,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
                     "RestApiId": {"Ref": "Api"},
                     "DeploymentId": {"Ref": "Deployment"},
                     "StageName": "v1",
-                    "MethodSettings": [
-                        {
-                            "ResourcePath": "/~1rare",
-                            "HttpMethod": "GET",
-                            "ThrottlingRateLimit": 0.001,
-                            "ThrottlingBurstLimit": 1,
-                        }
-                    ],
+                    "MethodSettings": [RARELY],
                 },
             },
             "Extra": {
