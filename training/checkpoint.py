@@ -9,6 +9,9 @@ import torch
 from training.distributed import World, broadcast_from_main, gather
 from training.files import replace_file, to_bytes
 
+# The content of the file of a run that has finished.
+_FINISHED = b"This run has finished. The next one deletes this file.\n"
+
 
 class Checkpoint:
     """The file that rank 0 writes at intervals and that all ranks resume from.
@@ -57,14 +60,16 @@ class Checkpoint:
         return state
 
     def finish(self) -> None:
-        """Delete the file on this host; SageMaker then deletes it in S3.
+        """Replace the file on this host by a few bytes that say that nothing is left to do.
 
-        Other runs share the folder, and each would otherwise download the file.
+        Other runs share the folder, and each would otherwise download the file. It is not deleted yet, because the last
+        checkpoint was written a moment ago and SageMaker may be uploading it.
         """
-        self._path.unlink(missing_ok=True)
+        if self._path.exists():
+            replace_file(self._path, _FINISHED)
 
     def _read(self) -> dict[str, Any] | None:
-        if not self._path.is_file():
+        if not self._path.is_file() or _is_finished(self._path):
             return None
         saved: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         if saved["run_key"] == self._run_key:
@@ -74,6 +79,21 @@ class Checkpoint:
             flush=True,
         )
         return None
+
+
+def remove_finished(world: World, folder: Path) -> None:
+    """Delete what runs that have finished left in the folder; SageMaker then deletes it in S3.
+
+    It is called before a run writes, because nothing uploads these files then.
+    """
+    if world.local_rank == 0:
+        for file in folder.glob("*.pt"):
+            if _is_finished(file):
+                file.unlink(missing_ok=True)
+
+
+def _is_finished(file: Path) -> bool:
+    return file.stat().st_size == len(_FINISHED) and file.read_bytes() == _FINISHED
 
 
 def _generator_states(world: World) -> dict[str, torch.Tensor]:

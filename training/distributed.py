@@ -3,11 +3,13 @@
 import os
 import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -25,6 +27,9 @@ _STEP_TIMEOUT = timedelta(minutes=10)
 # After a timeout, each rank has this many seconds to answer a roll call.
 _ROLL_CALL_SECONDS = 5.0
 # Words in the messages of gloo, NCCL and the store when a peer's connection closes; torch has no exception type for it.
+# The kernel's own id of its boot: a file on Linux, a command on macOS.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MACOS_BOOT_ID = ("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
 _CONNECTION_LOST = re.compile(r"gloo|NCCL|Connection|Broken pipe|recvValue|socket", re.IGNORECASE)
 
 
@@ -150,13 +155,44 @@ def _silent_ranks(world: World) -> list[int]:
     return silent
 
 
-def num_threads(world: World) -> int:
-    """Return this rank's share of the machine's cores; all ranks must call it.
+@dataclass(frozen=True)
+class Cores:
+    """The cores of each rank, in the order of ranks.
 
-    The ranks of a machine are counted by its hostname, because on a laptop several "hosts" run on one machine.
+    hosts: each rank's host.
+    taken: the cores that each rank takes.
+    usable: the cores that each rank's process may use; ranks on one machine share them.
     """
-    machine = socket.gethostname()
-    return max(1, num_cores() // gather(world, machine).count(machine))
+
+    hosts: list[str]
+    taken: list[int]
+    usable: list[int]
+
+    def sentence(self) -> str:
+        """Return a line for the log."""
+        ranks = enumerate(zip(self.hosts, self.taken, self.usable, strict=True))
+        return "; ".join(f"rank {rank} on {host}: {taken} of {usable} cores" for rank, (host, taken, usable) in ranks)
+
+
+def share_cores(world: World) -> Cores:
+    """Return how the ranks share the cores of their machines; all ranks must call it."""
+    machines, hosts, usable = zip(*gather(world, (machine_id(), world.host, num_cores())), strict=True)
+    taken = [max(1, cores // machines.count(machine)) for machine, cores in zip(machines, usable, strict=True)]
+    return Cores(list(hosts), taken, list(usable))
+
+
+def machine_id() -> str:
+    """Return a text that is the same for all processes of a machine, and differs between machines.
+
+    It is the id of the kernel's boot, not the hostname: training containers on different machines were seen with the
+    same hostname, while several "hosts" of a laptop, or containers, may run on one machine and share its cores. macOS
+    has such an id as well. Where the kernel tells none, as in some sandboxes, the hostname must do.
+    """
+    with suppress(OSError):
+        return _BOOT_ID.read_text()
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(_MACOS_BOOT_ID, capture_output=True, text=True, check=True, timeout=10).stdout
+    return socket.gethostname()
 
 
 def num_cores() -> int:

@@ -4,10 +4,14 @@ import errno
 import io
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+
+# Errors that tell that a file beside a folder cannot be made, or cannot be moved into it.
+_NOT_BESIDE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class FileWriteError(RuntimeError):
@@ -27,18 +31,63 @@ def to_bytes(value: Any) -> bytes:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a whole file, or leave the old one as it is.
 
+    The temporary file lies beside the file's folder, not in it. SageMaker mirrors the folder of checkpoints file by
+    file while the job runs, and a file that vanishes during its upload may stop that.
+
     Raises:
         FileWriteError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        folder = path.parent.resolve()
+        try:
+            if folder.stat().st_dev != folder.parent.stat().st_dev:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            _replace_by(folder.parent / f".{folder.name}.{path.name}.{os.getpid()}.tmp", path, data)
+        except OSError as error:
+            if error.errno not in _NOT_BESIDE:
+                raise
+            _replace_within(folder, path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         hint = "; give the job a larger volume" if error.errno == errno.ENOSPC else ""
         raise FileWriteError(f"storage: cannot write {path} ({error.strerror}){hint}") from error
+
+
+def _replace_by(temporary: Path, path: Path, data: bytes) -> None:
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _replace_within(folder: Path, path: Path, data: bytes) -> None:
+    """Write a file by means of its folder alone, which is a mount of its own or lies where nobody may write.
+
+    On Linux the bytes go into a file without a name. A new file gets its name when it is whole. Only a file that
+    replaces another has a second name, between two system calls, because Linux cannot put an unnamed file in the place
+    of a named one.
+    """
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        unnamed = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except (AttributeError, OSError):  # macOS and some file systems have no unnamed files.
+        _replace_by(temporary, path, data)
+        return
+    within = os.open(folder, os.O_RDONLY)  # With this argument, os.link follows the link of /proc to the file.
+    try:
+        with open(unnamed, "wb", closefd=False) as file:
+            file.write(data)
+        try:
+            os.link(f"/proc/self/fd/{unnamed}", path.name, dst_dir_fd=within, follow_symlinks=True)
+        except FileExistsError:
+            os.link(f"/proc/self/fd/{unnamed}", temporary.name, dst_dir_fd=within, follow_symlinks=True)
+            os.replace(temporary, path)
+    finally:
+        os.close(within)
+        os.close(unnamed)
 
 
 def replace_json(path: Path, value: Any) -> None:

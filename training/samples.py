@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dataset import Photo, Source
 from training.backbones import Pretrained
-from training.distributed import World, gather, num_threads, sum_over_ranks
+from training.distributed import World, gather, sum_over_ranks
 from training.features import FeaturePass
 from training.head import HeadStart, Samples, preview
 from training.hyperparameters import Hyperparameters
@@ -45,6 +45,7 @@ def head_samples(
     photos: Mapping[str, HashedPhotos],
     start: HeadStart,
     cache_dir: Path,
+    threads: int,
 ) -> HeadSamples:
     """Compute the photos' features, each photo on one rank; all ranks must call it.
 
@@ -58,13 +59,12 @@ def head_samples(
         photos: the hashed photos by split, ``train`` and ``valid``.
         start: the head's start.
         cache_dir: folder of the feature cache.
+        threads: cores of this rank.
     """
-    threads = num_threads(world)
     feature_pass = FeaturePass(pretrained, world, threads, cache_dir, settings)
     world.print_once(
         f"{sum(len(hashed.photos) for hashed in photos.values()):,} photos of {len(source.listing.classes)} classes "
-        f"over {world.world_size} ranks, {pretrained.name} in {feature_pass.choice.precision} "
-        f"with {threads} threads per rank",
+        f"over {world.world_size} ranks, {pretrained.name} in {feature_pass.choice.precision}"
     )
     begin = time.monotonic()
     own = {

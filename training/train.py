@@ -43,9 +43,9 @@ from dataset.layout import named
 from training import hyperparameters
 from training.artifact import ExportedClassifier, ddp_document, labels_document, write_model
 from training.backbones import Pretrained, find_backbone
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, remove_finished
 from training.curves import learning_curve
-from training.distributed import PeerLostError, World, gather, num_threads, process_group, step_timeout
+from training.distributed import PeerLostError, World, gather, process_group, share_cores, step_timeout
 from training.files import FileWriteError, replace_file, replace_json
 from training.full import FullTraining, FullTrainingData
 from training.head import HeadTraining, NonFiniteLossError, starting_head
@@ -134,6 +134,7 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
         DatasetError, FileWriteError, HyperparameterError, NonFiniteLossError, WeightsError: see their classes.
     """
     begin = time.monotonic()
+    remove_finished(world, folders.checkpoints)
     source = open_source(folders.data)
     classes = source.listing.classes
     mode, reason = choose_mode(settings, world.device, len(source.listing.of("train")), len(classes))
@@ -141,9 +142,11 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
 
     backbone, rows = pretrained.load(), imagenet_rows(classes)
     world.print_once(imagenet_sentence(classes, rows))
-    start, threads = starting_head(backbone.fc, rows), num_threads(world)
+    cores = share_cores(world)
+    world.print_once(cores.sentence())
+    start, threads = starting_head(backbone.fc, rows), cores.taken[world.rank]
     photos = {split: hash_photos(world, source, split, threads) for split in SPLITS}
-    samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints)
+    samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints, threads)
     report = DataReport(source.listing, photos, samples.unreadable)
     world.print_once(*report.sentences())
     report.refuse_empty_classes(str(folders.data))
@@ -161,7 +164,7 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
     last: HeadTraining | FullTraining = head_training
     head = head_training.head.cpu()
     if mode == "full":
-        data = _full_training_data(world, settings, pretrained, source, report, folders.scratch)
+        data = _full_training_data(world, settings, pretrained, source, report, folders.scratch, threads)
         last = FullTraining(world, settings, backbone, head, start, data, checkpoints["full"], threads)
         with step_timeout(world):
             last.run()
@@ -212,10 +215,16 @@ def imagenet_sentence(classes: Sequence[str], rows: Sequence[int | None]) -> str
 
 
 def _full_training_data(
-    world: World, settings: Hyperparameters, pretrained: Pretrained, source: Source, report: DataReport, scratch: Path
+    world: World,
+    settings: Hyperparameters,
+    pretrained: Pretrained,
+    source: Source,
+    report: DataReport,
+    scratch: Path,
+    threads: int,
 ) -> FullTrainingData:
     """Decode the photos for the training of the whole network; all ranks must call it."""
-    classes, threads, spec = source.listing.classes, num_threads(world), pretrained.preprocess
+    classes, spec = source.listing.classes, pretrained.preprocess
     train, valid = report.readable("train"), report.readable("valid")
     train_decoded = decode_photos(world, source, train, spec, True, scratch, threads)
     valid_decoded = decode_photos(world, source, valid, spec, False, scratch, threads)

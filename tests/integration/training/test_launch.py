@@ -78,6 +78,10 @@ def test_two_hosts_train_one_model_over_all_photos(opt_ml: Callable[..., Path], 
     logs = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
 
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = f"{max(1, cores // 2)} of {cores} cores"  # Both hosts run on this machine.
+    assert f"rank 0 on algo-1: {share}; rank 1 on algo-2: {share}\n" in logs[0]
+
     ddp = document(roots[0], "ddp.json")
     assert ddp["world_size"] == 2
     assert ddp["hosts"] == list(HOSTS)
