@@ -214,7 +214,7 @@ def _mutated(kind: str, rng: random.Random, photo: bytes) -> Attack:
 def _mutated_head(kind: str, rng: random.Random, photo: bytes) -> Attack:
     changed = bytearray(_as(rng.choice(("JPEG", "PNG", "WEBP")), photo))
     for _ in range(rng.randint(1, 8)):
-        changed[rng.randrange(8, 700)] = rng.randrange(256)
+        changed[rng.randrange(8, min(700, len(changed)))] = rng.randrange(256)
     return _post(kind, bytes(changed))
 
 

@@ -14,7 +14,9 @@ from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
 from local.home import HOME, LocalError
 
-_DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown")
+# Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
+# last, because it deletes the endpoint.
+DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown")
 
 
 def main() -> int:
@@ -150,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "drill", help="show that a promise about the endpoint holds, on a separate laptop cloud; prints JSON"
     )
-    command.add_argument("names", nargs="+", metavar="NAME", choices=_DRILLS, help=", ".join(_DRILLS))
+    command.add_argument("names", nargs="+", metavar="NAME", choices=DRILLS, help=", ".join(DRILLS))
     command.add_argument(
         "--throttle", type=float, default=15, help="requests/s that an instance can answer (%(default)s)"
     )

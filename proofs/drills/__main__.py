@@ -5,25 +5,26 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Callable
+from typing import cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import laptop
+from local import cli, laptop
 from local.home import LocalError
 from proofs.drills import deployment, fuzz, runs, spike
-from proofs.drills.drill_cloud import set_up
+from proofs.drills.drill_cloud import DrillCloud, set_up
 from proofs.promises import Report
 
-DRILLS = {
-    "spike": spike.spike,
-    "update": deployment.update,
-    "kill-instance": deployment.kill_instance,
-    "bad-smoke": runs.bad_smoke,
-    "double-start": runs.double_start,
-    "fuzz-api": fuzz.fuzz_api,
-    "teardown": runs.teardown,  # This must be the last drill, because it deletes the endpoint.
-}
+
+def _function(drill: str) -> Callable[[DrillCloud, Report], None]:
+    name = drill.replace("-", "_")
+    (function,) = (getattr(module, name) for module in (deployment, fuzz, runs, spike) if hasattr(module, name))
+    return cast("Callable[[DrillCloud, Report], None]", function)
+
+
+DRILLS = {drill: _function(drill) for drill in cli.DRILLS}
 
 
 def main() -> int:

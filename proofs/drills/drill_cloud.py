@@ -89,6 +89,10 @@ class DrillCloud:
         value = self.client("ssm").get_parameter(Name=f"/{stack.STACK}/champion")["Parameter"]["Value"]
         return None if value == "none" else dict(json.loads(value))
 
+    def instance_ids(self) -> set[str]:
+        """Return the ids of all instances that production ever started."""
+        return {folder.name for folder in (self.home / "cloud" / "endpoints" / self.endpoint).glob("i-*")}
+
     def instance_pids(self) -> set[int]:
         """Return the process ids of production's instances."""
         return {int(file.read_text()) for file in (self.home / "cloud" / "endpoints" / self.endpoint).glob("*/pid")}

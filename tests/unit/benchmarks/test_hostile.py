@@ -1,4 +1,5 @@
 import io
+import random
 from collections import Counter
 
 import pytest
@@ -48,6 +49,17 @@ def test_chunked_body_holds_the_whole_photo(photo):
             break
         joined, rest = joined + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
     assert joined == photo
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_the_smallest_photo_can_be_attacked_in_every_way(kind):
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "JPEG", optimize=True)
+    photo = buffer.getvalue()
+    assert len(photo) < 350
+    attack = hostile.KINDS[kind][1]
+    for seed in range(3 if kind in ("flat", "many_scans", "text_bomb") else 50):
+        assert attack(kind, random.Random(seed), photo).parts
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (4, "RGBA")])

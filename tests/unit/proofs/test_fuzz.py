@@ -40,8 +40,17 @@ def test_fault_of_an_answer_is_named(answer: FuzzAnswer, fault: str) -> None:
     assert answer.fault(PROBE) == fault
 
 
-def test_command_line_offers_every_drill() -> None:
-    assert set(cli._DRILLS) == set(DRILLS)
+def test_each_drill_of_the_command_line_has_its_function() -> None:
+    assert {name: f"{function.__module__}.{function.__name__}" for name, function in DRILLS.items()} == {
+        "spike": "proofs.drills.spike.spike",
+        "update": "proofs.drills.deployment.update",
+        "kill-instance": "proofs.drills.deployment.kill_instance",
+        "bad-smoke": "proofs.drills.runs.bad_smoke",
+        "double-start": "proofs.drills.runs.double_start",
+        "fuzz-api": "proofs.drills.fuzz.fuzz_api",
+        "teardown": "proofs.drills.runs.teardown",
+    }
+    assert list(DRILLS) == list(cli.DRILLS)
 
 
 def test_generated_requests_are_the_same_each_time() -> None:
