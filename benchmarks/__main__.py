@@ -15,6 +15,7 @@ NAMES = (
     "accuracy",
     "cost",
     "ddp",
+    "evaluation_memory",
     "feature_pass",
     "hostile",
     "image",

@@ -56,6 +56,11 @@ class Account:
         return make(service, region_name=self.region)
 
     @property
+    def partition(self) -> str:
+        """The partition of the account's ARNs, such as ``aws``."""
+        return self.who.split(":")[1]
+
+    @property
     def poll_seconds(self) -> float:
         """The time between two looks at something that takes long."""
         return 0.3 if self.url else 5.0

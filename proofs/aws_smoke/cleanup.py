@@ -86,8 +86,7 @@ def clean_up(account: Account, name: str, table: ResultTable) -> list[str]:
 
 def commands_to_delete(account: Account, name: str) -> str:
     """Return the commands that delete everything by hand."""
-    partition = account.who.split(":")[1]
-    machine = f"arn:{partition}:states:{account.region}:{account.number}:stateMachine:{name}-teardown"
+    machine = f"arn:{account.partition}:states:{account.region}:{account.number}:stateMachine:{name}-teardown"
     return (
         f"  aws stepfunctions start-execution --region {account.region} --state-machine-arn {machine} \\\n"
         "    --input file://events/teardown-everything.json     # wait until it has succeeded, then\n"

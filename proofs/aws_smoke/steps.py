@@ -1,25 +1,26 @@
 """The steps that prove Kennel on an account, from the definitions to the API."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from dataset import breed_name
 from local import data, report, stack
 from local.api import CONTENT_TYPES, Api
 from local.data import Data
 from local.follow import follow
-from local.home import ROOT, LocalError
+from local.home import LocalError
 from local.stack import Stack
 from proofs.aws_smoke import sam
 from proofs.aws_smoke.account import FOLDER, Account, NotCheckedError, Options
-from proofs.aws_smoke.cost import INSTANCES
+from proofs.aws_smoke.concurrency import compare_counts
+from proofs.aws_smoke.definitions import definitions
+from proofs.aws_smoke.quotas import check_quotas
 from proofs.aws_smoke.results import ResultTable
+from proofs.aws_smoke.task_fields import check_task_fields
 from sketchbook import write as draw_sketches
 
 COUNTS = {"train": 12, "valid": 5, "test": 5}  # drawings of each of ten breeds
@@ -29,10 +30,12 @@ _INVALID_DEFINITION = '{"StartAt": "Here", "States": {"Here": {"Type": "Pass", "
 
 def prove(account: Account, name: str, options: Options, table: ResultTable) -> None:
     """Take all steps, and add a row for each to the table."""
+    with table.row("Step Functions knows every field of every request") as row:
+        row.detail = check_task_fields(account, name)
     with table.row("both definitions pass Step Functions' validator"):
         _validate_definitions(account)
     with table.row("the account's quotas let the jobs and the endpoint run") as row:
-        row.detail = _check_quotas(account, options)
+        row.detail = check_quotas(account, options)
     with table.row("the stack is built and deployed"):
         sam.deploy(account, name, options)
     deployed = stack.describe(account, name)
@@ -41,8 +44,11 @@ def prove(account: Account, name: str, options: Options, table: ResultTable) -> 
         data.upload(account, deployed.bucket, photos)
         row.detail = ", ".join(f"{number} {split}" for split, number in photos.listing.counts().items())
     with table.row("a run is promoted") as row:
-        scores = _run_pipeline(account, deployed, photos, name)
+        output = _run_pipeline(account, deployed, photos, name)
+        scores = report.evaluation(account, output["run"]["evaluation"]["report_uri"])["challenger"]
         row.detail = f"top-1 {scores['top1']:.1%} on {scores['num_photos']} test photos"
+    with table.row("CloudWatch counts the requests at once in staging, as Measure did") as row:
+        row.detail = compare_counts(account, output)
     with table.row("the API answers as the model was evaluated") as row:
         row.detail = _classify_test_photos(deployed, photos, scores["top1"])
     with table.row("the API refuses a wrong key and a body that is not a photo") as row:
@@ -61,39 +67,10 @@ def _validate_definitions(account: Account) -> None:
 
     if validate(_INVALID_DEFINITION)["result"] == "OK":
         raise NotCheckedError("the validator of this cloud accepts a definition whose next state does not exist")
-    for path in sorted((ROOT / "statemachine").glob("*.asl.yaml")):
-        # Each substitution is replaced by its own name, or by an ARN with this name where an ARN is needed.
-        text = re.sub(r"\$\{(\w+?)(Arn)?\}", _sample_value, json.dumps(yaml.safe_load(path.read_text())))
+    for file, text in definitions(account).items():
         if (answer := validate(text))["result"] != "OK":
             faults = "; ".join(f"{fault.get('location', '')}: {fault['message']}" for fault in answer["diagnostics"])
-            raise LocalError(f"{path.name}: {faults}")
-
-
-def _sample_value(match: re.Match[str]) -> str:
-    return f"arn:aws:lambda:us-east-1:123456789012:function:{match[1]}" if match[2] else match[1]
-
-
-def _check_quotas(account: Account, options: Options) -> str:
-    needed = {
-        f"{options.training_instance_type} for training job usage": INSTANCES,
-        f"{options.serving_instance_type} for processing job usage": 1,
-        # Staging may not be deleted yet when production is created.
-        f"{options.serving_instance_type} for endpoint usage": 2,
-    }
-    pages = account.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
-    try:
-        quotas = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
-    except (ClientError, BotoCoreError) as error:
-        raise NotCheckedError(str(error)) from error
-    if missing := needed.keys() - quotas.keys():
-        raise NotCheckedError(f"Service Quotas does not list {', '.join(sorted(missing))}")
-    for name, number in needed.items():
-        if quotas[name] < number:
-            raise LocalError(
-                f"the quota '{name}' is {quotas[name]:.0f} and {number} are needed; ask for more in Service Quotas "
-                "(SageMaker), or choose another type with --training-instance-type or --serving-instance-type"
-            )
-    return ", ".join(f"{quotas[name]:.0f} {name}" for name in needed)
+            raise LocalError(f"{file}: {faults}")
 
 
 def _draw_dataset() -> Data:
@@ -104,7 +81,7 @@ def _draw_dataset() -> Data:
 
 
 def _run_pipeline(account: Account, deployed: Stack, photos: Data, name: str) -> dict[str, Any]:
-    """Run the pipeline and return the challenger's scores."""
+    """Run the pipeline and return its output."""
     started = account.client("stepfunctions").start_execution(
         stateMachineArn=deployed.pipeline_arn, input=json.dumps({"dataset": photos.key})
     )
@@ -113,9 +90,7 @@ def _run_pipeline(account: Account, deployed: Stack, photos: Data, name: str) ->
         raise LocalError(f"the run ended as {outcome.status}: {outcome.error}: {outcome.cause}")
     if outcome.output["status"] != "promoted":
         raise LocalError(f"the gate refused the model: {outcome.output['verdict']['reason']}")
-    evaluation = report.evaluation(account, outcome.output["run"]["evaluation"]["report_uri"])
-    scores: dict[str, Any] = evaluation["challenger"]
-    return scores
+    return outcome.output
 
 
 def _classify_test_photos(deployed: Stack, photos: Data, top1: float) -> str:
