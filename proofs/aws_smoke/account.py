@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from local.home import HOME, LocalError
 
@@ -53,7 +54,8 @@ class Account:
     def client(self, service: str) -> Any:
         """Return a boto3 client."""
         make: Any = boto3.client  # Its type stubs require a literal service name.
-        return make(service, region_name=self.region)
+        # A laptop cloud has no hosts of other names, such as sync-states for TestState.
+        return make(service, region_name=self.region, config=Config(inject_host_prefix=not self.url))
 
     @property
     def partition(self) -> str:

@@ -33,6 +33,7 @@ _ROLE_SECONDS = 90  # A new role can be assumed after some seconds.
 _NOT_ASSUMABLE = re.compile("authorized to assume|unable to assume|cannot be assumed", re.IGNORECASE)
 _AT_ONCE = 3  # AWS throttles callers that ask too often.
 _WAITS = re.compile(r"\.(sync(:2)?|waitForTaskToken)$")
+_UNSUPPORTED = re.compile(r"""[Ff]ield ["']?(\w+)["']? is not supported""")
 # Step Functions' own errors that say that a request left it.
 _SENT = ("States.Permissions", "States.TaskFailed")
 # A request with a field that no service has; whoever takes it does not look at the fields.
@@ -63,14 +64,14 @@ def check_task_fields(account: Account, name: str) -> str:
         NotCheckedError: the caller may not do this, or this cloud does not look at the fields.
     """
     with _powerless_role(account, name) as role:
-        test = partial(_refusal, account, role)
+        test = partial(_refusals, account, role)
         if not test(_IMPOSSIBLE):
             raise NotCheckedError("TestState of this cloud sends fields that do not exist")
         found = tasks(account)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             reasons = list(pool.map(test, found))
     if refused := [
-        f"{task.file}, {task.name}: {reason}" for task, reason in zip(found, reasons, strict=True) if reason
+        f"{task.file}, {task.name}: {' and '.join(each)}" for task, each in zip(found, reasons, strict=True) if each
     ]:
         raise LocalError(f"Step Functions refuses {len(refused)} of {len(found)} requests: {'; '.join(refused)}")
     return f"{len(found)} requests, each refused by IAM alone"
@@ -97,13 +98,35 @@ def lone_state(task: Task) -> dict[str, Any]:
     return {"QueryLanguage": "JSONata", **kept, "Resource": resource, "End": True}
 
 
-def _refusal(account: Account, role: str, task: Task) -> str:
-    """Return in words why Step Functions did not send a task's request; empty if it did, and IAM refused it."""
+def _refusals(account: Account, role: str, task: Task) -> list[str]:
+    """Return in words why Step Functions did not send a task's request; empty if it did, and IAM refused it.
+
+    AWS names one field at a time. A field that is named and that stands literally in the state is left out, and the
+    rest is asked again.
+    """
+    state, reasons = lone_state(task), []
+    while reason := _refusal(account, role, task.name, state):
+        reasons.append(reason)
+        field = _UNSUPPORTED.search(reason)
+        smaller = state | {"Arguments": _without(field[1], state["Arguments"])} if field else state
+        if smaller == state:
+            break
+        state = smaller
+    return reasons
+
+
+def _without(field: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(field, each) for name, each in value.items() if name != field}
+    return [_without(field, each) for each in value] if isinstance(value, list) else value
+
+
+def _refusal(account: Account, role: str, name: str, state: dict[str, Any]) -> str:
     states, sample = account.client("stepfunctions"), read_sample(account)
     request = {
-        "definition": json.dumps(lone_state(task)),
+        "definition": json.dumps(state),
         "roleArn": role,
-        "input": json.dumps(sample.inputs.get(task.name, {})),
+        "input": json.dumps(sample.inputs.get(name, {})),
         "variables": json.dumps(sample.variables),
     }
     deadline = time.monotonic() + _ROLE_SECONDS

@@ -99,13 +99,73 @@ def test_every_task_is_sent_once_by_a_role_that_is_gone_afterwards(
 
 
 def test_each_refused_field_is_named_with_its_tasks(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = RecordedStepFunctions("VpcConfig", "MetricName")
+    answers = RecordedStepFunctions("MetricName", "Value")  # The second stands inside of lists, too.
     asks(monkeypatch, answers)
     with pytest.raises(LocalError) as refused:
         check_task_fields(account, "kennelsmoke1")
-    message = str(refused.value)
-    assert 'pipeline.asl.yaml, PutBurstAlarm: States.Runtime: The field "MetricName" is not supported' in message
+    names = [
+        f'States.Runtime: The field "{name}" is not supported by Step Functions' for name in ("MetricName", "Value")
+    ]
+    assert f"pipeline.asl.yaml, PutBurstAlarm: {' and '.join(names)}" in str(refused.value)
+    assert f"pipeline.asl.yaml, Promote: {names[1]}" in str(refused.value)
     assert answers.roles == {}
+
+
+def test_a_field_that_an_expression_makes_is_named_once(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Task(
+        "f",
+        "n",
+        {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:sagemaker:createModel",
+            "Arguments": "{% {'MetricsConfig': 1} %}",
+            "TimeoutSeconds": 5,
+        },
+    )
+    asks(monkeypatch, RecordedStepFunctions("MetricsConfig"))
+    monkeypatch.setattr(task_fields, "tasks", lambda _: [made])
+    with pytest.raises(
+        LocalError, match=r'^Step Functions refuses 1 of 1 requests: f, n: States.Runtime: The field "Me'
+    ):
+        check_task_fields(account, "kennelsmoke1")
+
+
+def test_a_definition_that_is_refused_is_named(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = RecordedStepFunctions()
+    send = answers.test_state
+
+    def refuse(**request: str) -> dict[str, str]:
+        if "putMetricAlarm" in request["definition"]:
+            message = "Invalid definition: 'SCHEMA_VALIDATION_FAILED: The field 'X' is not supported by Step Functions'"
+            raise ClientError({"Error": {"Code": "InvalidDefinition", "Message": message}}, "TestState")
+        return send(**request)
+
+    monkeypatch.setattr(answers, "test_state", refuse)
+    asks(monkeypatch, answers)
+    with pytest.raises(LocalError, match=r"PutBurstAlarm: States\.InvalidDefinition: Invalid definition: 'SCHEMA_VAL"):
+        check_task_fields(account, "kennelsmoke1")
+
+
+def test_a_caller_without_the_right_to_test_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = RecordedStepFunctions()
+
+    def refuse(**_: str) -> dict[str, str]:
+        message = "User x is not authorized to perform: states:TestState"
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "TestState")
+
+    monkeypatch.setattr(answers, "test_state", refuse)
+    asks(monkeypatch, answers)
+    with pytest.raises(NotCheckedError, match="not authorized to perform: states:TestState"):
+        check_task_fields(account, "kennelsmoke1")
+    assert answers.roles == {}
+
+
+def test_only_a_laptop_cloud_is_asked_by_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    for url, own_host in (("", True), ("http://127.0.0.1:4566", False)):
+        client = Account("us-east-1", "1", "arn:aws:iam::1:root", url).client("stepfunctions")
+        assert client.meta.config.inject_host_prefix is own_host
 
 
 def test_a_cloud_that_looks_at_no_field_proves_nothing(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
