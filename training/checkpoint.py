@@ -1,6 +1,7 @@
 """Checkpoints: one file with everything that a run needs to continue as if it had never stopped."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,9 @@ def remove_finished(world: World, folder: Path) -> None:
     """
     if world.local_rank == 0:
         for file in folder.glob("*.pt"):
-            if _is_finished(file):
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # Another host of this machine may delete it, too.
+                if _is_finished(file):
+                    file.unlink()
 
 
 def _is_finished(file: Path) -> bool:

@@ -62,6 +62,13 @@ class World:
         """Whether this rank prints and writes files for all ranks."""
         return self.rank == 0
 
+    @property
+    def notices(self) -> list[str]:
+        """What whoever starts a training should know about its device, as lines for the log."""
+        if self.device.type != "cuda":
+            return []
+        return [f"device {self.device} is experimental: no test of this program has run on a GPU, see docs/proven.md"]
+
     def print_once(self, *lines: str) -> None:
         """Print lines on rank 0; do nothing on the others."""
         if self.is_main:

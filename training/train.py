@@ -143,7 +143,7 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
     backbone, rows = pretrained.load(), imagenet_rows(classes)
     world.print_once(imagenet_sentence(classes, rows))
     cores = share_cores(world)
-    world.print_once(cores.sentence())
+    world.print_once(cores.sentence(), *world.notices)
     start, threads = starting_head(backbone.fc, rows), cores.taken[world.rank]
     photos = {split: hash_photos(world, source, split, threads) for split in SPLITS}
     samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints, threads)

@@ -46,6 +46,13 @@ def test_a_machine_with_more_ranks_than_cores_gives_each_one(monkeypatch: pytest
     assert cores.taken == [1, 1, 1, 8]
 
 
+def test_a_gpu_is_called_experimental_in_the_log() -> None:
+    cuda = World(0, 1, 0, 1, torch.device("cuda", 0), "none", "here")
+    words = "device cuda:0 is experimental: no test of this program has run on a GPU, see docs/proven.md"
+    assert cuda.notices == [words]
+    assert rank(0, 1, "here").notices == []
+
+
 def test_the_machine_is_known_by_the_kernels_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot = tmp_path / "boot_id"
     boot.write_text("one\n")
