@@ -182,13 +182,29 @@ def _stop_runs(cloud: DrillCloud) -> None:
     """Stop one run during training and two with staging. An event rule then starts teardown, which cleans up."""
     sagemaker, states = cloud.client("sagemaker"), cloud.client("stepfunctions")
 
+    def checkpoints() -> set[str]:
+        """Return the keys of the trainings' checkpoints; the features beside them have other names."""
+        pages = (
+            cloud.client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=cloud.deployed.bucket, Prefix="checkpoints/")
+        )
+        return {
+            key for key in pages.search("Contents[].Key") if key and "/features-" not in key and key.endswith(".pt")
+        }
+
+    of_earlier_runs = checkpoints()
+
     def is_training() -> bool:
-        return bool(sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"])
+        """Whether a job trains; it begins with deleting what runs that have finished left beside their features."""
+        jobs = sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]
+        return bool(jobs) and not of_earlier_runs & checkpoints()
 
     def has_staging() -> bool:
         return bool(sagemaker.list_endpoints(NameContains=f"{cloud.endpoint}-")["Endpoints"])
 
-    new_training = {"dataset": _dataset_key(), "reuse": False}
+    # So many epochs last longer than the wait for the moment to stop.
+    new_training = {"dataset": _dataset_key(), "reuse": False, "hyperparameters": {"epochs": 10_000}}
     for request, condition in (
         (new_training, is_training),
         ({"promote": 1}, has_staging),

@@ -158,6 +158,26 @@ def test_a_disk_that_takes_no_more_is_named(cloud: Cloud, command: list[str], wo
     assert re.match(rf"AlgorithmError: storage: cannot write .*/checkpoints/.* {words}, exit code: 1$", reason)
 
 
+def test_a_finished_training_leaves_a_few_bytes_which_the_next_one_deletes(cloud: Cloud, s3: Any) -> None:
+    first = program("swept", mode="head", epochs="2", checkpoint_seconds="0")
+    second = program("sweeps", mode="head", epochs="3") | {"CheckpointConfig": first["CheckpointConfig"]}
+    prefix = f"{first['CheckpointConfig']['S3Uri'].removeprefix('s3://kennel/')}/"
+
+    def kept(request: dict[str, Any]) -> dict[str, int]:
+        """Run a job and return the size of each mirrored file that does not hold features."""
+        cloud.client("sagemaker").create_training_job(**request)
+        completed(cloud, request["TrainingJobName"])
+        listed = s3.list_objects_v2(Bucket="kennel", Prefix=prefix)["Contents"]
+        sizes = {each["Key"].removeprefix(prefix): each["Size"] for each in listed}
+        assert not [name for name in sizes if name.startswith(".") or name.endswith(".tmp")]
+        return {name: size for name, size in sizes.items() if name.startswith("head-")}
+
+    ((old, size),) = kept(first).items()
+    assert size == 55
+    ((new, size),) = kept(second).items()
+    assert (new != old, size) == (True, 55)
+
+
 def test_a_missing_channel_is_named(cloud: Cloud) -> None:
     request = program("channel")
     request["InputDataConfig"] = [each for each in request["InputDataConfig"] if each["ChannelName"] != "dataset"]
