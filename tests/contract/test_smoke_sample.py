@@ -49,6 +49,7 @@ def sample(template, machines):
         "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
         "burstBefore": 6,
         "previousConfig": "kennel-before",
+        "updateSeconds": 4500,
         "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
         "holder": HOLDERS[0],
     }
