@@ -38,9 +38,7 @@ def install(sagemaker: JsonApi) -> None:
     ) -> tuple[str, dict[str, Any]]:
         name = new["ModelPackageGroupName"]
         if name != old["ModelPackageGroupName"]:
-            replacement = create("", new, stack_name)
-            delete(physical_id, old)
-            return replacement
+            return create("", new, stack_name)  # MiniStack deletes the old group unless UpdateReplacePolicy retains it.
         if new.get("ModelPackageGroupDescription") != old.get("ModelPackageGroupDescription"):
             raise ValueError(
                 "CloudFormation cannot update a stack when a custom-named resource requires replacing. "

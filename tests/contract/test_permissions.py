@@ -77,6 +77,10 @@ class Resolver:
                 return self.arn(name)
             case "Fn::GetAtt", [name, "RepositoryUri"]:
                 return f"{SCOPE.account}.dkr.ecr.{SCOPE.region}.amazonaws.com/{self.ref(name)}"
+            case "Fn::Sub", [text, values]:
+                for key, value in values.items():
+                    text = text.replace(f"${{{key}}}", self.resolve(value))
+                return self.sub(text)
             case "Fn::Sub", text:
                 return self.sub(text)
             case "Fn::If", [condition, yes, no]:

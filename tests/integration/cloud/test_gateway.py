@@ -265,6 +265,31 @@ def test_the_end_of_an_execution_starts_another_by_a_rule(cloud: Cloud, stack: d
     assert event["detail-type"] == "Step Functions Execution Status Change"
 
 
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_replaced_model_package_group_stays_if_the_template_retains_it(
+    cloud: Cloud, sagemaker: Any, policy: str
+) -> None:
+    formation, name = cloud.client("cloudformation"), f"renamed-{policy.lower()}"
+
+    def named(group: str) -> str:
+        resource = {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": {"ModelPackageGroupName": group}}
+        resources = {"Group": {**resource, "UpdateReplacePolicy": policy}}
+        return json.dumps({"Resources": resources, "Outputs": {"Group": {"Value": {"Ref": "Group"}}}})
+
+    formation.create_stack(StackName=name, TemplateBody=named(f"{name}-old"))
+    outputs_of(cloud, name, "CREATE_COMPLETE")
+    formation.update_stack(StackName=name, TemplateBody=named(f"{name}-new"))
+    assert outputs_of(cloud, name, "UPDATE_COMPLETE")["Group"].endswith(f"/{name}-new")
+
+    def groups() -> list[str]:
+        found = sagemaker.list_model_package_groups(NameContains=name)["ModelPackageGroupSummaryList"]
+        return sorted(each["ModelPackageGroupName"] for each in found)
+
+    kept = [f"{name}-new", f"{name}-old"] if policy == "Retain" else [f"{name}-new"]
+    assert eventually(groups, lambda found: found == kept) == kept
+    formation.delete_stack(StackName=name)
+
+
 def test_a_template_makes_and_deletes_a_model_package_group(
     cloud: Cloud, sagemaker: Any, stack: dict[str, str]
 ) -> None:
