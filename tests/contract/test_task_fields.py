@@ -1,0 +1,164 @@
+"""Every field that the state machines send is one for which docs/decisions/pipeline.md gives evidence.
+
+Step Functions has lists of its own: an optimized integration takes some fields of its API, and an SDK integration those
+of the SDK's version. A field that it does not know fails the run with States.Runtime, which no Catch takes. If an
+expression makes the request, it fails not before the task runs.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from botocore.model import ListShape, MapShape, StructureShape
+from botocore.validate import ParamValidator
+
+from cloud.core.protocol import problems_of
+from cloud.stepfunctions import asl, integrations
+from tests.contract.conftest import ROOT, evaluated, states_of
+from tests.contract.test_permissions import HOLDERS, INPUTS, PACKAGE, Resolver, sample_run
+
+HEADLINE = "### Every field of a request is one that Step Functions surely knows"
+# Requests whose optional members stand at the top, so an expression makes them as a whole.
+MADE_BY_EXPRESSIONS = {"CreateModel", "ConfigureStaging", "ConfigureProduction", "RestorePolicy"}
+VPC = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
+TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/kennel/variant/main",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+TRACKING = {
+    "TargetValue": 4.0,
+    "PredefinedMetricSpecification": {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    },
+    "ScaleInCooldown": 300,
+    "ScaleOutCooldown": 60,
+}
+STEPS = {
+    "AdjustmentType": "PercentChangeInCapacity",
+    "MetricAggregationType": "Maximum",
+    "Cooldown": 60,
+    "MinAdjustmentMagnitude": 1,
+    "StepAdjustments": [
+        {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 8.0, "ScalingAdjustment": 100},
+        {"MetricIntervalLowerBound": 8.0, "ScalingAdjustment": 300},
+    ],
+}
+POLICIES = [  # as the function `remember` returns them
+    {**TARGET, "PolicyName": "kennel-concurrency", "PolicyType": "TargetTrackingScaling"}
+    | {"TargetTrackingScalingPolicyConfiguration": TRACKING},
+    {**TARGET, "PolicyName": "kennel-burst", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": STEPS},
+]
+NAMES_OF_OPTIONS = ("vpc", "volume_key", "fleet")
+OPTIONS = list(itertools.product([False, True], repeat=len(NAMES_OF_OPTIONS)))
+
+
+def tasks(machine) -> dict[str, dict]:
+    """Return the tasks of a machine; the states inside TrainAndBuildImages have evidence of their own."""
+    training = machine["States"].get("TrainAndBuildImages", {"Type": "Pass"})
+    inside = {name for each in asl.inner_machines(training).values() for name, _ in states_of(each)}
+    return {name: state for name, state in states_of(machine) if state["Type"] == "Task" and name not in inside}
+
+
+def requests(machines, template, vpc, volume_key, fleet) -> Iterator[tuple[str, str, dict]]:
+    """Yield the evaluated requests of all tasks: (state, resource, arguments)."""
+    run = sample_run(template).model_dump()
+    if vpc:
+        run["network"] = VPC
+    if not volume_key:
+        run["endpoint"]["volume_key"] = run["evaluation"]["volume_key"] = {}
+    variables = {
+        "run": run,
+        "trained": {"job": "kennel-x-0", "model_uri": "s3://b/model.tar.gz"},
+        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
+        "scaling": {"target_value": 5, "burst_value": 10, "scale_in_cooldown": 300, "scale_out_cooldown": 60},
+        "packageArn": PACKAGE,
+        "previousConfig": "kennel-before",
+        "burstPolicyArn": "arn:policy",
+        "startSeconds": 60,
+        "capacityBefore": 2 if fleet else 1,
+        "updateSeconds": 4500,
+        "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
+        "burstBefore": 10,
+        "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
+        "holder": HOLDERS[0],
+        "failedIn": "Train",
+    }
+    context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0, "Name": "x"}}
+    resolver, inputs = Resolver(template), {**INPUTS, "RestorePolicy": POLICIES}
+    for machine in ("Pipeline", "Teardown"):
+        text = json.dumps(machines[machine.lower()])
+        for name, value in template["Resources"][machine]["Properties"]["DefinitionSubstitutions"].items():
+            text = text.replace(f"${{{name}}}", resolver.resolve(value))
+        for name, state in tasks(json.loads(text)).items():
+            for task_input in inputs.get(name, [{"Cause": "no dogs", "Error": "x"}]):
+                states = {"context": context, "input": task_input}
+                yield name, state["Resource"], evaluated(state["Arguments"], **variables, states=states)
+
+
+def operation_of(resource):
+    service, action = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:").partition(".")[0].split(":")
+    return integrations._operation(service, action)
+
+
+def paths(value, shape, at="") -> Iterator[str]:
+    """Yield the dotted names of all fields that a request has; keys of maps are data."""
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        members = {integrations._member(name): member for name, member in shape.members.items()}
+        for key, item in value.items():
+            inner = list(paths(item, members[key], f"{at}{key}."))
+            yield from inner or [f"{at}{key}"]
+    elif isinstance(shape, ListShape):
+        for item in value:
+            yield from paths(item, shape.member, at)
+    elif isinstance(shape, MapShape) and isinstance(shape.value, StructureShape):
+        for item in value.values():
+            yield from paths(item, shape.value, at)
+
+
+def table() -> dict[str, set[str]]:
+    """Return the fields by integration that the document lists."""
+    entry = (ROOT / "docs/decisions/pipeline.md").read_text().partition(HEADLINE)[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `([\w:.-]+)` \| (.+?) \| (.+?) \|$", entry, re.MULTILINE)
+    return {integration: set(re.findall(r"`([\w.]+)`", fields)) for integration, fields, _ in rows}
+
+
+def test_every_field_has_evidence_and_no_evidence_is_left_over(machines, template):
+    sent: dict[str, set[str]] = {}
+    for option in OPTIONS:
+        for _, resource, arguments in requests(machines, template, *option):
+            integration = resource.removeprefix("arn:aws:states:::")
+            sent.setdefault(integration, set()).update(paths(arguments, operation_of(resource).input_shape))
+    assert len(sent) > 30
+    assert table() == sent
+
+
+def test_requests_are_written_out_unless_a_whole_member_is_optional(machines):
+    """AWS checks fields that stand in the definition when it is created, and those of an expression when it runs."""
+    all_tasks = [each for machine in machines.values() for each in tasks(machine).items()]
+    assert {name for name, state in all_tasks if not isinstance(state["Arguments"], dict)} == MADE_BY_EXPRESSIONS
+
+
+@pytest.mark.parametrize(NAMES_OF_OPTIONS, OPTIONS)
+def test_requests_are_what_the_apis_take(machines, template, vpc, volume_key, fleet):
+    """With and without each option, botocore's model of the API finds nothing wrong, nor does Step Functions."""
+    for name, resource, arguments in requests(machines, template, vpc, volume_key, fleet):
+        assert integrations.problems(resource, arguments) == [], name
+        shape = operation_of(resource).input_shape
+        if resource.endswith(("lambda:invoke", "sns:publish")):
+            arguments = arguments | {key: json.dumps(arguments[key]) for key in ("Payload",) if key in arguments}
+        request = integrations._to_request(arguments, shape)
+        assert ParamValidator().validate(request, shape).generate_report() == "", name
+        assert list(problems_of(request, shape)) == [], name
+        assert ("VpcConfig" in json.dumps(arguments)) == (vpc and name in ("CreateModel", "Evaluate")), name
+
+
+def test_requests_made_by_expressions_have_the_option_or_not(machines, template):
+    for vpc, volume_key in itertools.product([False, True], repeat=2):
+        found = {name: arguments for name, _, arguments in requests(machines, template, vpc, volume_key, False)}
+        assert ("VpcConfig" in found["CreateModel"]) == vpc
+        assert found["CreateModel"]["EnableNetworkIsolation"] is True
+        for name in ("ConfigureStaging", "ConfigureProduction"):
+            assert ("KmsKeyId" in found[name]) == volume_key
