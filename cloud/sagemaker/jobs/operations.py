@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cloud.core import emulator
+from cloud.core import emulator, quotas
 from cloud.core.protocol import ApiError, Operation, Request
 from cloud.sagemaker.jobs.job import Job, JobContext
 from cloud.sagemaker.store import page
@@ -32,6 +32,7 @@ class JobOperations:
         arn = store.arn(f"{kind.KIND.lower()}-job", name)
         members = {key: value for key, value in request.items() if key != "Tags"}
         job = kind(name, arn, members, self._context)
+        self._refuse_beyond_quota(job)
         store.add(job, taken=ApiError("ResourceInUse", kind.IN_USE.format(arn=arn)))
         emulator.spawn_thread(job.run, name=f"job-{name}")
         return {f"{kind.KIND}JobArn": arn}
@@ -50,8 +51,28 @@ class JobOperations:
         self._find(request).request_stop()
         return {}
 
+    def _refuse_beyond_quota(self, job: Job) -> None:
+        """Refuse a job whose instances the account's quota does not allow beside those of the jobs at work.
+
+        Raises:
+            ApiError: the quota is too small.
+        """
+        name, count = _usage(job)
+        at_work = [each for each in self._context.store.of(self._kind) if each.status in ("InProgress", "Stopping")]
+        used = sum(others for usage, others in map(_usage, at_work) if usage == name)
+        if problem := quotas.exceeded(name, used, count):
+            raise ApiError("ResourceLimitExceeded", problem)
+
     def _find(self, request: Request) -> Job:
         kind, store = self._kind, self._context.store
         name = request[f"{kind.KIND}JobName"]
         arn = store.arn(f"{kind.KIND.lower()}-job", name)
         return store.get(arn, kind, kind.NOT_FOUND.format(name=name))
+
+
+def _usage(job: Job) -> tuple[str, int]:
+    """Return the name of the quota that a job counts towards, and the number of its instances."""
+    request = job.request
+    cluster = request.get("ResourceConfig") or request["ProcessingResources"]["ClusterConfig"]
+    spot = "spot " if request.get("EnableManagedSpotTraining") else ""
+    return f"{cluster['InstanceType']} for {spot}{job.KIND.lower()} job usage", cluster["InstanceCount"]
