@@ -96,6 +96,7 @@ def install(home: Path) -> Endpoints:
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, authorizer)
     resources.install(sagemaker)
+    cloudformation_hooks.limit_names()
     builds.install(images, home)
     return endpoints
 

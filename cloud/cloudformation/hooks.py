@@ -23,6 +23,20 @@ HOOKS: Hooks = (
     (sam, ("transform",)),
 )
 
+# The longest names that AWS's resource schemas allow, by type and property.
+NAME_LIMITS = {
+    ("AWS::ApplicationAutoScaling::ScalingPolicy", "PolicyName"): 256,
+    ("AWS::CloudWatch::Alarm", "AlarmName"): 255,
+    ("AWS::CodeBuild::Project", "Name"): 150,
+    ("AWS::Lambda::Function", "FunctionName"): 64,
+    ("AWS::Lambda::LayerVersion", "LayerName"): 140,
+    ("AWS::Logs::LogGroup", "LogGroupName"): 512,
+    ("AWS::SSM::Parameter", "Name"): 1011,
+    ("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupName"): 63,
+    ("AWS::Scheduler::ScheduleGroup", "Name"): 64,
+    ("AWS::StepFunctions::StateMachine", "StateMachineName"): 80,
+}
+
 
 def add_resource_type(
     kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]
@@ -36,6 +50,26 @@ def add_resource_type(
         delete: ``(physical_id, properties)``.
     """
     provisioners._RESOURCE_HANDLERS[kind] = {"create": create, "update": update, "delete": delete}
+
+
+def limit_names() -> None:
+    """Refuse resources whose names are longer than AWS's schemas allow; MiniStack takes any length."""
+    for (kind, key), limit in NAME_LIMITS.items():
+        if handlers := provisioners._RESOURCE_HANDLERS.get(kind):
+            handlers["create"] = _create_within(handlers["create"], key, limit)
+
+
+def _create_within(create: Callable[..., Any], key: str, limit: int) -> Callable[..., Any]:
+    def create_within(logical_id: str, properties: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        length = len(str(properties.get(key, "")))
+        if length > limit:
+            raise ValueError(
+                f"Properties validation failed for resource {logical_id} with message: #/{key}: expected maxLength: "
+                f"{limit}, actualLength: {length}"
+            )
+        return create(logical_id, properties, *rest, **options)
+
+    return create_within
 
 
 def pass_parameters_to_sam() -> None:

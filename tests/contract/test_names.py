@@ -3,23 +3,17 @@
 import json
 import re
 
+from cloud.cloudformation.hooks import NAME_LIMITS
 from plan.run import run_id
 from tests.contract import test_permissions
 from tests.contract.conftest import ROOT
 from tests.contract.test_permissions import Resolver
 
-# The longest name that AWS takes, by the resource's type and the property that holds the name.
-LIMITS = {
-    ("AWS::ApplicationAutoScaling::ScalingPolicy", "PolicyName"): 256,
-    ("AWS::CloudWatch::Alarm", "AlarmName"): 255,
-    ("AWS::CodeBuild::Project", "Name"): 150,
-    ("AWS::Logs::LogGroup", "LogGroupName"): 512,
-    ("AWS::SSM::Parameter", "Name"): 1011,
-    ("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupName"): 63,
-    ("AWS::Scheduler::ScheduleGroup", "Name"): 64,
-    ("AWS::Serverless::Function", "FunctionName"): 64,
-    ("AWS::Serverless::LayerVersion", "LayerName"): 140,
-    ("AWS::Serverless::StateMachine", "Name"): 80,
+# What SAM makes of its own types, and the properties' names there.
+OF_SAM = {
+    ("AWS::Serverless::Function", "FunctionName"): ("AWS::Lambda::Function", "FunctionName"),
+    ("AWS::Serverless::LayerVersion", "LayerName"): ("AWS::Lambda::LayerVersion", "LayerName"),
+    ("AWS::Serverless::StateMachine", "Name"): ("AWS::StepFunctions::StateMachine", "StateMachineName"),
 }
 NAME = re.compile(r"(\w*Name|Name)")
 LONGEST_ENDPOINT = "e" * 30
@@ -32,21 +26,22 @@ def named(template, stack, endpoint, monkeypatch):
     for resource in template["Resources"].values():
         for key, value in resource.get("Properties", {}).items():
             if NAME.fullmatch(key) and isinstance(value, dict) and key not in ("StageName", "MetricName"):
-                yield resource["Type"], key, Resolver(template).resolve(value)
+                kind = resource["Type"], key
+                yield *OF_SAM.get(kind, kind), Resolver(template).resolve(value)
 
 
 def test_page_says_how_long_a_stacks_name_may_be(template, monkeypatch):
     """Functions have the shortest names: 64 characters, of which the longest ending takes nine."""
     names = list(named(template, "", LONGEST_ENDPOINT, monkeypatch))
-    assert {(kind, key) for kind, key, _ in names} == set(LIMITS)
-    room = min(LIMITS[kind, key] - len(name) for kind, key, name in names if LONGEST_ENDPOINT not in name)
+    assert {(kind, key) for kind, key, _ in names} == set(NAME_LIMITS)
+    room = min(NAME_LIMITS[kind, key] - len(name) for kind, key, name in names if LONGEST_ENDPOINT not in name)
     assert room == 55
     assert f"at most {room} characters" in (ROOT / "docs/aws.md").read_text()
 
 
 def test_names_made_of_the_endpoints_name_fit(template, machines, monkeypatch):
     for kind, key, name in named(template, "s", LONGEST_ENDPOINT, monkeypatch):
-        assert len(name) <= LIMITS[kind, key]
+        assert len(name) <= NAME_LIMITS[kind, key]
     run = run_id("An execution's name, with Capitals and of 80 characters".ljust(80, "x"))
     assert run == run.lower()  # SageMaker may return names in ARNs in lower case.
     assert len(f"{LONGEST_ENDPOINT}-{run}-s") <= len(f"{LONGEST_ENDPOINT}-{run}-10") <= 63  # staging, retried jobs
