@@ -27,11 +27,12 @@ def main() -> int:
         # MiniStack reads the environment when it is imported, so these imports follow prepare.
         from cloud import server
         from cloud.core import emulator
+        from cloud.stepfunctions.engine import EngineError
     except ValueError as error:
         return _refuse(str(error))
     try:
         server.run(options.port, home)
-    except (emulator.HookMissingError, OSError) as error:
+    except (emulator.HookMissingError, EngineError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
         return 130  # The server did not handle signals yet. The guard process ends the children.

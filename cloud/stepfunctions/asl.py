@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cloud.stepfunctions import integrations
+from cloud.stepfunctions import expressions, integrations
 
 State = dict[str, Any]
 
@@ -41,6 +41,9 @@ _FIELDS = {
 _RETRIER = {"ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy"}
 _CATCHER = {"ErrorEquals", "Next", "Assign", "Output", "Comment"}
 _RULE = {"Condition", "Next", "Assign", "Output", "Comment"}
+# Fields without expressions, and those whose parts are checked one by one.
+_WITHOUT_EXPRESSIONS = {"Type", "Comment", "QueryLanguage", "Next", "Default", "Resource", "ErrorEquals", "Retry"}
+_WITHOUT_EXPRESSIONS |= {"Branches", "ItemProcessor", "Choices", "Catch"}
 MAX_SECONDS = 99_999_999  # Step Functions accepts no longer time.
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _VARIABLE = re.compile(r"(?!\d)\w{1,80}")
@@ -283,22 +286,39 @@ def _error_handling(at: str, state: State) -> Iterator[str]:
 
 
 def _expressions(at: str, state: State) -> Iterator[str]:
-    """Check the brackets of expressions, and that a field uses only the members of ``$states`` that exist for it."""
-    has_result = state["Type"] in ("Task", "Parallel", "Map")
-    for rule in rules_of(state):
-        for name, value in rule.items():
-            if name in ("Branches", "ItemProcessor", "Choices", "Catch", "Comment"):
-                continue
-            for text in texts_of(value):
+    """Check the brackets of expressions, the expressions, and that they read only what exists where they stand."""
+    parts = [("", state)]
+    for kind in ("Choices", "Catch"):
+        parts += [(f"/{kind}[{index}]", rule) for index, rule in enumerate(state.get(kind, []))]
+    for path, rule in parts:
+        for name in [name for name in rule if name not in _WITHOUT_EXPRESSIONS]:
+            absent = _absent(state, rule, name)
+            for location, text in _located(f"{at}{path}/{name}", rule[name]):
                 if text.startswith("{%") != text.endswith("%}"):
-                    yield f"{at}/{name}: an expression begins with {{% and ends with %}}: {text}"
-                if not text.startswith("{%"):
-                    continue
-                after_work = name in ("Output", "Assign")
-                if "$states.result" in text and not (has_result and after_work and rule is state):
-                    yield f"{at}/{name}: $states.result is not available here"
-                if "$states.errorOutput" in text and not ("ErrorEquals" in rule and after_work):
-                    yield f"{at}/{name}: $states.errorOutput is not available here"
+                    yield f"{location}: an expression begins with {{% and ends with %}}: {text}"
+                elif text.startswith("{%"):
+                    found = expressions.problems(text[2:-2].strip(), absent)
+                    yield from (f"{problem} at {location}" for problem in found)
+
+
+def _absent(state: State, rule: State, field: str) -> tuple[str, ...]:
+    """Return the members of ``$states`` that do not exist in a field of a state, a choice or a catcher."""
+    after_work = field in ("Output", "Assign")
+    has_result = after_work and rule is state and state["Type"] in ("Task", "Parallel", "Map")
+    has_error = after_work and "ErrorEquals" in rule
+    return ("result",) * (not has_result) + ("errorOutput",) * (not has_error)
+
+
+def _located(at: str, node: Any) -> Iterator[tuple[str, str]]:
+    """Yield every string in a JSON value with its path."""
+    if isinstance(node, str):
+        yield at, node
+    elif isinstance(node, dict):
+        for name, child in node.items():
+            yield from _located(f"{at}/{name}", child)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _located(f"{at}[{index}]", child)
 
 
 def texts_of(node: Any) -> Iterator[str]:

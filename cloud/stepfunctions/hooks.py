@@ -13,7 +13,7 @@ from ministack.services import cloudwatch, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import CallError, Hooks, answer
-from cloud.stepfunctions import asl, integrations
+from cloud.stepfunctions import asl, engine, expressions, integrations
 from cloud.stepfunctions.executions import StatesError, StoppableWork, exit_if_stopped
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 
@@ -28,7 +28,6 @@ HOOKS: Hooks = (
             "_SFN_WAIT_SCALE",
             "_add_event",
             "_emit_execution_status_event",
-            "_evaluate_jsonata",
             "_executions",
             "_invoke_aws_sdk_integration",
             "_invoke_resource",
@@ -92,8 +91,12 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
     Args:
         authorize: Called before each task with the state machine's role, the execution's name, the task's resource and
             its arguments; raises StatesError when the role lacks a permission.
+
+    Raises:
+        EngineError: The engine of expressions does not load on this machine.
     """
-    find_invalid_expression = stepfunctions._validate_definition_jsonata
+    with engine.borrowed():
+        pass
     resource = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
     create, start, stop = resource["create"], stepfunctions._start_execution, stepfunctions._stop_execution
 
@@ -116,8 +119,10 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
             problems = asl.problems(json.loads(text))
         except ValueError as error:
             return f"INVALID_JSON_DESCRIPTION: {error}"
-        invalid_expression: str | None = find_invalid_expression(text)
-        return invalid_expression or (f"SCHEMA_VALIDATION_FAILED: {'; '.join(problems)}" if problems else None)
+        invalid_expressions = [problem for problem in problems if "_JSONATA_EXPRESSION: " in problem]
+        if invalid_expressions:
+            return ", ".join(invalid_expressions)
+        return f"SCHEMA_VALIDATION_FAILED: {'; '.join(problems)}" if problems else None
 
     provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
 
@@ -150,11 +155,7 @@ class _MiniStackServices:
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
         """Return the value of a JSONata expression; see ``ExecutionServices``."""
-        context = {**scope.context, "variables": scope.variables}
-        try:
-            return stepfunctions._evaluate_jsonata(expression, scope.input, context, scope.result, scope.error)
-        except stepfunctions._ExecutionError as error:
-            raise StatesError(error.error, error.cause) from None
+        return expressions.evaluate(expression, scope.variables, scope.states())
 
     def invoke(self, resource: str, arguments: Any) -> Any:
         """Return the result of a task; see ``ExecutionServices``."""

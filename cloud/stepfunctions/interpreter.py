@@ -17,12 +17,16 @@ from typing import Any, Protocol
 
 from cloud.stepfunctions import asl
 from cloud.stepfunctions.executions import StatesError, exit_if_stopped, run_together, sleep
+from cloud.stepfunctions.expressions import ExpressionError, type_cause
 
 State = dict[str, Any]
 
 _MAX_BYTES = 262_144  # for a state's input, its result, its output, and the variables of one Assign
 _MAX_VARIABLE_BYTES = 10 * 1024 * 1024  # for all variables of an execution
 _MAX_CONCURRENT_ITEMS = 40  # in an inline Map
+
+
+_ABSENT: Any = object()
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,14 @@ class Scope:
     context: Mapping[str, Any]
     variables: ChainMap[str, Any]
     input: Any = None
-    result: Any = None
+    result: Any = _ABSENT
     error: Mapping[str, str] | None = None
+
+    def states(self) -> dict[str, Any]:
+        """Return ``$states``, without the members that do not exist where the expression stands."""
+        states = {"input": self.input, "context": self.context}
+        states |= {} if self.result is _ABSENT else {"result": self.result}
+        return states | ({} if self.error is None else {"errorOutput": self.error})
 
     def inner(self, **context: Any) -> "Scope":
         """Return the scope of a branch or an item: it has variables of its own and can read those of this scope."""
@@ -61,7 +71,7 @@ class ExecutionServices(Protocol):
         """Return the value of a JSONata expression.
 
         Raises:
-            StatesError: The expression fails or has no value.
+            ExpressionError: The expression fails or has no value.
         """
 
     def invoke(self, resource: str, arguments: Any) -> Any:
@@ -151,7 +161,7 @@ class Interpreter:
             try:
                 seconds = (asl.parse_timestamp(text) - datetime.now(UTC)).total_seconds()
             except ValueError as error:
-                raise _query_error(scope, "Timestamp", str(error)) from None
+                raise _query_error(scope, f"The field 'Timestamp': {error}") from None
         sleep(seconds * self._services.wait_scale)
 
     # --- Task, Parallel and Map, with retriers and catchers --------------------------------------
@@ -216,7 +226,8 @@ class Interpreter:
         if isinstance(items, dict):
             items = [{"Key": key, "Value": value} for key, value in items.items()]
         if not isinstance(items, list):
-            raise _query_error(scope, "Items", f"Expected 'array' or 'object', but was '{_kind(items)}'")
+            expression = state.get("Items", "{% $states.input %}")[2:-2].strip()
+            raise _query_error(scope, type_cause(expression, "Items", "array", items))
         max_concurrency = self._whole(state, "MaxConcurrency", 0, scope) if "MaxConcurrency" in state else 0
 
         def process(index: int, item: Any) -> Any:
@@ -240,8 +251,8 @@ class Interpreter:
         if isinstance(template, str) and template.startswith("{%"):
             try:
                 return self._services.evaluate(template[2:-2].strip(), scope)
-            except StatesError as error:
-                raise _query_error(scope, field, error.cause) from None
+            except ExpressionError as error:
+                raise _query_error(scope, error.cause(field)) from None
         if isinstance(template, dict):
             return {name: self._fill(value, scope, f"{field}/{name}") for name, value in template.items()}
         if isinstance(template, list):
@@ -251,13 +262,13 @@ class Interpreter:
     def _typed(self, rule: State, field: str, kind: type | tuple[type, ...], name: str, scope: Scope) -> Any:
         value = self._fill(rule[field], scope, field)
         if not isinstance(value, kind):
-            raise _query_error(scope, field, f"Expected '{name}', but was '{_kind(value)}' for value: {_json(value)}")
+            raise _query_error(scope, type_cause(str(rule[field])[2:-2].strip(), field, name, value))
         return value
 
     def _whole(self, state: State, field: str, low: int, scope: Scope) -> int:
         value = self._typed(state, field, (int, float), "number", scope)
         if isinstance(value, bool) or value != int(value) or value < low:
-            raise _query_error(scope, field, f"Expected a whole number from {low}, but was {_json(value)}")
+            raise _query_error(scope, f"The field '{field}' must be a whole number from {low}, but was {_json(value)}")
         return int(value)
 
     def _record(self, kind: str, details: str, **members: Any) -> None:
@@ -292,16 +303,10 @@ def _limited(value: Any, name: str, max_bytes: int = _MAX_BYTES) -> Any:
     return value
 
 
-def _query_error(scope: Scope, field: str, problem: str) -> StatesError:
+def _query_error(scope: Scope, problem: str) -> StatesError:
     location = f"An error occurred while executing the state '{scope.context['State']['Name']}'."
-    return StatesError("States.QueryEvaluationError", f"{location} The field '{field}': {problem}")
+    return StatesError("States.QueryEvaluationError", f"{location} {problem}")
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _kind(value: Any) -> str:
-    """Return the name of a value's type in JSON."""
-    names: list[tuple[type, str]] = [(bool, "boolean"), (str, "string"), (list, "array"), (dict, "object")]
-    return next((name for kind, name in names if isinstance(value, kind)), "null" if value is None else "number")

@@ -3,10 +3,10 @@
 import json
 from collections import ChainMap
 
-import jsonata
 import pytest
 import yaml
 
+from cloud.stepfunctions import expressions
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 from explain.sentence import sentence_of
@@ -37,11 +37,7 @@ class Broken:
         self._explain = explain
 
     def evaluate(self, expression, scope):
-        states = {"context": scope.context, "input": scope.input, "result": scope.result, "errorOutput": scope.error}
-        value = jsonata.Jsonata(expression).evaluate(None, {**scope.variables, "states": states})
-        if value is None:
-            raise StatesError("States.QueryEvaluationError", f"nothing (undefined): {expression}")
-        return value
+        return expressions.evaluate(expression, scope.variables, scope.states())
 
     def invoke(self, resource, arguments):
         if resource.endswith("sns:publish"):

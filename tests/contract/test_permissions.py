@@ -5,12 +5,12 @@ from fnmatch import fnmatchcase
 from itertools import product
 
 import botocore.session
-import jsonata
 import pytest
 from botocore.validate import ParamValidator
 
 from cloud.iam import permissions
 from cloud.iam.permissions import RequestScope
+from cloud.stepfunctions import expressions
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImagePlan, Request
@@ -177,7 +177,12 @@ def sample_run(template):
 
 def evaluate(node, variables):
     if isinstance(node, str) and node.startswith("{%"):
-        return jsonata.Jsonata(node[2:-2].strip()).evaluate(None, variables)
+        try:
+            return expressions.evaluate(node[2:-2].strip(), variables, variables.get("states", {}))
+        except expressions.ExpressionError as error:
+            if error.kind == "undefined":  # No permission depends on the variables that are not given here.
+                return None
+            raise
     if isinstance(node, dict):
         return {key: evaluate(value, variables) for key, value in node.items()}
     return [evaluate(item, variables) for item in node] if isinstance(node, list) else node

@@ -155,9 +155,9 @@ def test_a_whole_definition_has_no_problems() -> None:
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "JitterStrategy": "SOME"}]}}, "FULL or NONE"),
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "Next": "A"}]}}, "'Next' is not supported"),
         ({"A": {**PASS, "Output": "{% $x"}}, "begins with {% and ends with %}"),
-        ({"A": {**PASS, "Output": "{% $states.result %}"}}, "$states.result is not available here"),
-        ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "$states.result is not available here"),
-        ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "$states.errorOutput is not available here"),
+        ({"A": {**PASS, "Output": "{% $states.result %}"}}, "Field '$states.result' does not exist. at"),
+        ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "Field '$states.result' does not exist. at"),
+        ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "Field '$states.errorOutput' does not exist. at"),
         ({"A": {**PASS, "Assign": {"x.y": 1}}}, "'x.y' is not a valid name of a variable"),
         ({"A": {**PASS, "Assign": {"states": 1}}}, "'states' is not a valid name of a variable"),
         (
