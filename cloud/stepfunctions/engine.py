@@ -64,8 +64,8 @@ class Engine:
         except Exception as error:  # It is an ImportError, an OSError or one of the package's own errors.
             self._resources.close()
             raise EngineError(
-                "JSONata expressions of state machines need the JavaScript engine of the package mini-racer, which does "
-                f"not load here: {error}. docs/laptop-cloud.md says which machines it supports."
+                "state machines need the JavaScript engine of the package mini-racer, which does not load here: "
+                f"{error}; docs/laptop-cloud.md says which machines it supports"
             ) from error
 
     def _load(self) -> None:
@@ -109,20 +109,20 @@ class Engine:
     def _call(self, *codes: str) -> str:
         """Run pieces of code one after the other and return the text that the last one gives."""
         try:
-            return _result_of(self._texts(codes))
+            return str(_result_of(self._texts(codes)))
         except (TimeoutError, self._errors.JSOOMException) as error:
             self.is_usable = False
             limit = "time" if isinstance(error, TimeoutError) else "memory"
             return "!" + json.dumps({"kind": "limit", "message": limit})
 
-    async def _texts(self, codes: tuple[str, ...]) -> str:
+    async def _texts(self, codes: tuple[str, ...]) -> Any:
         async with asyncio.timeout(_MAX_SECONDS):
-            # JSONata is asynchronous. The engine ends what a call has begun before it starts the next one, so both calls
+            # JSONata is asynchronous. The engine ends what a call has begun before it starts the next one, so all calls
             # are sent at once, which saves half of the time.
             *_, text = await asyncio.gather(*(self._racer.eval_cancelable(code) for code in codes))
             while text == "":  # The expression waits for Python.
                 text = await self._racer.eval_cancelable(codes[-1])
-        return str(text)
+        return text
 
 
 # The engine that was used last is the first to be used again. None stands for one that is not made yet.

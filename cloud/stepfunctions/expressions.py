@@ -29,8 +29,8 @@ class ExpressionError(Exception):
 
     Attributes:
         expression: The expression.
-        kind: ``undefined``: it returned nothing. ``threw``: JSONata raised an error. ``limit``: it took too long, nested
-            too deep or became too large. ``unsupported``: its value is no JSON. ``internal``: JavaScript failed.
+        kind: ``undefined``: it returned nothing. ``threw``: JSONata raised an error. ``limit``: it took too long, or
+            became too deep or too large. ``unsupported``: its value is no JSON. ``internal``: JavaScript failed.
         message: For ``threw`` JSONata's code and message, for ``limit`` the limit in words.
     """
 
@@ -127,7 +127,7 @@ def _part(value: Any, reads: Reads | None) -> Any:
 def _exact(text: str, data: str) -> Any:
     """Return the value of a result that has large numbers as Step Functions has them.
 
-    There, whole numbers are exact below 2^63 as long as nobody calculates with them. From there on, numbers are floating.
+    There, whole numbers are exact below 2^63 as long as nobody calculates with them. All larger ones are floating.
 
     Args:
         text: The result as JavaScript wrote it.

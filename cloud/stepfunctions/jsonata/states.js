@@ -31,16 +31,23 @@ var states = (() => {
         }
     }
 
-    function enter(_expression, _input, environment) {
-        if (!environment.isParallelCall) { // JSONata's own tests do not count these either.
+    // JSONata evaluates the items of an array, and the members of an object, at the same time, and marks all but the
+    // first. Marked evaluations do not count, because together they are no depth. The mark may come between the begin
+    // and the end of an evaluation, so each frame keeps what it has counted.
+    function enter(expression, _input, frame) {
+        if (!frame.isParallelCall) {
             running.depth++;
+            frame.counted ??= new Map();
+            frame.counted.set(expression, (frame.counted.get(expression) ?? 0) + 1);
         }
         checkLimits();
     }
 
-    function exit(_expression, _input, environment, result) {
-        if (!environment.isParallelCall) {
+    function exit(expression, _input, frame, result) {
+        const counted = frame.counted?.get(expression) ?? 0;
+        if (counted > 0) {
             running.depth--;
+            frame.counted.set(expression, counted - 1);
         }
         checkLimits();
         if (Array.isArray(result) ? result.length > MAX_ITEMS : typeof result === 'string' && result.length > MAX_LETTERS) {
