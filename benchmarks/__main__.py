@@ -16,6 +16,7 @@ NAMES = (
     "cost",
     "ddp",
     "evaluation_memory",
+    "expressions",
     "feature_pass",
     "hostile",
     "image",

@@ -8,6 +8,7 @@ evaluates expressions" in docs/decisions/laptop-cloud.md.
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +92,8 @@ def evaluate(expression: str, variables: Mapping[str, Any], states: Mapping[str,
     with engine.borrowed() as javascript:
         facts = javascript.compile(expression)
         if facts.problem:
-            raise ExpressionError(expression, "threw", f"{facts.code}: {facts.problem}")
+            kind = "threw" if facts.code else "internal"
+            raise ExpressionError(expression, kind, f"{facts.code}: {facts.problem}")
         data = json.dumps(_part({**variables, "states": states}, facts.reads))
         outcome = javascript.run(expression, data)
     if outcome.startswith("!"):
@@ -127,13 +129,17 @@ def _part(value: Any, reads: Reads | None) -> Any:
 def _exact(text: str, data: str) -> Any:
     """Return the value of a result that has large numbers as Step Functions has them.
 
-    There, whole numbers are exact below 2^63 as long as nobody calculates with them. All larger ones are floating.
+    There, whole numbers are exact below 2^63 as long as nobody calculates with them, and larger ones are floating.
 
     Args:
         text: The result as JavaScript wrote it.
         data: What the expression read.
     """
-    exact = {float(digits): int(digits) for digits in _LARGE_NUMBER.findall(data) if abs(int(digits)) < _LONG}
+    numbers = {int(digits) for digits in _LARGE_NUMBER.findall(data)}
+    close = Counter(
+        map(float, numbers)
+    )  # Several numbers may be the same one in JavaScript, which then stays as it is.
+    exact = {float(number): number for number in numbers if abs(number) < _LONG and close[float(number)] == 1}
 
     def whole(digits: str) -> float:
         value = float(digits)

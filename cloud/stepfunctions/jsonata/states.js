@@ -7,6 +7,9 @@ window.atob = (text) => Array.from(Uint8Array.fromBase64(text), (byte) => String
 var states = (() => {
     'use strict';
 
+    const isObject = (value) => typeof value === 'object' && value !== null;
+    const children = (node) => (isObject(node) ? Object.values(node).filter(isObject) : []);
+
     // --- limits ----------------------------------------------------------------------------------
 
     // AWS evaluates with the limits that JSONata's own tests use: on time, and on the depth of nested evaluations.
@@ -20,39 +23,60 @@ var states = (() => {
 
     const exceeded = (limit) => ({code: LIMIT, message: limit}); // expressions.py has the words of the limits.
 
-    let running = null; // the evaluation in progress: its depth, and the time at which it must end
+    let running = null; // the evaluation in progress: when it must end, and the depth of the part that ended last
 
-    function checkLimits() {
-        if (running.depth > MAX_DEPTH) {
-            throw exceeded('depth');
+    // JSONata evaluates the items of an array and the members of an object at the same time, so a counter would take
+    // width for depth. Each frame of variables keeps the depth of each part of the syntax tree that is evaluated in it;
+    // the depth of a part is one more than that of the part around it.
+    const NOT_EVALUATED = ['filter', 'index', 'sort']; // These only hold parts.
+
+    function place(node, around) {
+        if (typeof node.type !== 'string' || NOT_EVALUATED.includes(node.type)) {
+            children(node).forEach((child) => place(child, around));
+            return;
         }
+        // The body of a function is evaluated where it is called.
+        children(node).forEach((child) => place(child, node.type === 'lambda' && child === node.body ? undefined : node));
+        node.around = around;
+    }
+
+    function makeFrame(outer, frame) {
+        frame.outer = outer;
+    }
+
+    function depthOf(node, frame) {
+        for (let each = frame; node && each; each = each.outer) {
+            const depth = each.depths?.get(node);
+            if (depth !== undefined) {
+                return depth;
+            }
+        }
+        return undefined;
+    }
+
+    function checkTime() {
         if (Date.now() > running.end) {
             throw exceeded('time');
         }
     }
 
-    // JSONata evaluates the items of an array, and the members of an object, at the same time, and marks all but the
-    // first. Marked evaluations do not count, because together they are no depth. The mark may come between the begin
-    // and the end of an evaluation, so each frame keeps what it has counted.
     function enter(expression, _input, frame) {
-        if (!frame.isParallelCall) {
-            running.depth++;
-            frame.counted ??= new Map();
-            frame.counted.set(expression, (frame.counted.get(expression) ?? 0) + 1);
+        // The call of a function has just evaluated an argument, or the function itself.
+        const around = depthOf(expression.around, frame);
+        const depth = around === undefined ? running.depth : around + 1;
+        (frame.depths ??= new Map()).set(expression, depth);
+        if (depth > MAX_DEPTH) {
+            throw exceeded('depth');
         }
-        checkLimits();
+        checkTime();
     }
 
     function exit(expression, _input, frame, result) {
-        const counted = frame.counted?.get(expression) ?? 0;
-        if (counted > 0) {
-            running.depth--;
-            frame.counted.set(expression, counted - 1);
-        }
-        checkLimits();
+        running.depth = frame.depths.get(expression);
         if (Array.isArray(result) ? result.length > MAX_ITEMS : typeof result === 'string' && result.length > MAX_LETTERS) {
             throw exceeded('memory');
         }
+        checkTime();
     }
 
     // --- the functions of Step Functions -----------------------------------------------------------
@@ -185,8 +209,6 @@ var states = (() => {
 
     // --- the results -------------------------------------------------------------------------------
 
-    const isObject = (value) => typeof value === 'object' && value !== null;
-
     function isFinite(value) {
         return isObject(value) ? Object.values(value).every(isFinite) : typeof value !== 'number' || Number.isFinite(value);
     }
@@ -233,15 +255,14 @@ var states = (() => {
         if (error?.code === LIMIT) {
             return tell('limit', error.message);
         }
-        if (error instanceof RangeError) { // These are V8's own limits.
-            return tell('limit', /call stack/.test(error.message) ? 'depth' : 'memory');
+        if (error instanceof RangeError && /call stack|string length/.test(error.message)) { // These are V8's own limits.
+            return tell('limit', error.message.includes('stack') ? 'depth' : 'memory');
         }
         return error?.code ? tell('threw', `${error.code}: ${error.message}`) : tell('internal', `${error?.message ?? error}`);
     }
 
     // --- what an expression refers to ----------------------------------------------------------------
 
-    const children = (node) => (isObject(node) ? Object.values(node).filter(isObject) : []);
     const isPlain = (step) => step.type === 'name' && !['predicate', 'group', 'focus', 'index'].some((name) => name in step);
 
     // Return the parts of variables that a syntax tree reads, as a tree of names; null stands for a whole value.
@@ -319,20 +340,23 @@ var states = (() => {
             try {
                 const program = jsonata(expression);
                 program.assign('eval', undefined);
+                program.assign(Symbol.for('jsonata.__createFrame_push'), makeFrame);
                 program.assign(Symbol.for('jsonata.__evaluate_entry'), enter);
                 program.assign(Symbol.for('jsonata.__evaluate_exit'), exit);
                 for (const added of [partition, range, hash, random, uuid, parse]) {
                     program.registerFunction(added.name, added);
                 }
                 compiled.set(expression, program);
-                return JSON.stringify({reads: reads(program.ast()), context: contextReads(program.ast())});
+                const facts = JSON.stringify({reads: reads(program.ast()), context: contextReads(program.ast())});
+                place(program.ast());
+                return facts;
             } catch (error) {
                 return JSON.stringify({problem: `${error?.message ?? error}`, code: error?.code ?? ''});
             }
         },
         // Begin an evaluation. It ends before the engine's next call, unless it waits for Python.
         start(expression, bindings) {
-            const mine = running = {depth: 0, end: Date.now() + MAX_MILLISECONDS};
+            const mine = running = {depth: 1, end: Date.now() + MAX_MILLISECONDS};
             const end = (tell) => (result) => {
                 if (mine === running) {
                     outcome = tell(result);
