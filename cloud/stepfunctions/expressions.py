@@ -1,8 +1,8 @@
 """Evaluate JSONata as Step Functions does: by the reference implementation, in an embedded JavaScript engine.
 
 This module does not depend on MiniStack. ``jsonata/jsonata.min.js`` is the npm package jsonata 2.0.6 as published, and
-``jsonata/states.js`` adds what Step Functions adds: functions and limits. See "The reference implementation of JSONata
-evaluates expressions" in docs/decisions/laptop-cloud.md.
+``jsonata/states.js`` adds what Step Functions adds: functions and limits.
+See "The reference implementation of JSONata evaluates expressions" in docs/decisions/laptop-cloud.md.
 """
 
 import json
@@ -20,6 +20,7 @@ _LIMITS = {
     "time": "Expression evaluation timeout: Check for infinite loop",
     "memory": "Expression evaluation memory limit exceeded: Check for excessive memory usage",
 }
+_PARSER_LIMIT = "U1001"  # states.js gives this code to an expression that is nested too deep to be parsed.
 _EXACT = 2**53  # JavaScript has all whole numbers below.
 _LONG = 2**63  # Step Functions has all whole numbers below.
 _LARGE_NUMBER = re.compile(r"(?:^|(?<=[:\[]\s)|(?<=[:,\[\s]))-?\d{16,19}(?=[,\]}]|$)")
@@ -92,8 +93,9 @@ def evaluate(expression: str, variables: Mapping[str, Any], states: Mapping[str,
     with engine.borrowed() as javascript:
         facts = javascript.compile(expression)
         if facts.problem:
-            kind = "threw" if facts.code else "internal"
-            raise ExpressionError(expression, kind, f"{facts.code}: {facts.problem}")
+            if facts.code == _PARSER_LIMIT:
+                raise ExpressionError(expression, "limit", "depth")
+            raise ExpressionError(expression, "threw" if facts.code else "internal", f"{facts.code}: {facts.problem}")
         data = json.dumps(_part({**variables, "states": states}, facts.reads))
         outcome = javascript.run(expression, data)
     if outcome.startswith("!"):

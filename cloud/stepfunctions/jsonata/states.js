@@ -351,7 +351,8 @@ var states = (() => {
                 place(program.ast());
                 return facts;
             } catch (error) {
-                return JSON.stringify({problem: `${error?.message ?? error}`, code: error?.code ?? ''});
+                const code = error instanceof RangeError ? LIMIT : error?.code; // It is nested too deep for the parser.
+                return JSON.stringify({problem: `${error?.message ?? error}`, code: code ?? ''});
             }
         },
         // Begin an evaluation. It ends before the engine's next call, unless it waits for Python.
