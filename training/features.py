@@ -22,6 +22,7 @@ from training.files import replace_file, replace_json, to_bytes
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork, supported_precisions
 from training.preprocess import UnreadablePhotoError, pixels
+from training.stopping import StopRequestedError
 from training.workers import WorkerProgress, map_ahead, worker_pool
 
 _FORMAT = 3  # version of the cache's files
@@ -133,19 +134,23 @@ class FeaturePass:
         return Features(features, [row is not None for row in rows], len(missing))
 
     def _compute(self, source: Source, photos: Sequence[tuple[str, Photo]], progress: WorkerProgress) -> None:
-        """Compute the features of (hash, photo) pairs, and save them every ``checkpoint_seconds``."""
+        """Compute the features of (hash, photo) pairs; save them every ``checkpoint_seconds`` and before a stop."""
         size = self.choice.batch_size
         batches = [photos[first : first + size] for first in range(0, len(photos), size)]
         unsaved: dict[str, Tensor | None] = {}
         last_save = time.monotonic()
         with worker_pool(self._num_threads) as pool:
             work = partial(self._batch, self._network(self.choice.precision), source)
-            for rows in map_ahead(pool, work, batches, 2 * self._num_threads):
-                unsaved |= rows
-                progress.add(len(rows))
-                if time.monotonic() - last_save >= self._seconds:
-                    self._cache.add(unsaved)
-                    unsaved, last_save = {}, time.monotonic()
+            try:
+                for rows in map_ahead(pool, work, batches, 2 * self._num_threads):
+                    unsaved |= rows
+                    progress.add(len(rows))
+                    if time.monotonic() - last_save >= self._seconds:
+                        self._cache.add(unsaved)
+                        unsaved, last_save = {}, time.monotonic()
+            except StopRequestedError:
+                self._cache.add(unsaved)
+                raise
         self._cache.add(unsaved)
 
     def _batch(

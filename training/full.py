@@ -32,6 +32,7 @@ from training.optimizer import adamw, averaging_rate, set_learning_rates
 from training.photos import DecodedPhotos
 from training.precision import autocast, depthwise_in_float32, faster_precision
 from training.preprocess import TrainingPreprocess
+from training.stopping import stop_is_requested, stop_together
 
 # Photos in one forward pass on CPU. More are no faster, and each takes 100 MB at 256 pixels.
 _PART = 16
@@ -110,7 +111,7 @@ class FullTraining:
         num_threads: int,
     ) -> None:
         torch.set_num_threads(num_threads)
-        self.progress, self.valid_top1 = TrainingProgress(), 0.0
+        self.progress, self.valid_top1, self._is_stopping = TrainingProgress(), 0.0, False
         self._world, self._settings, self._data, self._checkpoint = world, settings, data, checkpoint
         self._start = HeadStart(*(t.to(world.device) for t in (start.weight, start.bias, start.strength)))
         self._photos_per_step = len(data.train_photos) / data.train.steps_per_epoch
@@ -144,6 +145,7 @@ class FullTraining:
         Raises:
             NonFiniteLossError: loss or gradient is not finite; every rank raises it.
             FileWriteError: the checkpoint cannot be written.
+            StopRequestedError: a rank received SIGTERM; every rank raises it after the step, with a checkpoint.
         """
         done, epochs = len(self.progress.epochs), self._settings.full_epochs
         if self.progress.steps:
@@ -172,7 +174,7 @@ class FullTraining:
         self._optimizer.zero_grad()
         losses, figures = self._forward_and_backward(batch)
         self._parallel.wait()
-        loss, correct, is_due, *photos = figures.tolist()
+        loss, correct, is_due, is_stopping, *photos = figures.tolist()
         if not math.isfinite(loss):
             self._raise_non_finite(f"the loss became {loss}", batch.indices[~losses.isfinite().cpu()])
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.clip_norm)
@@ -186,7 +188,8 @@ class FullTraining:
         state = self._epoch
         state.steps, state.loss, state.correct = state.steps + 1, state.loss + loss, state.correct + correct
         state.photos = [total + int(count) for total, count in zip(state.photos, photos, strict=True)]
-        return bool(is_due)
+        self._is_stopping = bool(is_stopping)
+        return bool(is_due or is_stopping)
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
@@ -253,6 +256,8 @@ class FullTraining:
             last = now
             if is_due:
                 self._save()
+            if self._is_stopping:
+                stop_together(self._world)
             if now[0] - last_print >= _PRINT_SECONDS:
                 last_print = now[0]
                 self._print_progress(epoch)
@@ -276,13 +281,14 @@ class FullTraining:
 
         Returns:
             The loss of each photo of this rank, and the step's figures: loss, number of correct predictions, whether
-            a checkpoint is due, and photos by rank. The ranks are still summing the figures.
+            a checkpoint is due, whether to stop, and photos by rank. The ranks are still summing the figures.
         """
         settings, world = self._settings, self._world
         losses: list[Tensor] = []
-        figures = torch.zeros(3 + world.world_size, dtype=torch.float64, device=world.device)
+        figures = torch.zeros(4 + world.world_size, dtype=torch.float64, device=world.device)
         figures[2] = world.is_main and self._checkpoint.due()
-        figures[3 + world.rank] = len(batch.labels)
+        figures[3] = stop_is_requested()
+        figures[4 + world.rank] = len(batch.labels)
 
         def objective(photos: Tensor, labels: Tensor) -> Tensor:
             with autocast(world, self.precision):

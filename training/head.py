@@ -21,6 +21,7 @@ from dataset.layout import named
 from training.checkpoint import Checkpoint
 from training.distributed import World, gather, sum_over_ranks
 from training.hyperparameters import HyperparameterError, Hyperparameters
+from training.stopping import stop_is_requested, stop_together
 
 _PREVIEW_EPOCHS = 5
 # The pull of an unmatched class, relative to a matched one. Without it, classes with few photos are rarely recognized
@@ -149,6 +150,7 @@ class HeadTraining:
         Raises:
             NonFiniteLossError: the loss is not finite; every rank raises it.
             FileWriteError: the checkpoint cannot be written.
+            StopRequestedError: a rank received SIGTERM; every rank raises it after the epoch, with a checkpoint.
         """
         if state := self._checkpoint.load():
             self._restore(state)
@@ -197,14 +199,16 @@ class HeadTraining:
             "peak_memory_mb": peak_memory_mb(self._world),
         }
         self.progress.epochs.append(figures)
-        if self._checkpoint_is_due(epoch):
+        # The ranks agree: rank 0 decides whether its interval is over, and any rank whether to stop.
+        is_due, is_stopping = sum_over_ranks(
+            self._world, self._world.is_main and self._checkpoint.due(), stop_is_requested()
+        )
+        is_last = epoch == self._settings.epochs
+        if is_last or is_due or is_stopping:
             self._save()
         self._world.print_once(epoch_line(figures, self._settings.epochs, (self._settings.epochs - epoch) * seconds))
-
-    def _checkpoint_is_due(self, epoch: int) -> bool:
-        """Whether to save after this epoch: after the last one, or if rank 0's interval is over."""
-        is_last = epoch == self._settings.epochs
-        return is_last or bool(sum_over_ranks(self._world, self._world.is_main and self._checkpoint.due())[0])
+        if is_stopping:
+            stop_together(self._world)
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train one pass over this rank's samples.

@@ -1,13 +1,14 @@
-"""The launcher that SageMaker starts on every host of the training job.
+"""The launcher: process 1 of the training image, which SageMaker starts on every host of a training job.
 
-    python3 /opt/ml/input/data/code/training/launch.py
+    python -m training.launch --root /opt/ml train
 
 It starts this host's ranks, one ``python -m training.train`` per GPU, or one without GPUs, and reports why they failed.
+SIGTERM goes on to the ranks, which write a checkpoint and end. See "The launcher is process 1" in
+docs/decisions/training.md.
 
-It reads only ``<root>/input/config/*.json`` and the input channels. It finds ``<root>`` from its own location,
-``<root>/input/data/code/training/launch.py``, so ``<root>`` is ``/opt/ml`` in a container and any folder on a laptop.
-The ranks connect to the first host by its name. On a laptop, hosts are processes of one machine and have no names;
-there MASTER_ADDR and MASTER_PORT give the address.
+It reads only ``<root>/input/config/*.json`` and the input channels; ``<root>`` is ``/opt/ml`` in a container and any
+folder elsewhere. The ranks connect to the first host by its name. Where hosts are processes of one machine and have no
+names, MASTER_ADDR and MASTER_PORT give the address.
 
 The launcher sets the variables that torchrun would set.
 See "The launcher starts the ranks itself, without torchrun" in docs/decisions/training.md.
@@ -15,6 +16,7 @@ See "The launcher starts the ranks itself, without torchrun" in docs/decisions/t
 This module imports the standard library only, so that mistakes are reported before torch is loaded.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -24,13 +26,19 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 DEFAULT_PORT = "29500"
-CHANNELS = ("code", "dataset", "weights")
-GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for the remaining ranks; SageMaker itself gives 120
+CHANNELS = ("dataset", "weights")
+CODE = Path(__file__).resolve().parents[1]  # the folder that contains the packages ``training`` and ``dataset``
+GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for the remaining ranks, after one has failed
+# The same after somebody stopped the launcher. SageMaker gives 120 seconds, of which some are left to report the end.
+STOP_SECONDS = 100
+STOPPED_EXIT_CODE = 128 + signal.SIGTERM  # A rank that stopped on SIGTERM, with a checkpoint, exits with it.
 PEER_LOST_EXIT_CODE = 75  # A rank that lost another rank exits with it.
 # A host whose rank lost another waits this long before it fails, so that the host of the lost rank fails first. Also,
 # SageMaker then notices first if a spot instance was taken away, and does not count that as a failure.
@@ -74,7 +82,6 @@ class HostConfig:
             self.rank = self.hosts.index(self.name)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LaunchError(f"launcher: resourceconfig.json names no current_host among hosts ({error})") from error
-        self.code = self._channel("code")
         self.interface: str = resources.get("network_interface_name", "")
         self.master_address = os.environ.get("MASTER_ADDR", self.hosts[0])
         self.master_port = os.environ.get("MASTER_PORT", DEFAULT_PORT)
@@ -107,7 +114,7 @@ class HostConfig:
         inherited = os.environ.get("PYTHONPATH")
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_PREFIXES)},
-            "PYTHONPATH": os.pathsep.join([str(self.code), *([inherited] if inherited else [])]),
+            "PYTHONPATH": os.pathsep.join([str(CODE), *([inherited] if inherited else [])]),
             "PYTHONUNBUFFERED": "1",
             "MASTER_ADDR": self.master_address,
             "MASTER_PORT": self.master_port,
@@ -135,20 +142,42 @@ class HostConfig:
         return document
 
 
+class StopSignal:
+    """A signal that asks this host to stop. Its handler does nothing but note it, because it may interrupt anything.
+
+    Attributes:
+        name: the signal's name; empty as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        """Note the signal."""
+        self.name = signal.Signals(signum).name
+
+    def wait(self, seconds: float) -> None:
+        """Wait some seconds, or until there was a signal."""
+        deadline = time.monotonic() + seconds
+        while not self.name and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
 class Ranks:
     """The ranks of this host; when one fails, or a signal stops the launcher, all end.
 
     Args:
         host: this host's part of the job.
         num_local: ranks to start.
+        stop: the signal that ends them.
     """
 
-    def __init__(self, host: HostConfig, num_local: int) -> None:
-        self._host, self._stopped_by, self._stopping = host, "", threading.Event()
+    def __init__(self, host: HostConfig, num_local: int, stop: StopSignal) -> None:
+        self._host, self._stop = host, stop
         self._processes = [
             subprocess.Popen(
                 host.command(),
-                cwd=host.code,  # ``python -m`` searches this folder first.
+                cwd=CODE,  # ``python -m`` searches this folder first.
                 env=host.environment(rank, num_local),
                 stderr=subprocess.PIPE,
                 text=True,
@@ -164,12 +193,6 @@ class Ranks:
         for reader in self._readers:
             reader.start()
 
-    def stop(self, signum: int, _frame: FrameType | None) -> None:
-        """Handle a signal: terminate the ranks, which end at once; their last checkpoint is always complete."""
-        self._stopped_by = signal.Signals(signum).name
-        self._stopping.set()
-        self._terminate()
-
     def _terminate(self) -> None:
         for process in self._processes:
             if process.poll() is None:
@@ -181,6 +204,7 @@ class Ranks:
         Returns:
             The exit code and the reason of the rank that failed first; 0 and "" if all succeeded.
         """
+        kill_at = 0.0
         while True:
             codes = [process.poll() for process in self._processes]
             failed = [rank for rank, code in enumerate(codes) if code]
@@ -189,11 +213,23 @@ class Ranks:
                 first = min(failed, key=lambda rank: codes[rank] in _PEER_LOST_CODES)
                 self._end_the_rest()
                 if codes[first] in _PEER_LOST_CODES:
-                    self._stopping.wait(YIELD_SECONDS)
+                    self._stop.wait(YIELD_SECONDS)
                 return self._reason(first)
             if all(code == 0 for code in codes):
                 return 0, ""
+            if self._stop.name and not kill_at:
+                self._terminate()
+                kill_at = time.monotonic() + STOP_SECONDS
+            elif kill_at and time.monotonic() >= kill_at:
+                self._kill()
+            if os.getpid() == 1:
+                reap_orphans({process.pid for process in self._processes})
             time.sleep(0.1)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
 
     def _end_the_rest(self) -> None:
         self._terminate()
@@ -207,8 +243,8 @@ class Ranks:
     def _reason(self, rank: int) -> tuple[int, str]:
         self._readers[rank].join(timeout=5)
         code = self._processes[rank].returncode
-        if self._stopped_by:
-            return 128 + signal.Signals[self._stopped_by], f"training: stopped by {self._stopped_by} before it finished"
+        if self._stop.name:
+            return 128 + signal.Signals[self._stop.name], f"training: stopped by {self._stop.name} before it finished"
         name = f"rank {self._host.rank * len(self._processes) + rank} on {self._host.name}"
         if code < 0:
             signum = signal.Signals(-code)
@@ -231,15 +267,27 @@ def _host_number(name: str) -> tuple[int, str]:
     return (int(digits) if digits.isdigit() else 0, name)
 
 
-def wait_for_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
+def reap_orphans(own: Collection[int]) -> None:
+    """Collect processes that have ended and whose parents ended before them, which only process 1 can do.
+
+    Args:
+        own: ids of this process's own children, which it collects itself.
+    """
+    with suppress(ChildProcessError):  # It has no children at all.
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in own:
+            os.waitpid(ended.si_pid, 0)
+
+
+def wait_for_name(name: str, stop: StopSignal, seconds: float = RESOLVE_SECONDS) -> None:
     """Wait until a host's name resolves.
 
     Args:
         name: the host's name.
+        stop: the signal that ends the wait.
         seconds: the timeout.
 
     Raises:
-        LaunchError: the name did not resolve in time.
+        LaunchError: the name did not resolve in time, or the signal came.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -252,7 +300,9 @@ def wait_for_name(name: str, seconds: float = RESOLVE_SECONDS) -> None:
                     f"launcher: the name of host {name} did not resolve within {seconds:g} s ({error.strerror}); "
                     "the hosts cannot connect"
                 ) from error
-        time.sleep(1)
+        stop.wait(1)
+        if stop.name:
+            raise LaunchError(f"launcher: stopped by {stop.name} while it waited for the name of host {name}")
 
 
 def num_gpus() -> int:
@@ -273,25 +323,32 @@ def write_failure(root: Path, reason: str) -> None:
         print(f"launcher: cannot write the failure file ({error})", file=sys.stderr)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run this host's ranks to their end.
+
+    Args:
+        arguments: the command line's arguments; None reads those of the process.
 
     Returns:
         The exit code of the rank that failed first, otherwise 0.
     """
-    root = Path(__file__).resolve().parents[4]
+    parser = argparse.ArgumentParser(prog="python -m training.launch")
+    parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="SageMaker's folder (default: %(default)s)")
+    parser.add_argument("command", nargs="?", choices=["train"], help="what SageMaker starts images with")
+    root: Path = parser.parse_args(arguments).root.resolve()
+    # Without handlers of its own, process 1 ignores these signals.
+    stop = StopSignal()
+    signal.signal(signal.SIGTERM, stop.handle)
+    signal.signal(signal.SIGINT, stop.handle)
     try:
         host = HostConfig(root)
         if len(host.hosts) > 1:
-            wait_for_name(host.master_address)
+            wait_for_name(host.master_address, stop)
     except LaunchError as error:
         print(error, file=sys.stderr)
         write_failure(root, str(error))
         return 1
-    ranks = Ranks(host, max(1, num_gpus()))
-    signal.signal(signal.SIGTERM, ranks.stop)
-    signal.signal(signal.SIGINT, ranks.stop)
-    code, reason = ranks.wait()
+    code, reason = Ranks(host, max(1, num_gpus()), stop).wait()
     if code:
         write_failure(root, reason)
     return code

@@ -20,7 +20,7 @@ from training.augment import crop
 from training.distributed import World, gather
 from training.files import FileWriteError
 from training.preprocess import TrainingPreprocess, UnreadablePhotoError, decode, resize
-from training.workers import WorkerProgress, worker_pool
+from training.workers import WorkerProgress, map_ahead, worker_pool
 
 # Photos per task of a thread. A task for a single photo would cost as much as hashing the photo.
 _CHUNK = 16
@@ -63,7 +63,7 @@ def hash_photos(world: World, source: Source, split: str, num_threads: int) -> H
     own_photos = photos[world.rank :: world.world_size]
     progress = WorkerProgress(f"hashed {split}", len(own_photos), world.is_main)
     with ThreadPoolExecutor(num_threads) as pool:
-        for part in pool.map(digests, _chunks(own_photos)):
+        for part in map_ahead(pool, digests, _chunks(own_photos), 2 * num_threads):
             own_hashes += part
             progress.add(len(part))
     hashes = [""] * len(photos)
@@ -117,7 +117,7 @@ def decode_photos(
                 return len(chunk)
 
             with worker_pool(num_threads) as pool:
-                for count in pool.map(decode_chunk, _chunks(own_indices)):
+                for count in map_ahead(pool, decode_chunk, _chunks(own_indices), 2 * num_threads):
                     progress.add(count)
             gather(world, None)  # Wait until every rank has decoded its share.
             memory = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)

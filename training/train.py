@@ -15,13 +15,14 @@ On two machines, the same command on each; algo-1 is the name of one of them:
     torchrun --nnodes=2 --nproc_per_node=1 --rdzv-backend=c10d --rdzv-endpoint=algo-1:29500 \
         -m training.train --data dogImages --model-dir TrainedModels
 
-On SageMaker, the entry point of the container on every host is the launcher, which starts this program:
+On SageMaker, the entry point of the image on every host is the launcher, which starts this program:
 
-    python3 /opt/ml/input/data/code/training/launch.py
+    python -m training.launch --root /opt/ml train
 
 The program first computes features of the photos, each rank those of its share. They are kept, so that a restart and
 other runs find them. Then all ranks train a linear head on the features and, in mode full, the whole network. At the
-end rank 0 writes the model artifact. The same command again continues an interrupted run from its checkpoint.
+end rank 0 writes the model artifact. The same command again continues an interrupted run from its checkpoint. SIGTERM
+makes the ranks write one and end.
 """
 
 import argparse
@@ -51,13 +52,14 @@ from training.full import FullTraining, FullTrainingData
 from training.head import HeadTraining, NonFiniteLossError, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
-from training.launch import PEER_LOST_EXIT_CODE
+from training.launch import PEER_LOST_EXIT_CODE, STOPPED_EXIT_CODE
 from training.loader import TrainLoader
 from training.memory import keep_freed_memory
 from training.photos import decode_photos, hash_photos
 from training.preprocess import TrainingPreprocess
 from training.report import DataReport
 from training.samples import class_indices, head_samples
+from training.stopping import StopRequestedError, stopping_on_sigterm
 from training.weights import WeightsError
 
 SPLITS = ("train", "valid")  # Only the evaluation reads the test photos.
@@ -105,12 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = hyperparameters.from_strings({**options.hyperparameters, **strings})
         pretrained = find_backbone(settings.backbone, options.weights)
         checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
-        with process_group() as world:
+        with stopping_on_sigterm(), process_group() as world:
             folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir)
             train(world, settings, pretrained, folders)
     except PeerLostError as error:
         print(error, file=sys.stderr)
         return PEER_LOST_EXIT_CODE
+    except StopRequestedError as error:
+        print(error, file=sys.stderr)
+        return STOPPED_EXIT_CODE
     except USER_ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -131,6 +136,7 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
 
     Raises:
         PeerLostError: another rank ended too early or hangs.
+        StopRequestedError: a rank received SIGTERM.
         DatasetError, FileWriteError, HyperparameterError, NonFiniteLossError, WeightsError: see their classes.
     """
     begin = time.monotonic()

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 
+from training.stopping import raise_if_stop_is_requested
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -56,9 +58,14 @@ def worker_pool(num_threads: int) -> Iterator[ThreadPoolExecutor]:
 def map_ahead(
     pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], depth: int
 ) -> Iterator[_Result]:
-    """Map over a pool in order, with at most ``depth`` results waiting, so that memory stays bounded."""
+    """Map over a pool in order, with at most ``depth`` results waiting, so that memory stays bounded.
+
+    Raises:
+        StopRequestedError: this rank should end; at most ``depth`` calls are still finished.
+    """
     remaining = iter(items)
     futures = deque(pool.submit(work, item) for item in itertools.islice(remaining, depth))
     while futures:
         yield futures.popleft().result()
+        raise_if_stop_is_requested()
         futures.extend(pool.submit(work, item) for item in itertools.islice(remaining, 1))

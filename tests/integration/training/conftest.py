@@ -1,7 +1,6 @@
 """Fixtures: a tiny dataset of coloured noise, and an opt/ml tree as SageMaker creates it."""
 
 import json
-import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from training.weights import packaged_weights
 
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")
 PHOTOS = {"train": 5, "valid": 2, "test": 1}
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -47,14 +45,8 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
 
     def build(host: str = "algo-1", hosts: tuple[str, ...] = ("algo-1",), **hyperparameters: str) -> Path:
         root = tmp_path / host
-        for folder in ("input/config", "input/data/code", "input/data/weights", "model", "output", "checkpoints"):
+        for folder in ("input/config", "input/data/weights", "model", "output", "checkpoints"):
             (root / folder).mkdir(parents=True)
-        for package in ("training", "dataset"):
-            shutil.copytree(
-                REPOSITORY / package,
-                root / "input/data/code" / package,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
         weights = packaged_weights("efficientnet_lite0")
         assert weights

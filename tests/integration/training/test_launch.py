@@ -1,7 +1,10 @@
 """Tests of the launcher with real opt/ml trees; two hosts are two processes, as on the laptop cloud."""
 
+import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[3]
 CLASSES = ("001.Beagle", "002.Pug", "003.Unicorn_hound")  # the classes of the fixture ``dataset``
@@ -35,12 +40,11 @@ STRAY = {
 def start(root: Path, port: int, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start the launcher of one host; by default in this process's environment, with loopback as the main address."""
     if environment is None:
-        environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": ""}
+        environment = {**os.environ, "MASTER_ADDR": "127.0.0.1"}
     environment = {**environment, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    launcher = root / "input/data/code/training/launch.py"
     return subprocess.Popen(
-        [sys.executable, str(launcher)],
-        env=environment,
+        [sys.executable, "-m", "training.launch", "--root", str(root), "train"],
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -169,18 +173,68 @@ def test_a_rank_that_dies_ends_torchrun(dataset: Path, tmp_path: Path) -> None:
     assert "Signal 9 (SIGKILL) received by PID" in output
 
 
-def test_sigterm_ends_promptly_and_leaves_a_checkpoint(opt_ml: Callable[..., Path], free_port: int) -> None:
-    root = opt_ml(epochs="10000", checkpoint_seconds="0")
+def parameters(root: Path) -> str:
+    """Return a digest of the parameters of the model that a host has written."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(torch.export.load(root / "model/model.pt2").state_dict.items()):
+        digest.update(name.encode() + tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize(("mode", "stopped_host"), [("head", "algo-2"), ("full", "algo-1")])
+def test_sigterm_leaves_a_checkpoint_from_which_the_next_start_goes_on_bit_identically(
+    opt_ml: Callable[..., Path], tmp_path: Path, free_port: int, mode: str, stopped_host: str
+) -> None:
+    """No checkpoint is due by time, and one host alone gets the signal; the ranks agree."""
+    settings = {"head": {"epochs": "300"}, "full": {"epochs": "2", "full_epochs": "3", "global_batch_size": "2"}}[mode]
+    roots = [opt_ml(host, HOSTS, mode=mode, checkpoint_seconds="86400", precision="fp32", **settings) for host in HOSTS]
+    stop_after = {"head": "epoch=3/", "full": "before full"}[mode]
+
+    processes = [start(root, free_port) for root in roots]
+    await_line(processes[0], stop_after)
+    assert not list((roots[0] / "checkpoints").glob(f"{mode}-*.pt"))
+    began = time.monotonic()
+    processes[HOSTS.index(stopped_host)].terminate()
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert time.monotonic() - began < 30
+    assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
+    assert "stopped by SIGTERM" in (roots[0] / "output/failure").read_text()
+    (checkpoint,) = (roots[0] / "checkpoints").glob(f"{mode}-*.pt")
+    assert torch.load(checkpoint, weights_only=True)["state"]["progress"]["steps"] > 0
+    assert not list((roots[0] / "model").iterdir())
+
+    processes = [start(root, free_port) for root in roots]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "\nresumed from epoch" in outputs[0]
+
+    unstopped = [tmp_path / "unstopped" / host for host in HOSTS]
+    for root, copy in zip(roots, unstopped, strict=True):
+        shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(f"{mode}-*.pt", "*.json.tmp"))
+        shutil.rmtree(copy / "model")
+    processes = [start(root, free_port) for root in unstopped]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "resumed" not in outputs[0]
+    assert parameters(roots[0]) == parameters(unstopped[0])
+
+
+def test_sigterm_keeps_the_features_that_were_computed(opt_ml: Callable[..., Path], free_port: int) -> None:
+    root = opt_ml(epochs="1", checkpoint_seconds="86400")
+    dataset = (root / "input/data/dataset").resolve()
+    for number in range(600):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(dataset / "train" / CLASSES[0] / f"more-{number}.png")
     process = start(root, free_port)
-    await_line(process, "epoch=2/")
-    begin = time.monotonic()
+    await_line(process, "features ")
     process.terminate()
-    process.communicate(timeout=30)
-    assert time.monotonic() - begin < 5
-    assert process.returncode != 0
-    (checkpoint,) = (root / "checkpoints").glob("head-*.pt")
-    assert len(torch.load(checkpoint, weights_only=True)["state"]["progress"]["epochs"]) >= 2
-    assert "stopped by SIGTERM" in (root / "output/failure").read_text()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    process = start(root, free_port)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    cached = re.search(r"^(\d+) of 621 photos' features come from the cache$", output, re.MULTILINE)
+    assert cached and 6 < int(cached[1]) < 621
 
 
 def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., Path], free_port: int) -> None:

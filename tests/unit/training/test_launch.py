@@ -1,16 +1,28 @@
 """Tests of the launcher on one host: SageMaker's configuration files, the ranks' variables, the first host's name."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training import launch
-from training.launch import PEER_LOST_EXIT_CODE, HostConfig, LaunchError, Ranks, wait_for_name, write_failure
+from training.launch import (
+    PEER_LOST_EXIT_CODE,
+    HostConfig,
+    LaunchError,
+    Ranks,
+    StopSignal,
+    reap_orphans,
+    wait_for_name,
+    write_failure,
+)
 
 RESOURCES = {"current_host": "algo-2", "hosts": ["algo-1", "algo-10", "algo-2"], "network_interface_name": "eth0"}
 
@@ -91,7 +103,7 @@ def ranks(root: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Ranks:
     """Start ranks of the second of three hosts that run other programs instead of the training."""
     command = f"import os, signal, sys, time\n[{', '.join(programs)}][int(os.environ['LOCAL_RANK'])]()"
     monkeypatch.setattr(HostConfig, "command", lambda _: [sys.executable, "-c", command])
-    return Ranks(HostConfig(opt_ml(root)), len(programs))
+    return Ranks(HostConfig(opt_ml(root)), len(programs), StopSignal())
 
 
 LOSES = f"lambda: (print('lost another', file=sys.stderr), sys.exit({PEER_LOST_EXIT_CODE}))"
@@ -110,7 +122,7 @@ def test_reason_is_that_of_the_lost_rank(tmp_path: Path, monkeypatch: pytest.Mon
 def test_host_that_lost_another_lets_that_one_fail_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     running = ranks(tmp_path, monkeypatch, SLEEPS, LOSES)
-    monkeypatch.setattr(running._stopping, "wait", waited.append)
+    monkeypatch.setattr(running._stop, "wait", waited.append)
     assert running.wait() == (PEER_LOST_EXIT_CODE, "lost another")
     assert waited == [launch.YIELD_SECONDS]
 
@@ -129,9 +141,74 @@ def test_launcher_waits_for_a_name_that_does_not_resolve_yet(monkeypatch: pytest
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(launch.time, "sleep", lambda _: None)
-    wait_for_name("algo-1")
+    monkeypatch.setattr(StopSignal, "wait", lambda *_: None)
+    wait_for_name("algo-1", StopSignal())
     assert names == ["algo-1"] * 3
     names.clear()
     with pytest.raises(LaunchError, match=r"the name of host algo-1 did not resolve within 0 s \(Name or service"):
-        wait_for_name("algo-1", seconds=0)
+        wait_for_name("algo-1", StopSignal(), seconds=0)
+
+
+def test_signal_ends_the_wait_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(_name: str, _port: None) -> None:
+        stop.handle(signal.SIGTERM, None)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    stop = StopSignal()
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(LaunchError, match="stopped by SIGTERM while it waited for the name of host algo-1"):
+        wait_for_name("algo-1", stop)
+
+
+def test_ranks_get_the_signal_and_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saves = (
+        "lambda: (signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), print('saved', file=sys.stderr), "
+        "sys.exit(143))), print('ready', file=sys.stderr, flush=True), time.sleep(60))"
+    )
+    running = ranks(tmp_path, monkeypatch, saves)
+    while "ready" not in running._last_lines[0]:
+        time.sleep(0.01)
+    running._stop.handle(signal.SIGTERM, None)
+    assert running.wait() == (143, "training: stopped by SIGTERM before it finished")
+    assert list(running._last_lines[0]) == ["saved"]
+
+
+def test_rank_that_ignores_the_signal_is_killed_before_sagemaker_ends_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert launch.STOP_SECONDS + launch.GRACE_SECONDS < 120
+    monkeypatch.setattr(launch, "STOP_SECONDS", 0.2)
+    ignores = (
+        "lambda: (signal.signal(signal.SIGTERM, signal.SIG_IGN), print('ready', file=sys.stderr, flush=True), "
+        "time.sleep(60))"
+    )
+    running = ranks(tmp_path, monkeypatch, ignores)
+    while "ready" not in running._last_lines[0]:
+        time.sleep(0.01)
+    running._stop.handle(signal.SIGTERM, None)
+    assert running.wait()[0] == 143
+    assert running._processes[0].returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="process 1 of a container exists on Linux only")
+def test_process_1_collects_orphans_and_leaves_its_own_children(tmp_path: Path) -> None:
+    """The check runs in a process of its own, which becomes the parent of orphans as process 1 does."""
+    program = """
+import ctypes, os, subprocess, sys, time
+from training.launch import reap_orphans
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+middle = subprocess.Popen([sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '0.2'])"])
+middle.wait()
+own = subprocess.Popen(["sleep", "60"])
+children = lambda: open(f"/proc/self/task/{os.getpid()}/children").read().split()
+assert len(children()) == 2, children()
+time.sleep(0.5)
+reap_orphans({own.pid})
+assert children() == [str(own.pid)], children()
+own.kill()
+time.sleep(0.2)
+reap_orphans({own.pid})
+assert own.wait() == -9
+reap_orphans(set())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30, cwd=Path(launch.__file__).parents[1])
