@@ -13,10 +13,16 @@ from local.laptop import Cloud
 
 _POLL_SECONDS = 0.3
 _SHORT_SECONDS = 0.1  # A state that takes less is printed only if its document has something to say.
-_JOB_LOGS = {"Train": "/aws/sagemaker/TrainingJobs", "Evaluate": "/aws/sagemaker/ProcessingJobs"}
-_SAME_TRAINING = "it had the same code, photos, hyperparameters, weights, image and instances"
+# The states of a training: one starts the job, the others wait for its end. They are printed as one step, "Train".
+_TRAINING = ("Train", "TrainInVpc", "AwaitTraining", "DescribeTraining", "CheckTraining")
+_JOB_LOGS = {
+    **dict.fromkeys(_TRAINING, "/aws/sagemaker/TrainingJobs"),
+    "Evaluate": "/aws/sagemaker/ProcessingJobs",
+}
+_SAME_TRAINING = "it had the same image, photos, hyperparameters, weights and instances"
 _SUMMARIES = {
-    "BuildImages": "builds the images for evaluation and serving, because their content is new",
+    "BuildTrainingImage": "built the image that trains, because its code or packages are new",
+    "BuildImages": "built the images that evaluate and serve, because their code or packages are new",
     "UpdateProduction": "the endpoint changes to the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
     "PutBurstPolicy": "a burst of requests adds several instances at once",
@@ -92,6 +98,8 @@ def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _P
                 break
             if working := next((visit for visit in visits if visit.left is None and _is_shown(visit)), None):
                 screen.passing(f"  {working.name:<24}{working.seconds:7.1f} s  {logs.progress or '…'}")
+            elif any(visit.left is None and visit.name in _TRAINING for visit in visits):
+                screen.passing(f"  {'Train':<24}{_training_seconds(visits):7.1f} s  {logs.progress or '…'}")
             time.sleep(poll_seconds)
     return Outcome(
         execution["status"],
@@ -124,7 +132,11 @@ def _visits(states: Any, execution_arn: str) -> list[Visit]:
 
 def _is_shown(visit: Visit) -> bool:
     """Whether the state gets a line: only tasks do, and of these not the checks of a waiting loop."""
-    return visit.type == "Task" and not visit.name.startswith("Describe")
+    return visit.type == "Task" and not visit.name.startswith("Describe") and visit.name not in _TRAINING
+
+
+def _training_seconds(visits: list[Visit]) -> float:
+    return sum(visit.seconds for visit in visits if visit.name in _TRAINING)
 
 
 def _print_visit(screen: Screen, visits: list[Visit], index: int) -> None:
@@ -134,6 +146,8 @@ def _print_visit(screen: Screen, visits: list[Visit], index: int) -> None:
         which = visit.name.removeprefix("Describe")
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.step(which, f"{waited:.1f} s", "in service")
+    elif visit.name in ("TrainingDone", "TrainingFailed"):
+        screen.step("Train", f"{_training_seconds(visits[:index]):.1f} s", "")
     elif visit.name == "ReuseTraining" and visit.output:
         screen.step("Train", "reused", visit.output["job"])
         screen.line(f'{_SAME_TRAINING}; {{"reuse": false}} trains again', indent=6)
@@ -152,9 +166,10 @@ def _summary(visit: Visit) -> str:
         if num_other := dataset["counts"].get(OTHER):
             photos += f" and {num_other:,} without a dog"
         if output["training"]["reused"]:
-            return f"{dataset['num_classes']} breeds, {photos}; trained before"
+            return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}"
         price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
-        return f"{dataset['num_classes']} breeds, {photos}; {output['training']['instance_count']} instances{price}"
+        instances = f"{output['training']['instance_count']} instances{price}"
+        return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}"
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:
@@ -162,6 +177,16 @@ def _summary(visit: Visit) -> str:
     if visit.name == "Measure" and "measurement" in output:
         return _capacity(output)
     return _SUMMARIES.get(visit.name, "")
+
+
+def _builds(run: dict[str, Any]) -> str:
+    """Return which images the run builds first, and what that takes on AWS; empty if they all exist."""
+    builds = [build for build in (run["images"]["training_build"], run["images"]["serving_build"]) if build]
+    if not builds:
+        return ""
+    quote, targets = run["quote"], [target for build in builds for target in build["targets"]]
+    what = f"{len(targets)} images" if len(targets) > 1 else "1 image"
+    return f"; builds {what}: {quote['build_minutes']:.0f} minutes, ${quote['build']:.2f} on AWS"
 
 
 def _capacity(scaling: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
     python -m training.launch --root /opt/ml train
 
 It starts this host's ranks, one ``python -m training.train`` per GPU, or one without GPUs, and reports why they failed.
-SIGTERM goes on to the ranks, which write a checkpoint and end. See "The launcher is process 1" in
-docs/decisions/training.md.
+SIGTERM goes on to the ranks, which write a checkpoint and end.
+See "The launcher is process 1" in docs/decisions/training.md.
 
 It reads only ``<root>/input/config/*.json`` and the input channels; ``<root>`` is ``/opt/ml`` in a container and any
 folder elsewhere. The ranks connect to the first host by its name. Where hosts are processes of one machine and have no

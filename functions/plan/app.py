@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import code, images, lock, photos, request, trained, versions, weights
-from plan.run import PlanSettings, decide, decide_promotion, with_reused_model
+from plan import images, lock, photos, request, trained, versions, weights
+from plan.run import PlanSettings, decide, decide_promotion, training_job_name, with_reused_model
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 settings = PlanSettings.from_environment()
 s3 = boto3.client("s3")
+ecr = boto3.client("ecr")
 sagemaker = boto3.client("sagemaker")
 ssm = boto3.client("ssm")
 states = boto3.client("stepfunctions")
@@ -34,8 +35,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     """Validate the request, take the run lock and decide the run.
 
-    A run with training also checks the dataset, uploads code, weights and the context of the images, and looks for
-    an earlier model. The lock is released again if anything after it fails.
+    A run with training also checks the dataset, uploads weights and the context of the images, and looks for an
+    earlier model. The lock is released again if anything after it fails.
 
     Raises:
         RequestError: the input is wrong.
@@ -46,8 +47,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     # Checks that need no lock come first.
     dataset_location = _in_bucket("dataset", parsed.dataset)
     weights_location = _in_bucket("weights", parsed.weights) if parsed.weights else None
-    lock.take(ssm, states, settings.lock_parameter, execution_arn)
+    abandoned = lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
+        if abandoned:
+            trained.stop(sagemaker, training_job_name(settings.endpoint_name, abandoned.rpartition(":")[2]))
         if parsed.promote is None:
             run = _with_training(parsed, execution_name, dataset_location, weights_location)
         else:
@@ -68,9 +71,8 @@ def _with_training(
     champion = _champion()
     dataset = photos.inspect(s3, dataset_location)
     backbone_weights = weights.prepare(s3, settings.bucket, backbone, weights_location)
-    code_uri = code.upload(s3, settings.bucket)
-    image_plan = images.prepare(s3, settings)
-    run = decide(parsed, settings, execution_name, dataset, code_uri, backbone_weights, image_plan, champion)
+    image_plan = images.prepare(s3, ecr, settings)
+    run = decide(parsed, settings, execution_name, dataset, backbone_weights, image_plan, champion)
     assert run.training
     job_prefix = f"{settings.endpoint_name}-"
     if parsed.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, job_prefix)):

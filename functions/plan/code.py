@@ -1,4 +1,4 @@
-"""Upload the code of the training job and of the images from the stack's layer to S3, by content hash."""
+"""The build context of the images: the code in the stack's layer, uploaded to S3 by content hash."""
 
 import hashlib
 import io
@@ -15,50 +15,37 @@ if TYPE_CHECKING:
 
 # The folder that contains the `dataset` package is the layer: /opt/python on AWS, another folder on a laptop.
 LAYER = Path(_dataset.__file__).parents[1]
-TRAINING = ("training", "dataset")
-IMAGES = ("serving", "dataset")
-_COMPLETE = "complete"  # ending of a marker that is uploaded last; without it an upload was interrupted
+CONTEXT = ("dataset", "serving", "training")
+# What decides the content of each image, beside its build arguments. A change of the server must not train anew.
+CONTENT = {
+    "train": ("dataset", "training", "serving/Dockerfile"),
+    "evaluate": ("dataset", "serving"),
+    "serve": ("dataset", "serving"),
+}
 
 
-def upload(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
-    """Upload the code of the training job, unless the bucket already has these bytes.
+def content_hash(target: str, *arguments: str, layer: Path = LAYER) -> str:
+    """Return 16 hex digits of everything that decides the content of an image.
 
-    The files are uploaded one by one, because SageMaker does not unpack archives in a channel.
-
-    Returns:
-        The S3 URI of the prefix, without a slash at the end.
+    Args:
+        target: target of ``serving/Dockerfile``.
+        *arguments: values of the build arguments.
     """
-    files = _files(layer, TRAINING)
-    prefix = f"code/{_hash(layer, files)}"
-    marker = f"{prefix}.{_COMPLETE}"  # The marker is outside the prefix, so it is not part of the channel.
-    if not exists(s3, Location(bucket, marker)):
-        for path in files:
-            s3.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(layer).as_posix()}")
-        s3.put_object(Bucket=bucket, Key=marker, Body=b"")
-    return f"s3://{bucket}/{prefix}"
+    return _hash(layer, _files(layer, CONTENT[target]), *arguments)
 
 
-def upload_context(s3: "S3Client", bucket: str, base_image: str, layer: Path = LAYER) -> tuple[str, str]:
-    """Upload the build context of the images, one zip, unless the bucket already has it.
-
-    Returns:
-        The hash of everything that decides the contents of an image, and ``bucket/key`` of the zip.
-    """
-    files = _files(layer, IMAGES)
-    content_hash = _hash(layer, files, base_image)
-    key = f"images/{content_hash}.zip"
+def upload_context(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
+    """Upload the build context of all images, one zip, unless the bucket already has it; return its key."""
+    files = _files(layer, CONTEXT)
+    key = f"images/{_hash(layer, files)}.zip"
     if not exists(s3, Location(bucket, key)):
         s3.put_object(Bucket=bucket, Key=key, Body=_zip(layer, files))
-    return content_hash, f"{bucket}/{key}"
+    return key
 
 
-def _files(layer: Path, folders: Iterable[str]) -> list[Path]:
-    return sorted(
-        path
-        for folder in folders
-        for path in (layer / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    )
+def _files(layer: Path, names: Iterable[str]) -> list[Path]:
+    paths = (path for name in names for path in (layer / name, *(layer / name).rglob("*")))
+    return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _hash(layer: Path, files: Iterable[Path], *more: str) -> str:

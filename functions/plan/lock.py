@@ -10,22 +10,26 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
-def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -> None:
+def take(ssm: "SSMClient", states: "SFNClient", name: str, execution_arn: str) -> str:
     """Take the lock, also from an execution that no longer runs.
+
+    Returns:
+        The ARN of that execution, whose training may still run; empty if nobody held the lock.
 
     Raises:
         RunInProgressError: another execution holds the lock and is still running.
     """
     if _put(ssm, name, execution_arn):
-        return
+        return ""
     holder = _holder(ssm, name)
     if holder == execution_arn:  # Step Functions retried Plan of this run, because the first answer was lost.
-        return
+        return ""
     if holder and _is_running(states, holder):
         raise RunInProgressError(f"a run is already in progress for this endpoint: {holder}; wait for it or stop it")
     release(ssm, name, holder)
     if not _put(ssm, name, execution_arn):
         raise RunInProgressError(f"another run took the lock {name} at the same time; try again")
+    return holder
 
 
 def release(ssm: "SSMClient", name: str, holder: str) -> None:

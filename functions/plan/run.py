@@ -24,11 +24,12 @@ from shared.contracts import (
     Verdict,
 )
 from shared.errors import RequestError
-from shared.prices import per_hour
+from shared.prices import build_minutes, build_price, per_hour, storage_price
 from shared.settings import Settings
 
 VARIANT = "main"
 # Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
+_GPUS = re.compile(r"ml\.[gp]\d.*\..+")  # Instance types with GPUs of NVIDIA.
 _OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
 
@@ -38,7 +39,8 @@ class PlanSettings(Settings):
 
     Attributes:
         key_arn: ARN of the stack's key.
-        training_image: image URI.
+        training_image: image URI, or ``build``.
+        training_device: ``cpu`` or ``cuda``, the device that the stack's own training image trains on.
         image_repository: URI of the stack's repository in ECR.
         base_image: image from which the stack's own images are built.
         evaluation_image: image URI, or ``build``.
@@ -56,6 +58,7 @@ class PlanSettings(Settings):
     training_instance_count: str
     training_spot: str
     training_image: str
+    training_device: str
     serving_instance_type: str
     image_repository: str
     base_image: str
@@ -95,6 +98,24 @@ def run_id(execution_name: str) -> str:
     return f"{plain}-{hashlib.sha256(execution_name.encode()).hexdigest()[:6]}"
 
 
+def training_job_name(endpoint_name: str, execution_name: str) -> str:
+    """Return the name of the training job of a run; its other resources have names that begin with it."""
+    return f"{endpoint_name}-{run_id(execution_name)}"
+
+
+def _check_device(settings: PlanSettings, instance_type: str) -> None:
+    """Refuse to pay for GPUs that the stack's own training image cannot use.
+
+    Raises:
+        RequestError: it cannot use them.
+    """
+    if settings.training_image == "build" and settings.training_device == "cpu" and _GPUS.fullmatch(instance_type):
+        raise RequestError(
+            f"training_instance_type: {instance_type} has GPUs, and the stack's training image is for CPUs; "
+            "deploy the stack with TrainingDevice=cuda, or choose an instance type without GPUs"
+        )
+
+
 def has_own_disks(instance_type: str) -> bool:
     """Whether instances of this type encrypt their own disks. SageMaker then refuses a key for them."""
     return bool(_OWN_DISKS.fullmatch(instance_type))
@@ -105,7 +126,6 @@ def decide(
     settings: PlanSettings,
     execution_name: str,
     dataset: Dataset,
-    code_uri: str,
     weights: Weights,
     images: ImagePlan,
     champion: Champion | None,
@@ -113,20 +133,20 @@ def decide(
     """Decide a run with training: all its names and locations.
 
     Raises:
-        RequestError: the stack has only one of the two network parameters.
+        RequestError: the stack has only one of the two network parameters, or its training image cannot use the
+            instances' GPUs.
     """
     run = run_id(execution_name)
-    name = f"{settings.endpoint_name}-{run}"
+    name = training_job_name(settings.endpoint_name, execution_name)
     run_uri = f"s3://{settings.bucket}/runs/{run}"
     train_type = request.training_instance_type or settings.training_instance_type
     train_count = request.training_instance_count or int(settings.training_instance_count)
+    _check_device(settings, train_type)
     spot = settings.training_spot == "true" if request.spot is None else request.spot
     hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
     # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
-    # precision and the order of sums.
-    key = _hash(
-        code_uri, weights, dataset.fingerprint, hyperparameters, settings.training_image, train_type, train_count
-    )
+    # precision and the order of sums. The image contains code and packages.
+    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, train_count)
     endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
@@ -136,8 +156,6 @@ def decide(
             key=key,
             reused=None,
             job_name=name,
-            image=settings.training_image,
-            code_uri=code_uri,
             weights_uri=weights.uri,
             output_uri=f"s3://{settings.bucket}/training/{key}",
             # All runs of a backbone share this prefix. The features in it are named by their content.
@@ -160,7 +178,7 @@ def decide(
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=_quote(endpoint, per_hour(train_type, train_count)),
+        quote=_quote(endpoint, per_hour(train_type, train_count), images, settings.training_device),
     )
 
 
@@ -172,6 +190,16 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
     """
     run = run_id(execution_name)
     endpoint = _endpoint(request, settings, f"{settings.endpoint_name}-{run}")
+    images = ImagePlan(
+        train="",
+        train_content="",
+        evaluate="",
+        serve=version.image,
+        repository="",
+        training_build=None,
+        serving_build=None,
+        context="",
+    )
     reason = f"version {version.number} with a top-1 of {version.top1:.1%} was requested"
     return Run(
         id=run,
@@ -192,11 +220,11 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
             inputs=[],
             volume_key={},
         ),
-        images=ImagePlan(evaluate="", serve=version.image, repository="", targets=[], content_hash="", context=""),
+        images=images,
         endpoint=endpoint,
         limits=None,
         network=settings.network,
-        quote=_quote(endpoint, 0.0),
+        quote=_quote(endpoint, 0.0, images, settings.training_device),
     )
 
 
@@ -231,19 +259,24 @@ def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:
     return {"InputName": name, "S3Input": {**source, "S3DataType": "S3Prefix", "S3InputMode": "File"}}
 
 
-def _quote(endpoint: EndpointPlan, training_per_hour: float | None) -> Quote:
+def _quote(endpoint: EndpointPlan, training_per_hour: float | None, images: ImagePlan, device: str) -> Quote:
+    targets = [target for build in (images.training_build, images.serving_build) if build for target in build.targets]
     return Quote(
         training_per_hour=training_per_hour,
         endpoint_per_hour=per_hour(endpoint.instance_type, endpoint.min_instances),
+        build=build_price(targets, device),
+        build_minutes=build_minutes(targets, device),
+        images_per_month=storage_price(targets, device),
     )
 
 
 def with_reused_model(run: Run, model: TrainedModel) -> Run:
-    """Return the same run with the model of an earlier training, which costs nothing."""
+    """Return the same run with the model of an earlier training, which costs nothing and needs no image."""
     assert run.training
     training = run.training.model_copy(update={"reused": model})
-    quote = run.quote.model_copy(update={"training_per_hour": 0.0})
-    return run.model_copy(update={"training": training, "quote": quote})
+    images = run.images.model_copy(update={"training_build": None})
+    quote = _quote(run.endpoint, 0.0, images, device="")
+    return run.model_copy(update={"training": training, "images": images, "quote": quote})
 
 
 def _hash(*parts: object) -> str:

@@ -1,4 +1,4 @@
-"""Find the model of an earlier training job with the same key."""
+"""Earlier training jobs: find the model of one with the same key, and stop the one of an abandoned run."""
 
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,15 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
         if _is_completed(sagemaker, model):
             return model
     return None
+
+
+def stop(sagemaker: "SageMakerClient", job: str) -> None:
+    """Stop a training job, unless it has ended or never existed."""
+    try:
+        sagemaker.stop_training_job(TrainingJobName=job)
+    except sagemaker.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in _NO_SUCH_JOB:
+            raise
 
 
 def _is_completed(sagemaker: "SageMakerClient", model: TrainedModel) -> bool:

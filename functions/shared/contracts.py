@@ -152,8 +152,6 @@ class TrainingPlan(Document):
     key: str
     reused: TrainedModel | None
     job_name: str
-    image: str
-    code_uri: str
     weights_uri: str
     output_uri: str
     checkpoint_uri: str
@@ -182,24 +180,39 @@ class EvaluationPlan(Document):
     volume_key: dict[str, str]
 
 
-class ImagePlan(Document):
-    """The images that evaluate and serve, and what is needed to build them.
+class ImageBuild(Document):
+    """A build of images that the stack's repository does not have yet.
 
     Attributes:
+        targets: targets of ``serving/Dockerfile``; the images' tags are ``<target>-<content_hash>``.
+        content_hash: hash of everything that decides the content of the images.
+    """
+
+    targets: list[str]
+    content_hash: str
+
+
+class ImagePlan(Document):
+    """The images that train, evaluate and serve, and what is needed to build them.
+
+    Attributes:
+        train: URI of the image that trains, by digest if it exists already.
+        train_content: content hash of that image, or its URI if the stack's parameter names it.
         evaluate: URI of the image that evaluates.
         serve: URI of the image that serves.
         repository: the stack's own repository in ECR.
-        targets: targets of ``serving/Dockerfile`` to build, unless the repository already has
-            ``<target>-<content_hash>``. Images that the stack's parameters name are not among them.
-        content_hash: hash of everything that decides the contents of an image.
-        context: ``bucket/key`` of the build's context, a zip; empty if there is nothing to build.
+        training_build: the build before the training; None if the image exists.
+        serving_build: the build beside the training, for evaluation and server; None if both images exist.
+        context: ``bucket/key`` of the builds' context, a zip; empty if there is nothing to build.
     """
 
+    train: str
+    train_content: str
     evaluate: str
     serve: str
     repository: str
-    targets: list[str]
-    content_hash: str
+    training_build: ImageBuild | None
+    serving_build: ImageBuild | None
     context: str
 
 
@@ -233,15 +246,21 @@ class EndpointPlan(Document):
 
 
 class Quote(Document):
-    """What the run may cost, in US dollars per hour (us-east-1 list prices; None for an unknown price).
+    """What the run may cost, in US dollars (us-east-1 list prices; None for an unknown price).
 
     Attributes:
         training_per_hour: price of all training instances together; 0 if an earlier training is reused.
         endpoint_per_hour: price of ``min_instances`` instances.
+        build: estimated price of building the missing images, once; 0 if none is missing.
+        build_minutes: estimated minutes of these builds together.
+        images_per_month: estimated price of keeping them in ECR.
     """
 
     training_per_hour: float | None
     endpoint_per_hour: float | None
+    build: float
+    build_minutes: float
+    images_per_month: float
 
 
 class Promotion(Document):

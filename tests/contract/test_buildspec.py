@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.contract.conftest import states_of
+
 DOCKERS = "application/vnd.docker.distribution.manifest.v2+json"
 REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images"
 STAND_IN = """#!/bin/bash
@@ -15,7 +17,7 @@ echo "$(basename "$0") $*" >> "$CALLS"
 case "$(basename "$0") $*" in
   "aws ecr describe-images"*) for tag in $THERE; do [[ "$*" == *"imageTag=$tag" ]] && exit 0; done; exit 254;;
   "aws ecr batch-get-image"*) echo "$KIND";;
-  "docker build"*) exit "$BUILD_CODE";;
+  "docker buildx"*) exit "$BUILD_CODE";;
 esac
 """
 
@@ -40,6 +42,7 @@ def build(template, tmp_path):
                 "REPOSITORY": REPOSITORY,
                 "BASE_IMAGE": "python:3.11",
                 "CONTENT_HASH": "12ab",
+                "TRAINING_DEVICE": "cpu",
                 "TARGETS": "evaluate serve",
                 "CALLS": str(calls),
                 "THERE": there,
@@ -60,17 +63,22 @@ def test_each_target_is_built_and_pushed(build):
     assert code == 0
     assert "docker login --username AWS --password-stdin 000000000000.dkr.ecr.us-east-1.amazonaws.com\n" in calls
     for target in ("evaluate", "serve"):
-        command = re.search(rf"^docker build .*--target {target} --tag {REPOSITORY}:{target}-12ab .*\.$", calls, re.M)
+        command = re.search(rf"^docker buildx build .*--target {target} .*\.$", calls, re.M)
         assert "--file serving/Dockerfile" in command.group()
-        assert "--build-arg BASE_IMAGE=python:3.11 --build-arg CONTENT_HASH=12ab" in command.group()
-        assert f"docker push {REPOSITORY}:{target}-12ab\n" in calls
+        assert " --build-arg BASE_IMAGE=python:3.11 " in command.group()
+        assert " --build-arg CONTENT_HASH=12ab " in command.group()
+        assert " --build-arg TRAINING_DEVICE=cpu " in command.group()
+        # SageMaker takes Docker's own manifests only, and no index with attestations.
+        assert " --provenance=false --sbom=false " in command.group()
+        output = f"type=image,name={REPOSITORY}:{target}-12ab,oci-mediatypes=false,push=true"
+        assert f" --output {output} " in command.group()
 
 
 def test_existing_tag_is_neither_built_nor_pushed(build):
     code, calls = build(there="evaluate-12ab")
     assert code == 0
     assert "evaluate-12ab\n" not in calls.replace("imageTag=evaluate-12ab\n", "")
-    assert f"docker push {REPOSITORY}:serve-12ab\n" in calls
+    assert f"name={REPOSITORY}:serve-12ab,oci-mediatypes=false,push=true" in calls
 
 
 def test_manifest_that_sagemaker_refuses_fails_the_build_and_leaves_no_tag(build):
@@ -83,4 +91,16 @@ def test_manifest_that_sagemaker_refuses_fails_the_build_and_leaves_no_tag(build
 def test_failed_build_pushes_nothing(build):
     code, calls = build(build_code=1)
     assert code == 1
-    assert "docker push" not in calls
+    assert "--target serve" not in calls
+    assert "batch-get-image" not in calls
+
+
+def test_a_build_overrides_the_location_of_the_source_alone(template, machines):
+    """With an override of the type, CodeBuild's documents do not promise that the project's buildspec holds."""
+    source = template["Resources"]["ImageBuilder"]["Properties"]["Source"]
+    assert source["Type"] == "S3"
+    assert source["Location"]["Fn::Sub"].endswith(".zip")
+    builds = [state["Arguments"] for name, state in states_of(machines["pipeline"]) if name.startswith("Build")]
+    assert [arguments.keys() for arguments in builds] == [
+        {"ProjectName", "SourceLocationOverride", "EnvironmentVariablesOverride"}
+    ] * 2

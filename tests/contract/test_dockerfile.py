@@ -21,7 +21,17 @@ STAGES = stages_of(DOCKERFILE, {})
 PACKAGES = {"PIL": "pillow"}  # packages whose import name differs from the name in the index
 LEFT_OUT = {"openvino-telemetry"}
 # Modules that an image contains and never imports.
-NOT_RUN = {"serve": {"serving.card", "serving.export", "serving.quantize"}, "evaluate": set()}
+NOT_RUN = {"serve": {"serving.card", "serving.export", "serving.quantize"}, "evaluate": set(), "train": set()}
+OUR_CODE = {
+    "serve": {"dataset", "serving"},
+    "evaluate": {"dataset", "serving"},
+    "train": {"dataset", "training"},
+}
+NEEDED = {
+    "serve": {"numpy", "openvino", "pillow", "starlette", "uvicorn"},
+    "evaluate": {"numpy", "openvino", "pillow", "starlette", "torch", "uvicorn"},
+    "train": {"numpy", "pillow", "torch", "torchvision"},
+}
 
 
 def instructions(word):
@@ -31,7 +41,7 @@ def instructions(word):
 
 def pinned(name):
     """Return the packages of a hashed requirements file, each with its version and its number of hashes."""
-    text = re.sub(r"^ *#.*\n?", "", (ROOT / "serving" / name).read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*\n?", "", (ROOT / name).read_text(), flags=re.MULTILINE)
     packages = {}
     for line in filter(str.strip, text.replace("\\\n", " ").splitlines()):
         requirement, *hashes = line.split()
@@ -42,12 +52,13 @@ def pinned(name):
 
 
 def requirements(name):
-    lines = (ROOT / "serving" / name).read_text().splitlines()
+    lines = (ROOT / name).read_text().splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
-INSTALLED = {"serve": pinned("requirements.txt")}
-INSTALLED["evaluate"] = INSTALLED["serve"] | pinned("requirements-evaluate.txt")
+INSTALLED = {"serve": pinned("serving/requirements.txt"), "train": pinned("training/requirements-cpu.txt")}
+INSTALLED["evaluate"] = INSTALLED["serve"] | pinned("serving/requirements-evaluate.txt")
+CUDA = pinned("training/requirements-cuda.txt")
 
 
 def imported(path):
@@ -58,11 +69,11 @@ def imported(path):
             yield node.module
 
 
-@pytest.mark.parametrize("target", ["serve", "evaluate"])
+@pytest.mark.parametrize("target", ["serve", "evaluate", "train"])
 def test_image_has_what_its_code_imports(target):
     """The image that serves neither has nor needs torch. Only modules of the evaluation import it."""
     copied = {source.strip("/") for source, _ in STAGES[target].copies if (ROOT / source).is_dir()}
-    assert copied == {"dataset", "serving"}
+    assert copied == OUR_CODE[target]
     modules = [path for folder in copied for path in (ROOT / folder).rglob("*.py")]
     used = {
         name.split(".")[0]
@@ -71,14 +82,32 @@ def test_image_has_what_its_code_imports(target):
         for name in imported(path)
     }
     foreign = {PACKAGES.get(name, name) for name in used - set(sys.stdlib_module_names) - copied}
-    assert {"numpy", "openvino", "pillow", "starlette", "uvicorn"} <= foreign
+    assert foreign >= NEEDED[target]
     assert foreign <= set(INSTALLED[target])
 
 
-def test_server_image_has_no_torch_and_evaluation_has_the_build_without_cuda():
+def test_server_image_has_no_torch_and_the_others_have_one_version_of_it():
     assert "torch" not in INSTALLED["serve"]
-    assert INSTALLED["evaluate"]["torch"][0].endswith("+cpu")
-    assert not [name for name in INSTALLED["evaluate"] if name.startswith(("nvidia", "triton"))]
+    assert INSTALLED["evaluate"]["torch"] == INSTALLED["train"]["torch"]
+    version, local = INSTALLED["train"]["torch"][0].split("+")
+    assert local == "cpu"
+    for target in ("evaluate", "train"):
+        assert not [name for name in INSTALLED[target] if name.startswith(("nvidia", "triton"))]
+    assert CUDA["torch"][0] == version
+    assert {"nvidia-cublas", "triton"} <= set(CUDA)
+    assert CUDA["torchvision"] == INSTALLED["train"]["torchvision"]
+
+
+def test_training_device_chooses_the_packages_of_the_training_image_alone():
+    for target in ("train", "evaluate", "serve"):
+        files = {
+            device: [source for source, _ in stages_of(DOCKERFILE, {"TRAINING_DEVICE": device})[target].copies]
+            for device in ("cpu", "cuda")
+        }
+        assert (files["cpu"] != files["cuda"]) == (target == "train")
+    assert "training/requirements-cuda.txt" in [
+        source for source, _ in stages_of(DOCKERFILE, {"TRAINING_DEVICE": "cuda"})["train"].copies
+    ]
 
 
 def test_copied_files_are_in_the_context_and_nothing_else_is():
@@ -89,19 +118,27 @@ def test_copied_files_are_in_the_context_and_nothing_else_is():
     assert "\n*\n" in (ROOT / ".dockerignore").read_text()
 
 
-@pytest.mark.parametrize("target", ["serve", "evaluate"])
-def test_every_package_is_pinned_and_hashed(target):
-    assert all(hashes >= 1 for _, hashes in INSTALLED[target].values())
+@pytest.mark.parametrize("packages", [*INSTALLED.values(), CUDA])
+def test_every_package_is_pinned_and_hashed(packages):
+    assert all(hashes >= 1 for _, hashes in packages.values())
 
 
 def test_both_requirements_files_agree():
-    serve, more = pinned("requirements.txt"), pinned("requirements-evaluate.txt")
+    serve, more = pinned("serving/requirements.txt"), pinned("serving/requirements-evaluate.txt")
     assert {name: serve[name][0] for name in serve.keys() & more.keys()} == {
         name: more[name][0] for name in serve.keys() & more.keys()
     }
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-evaluate"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "serving/requirements",
+        "serving/requirements-evaluate",
+        "training/requirements-cpu",
+        "training/requirements-cuda",
+    ],
+)
 def test_pins_fit_the_requirements_and_the_project(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     allowed = {each.name: each.specifier for each in map(Requirement, project)}
@@ -111,29 +148,32 @@ def test_pins_fit_the_requirements_and_the_project(name):
         assert each.name not in allowed or allowed[each.name].contains(versions[each.name]), each.name
 
 
-def test_requirements_of_the_servers_packages_are_pinned_too():
+@pytest.mark.parametrize("target", ["serve", "train"])
+def test_requirements_of_the_packages_are_pinned_too(target):
     """Pip installs without dependencies, so that it installs nothing without a hash."""
-    for package in INSTALLED["serve"]:
+    for package in INSTALLED[target]:
         needed = [Requirement(text) for text in requires(package) or []]
         here = [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
-        assert {canonicalize_name(name) for name in here} <= set(INSTALLED["serve"]) | LEFT_OUT, package
+        assert {canonicalize_name(name) for name in here} <= set(INSTALLED[target]) | LEFT_OUT, package
 
 
 def test_pip_takes_only_hashed_wheels_and_leaves_no_cache():
     commands = [run for run in instructions("RUN") if "pip install" in run]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         assert {"--require-hashes", "--no-deps", "--only-binary", "--no-cache-dir"} <= set(shlex.split(command))
 
 
 def test_server_starts_as_root_and_changes_to_a_user():
-    server, evaluation = map(json.loads, instructions("ENTRYPOINT"))
+    server, evaluation, launcher = map(json.loads, instructions("ENTRYPOINT"))
     assert server[:3] == ["python", "-m", "serving"]
     assert int(server[server.index("--user") + 1]) > 0
     assert evaluation == ["python", "-m", "serving.evaluate"]
+    assert launcher == ["python", "-m", "training.launch", "--root", "/opt/ml"]
     assert instructions("EXPOSE") == ["8080"]
     assert not instructions("USER")  # SageMaker requires containers that start as root.
 
 
 def test_image_is_labelled_with_its_contents_hash():
-    assert stages_of(DOCKERFILE, {"CONTENT_HASH": "12ab"})["evaluate"].labels == {"kennel.content-hash": "12ab"}
+    for stage in ("evaluate", "serve", "train"):
+        assert stages_of(DOCKERFILE, {"CONTENT_HASH": "12ab"})[stage].labels == {"kennel.content-hash": "12ab"}

@@ -1,17 +1,11 @@
-"""The contract of the training job with SageMaker: its code channel, its metrics and its image."""
+"""The contract of the training job with SageMaker: its image, its channels and its metrics."""
 
-import ast
 import re
-import shutil
-import sys
-from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 
 import pytest
 
 from cloud.sagemaker import rules
-from dataset.source import ARCHIVE_SUFFIXES
-from plan import code, weights
+from plan import weights
 from plan.run import has_own_disks
 from tests.contract.conftest import states_of
 from training.head import epoch_line
@@ -20,40 +14,25 @@ from training.launch import CHANNELS
 from training.torchvision_import import torchvision_models
 from training.weights import SUFFIXES
 
-ROOT = Path(__file__).resolve().parents[2]
-CODE_CHANNEL = "/opt/ml/input/data/code"
-# Packages of AWS's PyTorch training images. Pillow is the only decoder of photos that all of them contain.
-IN_AWS_IMAGE = {"torch", "torchvision", "numpy", "PIL"}
+
+def training_job(machines, name="Train"):
+    (state,) = [state for found, state in states_of(machines["pipeline"]) if found == name]
+    return state["Arguments"]
 
 
-def uploaded(layer):
-    """Return the keys below the channel's prefix that Plan uploads from a layer."""
-    keys = []
-    s3 = SimpleNamespace(
-        list_objects_v2=lambda **_: {"KeyCount": 0},
-        upload_file=lambda _file, _bucket, key: keys.append(key),
-        put_object=lambda **_: None,
-    )
-    prefix = code.upload(s3, "b", layer).removeprefix("s3://b/")
-    assert all(key.startswith(f"{prefix}/") for key in keys)
-    return {key.removeprefix(f"{prefix}/") for key in keys}
-
-
-def training_job(machines):
-    (state,) = [state for name, state in states_of(machines["pipeline"]) if name == "DescribeTraining"]
-    return state["Output"]
-
-
-def test_code_channel_has_plain_files_and_the_entry_point(tmp_path, machines):
-    for folder in ("training", "dataset"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    keys = uploaded(tmp_path)
-    assert not [key for key in keys if key.endswith((*ARCHIVE_SUFFIXES, ".whl", ".pyc"))]
+def test_training_job_names_an_image_and_nothing_that_starts_in_it(machines):
+    """The image's own entry point is the launcher; no code comes from the bucket."""
     job = training_job(machines)
-    program = PurePosixPath(job["AlgorithmSpecification"]["ContainerEntrypoint"][-1])
-    assert str(program.relative_to(CODE_CHANNEL)) in keys
-    assert {"training/train.py", "dataset/source.py"} <= keys
-    assert {channel["ChannelName"] for channel in job["InputDataConfig"]} == set(CHANNELS)
+    assert job["AlgorithmSpecification"].keys() == {"TrainingImage", "TrainingInputMode", "MetricDefinitions"}
+    assert [channel["ChannelName"] for channel in job["InputDataConfig"]] == list(CHANNELS)
+
+
+def test_training_in_a_vpc_is_the_same_training(machines):
+    job, in_vpc = training_job(machines), training_job(machines, "TrainInVpc")
+    assert in_vpc == {**job, "VpcConfig": "{% $run.network.VpcConfig %}"}
+    states = dict(states_of(machines["pipeline"]))
+    plain, vpc = ({**states[name], "Arguments": {}, "Comment": ""} for name in ("Train", "TrainInVpc"))
+    assert plain == vpc
 
 
 def test_metric_definitions_match_the_line_of_an_epoch(machines):
@@ -78,16 +57,3 @@ def test_plan_knows_the_instances_that_encrypt_their_own_disks():
     assert not any(
         has_own_disks(f"ml.{family}.large") for family in ("c7i", "c6g", "m5", "m7i-flex", "p2", "r7i", "t3")
     )
-
-
-def test_job_imports_only_packages_of_awss_image():
-    files = [path for folder in ("training", "dataset") for path in (ROOT / folder).rglob("*.py")]
-    imported = set()
-    for node in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported.add(node.module.split(".")[0])
-    third_party = imported - sys.stdlib_module_names - {"training", "dataset"}
-    assert "PIL" in third_party
-    assert third_party <= IN_AWS_IMAGE

@@ -13,7 +13,7 @@ from cloud.iam.permissions import RequestScope
 from cloud.stepfunctions import expressions
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
-from shared.contracts import Champion, Dataset, ImagePlan, Request
+from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Request
 from shared.s3 import parse_uri
 from tests.contract.conftest import states_of
 
@@ -48,8 +48,12 @@ AWS_ALONE = {
 }
 HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
+IMAGE = f"000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images@sha256:{'0' * 64}"
 # The input of a task by its state. The other states read only variables and the context.
 INPUTS = {
+    "Train": [{"image": IMAGE}],
+    "TrainInVpc": [{"image": IMAGE}],
+    "StopTraining": ["kennel-x"],
     "DeleteEndpoint": ["kennel", "kennel-x-s"],
     "DeleteConfig": ["kennel-x"],
     "DeleteModel": ["kennel-x"],
@@ -157,11 +161,13 @@ def sample_run(template):
     )
     repository = settings.image_repository
     images = ImagePlan(
+        train=f"{repository}@sha256:{'0' * 64}",
+        train_content="x",
         evaluate=f"{repository}:evaluate-x",
         serve=f"{repository}:serve-x",
         repository=repository,
-        targets=["evaluate", "serve"],
-        content_hash="x",
+        training_build=ImageBuild(targets=["train"], content_hash="x"),
+        serving_build=ImageBuild(targets=["evaluate", "serve"], content_hash="x"),
         context=f"{settings.bucket}/images/x.zip",
     )
     champion = Champion(
@@ -172,7 +178,7 @@ def sample_run(template):
         top1=0.9,
     )
     weights = Weights(f"{bucket_uri}/weights/x.pth", "etag")
-    return decide(Request(), settings, "20261123-101500", dataset, f"{bucket_uri}/code/x", weights, images, champion)
+    return decide(Request(), settings, "20261123-101500", dataset, weights, images, champion)
 
 
 def evaluate(node, variables):
@@ -198,8 +204,8 @@ def requests(machine, machines, template, run):
     variables = {
         "run": run.model_dump(),
         "trained": {
-            "job": "kennel-x-0",
-            "model_uri": f"{run.training.output_uri}/kennel-x-0/output/model.tar.gz",
+            "job": "kennel-x",
+            "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz",
         },
         "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
         "packageArn": PACKAGE,
@@ -212,11 +218,10 @@ def requests(machine, machines, template, run):
     for name, value in template["Resources"][machine]["Properties"]["DefinitionSubstitutions"].items():
         text = text.replace(f"${{{name}}}", resolver.resolve(value))
     states = dict(states_of(json.loads(text)))
-    inputs = {**INPUTS, "Train": [evaluate(states.get("DescribeTraining", {}).get("Output"), variables)]}
     for name, state in states.items():
         if state["Type"] != "Task":
             continue
-        for task_input, holder in product(inputs.get(name, [None]), HOLDERS):
+        for task_input, holder in product(INPUTS.get(name, [None]), HOLDERS):
             scope = {**variables, "holder": holder, "states": {"context": context, "input": task_input}}
             yield name, state["Resource"], evaluate(state["Arguments"], scope)
 
@@ -237,11 +242,11 @@ def test_jobs_and_model_join_the_network_that_the_run_names(machines, template):
     vpc = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     run = sample_run(template).model_copy(update={"network": {"VpcConfig": vpc}})
     arguments_of = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
-    joined = [arguments_of["Train"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModel"]]
+    joined = [arguments_of["TrainInVpc"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModel"]]
     assert [each["VpcConfig"] for each in joined] == [vpc] * 3
     assert all(each["EnableNetworkIsolation"] for each in joined)
     model = botocore.session.get_session().get_service_model("sagemaker")
-    for task, operation in (("Train", "TrainingJob"), ("Evaluate", "ProcessingJob"), ("CreateModel", "Model")):
+    for task, operation in (("TrainInVpc", "TrainingJob"), ("Evaluate", "ProcessingJob"), ("CreateModel", "Model")):
         shape = model.operation_model(f"Create{operation}").input_shape
         assert ParamValidator().validate(arguments_of[task], shape).generate_report() == ""
 
@@ -273,12 +278,15 @@ def test_every_action_and_resource_is_needed_by_some_task(machine, needed, templ
 
 def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
     """Plan looks for earlier jobs by the names that it decides, and the job writes to the locations in its request."""
-    training = sample_run(template).training
-    job, (bucket, prefix) = f"{training.job_name}-0", parse_uri(training.output_uri)
+    run = sample_run(template)
+    training, repository = run.training, run.images.repository.partition("/")[2]
+    job, (bucket, prefix) = training.job_name, parse_uri(training.output_uri)
     permissions_of_roles = {
         "PlanFunctionRole": [
             *permissions.for_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, SCOPE),
             *permissions.for_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, SCOPE),
+            *permissions.for_operation("sagemaker", "StopTrainingJob", {"TrainingJobName": job}, SCOPE),
+            *permissions.for_operation("ecr", "BatchGetImage", {"RepositoryName": repository}, SCOPE),
         ],
         "TrainingRole": [
             permissions.write(f"{training.output_uri}/{job}/output/model.tar.gz"),

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import botocore.session
 import pytest
-import yaml
 from botocore import xform_name
 from botocore.validate import ParamValidator
 from samcli.yamlhelper import yaml_parse
 
 from proofs.aws_smoke.account import Account
 from proofs.aws_smoke.definitions import read_sample, tasks
-from tests.contract.conftest import states_of
 from tests.contract.test_permissions import HOLDERS, INPUTS, PACKAGE, evaluate, sample_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +26,7 @@ ACCOUNT = Account("us-east-1", "000000000000", "arn:aws:sts::000000000000:assume
 SERVICES = {"applicationautoscaling": "application-autoscaling", "sfn": "stepfunctions"}
 
 
-def sample(template, machines):
+def sample(template):
     """Return the variables and inputs of a run that uses every optional field."""
     run = sample_run(template)
     run = run.model_copy(
@@ -39,7 +37,7 @@ def sample(template, machines):
     )
     variables = {
         "run": run.model_dump(mode="json"),
-        "trained": {"job": "kennel-x-0", "model_uri": f"{run.training.output_uri}/kennel-x-0/output/model.tar.gz"},
+        "trained": {"job": "kennel-x", "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz"},
         "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
         "scaling": {"target_value": 3, "burst_value": 6, "scale_in_cooldown": 300, "scale_out_cooldown": 300},
         "packageArn": PACKAGE,
@@ -60,15 +58,11 @@ def sample(template, machines):
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
         "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 3},
     }
-    states = dict(states_of(machines["pipeline"]))
-    if "DescribeTraining" in states:
-        scope = {**variables, "states": {"input": {}, "context": {}}}
-        inputs["Train"] = evaluate(states["DescribeTraining"].get("Output"), scope)
     return {"variables": variables, "inputs": inputs}
 
 
-def test_the_sample_is_up_to_date(template, machines):
-    assert json.loads(SAMPLE.read_text()) == json.loads(json.dumps(sample(template, machines))), (
+def test_the_sample_is_up_to_date(template):
+    assert json.loads(SAMPLE.read_text()) == json.loads(json.dumps(sample(template))), (
         "PYTHONPATH=functions python -m tests.contract.test_smoke_sample writes the sample anew"
     )
 
@@ -134,8 +128,5 @@ def test_the_sample_uses_what_a_run_may_leave_out(requests):
 
 
 if __name__ == "__main__":
-    machines_by_name = {
-        path.name.split(".")[0]: yaml.safe_load(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.yaml")
-    }
-    document = sample(yaml_parse((ROOT / "template.yaml").read_text()), machines_by_name)
+    document = sample(yaml_parse((ROOT / "template.yaml").read_text()))
     SAMPLE.write_text(json.dumps(document, indent=1) + "\n")

@@ -125,7 +125,7 @@ def test_a_rank_that_dies_fails_the_job_and_is_named(cloud: Cloud, line: str) ->
     assert job["FailureReason"] == f"{reason}, exit code: 137"
 
 
-FULL_DISK = 'mount -t tmpfs -o size=16k tmpfs "$2" && exec "$0" "$1"'  # in its own mount namespace
+FULL_DISK = 'mount -t tmpfs -o size=16k tmpfs "$1" && shift && exec "$0" "$@"'  # in its own mount namespace
 
 
 def may_mount() -> bool:
@@ -136,7 +136,7 @@ def may_mount() -> bool:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["bash", "-c", 'ulimit -f 8; exec "$0" "$1"'], r"\(File too large\)"),
+        (["bash", "-c", 'ulimit -f 8; shift; exec "$0" "$@"'], r"\(File too large\)"),
         (
             ["unshare", "-rm", "sh", "-c", FULL_DISK],
             r"\(No space left on device\); give the job a larger volume",
@@ -149,9 +149,9 @@ def test_a_disk_that_takes_no_more_is_named(cloud: Cloud, command: list[str], wo
         pytest.skip("needs the right to mount a small disk")
     request = program("full", mode="head", epochs="1")
     algorithm = request["AlgorithmSpecification"]
-    _, launcher = algorithm["ContainerEntrypoint"]
+    _, *launcher = algorithm["ContainerEntrypoint"]
     request["AlgorithmSpecification"] = algorithm | {
-        "ContainerEntrypoint": [*command, sys.executable, launcher, "/opt/ml/checkpoints"]
+        "ContainerEntrypoint": [*command, sys.executable, "/opt/ml/checkpoints", *launcher]
     }
     cloud.client("sagemaker").create_training_job(**request)
     reason = ended(cloud, request["TrainingJobName"])["FailureReason"]
@@ -184,4 +184,4 @@ def test_a_missing_channel_is_named(cloud: Cloud) -> None:
     cloud.client("sagemaker").create_training_job(**request)
     reason = ended(cloud, request["TrainingJobName"])["FailureReason"]
     assert reason.startswith("AlgorithmError: launcher: no channel 'dataset' in ")
-    assert "give the training job the input channels code and dataset and weights, exit code: 1" in reason
+    assert "give the training job the input channels dataset and weights, exit code: 1" in reason

@@ -74,7 +74,7 @@ def program(name: str, **hyperparameters: str) -> dict[str, Any]:
         "AlgorithmSpecification": {
             "TrainingImage": IMAGE,
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/training/launch.py"],
+            "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/training/launch.py", "--root", "/opt/ml"],
         },
         "HyperParameters": hyperparameters,
         "InputDataConfig": channels,

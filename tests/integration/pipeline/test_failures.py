@@ -17,8 +17,8 @@ def test_failed_training_is_compensated(kennel: Kennel) -> None:
     request = {"dataset": kennel.dataset, "weights": "mine/w.pth"}
     execution = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
     assert execution["status"] == "FAILED"
-    assert execution["error"] == "States.TaskFailed"
-    assert "backbone resnet18: cannot read w.pth" in execution["cause"]
+    assert execution["error"] == "TrainingFailed"
+    assert execution["cause"].startswith("AlgorithmError: backbone resnet18: cannot read w.pth")
     assert kennel.champion() == champion
     assert kennel.endpoints() == ["kennel"]
     assert not kennel.is_locked()

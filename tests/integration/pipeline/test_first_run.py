@@ -1,6 +1,7 @@
 """The first run: promoted, recorded, scaled by measurement, leased."""
 
 import json
+import re
 import tarfile
 from datetime import timedelta
 from pathlib import Path
@@ -20,9 +21,12 @@ def test_first_run_is_promoted_and_recorded(kennel: Kennel) -> None:
     record = kennel.record
     assert record["status"] == "promoted"
     assert record["verdict"]["decision"] == "promote"
-    assert {"Train", "Evaluate"} <= {state["name"] for state in record["states"]}
+    assert {"BuildTrainingImage", "Train", "BuildImages", "Evaluate"} <= {state["name"] for state in record["states"]}
+    assert re.search(r"Plan .*; builds 3 images: 9 minutes, \$0\.09 on AWS", " ".join(kennel.output.split()))
+    assert re.search(r"^ +BuildTrainingImage +[\d.]+ s +built the image that trains", kennel.output, re.MULTILINE)
+    assert re.search(r"^ +Train +[\d.]+ s$", kennel.output, re.MULTILINE)
     seconds = {state["name"]: state["seconds"] for state in record["states"]}
-    assert 0 < seconds["Train"] + seconds["Evaluate"] < record["seconds"]
+    assert 0 < seconds["AwaitTraining"] + seconds["Evaluate"] < record["seconds"]
     assert 0.5 <= record["evaluation"]["challenger"]["top1"] <= record["evaluation"]["challenger"]["top5"] <= 1
     assert (record["endpoint"]["name"], record["endpoint"]["instances"]) == ("kennel", 1)
     assert record["api"]["url"] in kennel.output
@@ -60,7 +64,7 @@ def test_rights_are_judged_by_recorded_decisions(kennel: Kennel) -> None:
     training = findings["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].needed_by
     assert training
     assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
-    assert findings["TrainingRole", "ReadCodePhotosAndWeights", "s3:${Bucket}/*"].needed
+    assert findings["TrainingRole", "ReadPhotosAndWeights", "s3:${Bucket}/*"].needed
     assert findings["TrainingRole trust", "#1", "aws:SourceAccount"].needed
     assert findings["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
     assert findings["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
@@ -72,6 +76,12 @@ def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
     name = kennel.client("sagemaker").list_training_jobs()["TrainingJobSummaries"][-1]["TrainingJobName"]
     job = kennel.client("sagemaker").describe_training_job(TrainingJobName=name)
     assert job["ResourceConfig"]["InstanceCount"] == 2
+    assert job["AlgorithmSpecification"]["TrainingImage"].partition("@")[2].startswith("sha256:")
+    assert "ContainerEntrypoint" not in job["AlgorithmSpecification"]
+    assert [channel["ChannelName"] for channel in job["InputDataConfig"]] == ["dataset", "weights"]
+    assert job["EnableInterContainerTrafficEncryption"]
+    keys = kennel.client("s3").list_objects_v2(Bucket=kennel.outputs()["BucketName"], Prefix="code/")
+    assert keys["KeyCount"] == 0
     report = f"runs/{kennel.champion()['run']}/report/evaluation.json"
     body = kennel.client("s3").get_object(Bucket=kennel.outputs()["BucketName"], Key=report)["Body"].read()
     ddp = json.loads(body)["ddp"]

@@ -234,7 +234,8 @@ def test_sigterm_keeps_the_features_that_were_computed(opt_ml: Callable[..., Pat
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
     cached = re.search(r"^(\d+) of 621 photos' features come from the cache$", output, re.MULTILINE)
-    assert cached and 6 < int(cached[1]) < 621
+    assert cached
+    assert 6 < int(cached[1]) < 621
 
 
 def test_mistakes_become_one_sentence_in_the_failure_file(opt_ml: Callable[..., Path], free_port: int) -> None:

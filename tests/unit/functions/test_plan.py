@@ -1,5 +1,6 @@
-"""The parts of Plan: request, names of the run, run lock, dataset, code, weights and images."""
+"""The parts of Plan: request, names of the run, run lock, dataset and weights."""
 
+import importlib
 import io
 import zipfile
 from dataclasses import replace
@@ -11,11 +12,11 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from plan import code, images, lock, photos, request, trained, versions, weights
+from plan import lock, photos, request, trained, versions, weights
 from plan.run import PlanSettings, decide, decide_promotion, run_id, with_reused_model
 from plan.versions import Version
 from plan.weights import Weights
-from shared.contracts import Champion, Dataset, ImagePlan, Limits, Request, TrainedModel
+from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Limits, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 
@@ -32,9 +33,10 @@ SETTINGS = PlanSettings(
     training_instance_type="ml.c7i.xlarge",
     training_instance_count="2",
     training_spot="true",
-    training_image="pytorch:2.13",
+    training_image="build",
+    training_device="cpu",
     serving_instance_type="ml.c7i.large",
-    image_repository="1.dkr.ecr.r.amazonaws.com/k",
+    image_repository="1.dkr.ecr.r.amazonaws.com/kennel",
     base_image="python:3.11",
     evaluation_image="build",
     serving_image="build",
@@ -46,7 +48,16 @@ SETTINGS = PlanSettings(
     vpc_security_groups="",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
-IMAGES = ImagePlan(evaluate="e", serve="s", repository="k", targets=[], content_hash="", context="")
+IMAGES = ImagePlan(
+    train="k@sha256:1",
+    train_content="1",
+    evaluate="e",
+    serve="s",
+    repository="k",
+    training_build=None,
+    serving_build=None,
+    context="",
+)
 
 
 def client(service):
@@ -74,7 +85,7 @@ def test_request_refuses_a_minimum_above_the_maximum():
 
 @pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "weird name/with:signs", "---", "x"])
 def test_run_names_fit_sagemaker(name):
-    run = decide(Request(), SETTINGS, name, DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    run = decide(Request(), SETTINGS, name, DATASET, WEIGHTS, IMAGES, None)
     longest = SETTINGS.endpoint_name.ljust(30, "x")
     for name in (run.training.job_name + "-9", run.endpoint.staging_name, run.endpoint.config_name):
         assert len(name.replace("dogs", longest)) <= 63
@@ -88,20 +99,20 @@ def test_run_ids_differ_between_executions_with_similar_names():
 
 def test_request_overrides_the_stacks_parameters():
     parsed = Request(training_instance_type="ml.g5.xlarge", training_instance_count=1, spot=False, max_instances=5)
-    run = decide(parsed, SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, CHAMPION)
+    run = decide(parsed, replace(SETTINGS, training_device="cuda"), "x", DATASET, WEIGHTS, IMAGES, CHAMPION)
     assert (run.training.instance_type, run.training.instance_count, run.training.spot) == ("ml.g5.xlarge", 1, False)
     assert run.quote.training_per_hour == 1.408
     assert (run.endpoint.max_instances, run.endpoint.instance_quota) == (5, 11)
     assert run.evaluation.champion_uri == "s3://b/old"
-    assert decide(
-        Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None
-    ).quote.training_per_hour == pytest.approx(2 * 0.21)
+    assert decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None).quote.training_per_hour == pytest.approx(
+        2 * 0.21
+    )
 
 
 def test_volumes_are_encrypted_by_the_stacks_key_unless_instances_do_so_themselves():
     def keys(train, serve):
         parsed = Request(training_instance_type=train, serving_instance_type=serve)
-        run = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None)
+        run = decide(parsed, replace(SETTINGS, training_device="cuda"), "x", DATASET, WEIGHTS, IMAGES, None)
         return run.training.volume_key, run.evaluation.volume_key, run.endpoint.volume_key
 
     job, config = {"VolumeKmsKeyId": "arn:k"}, {"KmsKeyId": "arn:k"}
@@ -112,7 +123,7 @@ def test_volumes_are_encrypted_by_the_stacks_key_unless_instances_do_so_themselv
 
 def test_evaluation_reads_the_champion_only_if_there_is_one():
     def inputs(champion):
-        run = decide(Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, champion)
+        run = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, champion)
         return [(each["InputName"], each["S3Input"]) for each in run.evaluation.inputs]
 
     file = {"S3DataType": "S3Prefix", "S3InputMode": "File"}
@@ -124,14 +135,14 @@ def test_evaluation_reads_the_champion_only_if_there_is_one():
 
 def test_hyperparameters_are_passed_as_text():
     parsed = Request(hyperparameters={"epochs": 3, "pull": 0.5, "cache": True})
-    run = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None)
+    run = decide(parsed, SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None)
     assert run.training.hyperparameters == {"epochs": "3", "pull": "0.5", "cache": "true"}
 
 
 def test_jobs_and_endpoint_join_the_stacks_network():
     def network(subnets, groups):
         settings = replace(SETTINGS, vpc_subnets=subnets, vpc_security_groups=groups)
-        return decide(Request(), settings, "x", DATASET, "c", WEIGHTS, IMAGES, None).network
+        return decide(Request(), settings, "x", DATASET, WEIGHTS, IMAGES, None).network
 
     assert network("", "") == {}
     expected = {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}}
@@ -153,15 +164,15 @@ def test_limits_of_the_gate_are_checked_and_passed_on():
         "max_latency_ms: Input should be greater than 0",
     ]
     parsed = request.parse({"min_top1": 0.9, "max_latency_ms": 50})
-    run = decide(parsed, SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    run = decide(parsed, SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None)
     assert run.limits == Limits(min_top1=0.9, max_latency_ms=50)
 
 
 def test_latency_and_lease_default_to_the_stacks_parameters():
-    endpoint = decide(Request(), SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None).endpoint
+    endpoint = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None).endpoint
     assert (endpoint.max_p99_ms, endpoint.bake_seconds, endpoint.lease_hours) == (250.0, 300, 72.0)
     parsed = Request(max_p99_ms=80, lease_hours=0)
-    endpoint = decide(parsed, SETTINGS, "x", DATASET, "c", WEIGHTS, IMAGES, None).endpoint
+    endpoint = decide(parsed, SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None).endpoint
     assert (endpoint.max_p99_ms, endpoint.lease_hours) == (80.0, 0.0)
 
 
@@ -175,7 +186,8 @@ def test_promotion_deploys_the_artifact_and_image_of_the_version():
         "s3://b/runs/old/artifact",
         "s3://b/runs/old/report",
     )
-    assert (run.images.serve, run.images.targets, run.endpoint.max_instances) == ("repo:serve-1", [], 4)
+    assert (run.images.serve, run.images.serving_build, run.endpoint.max_instances) == ("repo:serve-1", None, 4)
+    assert (run.quote.build, run.quote.build_minutes, run.quote.images_per_month) == (0, 0, 0)
     assert run.promotion.model_package_arn == "arn:package/3"
     assert run.promotion.verdict.reason == "version 3 with a top-1 of 91.0% was requested"
 
@@ -226,20 +238,19 @@ def test_missing_version_is_named():
 
 def training_of(fields=None, /, **changed):
     """Return the training plan of a request with these fields, and of otherwise changed arguments of ``decide``."""
-    usual = {"settings": SETTINGS, "execution": "x", "dataset": DATASET, "code": "s3://b/code/x", "weights": WEIGHTS}
+    usual = {"settings": SETTINGS, "execution": "x", "dataset": DATASET, "weights": WEIGHTS, "images": IMAGES}
     arguments = usual | changed
-    return decide(Request.model_validate(fields or {}), *arguments.values(), IMAGES, None).training
+    return decide(Request.model_validate(fields or {}), *arguments.values(), None).training
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"code": "s3://b/code/y"},
         {"dataset": DATASET.model_copy(update={"fingerprint": "g"})},
         {"weights": WEIGHTS._replace(uri="s3://b/mine.pth")},
         {"weights": WEIGHTS._replace(etag='"f"')},
-        {"settings": replace(SETTINGS, training_image="pytorch:2.14")},
-        {"settings": replace(SETTINGS, training_instance_type="ml.g5.xlarge")},
+        {"images": IMAGES.model_copy(update={"train_content": "2"})},
+        {"settings": replace(SETTINGS, training_instance_type="ml.c7i.large")},
         {"settings": replace(SETTINGS, training_instance_count="1")},
     ],
     ids=str,
@@ -265,6 +276,8 @@ def test_key_of_a_training_ignores_what_does_not_change_the_model():
         "training_instance_count": 2,
     }
     assert training_of(fields | others, execution="another").key == training.key
+    built = {"train": "k:train-1", "training_build": ImageBuild(targets=["train"], content_hash="1"), "context": "b/z"}
+    assert training_of(fields, images=IMAGES.model_copy(update=built)).key == training.key
     moved = DATASET.model_copy(update={"uri": "s3://b/elsewhere.zip"})
     assert training_of({"hyperparameters": {"pull": "0.5", "epochs": "3"}}, dataset=moved).key == training.key
 
@@ -277,12 +290,25 @@ def test_models_of_one_key_and_checkpoints_of_one_backbone_share_a_prefix():
 
 
 def test_reused_training_costs_nothing():
-    run = decide(Request(), SETTINGS, "x", DATASET, "s3://b/code/x", WEIGHTS, IMAGES, None)
+    run = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None)
     model = TrainedModel(job="dogs-earlier-0", model_uri="s3://b/training/k/dogs-earlier-0/output/model.tar.gz")
     again = with_reused_model(run, model)
     assert (again.training.reused, again.quote.training_per_hour) == (model, 0)
     assert again.quote.endpoint_per_hour == run.quote.endpoint_per_hour == 0.11
     assert again.training.key == run.training.key
+    to_build = IMAGES.model_copy(update={"training_build": ImageBuild(targets=["train"], content_hash="1")})
+    again = with_reused_model(decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, to_build, None), model)
+    assert (again.images.training_build, again.quote.build) == (None, 0)
+
+
+@pytest.mark.parametrize("instance_type", ["ml.g5.xlarge", "ml.g4dn.xlarge", "ml.p3.2xlarge"])
+def test_gpus_that_the_training_image_cannot_use_are_not_paid_for(instance_type):
+    fields = {"training_instance_type": instance_type}
+    with pytest.raises(RequestError, match=f"^training_instance_type: {instance_type} has GPUs.*TrainingDevice=cuda"):
+        training_of(fields)
+    for settings in (replace(SETTINGS, training_device="cuda"), replace(SETTINGS, training_image="mine:1")):
+        assert training_of(fields, settings=settings).instance_type == instance_type
+    assert training_of({"training_instance_type": "ml.m5.large"}).instance_type == "ml.m5.large"
 
 
 def uri_of(job):
@@ -341,6 +367,37 @@ def test_denied_description_of_a_job_fails_instead_of_training_again():
         find_model({"dogs-1-0": "Completed", "dogs-2-0": "AccessDeniedException"})
 
 
+def test_training_of_an_abandoned_run_is_stopped_if_it_still_runs():
+    sagemaker = client("sagemaker")
+    with Stubber(sagemaker) as stub:
+        stub.add_response("stop_training_job", {}, {"TrainingJobName": "dogs-x"})
+        trained.stop(sagemaker, "dogs-x")
+        stub.add_client_error("stop_training_job", "ValidationException", "The request was rejected because …")
+        trained.stop(sagemaker, "dogs-x")
+        stub.assert_no_pending_responses()
+        stub.add_client_error("stop_training_job", "AccessDeniedException")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            trained.stop(sagemaker, "dogs-x")
+
+
+def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch):
+    for name, value in vars(SETTINGS).items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    app = importlib.import_module("plan.app")
+    stopped = []
+    monkeypatch.setattr(app.lock, "take", lambda *_: "arn:aws:states:r:1:execution:kennel-pipeline:nightly_1")
+    monkeypatch.setattr(app.lock, "release", lambda *_: None)
+    monkeypatch.setattr(app.trained, "stop", lambda _, job: stopped.append(job))
+    monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
+    app.plan({"promote": 3}, "arn:mine", "x")
+    abandoned = decide(Request(), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
+    assert stopped == [abandoned.training.job_name]
+    monkeypatch.setattr(app.lock, "take", lambda *_: "")
+    app.plan({"promote": 3}, "arn:mine", "x")
+    assert len(stopped) == 1
+
+
 def held_lock(ssm, holder):
     ssm.add_client_error("put_parameter", "ParameterAlreadyExists")
     ssm.add_response("get_parameter", {"Parameter": {"Value": holder}}, {"Name": "/k/lock"})
@@ -369,7 +426,7 @@ def test_lock_of_an_execution_that_ended_is_taken_over():
         stub.add_response(
             "put_parameter", {}, {"Name": "/k/lock", "Value": "arn:mine", "Type": "String", "Overwrite": False}
         )
-        lock.take(ssm, states, "/k/lock", "arn:mine")
+        assert lock.take(ssm, states, "/k/lock", "arn:mine") == "arn:dead"
         stub.assert_no_pending_responses()
 
 
@@ -377,7 +434,7 @@ def test_lock_that_is_already_held_by_this_execution_is_kept():
     ssm, states = client("ssm"), client("stepfunctions")
     with Stubber(ssm) as stub:
         held_lock(stub, "arn:mine")
-        lock.take(ssm, states, "/k/lock", "arn:mine")
+        assert lock.take(ssm, states, "/k/lock", "arn:mine") == ""
         stub.assert_no_pending_responses()
 
 
@@ -407,25 +464,6 @@ def test_only_the_directory_of_a_zip_is_read():
     dataset = photos.inspect(s3, Location("b", "datasets/x.zip"))
     assert dataset.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
     assert sum(sizes) < len(data) / 2
-
-
-def test_code_is_uploaded_once_per_content(tmp_path):
-    for name in ("training/train.py", "dataset/__init__.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    s3 = client("s3")
-    with Stubber(s3) as stub:
-        stub.add_response("list_objects_v2", {"KeyCount": 0}, None)
-        for _ in range(3):  # two files and the marker
-            stub.add_response("put_object", {}, None)
-        uri = code.upload(s3, "b", tmp_path)
-        stub.assert_no_pending_responses()
-        stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
-        assert code.upload(s3, "b", tmp_path) == uri
-        stub.assert_no_pending_responses()
-        (tmp_path / "training/train.py").write_text("changed")
-        stub.add_response("list_objects_v2", {"KeyCount": 1}, None)
-        assert code.upload(s3, "b", tmp_path) != uri
 
 
 class Objects:
@@ -507,42 +545,6 @@ def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence)
     s3 = Objects("w.pth", "w.zip", "two.pth", "two.pth.bak")
     with pytest.raises(RequestError, match=sentence):
         weights.prepare(s3, "b", backbone, Location("b", key) if key else None, layer)
-
-
-def make_context(layer):
-    for name in ("serving/Dockerfile", "serving/server.py", "dataset/__init__.py"):
-        (layer / name).parent.mkdir(exist_ok=True)
-        (layer / name).write_text(name)
-
-
-def test_images_context_is_one_zip_named_by_its_content_hash(tmp_path):
-    make_context(tmp_path)
-    put = {}
-    s3 = SimpleNamespace(
-        list_objects_v2=lambda Prefix, **_: {"KeyCount": int(Prefix in put)},
-        put_object=lambda Key, Body, **_: put.update({Key: Body}),
-    )
-    content_hash, context = code.upload_context(s3, "b", "python:3.11", tmp_path)
-    assert context == f"b/images/{content_hash}.zip"
-    with zipfile.ZipFile(io.BytesIO(put[f"images/{content_hash}.zip"])) as archive:
-        assert sorted(archive.namelist()) == ["dataset/__init__.py", "serving/Dockerfile", "serving/server.py"]
-        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
-    assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] == content_hash
-    assert len(put) == 1
-    assert code.upload_context(s3, "b", "python:3.12", tmp_path)[0] != content_hash
-    (tmp_path / "serving/server.py").write_text("changed")
-    assert code.upload_context(s3, "b", "python:3.11", tmp_path)[0] != content_hash
-
-
-def test_images_of_the_stacks_parameters_are_not_built(monkeypatch):
-    monkeypatch.setattr(images, "upload_context", lambda *_: ("0123", "b/images/0123.zip"))
-    both = images.prepare(None, SETTINGS)
-    assert (both.targets, both.context) == (["evaluate", "serve"], "b/images/0123.zip")
-    assert both.serve == "1.dkr.ecr.r.amazonaws.com/k:serve-0123"
-    one = images.prepare(None, replace(SETTINGS, serving_image="mine:1"))
-    assert (one.targets, one.serve) == (["evaluate"], "mine:1")
-    none = images.prepare(None, replace(SETTINGS, serving_image="mine:1", evaluation_image="mine:2"))
-    assert (none.targets, none.context, none.evaluate) == ([], "", "mine:2")
 
 
 def test_prefix_around_one_archive_is_that_archive():

@@ -114,9 +114,43 @@ def test_the_plan_is_summarized_in_numbers(other, photos):
         "dataset": {"num_classes": 3, "counts": {"train": 1200, "valid": 30, "test": 40, **other}},
         "quote": {"training_per_hour": 0.42},
         "training": {"instance_count": 2, "reused": None},
+        "images": {"training_build": None, "serving_build": None},
     }
     expected = f"3 breeds, 1,200 / 30 / 40 {photos}; 2 instances, $0.42 an hour on AWS"
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
+
+
+def test_the_plan_says_what_is_built_first_and_what_that_takes():
+    serving = {"targets": ["evaluate", "serve"]}
+    plan = {
+        "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
+        "quote": {"training_per_hour": None, "build": 0.09, "build_minutes": 9},
+        "training": {"instance_count": 1, "reused": None},
+        "images": {"training_build": {"targets": ["train"]}, "serving_build": serving},
+    }
+    begin = "3 breeds, 12 / 3 / 4 photos; 1 instances"
+    summary = _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
+    assert summary == f"{begin}; builds 3 images: 9 minutes, $0.09 on AWS"
+    plan["images"]["serving_build"] = None
+    assert "; builds 1 image: " in _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
+
+
+def test_a_training_is_one_step_however_often_its_status_is_asked(capsys):
+    visits = [
+        Visit("Train", "Task", 0.0, 1.0, {}),
+        Visit("AwaitTraining", "Wait", 1.0, 3.0),
+        Visit("BuildImages", "Task", 1.0, 2.5, {}),
+        Visit("DescribeTraining", "Task", 3.0, 3.5, {"status": "InProgress"}),
+        Visit("CheckTraining", "Choice", 3.5, 3.5),
+        Visit("AwaitTraining", "Wait", 3.5, 6.0),
+        Visit("DescribeTraining", "Task", 6.0, 6.5, {"status": "Completed"}),
+        Visit("TrainingDone", "Pass", 6.5, 6.5, {"job": "kennel-1"}),
+    ]
+    for index in range(len(visits)):
+        _print_visit(Screen(), visits, index)
+    built, trained = capsys.readouterr().out.splitlines()
+    assert built.split()[:3] == ["BuildImages", "1.5", "s"]
+    assert trained.split() == ["Train", "6.5", "s"]
 
 
 def test_a_run_that_reuses_a_training_names_its_job(capsys):
@@ -124,6 +158,7 @@ def test_a_run_that_reuses_a_training_names_its_job(capsys):
         "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
         "quote": {"training_per_hour": 0.0},
         "training": {"instance_count": 2, "reused": {"job": "kennel-1-0"}},
+        "images": {"training_build": None, "serving_build": None},
     }
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == "3 breeds, 12 / 3 / 4 photos; trained before"
     _print_visit(Screen(), [Visit("ReuseTraining", "Pass", 0.0, 0.0, {"job": "kennel-1-0"})], 0)

@@ -19,7 +19,6 @@ from training.launch import (
     LaunchError,
     Ranks,
     StopSignal,
-    reap_orphans,
     wait_for_name,
     write_failure,
 )

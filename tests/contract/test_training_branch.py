@@ -1,0 +1,179 @@
+"""The branch of the pipeline that trains, run by the laptop's interpreter with scripted answers of an account."""
+
+from collections import ChainMap
+from typing import Any
+
+import jsonata
+import pytest
+
+from cloud.stepfunctions import integrations, interpreter
+from cloud.stepfunctions.executions import StatesError
+from cloud.stepfunctions.interpreter import Interpreter, Scope
+
+REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images"
+DIGEST = f"sha256:{'0' * 64}"
+OUTPUT = "s3://bucket/training/0123"
+MODEL = f"{OUTPUT}/kennel-x/output/model.tar.gz"
+RUN: dict[str, Any] = {
+    "id": "x",
+    "dataset": {"uri": "s3://bucket/dataset/"},
+    "training": {
+        "reused": None,
+        "job_name": "kennel-x",
+        "weights_uri": "s3://bucket/weights/w.pth",
+        "output_uri": OUTPUT,
+        "checkpoint_uri": "s3://bucket/checkpoints/w",
+        "hyperparameters": {"epochs": "3"},
+        "instance_type": "ml.c7i.xlarge",
+        "instance_count": 2,
+        "volume_key": {"VolumeKmsKeyId": "arn:k"},
+        "spot": True,
+    },
+    "images": {
+        "train": f"{REPOSITORY}@{DIGEST}",
+        "repository": REPOSITORY,
+        "training_build": None,
+        "context": "bucket/images/1.zip",
+    },
+    "network": {},
+}
+TO_BUILD = {"train": f"{REPOSITORY}:train-12ab", "training_build": {"targets": ["train"], "content_hash": "12ab"}}
+VPC = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
+NAME_TAKEN = StatesError("SageMaker.ResourceInUseException", "training job names must be unique")
+
+
+def job(status: str, model: str = MODEL, **more: str) -> dict[str, Any]:
+    return {
+        "TrainingJobStatus": status,
+        "SecondaryStatus": status,
+        "ModelArtifacts": {"S3ModelArtifacts": model},
+        **more,
+    }
+
+
+class Account:
+    """Services that answer as told.
+
+    Args:
+        answers: the answers of each action in their order; the last is repeated, and errors are raised.
+
+    Attributes:
+        calls: action and arguments of each call.
+    """
+
+    wait_scale = 0.0
+
+    def __init__(self, **answers: list[Any]) -> None:
+        self._answers = answers
+        self.calls: list[tuple[str, Any]] = []
+
+    def evaluate(self, expression: str, scope: Scope) -> Any:
+        states = {"context": scope.context, "input": scope.input, "result": scope.result}
+        return jsonata.Jsonata(expression).evaluate(None, {**scope.variables, "states": states})
+
+    def invoke(self, resource: str, arguments: Any) -> Any:
+        assert integrations.problems(resource, arguments) == []
+        action = resource.rpartition(":")[2]
+        self.calls.append((action, arguments))
+        answers = self._answers[action]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, StatesError):
+            raise answer
+        return answer
+
+    def record(self, kind: str, details: Any) -> None:
+        pass
+
+    def of(self, action: str) -> list[Any]:
+        return [arguments for called, arguments in self.calls if called == action]
+
+
+@pytest.fixture
+def train(machines, monkeypatch):
+    """Return a function that runs the branch."""
+    monkeypatch.setattr(interpreter, "sleep", lambda _: None)
+    branch = machines["pipeline"]["States"]["TrainAndBuildImages"]["Branches"][0]
+
+    def run(account: Account, **changed: Any) -> Any:
+        return Interpreter(account).run(branch, {}, Scope({}, ChainMap({"run": RUN | changed})))
+
+    return run
+
+
+def test_missing_image_is_built_before_the_training_which_names_its_digest(train):
+    account = Account(
+        **{"startBuild.sync": [{"Build": {"Id": "kennel-images:1"}}]},
+        batchGetImage=[{"Images": [{"ImageId": {"ImageTag": "train-12ab", "ImageDigest": DIGEST}}]}],
+        createTrainingJob=[{"TrainingJobArn": "arn"}],
+        describeTrainingJob=[job("InProgress"), job("InProgress"), job("Completed")],
+    )
+    assert train(account, images=RUN["images"] | TO_BUILD) == {"job": "kennel-x", "model_uri": MODEL}
+    asked = ["startBuild.sync", "batchGetImage", "createTrainingJob"] + ["describeTrainingJob"] * 3
+    assert [action for action, _ in account.calls] == asked
+    (build,), (tag,), (request,) = (account.of(action) for action in asked[:3])
+    assert build["SourceLocationOverride"] == "bucket/images/1.zip"
+    variables = {each["Name"]: each["Value"] for each in build["EnvironmentVariablesOverride"]}
+    assert variables == {"TARGETS": "train", "CONTENT_HASH": "12ab"}
+    assert tag["ImageIds"] == [{"ImageTag": "train-12ab"}]
+    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{REPOSITORY}@{DIGEST}"
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400, "MaxWaitTimeInSeconds": 28800}
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    assert "VpcConfig" not in request
+
+
+def test_image_that_exists_is_not_built(train):
+    account = Account(createTrainingJob=[{}], describeTrainingJob=[job("Completed")])
+    assert train(account)["job"] == "kennel-x"
+    assert account.calls[0][1]["AlgorithmSpecification"]["TrainingImage"] == RUN["images"]["train"]
+
+
+def test_training_in_a_vpc_sends_the_same_request_and_the_network(train):
+    plain, in_vpc = (Account(createTrainingJob=[{}], describeTrainingJob=[job("Completed")]) for _ in range(2))
+    train(plain)
+    train(in_vpc, network=VPC)
+    assert in_vpc.calls[0][1] == plain.calls[0][1] | VPC
+
+
+def test_lost_answer_finds_the_job_that_the_first_request_started(train):
+    account = Account(
+        createTrainingJob=[StatesError("SageMaker.SageMakerException", "try again"), NAME_TAKEN],
+        describeTrainingJob=[job("InProgress"), job("Completed")],
+    )
+    assert train(account) == {"job": "kennel-x", "model_uri": MODEL}
+    assert len(account.of("createTrainingJob")) == 2
+
+
+@pytest.mark.parametrize(
+    ("described", "cause"),
+    [
+        (job("Failed", FailureReason="AlgorithmError: no dogs, exit code: 1"), "AlgorithmError: no dogs, exit code: 1"),
+        (
+            job("Stopped") | {"SecondaryStatus": "MaxRuntimeExceeded"},
+            "the training job kennel-x ended early: MaxRuntimeExceeded",
+        ),
+        (
+            job("Completed", "s3://bucket/training/4567/kennel-x/output/model.tar.gz"),
+            "there is an older training job kennel-x; start the run again",
+        ),
+    ],
+    ids=["failed", "stopped", "of another training"],
+)
+def test_training_that_does_not_give_its_model_fails_the_run_with_the_reason(train, described, cause):
+    account = Account(createTrainingJob=[NAME_TAKEN], describeTrainingJob=[job("InProgress"), described])
+    with pytest.raises(StatesError) as failure:
+        train(account)
+    assert (failure.value.error, failure.value.cause) == ("TrainingFailed", cause)
+
+
+def test_training_that_does_not_end_is_given_up_after_nine_hours(train, monkeypatch):
+    account = Account(createTrainingJob=[{}], describeTrainingJob=[job("InProgress")])
+    evaluate, now = account.evaluate, [1_000_000]
+
+    def later(expression: str, scope: Scope) -> Any:
+        now[0] += 3_600_000 * ("trainingDeadline" in expression)  # An hour passes between two checks.
+        return evaluate(expression.replace("$millis()", str(now[0])), scope)
+
+    monkeypatch.setattr(account, "evaluate", later)
+    with pytest.raises(StatesError, match="the training job did not end within 9 hours"):
+        train(account)
+    assert len(account.of("describeTrainingJob")) == 10
