@@ -15,8 +15,9 @@ _POLL_SECONDS = 0.3
 _SHORT_SECONDS = 0.1  # A state that takes less is printed only if its document has something to say.
 # The states of a training: one starts the job, the others wait for its end. They are printed as one step, "Train".
 _TRAINING = ("Train", "TrainInVpc", "AwaitTraining", "DescribeTraining", "CheckTraining")
+_TRAINING_ENDS = ("TrainingDone", "TrainingFailed")
 _JOB_LOGS = {
-    **dict.fromkeys(_TRAINING, "/aws/sagemaker/TrainingJobs"),
+    **dict.fromkeys((*_TRAINING, *_TRAINING_ENDS), "/aws/sagemaker/TrainingJobs"),
     "Evaluate": "/aws/sagemaker/ProcessingJobs",
 }
 _SAME_TRAINING = "it had the same image, photos, hyperparameters, weights and instances"
@@ -146,7 +147,7 @@ def _print_visit(screen: Screen, visits: list[Visit], index: int) -> None:
         which = visit.name.removeprefix("Describe")
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.step(which, f"{waited:.1f} s", "in service")
-    elif visit.name in ("TrainingDone", "TrainingFailed"):
+    elif visit.name in _TRAINING_ENDS:
         screen.step("Train", f"{_training_seconds(visits[:index]):.1f} s", "")
     elif visit.name == "ReuseTraining" and visit.output:
         screen.step("Train", "reused", visit.output["job"])
@@ -225,6 +226,7 @@ class _JobLogs:
         self._logs = cloud.client("logs")
         self._jobs = jobs
         self._seen: dict[str, int] = {}
+        self._begun: dict[str, float] = {}  # by log group, when the first state of its job was entered
 
     def new_lines(self, visit: Visit) -> list[str]:
         """Return the lines logged since the last call if the state runs a job; progress lines only set ``progress``."""
@@ -232,7 +234,7 @@ class _JobLogs:
         if group is None:
             return []
         lines = []
-        for line in self._logged(group, visit.entered):
+        for line in self._logged(group, self._begun.setdefault(group, visit.entered)):
             if match := _PROGRESS.match(line):
                 self.progress = (
                     f"{match['what']} {match['done']}/{match['all']}   "
@@ -241,7 +243,7 @@ class _JobLogs:
             else:
                 self.progress = ""
                 lines.append(line)
-        if visit.left is not None:
+        if visit.left is not None and visit.name not in _TRAINING:  # A training stays in its states in turns.
             self.progress = ""
         return lines
 

@@ -3,7 +3,7 @@
 PyPI's torchvision is built for PyPI's torch, which includes CUDA. With a CPU build of torch its operators do not load.
 The import then fails where it describes two of them, ``nms`` and ``qnms``, because nobody has declared them. Once they
 are declared, the import works. Parts that need torchvision's own operators (detection, its decoders) still fail, but
-no classifier needs them. Where the operators load, as in AWS's images, nothing is declared.
+no classifier needs them. Where the operators load, as beside PyPI's torch, nothing is declared.
 """
 
 from functools import cache

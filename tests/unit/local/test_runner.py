@@ -12,7 +12,7 @@ from dataset import DatasetError
 from local import data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
-from local.follow import Visit, _in_columns, _print_visit, _summary, _visits
+from local.follow import Visit, _in_columns, _JobLogs, _print_visit, _summary, _visits
 from local.home import LocalError
 
 
@@ -133,6 +133,38 @@ def test_the_plan_says_what_is_built_first_and_what_that_takes():
     assert summary == f"{begin}; builds 3 images: 9 minutes, $0.09 on AWS"
     plan["images"]["serving_build"] = None
     assert "; builds 1 image: " in _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
+
+
+class Logs:
+    """A cloud whose only client has one log stream."""
+
+    def __init__(self, created: float) -> None:
+        self.lines: list[str] = []
+        self._stream = {"logStreamName": "kennel-1/algo-1-7", "creationTime": int(1000 * created)}
+        self.exceptions = SimpleNamespace(ResourceNotFoundException=KeyError)
+
+    def client(self, _service: str) -> "Logs":
+        return self
+
+    def get_paginator(self, operation: str) -> SimpleNamespace:
+        pages = {
+            "describe_log_streams": [{"logStreams": [self._stream]}],
+            "filter_log_events": [{"events": [{"message": line} for line in self.lines]}],
+        }[operation]
+        return SimpleNamespace(paginate=lambda **_: pages)
+
+
+def test_log_of_a_training_is_printed_in_each_of_its_states():
+    cloud = Logs(created=101.0)
+    logs = _JobLogs(cloud, "kennel-")
+    assert logs.new_lines(Visit("Train", "Task", 100.0, 100.5)) == []
+    cloud.lines += ["mode head", "features 10/20 photos_per_s=100.0 eta_s=0.1"]
+    assert logs.new_lines(Visit("AwaitTraining", "Wait", 140.0, 141.0)) == ["mode head"]
+    assert logs.progress.startswith("features 10/20")
+    assert logs.new_lines(Visit("DescribeTraining", "Task", 141.0)) == []
+    cloud.lines.append("trained in 3 s")
+    assert logs.new_lines(Visit("TrainingDone", "Pass", 150.0, 150.0)) == ["trained in 3 s"]
+    assert logs.progress == ""
 
 
 def test_a_training_is_one_step_however_often_its_status_is_asked(capsys):
