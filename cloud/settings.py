@@ -26,8 +26,8 @@ SERVICES = (
 KEPT_VARIABLES = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
     *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack reads these.
-    # core/clock.py, sagemaker/endpoints/instance.py and core/quotas.py read these.
-    *("KENNEL_TIME_SCALE", "KENNEL_THROTTLE", "KENNEL_QUOTAS"),
+    # core/clock.py, core/containers.py, core/quotas.py and sagemaker/endpoints/instance.py read these.
+    *("KENNEL_TIME_SCALE", "KENNEL_NAMESPACES", "KENNEL_QUOTAS", "KENNEL_THROTTLE"),
 }
 DEFAULT_WAIT_SCALE = "0.05"  # A Wait of 30 s takes 1.5 s here, because no resource takes minutes to appear.
 

@@ -32,14 +32,18 @@ def mark_of(*parts: str) -> str:
 def clean_environment(scratch: Path) -> dict[str, str]:
     """Return the environment that a job's process starts with.
 
-    Of the user's environment it contains only PATH, HOME, the locale, the time zone and the library paths.
+    Of the user's environment it contains only PATH, the locale, the time zone and the library paths.
 
     Args:
-        scratch: Folder for temporary files; created if missing.
+        scratch: Folder for temporary files, also the home folder; created if missing.
     """
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    kept = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     scratch.mkdir(parents=True, exist_ok=True)
+    # ``python`` is this Python, whoever asks for it.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PATH": path,
+        "HOME": str(scratch),  # The user's own home has secrets, such as the credentials of their AWS account.
         "TMPDIR": str(scratch),
         "PYTHONUNBUFFERED": "1",  # The log shows each line as soon as the process writes it.
         # Without CI, openvino-telemetry reports each import of OpenVINO to its makers. The images do not contain it.
@@ -47,7 +51,9 @@ def clean_environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own, with stdout and stderr in one pipe."""
     return subprocess.Popen(
         command,
@@ -57,13 +63,8 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], mark: str, fol
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=pass_fds,
     )
-
-
-def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to the group of a process that ``spawn`` started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def marked(mark: str) -> list[int]:

@@ -21,6 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
 
+from cloud.core import processes
 from cloud.core.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("command")
 parser.add_argument("--host")
 parser.add_argument("--port", type=int)
-parser.add_argument("--model-dir", type=Path)
+parser.add_argument("--model-dir", type=Path, default=Path("/opt/ml/model"))
+parser.add_argument("--user")
 options = parser.parse_args()
 version = (options.model_dir / "version.txt").read_text()
 if version in ("late", "broken"):
@@ -140,6 +142,15 @@ class Cloud:
         iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=_policy(*statements))
         return str(arn)
 
+    def pids(self, tree: str) -> list[int]:
+        """Return the ids of all live processes of a tree, for example ``training-jobs/<name>/algo-2``."""
+        found = []
+        for pid in processes.marked(f"cloud-{self.process.pid}-"):
+            listed = subprocess.run(["ps", "eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+            if f"/{tree}/" in listed.stdout.partition(f"{processes.MARK}=")[2].split(" ")[0]:
+                found.append(pid)
+        return found
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end and return the exit code."""
         self.process.send_signal(number)
@@ -207,6 +218,7 @@ def build_image(cloud: Cloud) -> None:
     context = io.BytesIO()
     with zipfile.ZipFile(context, "w") as archive:
         dockerfile = "FROM base AS serve\nENV PYTHONPATH=/app\nWORKDIR /app\nCOPY serving serving\n"
+        dockerfile += 'ENTRYPOINT ["python", "-m", "serving"]\n'
         archive.writestr("serving/Dockerfile", dockerfile)
         archive.writestr("serving/__init__.py", "")
         archive.writestr("serving/__main__.py", textwrap.dedent(MODEL_SERVER))

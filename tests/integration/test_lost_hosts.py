@@ -64,11 +64,11 @@ def weights_of(model: dict[str, bytes]) -> dict[str, torch.Tensor]:
 
 
 def ranks_of(cloud: Cloud, name: str, host: str = "") -> list[int]:
-    """Return the process ids of a job's ranks; their command lines contain the folders of their hosts."""
-    folder = f"{cloud.home}/training-jobs/{name}/{host}"
+    """Return the process ids of a job's ranks, of one host or of all."""
+    pids = cloud.pids(f"training-jobs/{name}/{host}".rstrip("/"))
     listed = subprocess.run(["ps", "-axww", "-o", "pid=", "-o", "command="], capture_output=True, text=True, check=True)
-    processes = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, command in processes if "-m training.train" in command and folder in command]
+    ranks = [int(line.split(None, 1)[0]) for line in listed.stdout.splitlines() if "-m training.train" in line]
+    return [pid for pid in pids if pid in ranks]
 
 
 def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:

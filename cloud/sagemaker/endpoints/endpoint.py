@@ -337,10 +337,9 @@ class Endpoint:
             needed = [*permissions.pull(variant.image), permissions.read(variant.model_data.uri)]
             authorization.authorize(caller, needed)
             image, folder = self._images.find(variant.image), variant.model_data.folder(caller)
-            code = image.root.joinpath(image.workdir.lstrip("/"))
             for _ in range(count):
                 instances.append(
-                    EndpointInstance(self.name, variant.name, folder, variant.environment, self._home, code, caller)
+                    EndpointInstance(self.name, variant.name, folder, variant.environment, self._home, image, caller)
                 )
             self._await_ready(variant, instances)
         except BaseException as error:

@@ -1,12 +1,11 @@
-"""One instance of an endpoint: a model server, started with ``python -m serving``, as a process group."""
+"""One instance of an endpoint: a model server, started by its image's entry point with the word ``serve``."""
 
 import asyncio
 import contextlib
 import http.client
 import os
-import signal
+import shutil
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -14,8 +13,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloud.core import processes
+from cloud.core import containers, processes
+from cloud.ecr.images import ContainerImage
 from cloud.logs import streams
+from cloud.sagemaker.container import SageMakerContainer
 
 PING_TIMEOUT_SECONDS = 2.0
 _THROTTLE = float(os.environ.get("KENNEL_THROTTLE", "0"))  # requests/s that each instance answers; 0 means no limit
@@ -41,7 +42,7 @@ class EndpointInstance:
         model_folder: Path,
         environment: Mapping[str, str],
         home: Path,
-        code: Path,
+        image: ContainerImage,
         caller: str,
     ) -> None:
         """Start the server; it is not ready yet.
@@ -49,10 +50,10 @@ class EndpointInstance:
         Args:
             endpoint: the endpoint's name.
             variant: the variant's name.
-            model_folder: the folder that replaces ``/opt/ml/model``.
+            model_folder: the folder that the container sees as ``/opt/ml/model``.
             environment: variables of the model's container.
             home: the cloud's home folder.
-            code: folder with the code of the model's image.
+            image: the image of the model's container.
             caller: access key of the model's role.
 
         Raises:
@@ -70,12 +71,21 @@ class EndpointInstance:
         self._log = streams.LogStream(
             f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/{self.id}", folder / "server.log", caller
         )
-        command = [sys.executable, "-m", "serving", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        variables = processes.clean_environment(folder / "tmp") | dict(environment)
-        variables["PYTHONPATH"] = str(code)
-        self._process: subprocess.Popen[bytes] = processes.spawn(
-            [*command, "--model-dir", str(model_folder)], variables, self._mark, folder
-        )
+        # On AWS each container has port 8080 to itself. Here all of them share the machine's network.
+        command = [*image.entrypoint, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        self._root = folder / "root"
+        container = SageMakerContainer(self._root, image, self._mark)
+        model = container.opt_ml.root / "model"
+        binds = []
+        if containers.available():
+            binds.append((str(model_folder), "/opt/ml/model", True))
+        else:
+            model.symlink_to(model_folder)
+            command += ["--model-dir", "/opt/ml/model"]
+            if os.geteuid() == 0:
+                command += ["--user", "0"]  # Another user could not read root's Python and files.
+        # The server keeps the machine's process ids, because drills kill instances by them.
+        self._process: subprocess.Popen[bytes] = container.start(command, {}, environment, binds, own_pids=False)
         # AWS has no operation that kills an instance, so the laptop cloud has none. Drills read the process id here.
         self._pid_file = folder / "pid"
         self._pid_file.write_text(str(self._process.pid))
@@ -136,7 +146,7 @@ class EndpointInstance:
 
     def terminate(self) -> None:
         """Ask the server to end."""
-        processes.signal_group(self._process, signal.SIGTERM)
+        self._process.terminate()
 
     def close(self) -> None:
         """Wait a few seconds for the server's end, kill the processes that are left, and finish the log."""
@@ -147,6 +157,7 @@ class EndpointInstance:
         self._pid_file.unlink(missing_ok=True)
         self._pump.join(timeout=2)
         self._log.close()
+        shutil.rmtree(self._root, ignore_errors=True)
 
 
 def end_instances(instances: Sequence[EndpointInstance], drain_seconds: float = 0.0) -> None:

@@ -1,21 +1,27 @@
-"""The hosts of a job: each is a process group with a root folder and a log of its own."""
+"""The hosts of a job: each is a container, or a process tree where there are none, with a log of its own."""
 
-import re
 import shutil
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cloud.core import processes
+from cloud.core import clock, containers, processes
 from cloud.ecr.images import ContainerImage
 from cloud.logs import streams
-from cloud.sagemaker.jobs.opt_ml import OptMlFolder
+from cloud.sagemaker.container import SageMakerContainer
 
 _POLL_SECONDS = 0.05
 _TICK_SECONDS = 0.25
+# Between SIGTERM and SIGKILL, when somebody stops a job or its time is up
+STOP_SECONDS = max(processes.GRACE_SECONDS, clock.scaled(120.0))
+# Paths that rewriting does not reach, such as those in a shell's command
+_UNREACHABLE = "ClientError: {where} names /opt/ml where the laptop cloud cannot replace it by {root}. {why}"
+WITHOUT_NAMESPACES = (
+    "This machine allows no namespaces, so /opt/ml is another folder here, and a program finds it by its arguments and "
+    "its environment only. See 'Where the kernel allows no namespaces' in docs/laptop-cloud.md."
+)
 
 
 class JobError(Exception):
@@ -27,36 +33,31 @@ class JobHost:
 
     Attributes:
         name: the host's name.
-        opt_ml: the folder that replaces ``/opt/ml``.
+        opt_ml: the folder that is ``/opt/ml`` in the container, or replaces it.
     """
 
     def __init__(
-        self, name: str, folder: Path, log_group: str, job: str, caller: str, image: ContainerImage | None
+        self,
+        name: str,
+        folder: Path,
+        log: streams.LogStream,
+        mark: str,
+        image: ContainerImage | None,
     ) -> None:
-        """Create the host's folders and its log.
+        """Create the host's folders.
 
         Args:
             name: the host's name.
             folder: the job's folder; the host gets a folder in it.
-            log_group: the log group in CloudWatch Logs.
-            job: the job's name.
-            caller: access key of the job's role.
+            log: receives what the host prints.
+            mark: the mark of the host's processes.
             image: the container's image; None for an image that is not on this machine.
         """
         self.name = name
         self._folder = folder / name
-        self._image = image
-        self._workdir = self._folder / "opt" / "ml"
-        if image:
-            # Each host has a copy, so that no job can change the image.
-            shutil.copytree(image.root, self._folder)
-            self._workdir = self._folder / image.workdir.lstrip("/")
-            self._workdir.mkdir(parents=True, exist_ok=True)
-        self.opt_ml = OptMlFolder(self._folder / "opt" / "ml")
-        self.opt_ml.root.mkdir(parents=True, exist_ok=True)
-        self._scratch = self._folder / "tmp"
-        self._mark = processes.mark_of(folder.parent.name, job, name)
-        self._log = streams.LogStream(log_group, f"{job}/{name}-{int(time.time())}", folder / f"{name}.log", caller)
+        self._container = SageMakerContainer(self._folder, image, mark)
+        self.opt_ml = self._container.opt_ml
+        self._mark, self._log = mark, log
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
 
@@ -65,6 +66,7 @@ class JobHost:
         command: Sequence[str],
         defaults: Mapping[str, str],
         environment: Mapping[str, str],
+        peers: Sequence[str],
         *line_readers: Callable[[str], None],
     ) -> None:
         """Start the process.
@@ -73,21 +75,37 @@ class JobHost:
             command: the program and its arguments, with the container's paths.
             defaults: variables that the image and the request may override.
             environment: variables of the request, with the container's paths.
+            peers: the names of all hosts of the job.
             *line_readers: each is called with every line that the process writes.
 
         Raises:
             OSError: the program cannot be started.
+            JobError: its result would be lost on this machine.
         """
-        machine = processes.clean_environment(self._scratch)
-        image = {name: _expand(value, machine) for name, value in self._image_environment.items()}
-        variables = machine | self.opt_ml.environment({**defaults, **image, **environment})
-        self._process = processes.spawn(self.opt_ml.command(command), variables, self._mark, self._workdir)
+        for word in command:
+            self.refuse_unreachable("the command", word)
+        hosts = containers.hosts_file(peers, self._folder.with_suffix(".hosts"))
+        self._process = self._container.start(command, defaults, environment, [hosts])
         assert self._process.stdout is not None
         self._pump = streams.pump(self._process.stdout, self._log.write, *line_readers)
 
-    @property
-    def _image_environment(self) -> Mapping[str, str]:
-        return self._image.environment if self._image else {}
+    def refuse_unreachable(self, where: str, text: str) -> None:
+        """Check that rewriting reaches every ``/opt/ml`` in a text of the request.
+
+        Args:
+            where: the text's place in the request, for the message.
+            text: the text.
+
+        Raises:
+            JobError: it does not, and this machine has no containers.
+        """
+        if not containers.available() and self.opt_ml.is_unreachable(text):
+            raise JobError(_UNREACHABLE.format(where=where, root=self.opt_ml.root, why=WITHOUT_NAMESPACES))
+
+    def say(self, line: str) -> None:
+        """Write a line of the laptop cloud into the host's log."""
+        self._log.write(f"laptop cloud: {line}")
+        self._log.flush()
 
     @property
     def exit_code(self) -> int | None:
@@ -99,17 +117,22 @@ class JobHost:
         self._log.flush()
 
     def terminate(self) -> None:
-        """Send SIGTERM to the process group."""
+        """Send SIGTERM to the first process, and to no other, as SageMaker does."""
         if self._process is not None:
-            processes.signal_group(self._process, signal.SIGTERM)
+            self._process.terminate()
 
-    def close(self) -> None:
-        """Kill every process of this host that is left, and finish its log."""
+    def end(self) -> None:
+        """Kill every process of this host that is left, and read its last lines."""
         processes.kill_marked(self._mark)
         if self._process is not None:
             self._process.wait()
         if self._pump is not None:
             self._pump.join(timeout=5)
+        self._log.flush()
+
+    def close(self) -> None:
+        """End the host and its log."""
+        self.end()
         self._log.close()
 
     def vanish(self) -> None:
@@ -121,17 +144,12 @@ class JobHost:
         shutil.rmtree(self._folder)
 
 
-def _expand(value: str, machine: Mapping[str, str]) -> str:
-    """Fill in what an ENV takes from its base image, such as ``$PATH``; this machine stands in for that image."""
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: machine.get(match[1], ""), value)
-
-
 def wait_for_hosts(
     hosts: Sequence[JobHost], seconds: float, stop: threading.Event, tick: Callable[[], None] = lambda: None
 ) -> JobHost | None:
     """Wait until all hosts have ended, one has failed, the time is up, or ``stop`` is set.
 
-    Hosts that still run then get SIGTERM, and SIGKILL after ``processes.GRACE_SECONDS``.
+    Hosts that still run then get SIGTERM, and SIGKILL after ``STOP_SECONDS``, or earlier when another one has failed.
 
     Args:
         hosts: hosts that have been started.
@@ -146,9 +164,11 @@ def wait_for_hosts(
         TimeoutError: the time is up.
     """
     deadline, last_tick = time.monotonic() + seconds, 0.0
+    grace = STOP_SECONDS
     try:
         while any(host.exit_code is None for host in hosts):
             if failed := next((host for host in hosts if host.exit_code), None):
+                grace = processes.GRACE_SECONDS
                 return failed
             if stop.is_set():
                 return None
@@ -162,16 +182,16 @@ def wait_for_hosts(
             time.sleep(_POLL_SECONDS)
         return next((host for host in hosts if host.exit_code), None)
     finally:
-        _end(hosts)
+        _end(hosts, grace)
         tick()
 
 
-def _end(hosts: Sequence[JobHost]) -> None:
+def _end(hosts: Sequence[JobHost], grace: float) -> None:
     for host in hosts:
         if host.exit_code is None:
             host.terminate()
-    deadline = time.monotonic() + processes.GRACE_SECONDS
+    deadline = time.monotonic() + grace
     while any(host.exit_code is None for host in hosts) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     for host in hosts:
-        host.close()
+        host.end()

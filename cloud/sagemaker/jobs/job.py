@@ -2,19 +2,21 @@
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from cloud.core import emulator
+from cloud.core import containers, emulator, processes
 from cloud.core.clock import now
 from cloud.core.protocol import Request, invalid
 from cloud.core.uris import S3Uri, StorageError
 from cloud.ecr.images import ContainerImage, ImageError, Images
 from cloud.iam import authorization, permissions
+from cloud.logs import streams
 from cloud.s3 import objects
-from cloud.sagemaker.jobs.host import JobError, JobHost
+from cloud.sagemaker.jobs.host import WITHOUT_NAMESPACES, JobError, JobHost
 from cloud.sagemaker.store import Store
 
 log = logging.getLogger("kennel.jobs")
@@ -133,8 +135,12 @@ class Job(ABC):
 
     def create_hosts(self, num_hosts: int, image: ContainerImage | None) -> list[JobHost]:
         """Create the hosts ``algo-1``, ``algo-2``, …, which replace those of an earlier attempt."""
-        names = [f"algo-{number}" for number in range(1, num_hosts + 1)]
-        self._hosts = [JobHost(name, self.folder, self.LOG_GROUP, self.name, self.caller, image) for name in names]
+        self._hosts = []
+        for name in (f"algo-{number}" for number in range(1, num_hosts + 1)):
+            stream = f"{self.name}/{name}-{int(time.time())}"
+            log_stream = streams.LogStream(self.LOG_GROUP, stream, self.folder / f"{name}.log", self.caller)
+            mark = processes.mark_of(self.folder.parent.name, self.name, name)
+            self._hosts.append(JobHost(name, self.folder, log_stream, mark, image))
         return self._hosts
 
     def find_image(self, uri: str) -> ContainerImage:
@@ -147,6 +153,22 @@ class Job(ABC):
             return self.context.images.find(uri)
         except ImageError as error:
             raise JobError(f"ClientError: {error}") from None
+
+    def tell_empty(self, host: JobHost, folder: str) -> None:
+        """Say that a job that succeeded left a result's folder empty; AWS completes such a job without a word.
+
+        Args:
+            host: the host whose log says so.
+            folder: the folder, with the container's path.
+
+        Raises:
+            JobError: this machine has no containers, so the result may have gone elsewhere.
+        """
+        empty = f"the job succeeded, but left nothing in {folder}"
+        if not containers.available():
+            raise JobError(f"ClientError: {empty}, which is {host.opt_ml.path(folder)}. {WITHOUT_NAMESPACES}")
+        log.warning("job %s: %s", self.name, empty)
+        host.say(f"{empty}; SageMaker completes such a job, too")
 
     def check_image_access(self, image: str) -> None:
         """Check that the job's role may pull its image.

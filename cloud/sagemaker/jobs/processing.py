@@ -10,7 +10,7 @@ from cloud.s3 import objects
 from cloud.sagemaker import rules
 from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
-from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
+from cloud.sagemaker.opt_ml import resource_config, threads_per_host
 
 
 class ProcessingJob(Job):
@@ -92,16 +92,18 @@ class ProcessingJob(Job):
         defaults = {"OMP_NUM_THREADS": str(threads_per_host(len(hosts)))}
         try:
             for host in hosts:
-                host.start(command, defaults, self.request.get("Environment", {}))
+                host.start(command, defaults, self.request.get("Environment", {}), [each.name for each in hosts])
         except OSError as error:
             raise JobError(f"ClientError: cannot start {command[0]}: {error.strerror}") from error
 
     def _upload_outputs(self, hosts: Sequence[JobHost]) -> None:
         key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")
         for each in self._outputs:
-            target = S3Uri.parse(each["S3Output"]["S3Uri"])
+            target, path = S3Uri.parse(each["S3Output"]["S3Uri"]), each["S3Output"]["LocalPath"]
+            if not any(objects.files_below(folder) for folder in (host.opt_ml.path(path) for host in hosts)):
+                self.tell_empty(hosts[0], path)
             for host in hosts:
-                folder = host.opt_ml.path(each["S3Output"]["LocalPath"])
+                folder = host.opt_ml.path(path)
                 try:
                     objects.upload_tree(folder, target, self.caller, key)
                 except AccessError as error:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cloud.core import processes
+from cloud.core import containers, processes
 from cloud.core.clock import now
 from cloud.core.protocol import invalid
 from cloud.core.uris import AccessError, ImageUri, S3Uri
@@ -22,7 +22,7 @@ from cloud.sagemaker.jobs import spot
 from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
 from cloud.sagemaker.jobs.metric_scanner import MetricScanner
-from cloud.sagemaker.jobs.opt_ml import resource_config, threads_per_host
+from cloud.sagemaker.opt_ml import resource_config, threads_per_host
 
 _CANNOT_START = (
     "ClientError: CannotStartContainerError. Please make sure the container can be run with 'docker run <image> train'"
@@ -236,8 +236,8 @@ class TrainingJob(Job):
     def _train(self, hosts: Sequence[JobHost], command: Sequence[str], seconds: float) -> JobHost | None:
         """Run the program on every host; returns and raises as ``wait_for_hosts`` does."""
         defaults = {
-            # Host names such as algo-1 can be resolved on SageMaker only.
-            "MASTER_ADDR": "127.0.0.1",
+            # Without a container, names such as algo-1 cannot be resolved.
+            **({} if containers.available() else {"MASTER_ADDR": "127.0.0.1"}),
             "MASTER_PORT": str(processes.free_port()),
             "OMP_NUM_THREADS": str(threads_per_host(len(hosts))),
             "TRAINING_JOB_NAME": self.name,
@@ -245,7 +245,10 @@ class TrainingJob(Job):
         }
         try:
             for host in hosts:
-                host.start(command, defaults, self.request.get("Environment", {}), self._metrics.scan)
+                for name, value in self.request.get("HyperParameters", {}).items():
+                    host.refuse_unreachable(f"hyperparameter {name}", f" {value}")
+                names = [each.name for each in hosts]
+                host.start(command, defaults, self.request.get("Environment", {}), names, self._metrics.scan)
         except OSError as error:
             raise JobError(_CANNOT_START) from error
         return wait_for_hosts(hosts, seconds, self.stop, lambda: self._tick(hosts))
@@ -299,6 +302,8 @@ class TrainingJob(Job):
         self._sync_checkpoints(hosts)
         target = S3Uri.parse(self.request["OutputDataConfig"]["S3OutputPath"]).child(f"{self.name}/output")
         root = hosts[0].opt_ml.root
+        if not self.stop.is_set() and not any(objects.files_below(root / "model")):
+            self.tell_empty(hosts[0], "/opt/ml/model")
         for folder, archive in (("model", "model.tar.gz"), ("output/data", "output.tar.gz")):
             if archive == "model.tar.gz" or any(objects.files_below(root / folder)):
                 file = self.folder / archive

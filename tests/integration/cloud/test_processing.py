@@ -105,7 +105,8 @@ def test_a_failed_job_gives_its_message_and_uploads_nothing(sagemaker: Any, s3: 
 
 def test_a_processing_job_can_be_stopped(sagemaker: Any, s3: Any) -> None:
     request = job("slow", s3)
-    request["AppSpecification"]["ContainerEntrypoint"] = ["sleep", "60"]
+    # Process 1 of a container gets only signals that it handles.
+    request["AppSpecification"]["ContainerEntrypoint"] = ["bash", "-c", "trap exit TERM; sleep 60 & wait"]
     del request["AppSpecification"]["ContainerArguments"]
     sagemaker.create_processing_job(**request)
     sagemaker.stop_processing_job(ProcessingJobName=request["ProcessingJobName"])

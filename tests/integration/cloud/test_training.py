@@ -6,24 +6,26 @@ import os
 import signal
 import tarfile
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from cloud.core import containers
 from cloud.sagemaker.jobs import spot
 from tests.integration.builds import build
 from tests.integration.laptop import IMAGE, REPOSITORY, ROLE, Cloud, eventually
 from tests.integration.training_jobs import IMAGE as AWS_IMAGE
 
 PROGRAM = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Nothing else would end process 1 of a container early.
 root = Path(__file__).resolve().parents[4]  # <root>/input/data/code/training/launch.py
 config = json.loads((root / "input/config/resourceconfig.json").read_text())
 parameters = json.loads((root / "input/config/hyperparameters.json").read_text())
 rank = config["hosts"].index(config["current_host"])
-(root / "pid").write_text(str(os.getpid()))
 (root / "checkpoints").mkdir(exist_ok=True)
 before = sorted(path.name for path in (root / "checkpoints").iterdir())
 if parameters.get("fail_on_rank") == str(rank):
@@ -118,7 +120,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     }
     assert list(outputs) == ["rank0.json"]  # SageMaker keeps the output of algo-1 only.
     report = json.loads(outputs["rank0.json"])
-    root = f"{cloud.home}/training-jobs/{name}/algo-1/opt/ml"
+    root = "/opt/ml" if containers.available() else f"{cloud.home}/training-jobs/{name}/algo-1/opt/ml"
     assert report["arguments"] == ["--model", f"{root}/model", f"--out={root}/output/data", "/opt/mlx"]
     assert report["before"] == ["earlier.pt", "first.pt"]
     assert report["data"] == "a photo"
@@ -130,7 +132,7 @@ def test_two_hosts_train_and_leave_model_checkpoints_metrics_and_logs(cloud: Clo
     assert environment["GREETING"] == "hello"
     assert environment["CACHE"] == f"{root}/cache"
     assert (environment["TRAINING_JOB_NAME"], environment["TRAINING_JOB_ARN"]) == (name, arn)
-    assert environment["MASTER_ADDR"] == "127.0.0.1"
+    assert environment.get("MASTER_ADDR") == (None if containers.available() else "127.0.0.1")
     assert environment["MASTER_PORT"] == second["environment"]["MASTER_PORT"]
     assert environment["OMP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert not [key for key in environment if key.startswith(("AWS_", "SM_", "PYTEST"))]
@@ -247,8 +249,9 @@ def test_a_host_that_dies_by_itself_is_no_interruption(cloud: Cloud, sagemaker: 
     request = job("crashes", HyperParameters={"sleep": "60"}, **SPOT)
     name = request["TrainingJobName"]
     start_sleeping(cloud, request)
-    pid = (cloud.home / f"training-jobs/{name}/algo-2/opt/ml/pid").read_text()
-    os.kill(int(pid), signal.SIGKILL)
+    for pid in cloud.pids(f"training-jobs/{name}/algo-2"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     done = ended(sagemaker, name)
     assert statuses(done)[-1] == "Failed"
     assert "Interrupted" not in statuses(done)

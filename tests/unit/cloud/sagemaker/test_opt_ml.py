@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.sagemaker.jobs.opt_ml import OptMlFolder, resource_config, threads_per_host
+from cloud.sagemaker.opt_ml import OptMlFolder, resource_config, threads_per_host
 
 FOLDER = OptMlFolder(Path("/home/me/job/opt/ml"))
 

@@ -45,6 +45,10 @@ class OptMlFolder:
         # Path.is_relative_to compares whole names, so /opt/mlx is another folder.
         return here if Path(path).is_relative_to(CONTAINER_ROOT) or os.path.exists(here) else path
 
+    def is_unreachable(self, text: str) -> bool:
+        """Return whether a text names ``/opt/ml`` where ``rewrite`` leaves it alone, as in ``cp x /opt/ml/model``."""
+        return bool(re.search(rf"(?<![\w.-]){CONTAINER_ROOT}(?![\w.-])", _PATH.sub("", text)))
+
     def command(self, words: Sequence[str]) -> list[str]:
         """Return the container's command for this machine: with this folder, and with this Python as ``python``."""
         program, *rest = [self.rewrite(word) for word in words]

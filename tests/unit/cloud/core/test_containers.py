@@ -1,0 +1,86 @@
+"""The launcher of containers: as a user who is not root, and what it reports."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud.core import containers, launcher, processes
+
+PYTHON = "/usr/bin/python3"  # Another user may be unable to read this test's own Python.
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder that another user may use; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        (path / "root/opt/ml").mkdir(parents=True)
+        (path / "stage").mkdir()
+        shutil.copy(launcher.__file__, path / "launcher.py")
+        for each in (path, *path.rglob("*")):
+            os.chown(each, NOBODY, NOBODY)
+        yield path
+
+
+def nobody_may() -> bool:
+    if os.geteuid() or not os.path.exists(PYTHON) or not shutil.which("unshare"):
+        return False
+    return subprocess.run(["unshare", "-Urm", "true"], user=NOBODY, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not nobody_may(), reason="needs root, a Python for all, and user namespaces for everybody")
+def test_a_user_gets_a_container_too_and_stays_who_they_are(folder: Path) -> None:
+    program = "id -u; echo $$; cat /opt/ml/here; touch /opt/ml/there /usr/x; umount /proc; exit 7"
+    (folder / "root/opt/ml/here").write_text("found\n")
+    document = {
+        "root": f"{folder}/root",
+        "stage": f"{folder}/stage",
+        "binds": [],
+        "folder": "/opt/ml",
+        "own_pids": True,
+        "hostname": "aws",
+        "command": ["sh", "-c", program],
+    }
+    report = os.open(os.devnull, os.O_WRONLY)
+    command = [PYTHON, "-I", "-S", f"{folder}/launcher.py", str(report), json.dumps(document)]
+    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    ended = subprocess.run(command, pass_fds=[report], capture_output=True, text=True, check=False, **nobody)
+    os.close(report)
+    assert ended.stdout.splitlines() == [str(NOBODY), "1", "found"], ended
+    assert "/usr/x" in ended.stderr
+    assert "umount" in ended.stderr
+    assert (folder / "root/opt/ml/there").exists()
+    assert ended.returncode == 7
+
+
+def test_off_means_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KENNEL_NAMESPACES", "off")
+    assert not containers.available.__wrapped__()
+
+
+@pytest.mark.skipif(not containers.available(), reason="this machine allows no namespaces")
+def test_a_container_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    environment = processes.clean_environment(tmp_path / "tmp")
+    mark = processes.mark_of("broken", tmp_path.name)
+    binds = [(str(tmp_path / "missing"), "/missing", True)]
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory \(mount .*/missing\)"):
+        containers.spawn(["true"], environment, mark, containers.Container(root, binds, "/"))
+    with pytest.raises(FileNotFoundError):
+        containers.spawn(["true"], environment, mark, containers.Container(root, [], "/nowhere"))
+    assert processes.marked(mark) == []
+
+
+def test_hosts_have_addresses_of_their_own(tmp_path: Path) -> None:
+    source, place, _ = containers.hosts_file([f"algo-{number}" for number in range(1, 252)], tmp_path / "hosts")
+    lines = Path(source).read_text().splitlines()
+    assert place == "/etc/hosts"
+    assert {"127.0.0.1 localhost", "127.0.0.1 algo-1", "127.0.0.250 algo-250", "127.0.1.1 algo-251"} <= set(lines)
