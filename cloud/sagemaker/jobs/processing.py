@@ -100,7 +100,7 @@ class ProcessingJob(Job):
         key = self.request.get("ProcessingOutputConfig", {}).get("KmsKeyId", "")
         for each in self._outputs:
             target, path = S3Uri.parse(each["S3Output"]["S3Uri"]), each["S3Output"]["LocalPath"]
-            if not any(objects.files_below(folder) for folder in (host.opt_ml.path(path) for host in hosts)):
+            if not any(file for host in hosts for file in objects.files_below(host.opt_ml.path(path))):
                 self.tell_empty(hosts[0], path)
             for host in hosts:
                 folder = host.opt_ml.path(path)
