@@ -195,17 +195,35 @@ var states = (() => {
         return value;
     }
 
+    // --- where AWS differs from the reference ------------------------------------------------------------
+
+    // Replace the implementation of one of JSONata's functions, in the one object that all expressions share. JSONata
+    // reads the names and the number of parameters, for $f(?) and for functions that are handed to $map.
+    function amend(name, makeFrom) {
+        jsonata(`$${name}`).evaluate().then((shared) => {
+            const reference = shared.implementation;
+            shared.implementation = makeFrom(reference);
+            Object.defineProperty(shared.implementation, 'length', {value: reference.length});
+            shared.implementation.toString = () => reference.toString();
+        });
+    }
+
     // The reference fails inside on a picture without any digit; AWS names the rule that the picture breaks.
-    jsonata('$formatNumber').evaluate().then((formatNumber) => {
-        const reference = formatNumber.implementation;
-        formatNumber.implementation = function (value, picture, options) {
-            try {
-                return reference.call(this, value, picture, options);
-            } catch (error) {
-                throw error instanceof TypeError ? {code: /[^;]/.test(picture) ? 'D3086' : 'D3085'} : error;
-            }
-        };
+    amend('formatNumber', (reference) => function (...values) {
+        try {
+            return reference.apply(this, values);
+        } catch (error) {
+            throw error instanceof TypeError ? {code: /[^;]/.test(values[1]) ? 'D3086' : 'D3085'} : error;
+        }
     });
+
+    // AWS's guide: functions that require whole numbers round others. The reference does so in some places only.
+    const rounded = (value, index) => (index > 0 && typeof value === 'number' ? Math.trunc(value) : value);
+    for (const name of ['formatBase', 'match', 'pad', 'replace', 'round', 'split', 'substring']) {
+        amend(name, (reference) => function (...values) {
+            return reference.apply(this, values.map(rounded));
+        });
+    }
 
     // --- the results -------------------------------------------------------------------------------
 

@@ -285,6 +285,27 @@ def test_wrong_arguments_are_errors(expression: str, message: str) -> None:
     assert failure_of(expression).message == message  # seen
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("$pad('a', 2.5, '-')", "a-"),
+        ("$pad('a', -2.5, '-')", "-a"),
+        ("$round(2.5555, 1.5)", 2.6),
+        ("$split('a b c', / /, 1.5)", ["a"]),
+        ("$replace('aaa', 'a', 'b', 1.5)", "baa"),
+        ("$match('aa', /a/, 1.5).index", 0),
+        ("$substring('hello', 1.7, 2.5)", "el"),
+        ("$formatBase(10, 2.7)", "1010"),
+        ("($twice := $pad(?, 2, '-'); $twice('a'))", "a-"),
+        ("$map([1.5, 2.25], $round)", [2, 2.2]),
+        ("['a', 'b'].$pad(2)", ["a ", "b "]),
+    ],
+)
+def test_arguments_that_must_be_whole_are_rounded(expression: str, expected: Any) -> None:
+    """The developer guide says so of JSONata's own functions; the reference rounds some of them only."""
+    assert same(value_of(expression), expected)
+
+
 # --- data ---------------------------------------------------------------------------------------------
 
 
