@@ -17,7 +17,7 @@ from typing import Any
 
 _SCRIPTS = Path(__file__).parent / "jsonata"
 _MAX_ENGINES = 4  # An engine serves one thread at a time, so an endless expression holds up no other thread.
-_MAX_SECONDS = 2.0  # states.js ends an evaluation after 1 s, but not inside one call, such as a regular expression.
+_MAX_SECONDS = 5.0  # states.js ends an evaluation after 1 s, but not inside one call, such as a regular expression.
 _MAX_BYTES = 256 * 1024 * 1024  # of an engine's memory; states.js refuses most large values long before
 _MAX_EXPRESSIONS = 2_000  # An engine that has compiled so many is not used again.
 

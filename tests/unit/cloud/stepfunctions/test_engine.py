@@ -51,7 +51,7 @@ def test_width_is_no_depth() -> None:
     assert value_of(f"$count($keys({{{members}}}))", 1) == 300
     items = [{"a": index, "b": [index]} for index in range(500)]
     assert len(value_of("$states.input.{'a': a, 'b': $sum(b), 'c': [a, b]}", items)) == 500
-    assert value_of("$sum([1..20000].{'a': $, 'b': 2}.(a + b))") == 200050000
+    assert value_of("$sum([1..1000].{'a': $, 'b': 2}.(a + b))") == 502500
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,8 @@ def test_an_endless_expression_is_stopped_after_a_second() -> None:
     assert 0.9 < time.monotonic() - start < 5
 
 
-def test_an_endless_regular_expression_is_stopped() -> None:
+def test_an_endless_regular_expression_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MAX_SECONDS", 1.0)
     assert failure_of("$match($states.input, /^(a+)+$/)", "a" * 40 + "b") == ("limit", TIME)
     assert value_of("$states.input + 1", 1) == 2
 
