@@ -41,6 +41,7 @@ class ExpressionError(Exception):
         self.expression = expression
         self.kind = kind
         self.message = _LIMITS[message] if kind == "limit" else message
+        self._id = uuid.uuid4()  # AWS gives an error inside its engine a number instead of a reason.
 
     def cause(self, field: str) -> str:
         """Return AWS's words, without the sentence before them that names the state.
@@ -53,7 +54,7 @@ class ExpressionError(Exception):
             "threw": f"threw an error during evaluation. {self.message}",
             "limit": f"threw an error during evaluation: {self.message}",
             "unsupported": "returned an unsupported result type.",
-            "internal": f"threw an internal error during evaluation. {uuid.uuid4()}",
+            "internal": f"threw an internal error during evaluation. {self._id}",
         }
         return f"{_subject(self.expression, field)} {problem[self.kind]}"
 
