@@ -71,6 +71,7 @@ def run_from(name, data, explain, template, works=None, endpoint=None, **assigne
     """Begin an execution in the middle; returns how it failed and the cloud that it ran on."""
     run = sample_run(template).model_dump()
     run["endpoint"] |= endpoint or {}
+    run["network"] = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
     variables = {
         "run": run,
         "planned": True,

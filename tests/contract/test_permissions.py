@@ -49,6 +49,40 @@ AWS_ALONE = {
 HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
 IMAGE = f"000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images@sha256:{'0' * 64}"
+TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/kennel/variant/main",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+# The policies of a champion as the function `remember` returns them.
+TRACKING_POLICY = {
+    **TARGET,
+    "PolicyName": "kennel-concurrency",
+    "PolicyType": "TargetTrackingScaling",
+    "TargetTrackingScalingPolicyConfiguration": {
+        "TargetValue": 4.0,
+        "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+        },
+        "ScaleInCooldown": 300,
+        "ScaleOutCooldown": 60,
+    },
+}
+STEP_POLICY = {
+    **TARGET,
+    "PolicyName": "kennel-burst",
+    "PolicyType": "StepScaling",
+    "StepScalingPolicyConfiguration": {
+        "AdjustmentType": "PercentChangeInCapacity",
+        "MetricAggregationType": "Maximum",
+        "Cooldown": 60,
+        "MinAdjustmentMagnitude": 1,
+        "StepAdjustments": [
+            {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 8.0, "ScalingAdjustment": 100},
+            {"MetricIntervalLowerBound": 8.0, "ScalingAdjustment": 300},
+        ],
+    },
+}
 # The input of a task by its state. The other states read only variables and the context.
 INPUTS = {
     "Train": [{"image": IMAGE}],
@@ -58,7 +92,8 @@ INPUTS = {
     "DeleteConfig": ["kennel-x"],
     "DeleteModel": ["kennel-x"],
     "DeletePackage": [PACKAGE],
-    "RestorePolicy": [{"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/kennel/variant/main"}],
+    "RestoreStepPolicy": [STEP_POLICY],
+    "RestoreTrackingPolicy": [TRACKING_POLICY],
     "DeleteObjects": [{"keys": [{"Key": "runs/x/report/evaluation.json"}]}],
 }
 
@@ -242,11 +277,15 @@ def test_jobs_and_model_join_the_network_that_the_run_names(machines, template):
     vpc = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     run = sample_run(template).model_copy(update={"network": {"VpcConfig": vpc}})
     arguments_of = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
-    joined = [arguments_of["TrainInVpc"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModel"]]
+    joined = [arguments_of["TrainInVpc"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModelInVpc"]]
     assert [each["VpcConfig"] for each in joined] == [vpc] * 3
     assert all(each["EnableNetworkIsolation"] for each in joined)
     model = botocore.session.get_session().get_service_model("sagemaker")
-    for task, operation in (("TrainInVpc", "TrainingJob"), ("Evaluate", "ProcessingJob"), ("CreateModel", "Model")):
+    for task, operation in (
+        ("TrainInVpc", "TrainingJob"),
+        ("Evaluate", "ProcessingJob"),
+        ("CreateModelInVpc", "Model"),
+    ):
         shape = model.operation_model(f"Create{operation}").input_shape
         assert ParamValidator().validate(arguments_of[task], shape).generate_report() == ""
 

@@ -52,12 +52,6 @@ def sample(template):
         "holder": HOLDERS[0],
     }
     inputs = {name: each[0] for name, each in INPUTS.items()}
-    inputs["RestorePolicy"] = inputs["RestorePolicy"] | {
-        "PolicyName": "tracking",
-        "PolicyType": "TargetTrackingScaling",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-        "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 3},
-    }
     return {"variables": variables, "inputs": inputs}
 
 

@@ -20,37 +20,16 @@ from tests.contract.conftest import ROOT, evaluated, states_of
 from tests.contract.test_permissions import HOLDERS, INPUTS, PACKAGE, Resolver, sample_run
 
 HEADLINE = "### Every field of a request is one that Step Functions surely knows"
-# Requests whose optional members stand at the top, so an expression makes them as a whole.
-MADE_BY_EXPRESSIONS = {"CreateModel", "ConfigureStaging", "ConfigureProduction", "RestorePolicy"}
-VPC = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
-TARGET = {
-    "ServiceNamespace": "sagemaker",
-    "ResourceId": "endpoint/kennel/variant/main",
-    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-}
-TRACKING = {
-    "TargetValue": 4.0,
-    "PredefinedMetricSpecification": {
-        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-    },
-    "ScaleInCooldown": 300,
-    "ScaleOutCooldown": 60,
-}
-STEPS = {
-    "AdjustmentType": "PercentChangeInCapacity",
-    "MetricAggregationType": "Maximum",
-    "Cooldown": 60,
-    "MinAdjustmentMagnitude": 1,
-    "StepAdjustments": [
-        {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 8.0, "ScalingAdjustment": 100},
-        {"MetricIntervalLowerBound": 8.0, "ScalingAdjustment": 300},
+# Of two states that differ in an optional field, the one that a run enters: (with the option, without it).
+TWINS = {
+    "vpc": [("TrainInVpc", "Train"), ("CreateModelInVpc", "CreateModel")],
+    "volume_key": [
+        ("ConfigureStaging", "ConfigureStagingWithoutKey"),
+        ("ConfigureProduction", "ConfigureProductionWithoutKey"),
     ],
 }
-POLICIES = [  # as the function `remember` returns them
-    {**TARGET, "PolicyName": "kennel-concurrency", "PolicyType": "TargetTrackingScaling"}
-    | {"TargetTrackingScalingPolicyConfiguration": TRACKING},
-    {**TARGET, "PolicyName": "kennel-burst", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": STEPS},
-]
+OPTIONAL_FIELDS = {"vpc": "VpcConfig", "volume_key": "KmsKeyId"}
+VPC = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
 NAMES_OF_OPTIONS = ("vpc", "volume_key", "fleet")
 OPTIONS = list(itertools.product([False, True], repeat=len(NAMES_OF_OPTIONS)))
 
@@ -86,15 +65,18 @@ def requests(machines, template, vpc, volume_key, fleet) -> Iterator[tuple[str, 
         "failedIn": "Train",
     }
     context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0, "Name": "x"}}
-    resolver, inputs = Resolver(template), {**INPUTS, "RestorePolicy": POLICIES}
+    resolver = Resolver(template)
+    not_entered = {
+        pair[is_on] for option, is_on in (("vpc", vpc), ("volume_key", volume_key)) for pair in TWINS[option]
+    }
     for machine in ("Pipeline", "Teardown"):
         text = json.dumps(machines[machine.lower()])
         for name, value in template["Resources"][machine]["Properties"]["DefinitionSubstitutions"].items():
             text = text.replace(f"${{{name}}}", resolver.resolve(value))
         for name, state in tasks(json.loads(text)).items():
-            if name == ("Train" if vpc else "TrainInVpc"):  # The run goes through the other.
+            if name in not_entered:
                 continue
-            for task_input in inputs.get(name, [{"Cause": "no dogs", "Error": "x"}]):
+            for task_input in INPUTS.get(name, [{"Cause": "no dogs", "Error": "x"}]):
                 states = {"context": context, "input": task_input}
                 yield name, state["Resource"], evaluated(state["Arguments"], **variables, states=states)
 
@@ -136,10 +118,20 @@ def test_every_field_has_evidence_and_no_evidence_is_left_over(machines, templat
     assert table() == sent
 
 
-def test_requests_are_written_out_unless_a_whole_member_is_optional(machines):
+def test_requests_stand_literally_in_the_definitions(machines):
     """AWS checks fields that stand in the definition when it is created, and those of an expression when it runs."""
     all_tasks = [each for machine in machines.values() for each in tasks(machine).items()]
-    assert {name for name, state in all_tasks if not isinstance(state["Arguments"], dict)} == MADE_BY_EXPRESSIONS
+    assert [name for name, state in all_tasks if not isinstance(state["Arguments"], dict)] == []
+
+
+def test_twins_differ_in_their_optional_field_alone(machines):
+    states = dict(states_of(machines["pipeline"]))
+    for field, name, twin in [(OPTIONAL_FIELDS[option], *pair) for option, pairs in TWINS.items() for pair in pairs]:
+        with_option, without = states[name], states[twin]
+        assert {key: value for key, value in with_option["Arguments"].items() if key != field} == without["Arguments"]
+        assert field in with_option["Arguments"]
+        same = ("Resource", "TimeoutSeconds", "Retry", "Catch", "Next")
+        assert [with_option[key] for key in same] == [without[key] for key in same]
 
 
 @pytest.mark.parametrize(NAMES_OF_OPTIONS, OPTIONS)
@@ -153,15 +145,6 @@ def test_requests_are_what_the_apis_take(machines, template, vpc, volume_key, fl
         request = integrations._to_request(arguments, shape)
         assert ParamValidator().validate(request, shape).generate_report() == "", name
         assert list(problems_of(request, shape)) == [], name
-        assert ("VpcConfig" in json.dumps(arguments)) == (vpc and name in ("CreateModel", "Evaluate", "TrainInVpc")), (
-            name
-        )
-
-
-def test_requests_made_by_expressions_have_the_option_or_not(machines, template):
-    for vpc, volume_key in itertools.product([False, True], repeat=2):
-        found = {name: arguments for name, _, arguments in requests(machines, template, vpc, volume_key, False)}
-        assert ("VpcConfig" in found["CreateModel"]) == vpc
-        assert found["CreateModel"]["EnableNetworkIsolation"] is True
-        for name in ("ConfigureStaging", "ConfigureProduction"):
-            assert ("KmsKeyId" in found[name]) == volume_key
+        assert ("VpcConfig" in json.dumps(arguments)) == (
+            vpc and name in ("CreateModelInVpc", "Evaluate", "TrainInVpc")
+        ), name
