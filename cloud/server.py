@@ -91,7 +91,6 @@ def install(home: Path) -> Endpoints:
     events_hooks.check_rates()
     cloudformation_hooks.pass_parameters_to_sam()
     lambdas_hooks.name_function_errors()
-    lambdas_hooks.limit_memory()
     cloudwatch_hooks.keep_old_metrics()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, authorizer)

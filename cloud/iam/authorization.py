@@ -39,6 +39,7 @@ def install(home: Path) -> None:
     hooks.report_decisions(_decision_writer(home / DECISIONS), _additional_permissions)
     events_hooks.check_roles(_is_trusting_scheduler)
     events_hooks.authorize_rules(_may_start_execution)
+    lambdas_hooks.check_functions(_is_trusting_lambda)
     lambdas_hooks.authorize_functions(_prepare_function)
     apigateway_hooks.authorize_apis(_may_invoke_function)
     cloudwatch_hooks.authorize_alarms(_may_notify)
@@ -134,6 +135,11 @@ def _additional_permissions(decision: hooks.Decision) -> Iterable[Permission]:
     if not key and allowed.action in permissions.KEY_USES:
         key = kms_hooks.key_of(decision.action, decision.resource)
     return [*permissions.key_uses(allowed, key), *permissions.by_function_url(allowed)]
+
+
+def _is_trusting_lambda(role: str) -> bool:
+    """Whether Lambda may assume a role; if not, AWS refuses the function."""
+    return hooks.open_session(role, permissions.LAMBDA, "lambda") is not None
 
 
 def _is_trusting_scheduler(role: str) -> bool:

@@ -73,19 +73,32 @@ def exception_name(trace: str, message: str) -> str:
     return names[-1].rsplit(".", 1)[-1] if names else "Runtime.HandlerError"
 
 
-def limit_memory() -> None:
-    """Refuse functions with more memory than the account's quota allows, from the API and from templates."""
+def check_functions(is_trusting: Callable[[str], bool]) -> None:
+    """Refuse functions that AWS does not make, from the API and from templates.
+
+    They have more memory than the account's quota allows, or a role that Lambda cannot assume.
+
+    Args:
+        is_trusting: Called with a role's ARN; whether the role exists and trusts Lambda.
+    """
     create, update = lambda_svc._create_function, lambda_svc._update_config
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     create_resource, update_resource = handlers["create"], handlers["update"]
 
+    def problem_of(request: Mapping[str, Any]) -> tuple[str, str] | None:
+        if problem := memory_problem(int(request.get("MemorySize", _MIN_MEMORY))):
+            return "ValidationException", problem
+        if (role := request.get("Role")) and not is_trusting(role):
+            return "InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda."
+        return None
+
     def refusal(request: Mapping[str, Any]) -> Any:
-        problem = memory_problem(request.get("MemorySize", _MIN_MEMORY))
-        return lambda_svc.error_response_json("ValidationException", problem, 400) if problem else None
+        problem = problem_of(request)
+        return lambda_svc.error_response_json(*problem, 400) if problem else None
 
     def check(properties: Mapping[str, Any]) -> None:
-        if problem := memory_problem(int(properties.get("MemorySize", _MIN_MEMORY))):
-            raise ValueError(f"{problem} (Service: Lambda, Status Code: 400)")
+        if problem := problem_of(properties):
+            raise ValueError(f"{problem[1]} (Service: Lambda, Status Code: 400)")
 
     def create_within(logical_id: str, properties: dict[str, Any], *rest: Any, **options: Any) -> Any:
         check(properties)

@@ -254,13 +254,28 @@ def test_a_role_that_sagemaker_cannot_assume_is_refused(
 # --- roles of functions and schedules -----------------------------------------------------------------
 
 
-def call_function(cloud: Cloud, role: str) -> tuple[str, Any]:
-    """Create a function with a role, invoke it, and return its name and Lambda's answer."""
+def let_assume(cloud: Cloud, role: str, service: str) -> None:
+    """Let a service of AWS, and nobody else, assume a role."""
+    trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    cloud.client("iam").update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=document)
+
+
+def call_function(cloud: Cloud, role: str, untrusted: bool = False) -> tuple[str, Any]:
+    """Create a function with a role, invoke it, and return its name and Lambda's answer.
+
+    Args:
+        cloud: the cloud.
+        role: the role's ARN.
+        untrusted: whether Lambda may no longer assume the role when the function is invoked.
+    """
     code, functions, name = io.BytesIO(), cloud.client("lambda"), unique("echo")
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("echo.py", "def handler(event, context):\n    return event\n")
     settings = {"Runtime": "python3.11", "Handler": "echo.handler", "Code": {"ZipFile": code.getvalue()}}
     functions.create_function(FunctionName=name, Role=role, **settings)
+    if untrusted:
+        let_assume(cloud, role, "states")
     return name, functions.invoke(FunctionName=name, Payload=b'"dog"')
 
 
@@ -276,22 +291,14 @@ def test_a_function_writes_no_log_without_a_right_of_its_role(cloud: Cloud, acti
 
 def test_a_function_does_not_run_with_a_role_that_lambda_cannot_assume(cloud: Cloud) -> None:
     role = cloud.make_role(unique("untrusting"), EVERYTHING)
-    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    cloud.client("iam").update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=document)
-    _, answer = call_function(cloud, role)
+    _, answer = call_function(cloud, role, untrusted=True)
     assert "FunctionError" in answer
     assert (
         f"lambda.amazonaws.com is not authorized to assume the provided role {role}"
         in answer["Payload"].read().decode()
     )
-
-
-def let_assume(cloud: Cloud, role: str, service: str) -> None:
-    """Let a service of AWS, and nobody else, assume a role."""
-    trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    cloud.client("iam").update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=document)
+    with pytest.raises(ClientError, match="The role defined for the function cannot be assumed by Lambda"):
+        call_function(cloud, role)
 
 
 def test_a_schedule_is_refused_if_the_scheduler_cannot_assume_its_role(cloud: Cloud) -> None:

@@ -7,7 +7,7 @@ from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 
 from cloud.core import quotas
-from cloud.lambdas.hooks import exception_name, limit_memory
+from cloud.lambdas.hooks import check_functions, exception_name
 
 TOO_LARGE = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 3008"
 
@@ -28,7 +28,7 @@ def test_exception_name_is_the_class_at_the_end(trace, message, name):
 
 @pytest.fixture
 def made(monkeypatch):
-    """Install the limit over functions that only note what they are asked; return what they were asked."""
+    """Install the checks over functions that only note what they are asked; return what they were asked."""
     calls = []
 
     def note(*arguments, **_):
@@ -38,7 +38,7 @@ def made(monkeypatch):
     for name in ("_create_function", "_update_config"):
         monkeypatch.setattr(lambda_svc, name, note)
     monkeypatch.setitem(provisioners._RESOURCE_HANDLERS, "AWS::Lambda::Function", {"create": note, "update": note})
-    limit_memory()
+    check_functions(lambda role: role == "trusting")
     return calls
 
 
@@ -71,3 +71,19 @@ def test_raised_quota_allows_more_memory(made, monkeypatch):
     assert lambda_svc._create_function({"MemorySize": 10240})[0] == 201
     assert lambda_svc._create_function({"MemorySize": 10241})[0] == 400
     assert lambda_svc._create_function({"MemorySize": 64})[0] == 400
+
+
+def test_function_is_refused_if_lambda_cannot_assume_its_role(made):
+    refusal = "The role defined for the function cannot be assumed by Lambda."
+    for answer in (
+        lambda_svc._create_function({"FunctionName": "f", "Role": "untrusting"}),
+        lambda_svc._update_config("f", {"Role": "untrusting"}),
+    ):
+        assert json.loads(answer[2])["message"] == refusal
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    with pytest.raises(ValueError, match=refusal):
+        handlers["create"]("Gate", {"Role": "untrusting"}, "stack")
+    assert made == []
+    assert lambda_svc._create_function({"FunctionName": "f", "Role": "trusting"})[0] == 201
+    handlers["update"]("gate", {}, {"Role": "trusting"}, "stack")
+    assert len(made) == 2
