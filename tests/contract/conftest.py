@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import jsonata
 import pytest
 import yaml
 from samcli.yamlhelper import yaml_parse
 
-from cloud.stepfunctions import asl
+from cloud.stepfunctions import asl, expressions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +24,8 @@ def evaluated(value, **variables):
         return [evaluated(item, **variables) for item in value]
     if not isinstance(value, str) or not value.startswith("{%"):
         return value
-    return jsonata.Jsonata(value[2:-2].replace("$millis()", "0")).evaluate(None, variables)
+    expression = value[2:-2].strip().replace("$millis()", "0")
+    return expressions.evaluate(expression, variables, variables.get("states", {}))
 
 
 @pytest.fixture(scope="session")
