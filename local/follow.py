@@ -16,6 +16,7 @@ _SHORT_SECONDS = 0.1  # A state that takes less is printed only if its document 
 # The states of a training: one starts the job, the others wait for its end. They are printed as one step, "Train".
 _TRAINING = ("Train", "TrainInVpc", "AwaitTraining", "DescribeTraining", "CheckTraining")
 _TRAINING_ENDS = ("TrainingDone", "TrainingFailed")
+_LOOK_UPS = ("Find", "Describe")  # how the names of states begin that are repeated until something is there or gone
 _JOB_LOGS = {
     **dict.fromkeys((*_TRAINING, *_TRAINING_ENDS), "/aws/sagemaker/TrainingJobs"),
     "Evaluate": "/aws/sagemaker/ProcessingJobs",
@@ -133,7 +134,7 @@ def _visits(states: Any, execution_arn: str) -> list[Visit]:
 
 def _is_shown(visit: Visit) -> bool:
     """Whether the state gets a line: only tasks do, and of these not the checks of a waiting loop."""
-    return visit.type == "Task" and not visit.name.startswith("Describe") and visit.name not in _TRAINING
+    return visit.type == "Task" and not visit.name.startswith(_LOOK_UPS) and visit.name not in _TRAINING
 
 
 def _training_seconds(visits: list[Visit]) -> float:

@@ -12,7 +12,7 @@ from dataset import DatasetError
 from local import data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
-from local.follow import Visit, _in_columns, _JobLogs, _print_visit, _summary, _visits
+from local.follow import Visit, _in_columns, _is_shown, _JobLogs, _print_visit, _summary, _visits
 from local.home import LocalError
 
 
@@ -273,3 +273,9 @@ def test_a_short_state_without_words_is_not_printed(capsys):
     for name, seconds in (("RemoveStagingConfig", 0.05), ("RegisterModel", 0.1)):
         _print_visit(Screen(), [Visit(name, "Task", 0.0, seconds, {})], 0)
     assert capsys.readouterr().out.split() == ["RegisterModel", "0.1", "s"]
+
+
+def test_states_that_ask_again_until_something_is_gone_have_no_line() -> None:
+    for name in ("FindProduction", "FindStaging", "DescribeTouched"):
+        assert not _is_shown(Visit(name, "Task", 0.0, 1.0, {}))
+    assert _is_shown(Visit("UpdateProduction", "Task", 0.0, 1.0, {}))
