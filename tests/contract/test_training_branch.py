@@ -3,10 +3,9 @@
 from collections import ChainMap
 from typing import Any
 
-import jsonata
 import pytest
 
-from cloud.stepfunctions import integrations, interpreter
+from cloud.stepfunctions import expressions, integrations, interpreter
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 
@@ -68,8 +67,7 @@ class Account:
         self.calls: list[tuple[str, Any]] = []
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
-        states = {"context": scope.context, "input": scope.input, "result": scope.result}
-        return jsonata.Jsonata(expression).evaluate(None, {**scope.variables, "states": states})
+        return expressions.evaluate(expression, scope.variables, scope.states())
 
     def invoke(self, resource: str, arguments: Any) -> Any:
         assert integrations.problems(resource, arguments) == []
