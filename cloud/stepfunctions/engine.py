@@ -19,6 +19,7 @@ _SCRIPTS = Path(__file__).parent / "jsonata"
 _MAX_ENGINES = 4  # An engine serves one thread at a time, so an endless expression holds up no other thread.
 _MAX_SECONDS = 5.0  # states.js ends an evaluation after 1 s, but not inside one call, such as a regular expression.
 _MAX_BYTES = 256 * 1024 * 1024  # of an engine's memory; states.js refuses most large values long before
+LIMIT = "U1001"  # JSONata's code of a limit that an expression exceeds
 _MAX_EXPRESSIONS = 2_000  # An engine that has compiled so many is not used again.
 
 Reads = dict[str, Any]  # by member: what is read of it in turn; None means the whole value
@@ -87,10 +88,14 @@ class Engine:
         self._resources.close()
 
     def compile(self, expression: str) -> Facts:
-        """Return what the compiler says about an expression."""
+        """Return what the compiler says about an expression; with the code ``LIMIT``, the problem is a limit's name."""
         if expression not in self._facts:
-            answer = json.loads(self._call(f"states.compile({json.dumps(expression)})"))
-            self._facts[expression] = Facts(**{"reads": {}, "context": [], "problem": "", "code": "", **answer})
+            answer = self._call(f"states.compile({json.dumps(expression)})")
+            if answer.startswith("!"):
+                return Facts({}, [], json.loads(answer[1:])["message"], LIMIT)
+            self._facts[expression] = Facts(
+                **{"reads": {}, "context": [], "problem": "", "code": "", **json.loads(answer)}
+            )
             self.is_usable = self.is_usable and len(self._facts) < _MAX_EXPRESSIONS
         return self._facts[expression]
 
@@ -110,10 +115,14 @@ class Engine:
         """Run pieces of code one after the other and return the text that the last one gives."""
         try:
             return str(_result_of(self._texts(codes)))
-        except (TimeoutError, self._errors.JSOOMException) as error:
-            self.is_usable = False
-            limit = "time" if isinstance(error, TimeoutError) else "memory"
-            return "!" + json.dumps({"kind": "limit", "message": limit})
+        except TimeoutError:
+            failure = {"kind": "limit", "message": "time"}
+        except self._errors.JSOOMException:
+            failure = {"kind": "limit", "message": "memory"}
+        except self._errors.JSEvalException as error:  # For example, the data has a number that JSON does not have.
+            failure = {"kind": "internal", "message": str(error)}
+        self.is_usable = False
+        return "!" + json.dumps(failure)
 
     async def _texts(self, codes: tuple[str, ...]) -> Any:
         async with asyncio.timeout(_MAX_SECONDS):

@@ -20,7 +20,6 @@ _LIMITS = {
     "time": "Expression evaluation timeout: Check for infinite loop",
     "memory": "Expression evaluation memory limit exceeded: Check for excessive memory usage",
 }
-_PARSER_LIMIT = "U1001"  # states.js gives this code to an expression that is nested too deep to be parsed.
 _EXACT = 2**53  # JavaScript has all whole numbers below.
 _LONG = 2**63  # Step Functions has all whole numbers below.
 _LARGE_NUMBER = re.compile(r"(?:^|(?<=[:\[]\s)|(?<=[:,\[\s]))-?\d{16,19}(?=[,\]}]|$)")
@@ -94,8 +93,8 @@ def evaluate(expression: str, variables: Mapping[str, Any], states: Mapping[str,
     with engine.borrowed() as javascript:
         facts = javascript.compile(expression)
         if facts.problem:
-            if facts.code == _PARSER_LIMIT:
-                raise ExpressionError(expression, "limit", "depth")
+            if facts.code == engine.LIMIT:
+                raise ExpressionError(expression, "limit", facts.problem)
             raise ExpressionError(expression, "threw" if facts.code else "internal", f"{facts.code}: {facts.problem}")
         data = json.dumps(_part({**variables, "states": states}, facts.reads))
         outcome = javascript.run(expression, data)
@@ -114,7 +113,7 @@ def problems(expression: str, absent: tuple[str, ...] = ()) -> list[str]:
     with engine.borrowed() as javascript:
         facts = javascript.compile(expression)
     if facts.problem:
-        return [f"INVALID_JSONATA_EXPRESSION: {facts.problem}"]
+        return [f"INVALID_JSONATA_EXPRESSION: {_LIMITS.get(facts.problem, facts.problem)}"]
     states = facts.reads.get("states") or {}
     found = [f"Reference to '{name}' at the top level is not supported." for name in facts.context if name != "$$"]
     found += ["Reference to '$$' is not supported."] * ("$$" in facts.context)

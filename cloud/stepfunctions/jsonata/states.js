@@ -370,8 +370,10 @@ var states = (() => {
                 place(program.ast());
                 return facts;
             } catch (error) {
-                const code = error instanceof RangeError ? LIMIT : error?.code; // It is nested too deep for the parser.
-                return JSON.stringify({problem: `${error?.message ?? error}`, code: code ?? ''});
+                if (error instanceof RangeError) {
+                    return JSON.stringify({problem: 'depth', code: LIMIT}); // It is nested too deep for the parser.
+                }
+                return JSON.stringify({problem: `${error?.message ?? error}`, code: error?.code ?? ''});
             }
         },
         // Begin an evaluation. It ends before the engine's next call, unless it waits for Python.

@@ -1,5 +1,6 @@
 """Limits of expressions: nothing that an expression does may hold up or end the laptop cloud."""
 
+import asyncio
 import sys
 import threading
 import time
@@ -99,6 +100,19 @@ def test_an_endless_regular_expression_is_stopped(monkeypatch: pytest.MonkeyPatc
 def test_an_expression_that_is_too_deep_for_the_parser_is_refused() -> None:
     assert failure_of("(" * 50_000 + "1" + ")" * 50_000) == ("limit", DEPTH)
     assert value_of("1 + 1") == 2
+
+
+def test_data_that_is_no_json_is_an_error_inside() -> None:
+    assert failure_of("$states.input", float("nan"))[0] == "internal"
+    assert value_of("1 + 1") == 2
+
+
+def test_a_compiler_that_is_interrupted_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = engine.Engine()
+    monkeypatch.setattr(used, "_texts", lambda _: asyncio.wait_for(asyncio.sleep(9), 0.01))
+    facts = used.compile("1")
+    assert (facts.code, facts.problem, used.is_usable) == (engine.LIMIT, "time", False)
+    used.close()
 
 
 def test_an_endless_expression_holds_up_no_other_thread() -> None:
