@@ -2,6 +2,7 @@
 
 import contextvars
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ HOOKS: Hooks = (
             "_create_function",
             "_emit_lambda_logs",
             "_execute_function",
+            "_execute_function_with_config_scope",
+            "_execution_record_for_config",
+            "_get_func_record_for_ref",
             "_update_config",
             "error_response_json",
             "function_policy_for_arn",
@@ -46,9 +50,9 @@ _MIN_MEMORY = 128  # MB
 
 
 def name_function_errors() -> None:
-    """Let a Python function that raises an exception fail with the exception's name, as on AWS.
+    """Let a Python function that raises an exception fail with what AWS's runtime tells of it.
 
-    MiniStack reports every exception as ``Runtime.HandlerError``; its traceback contains the name.
+    MiniStack reports every exception as ``Runtime.HandlerError``, without the stack; its log has the traceback.
     """
     execute = lambda_svc._execute_function
 
@@ -56,7 +60,13 @@ def name_function_errors() -> None:
         result: dict[str, Any] = execute(function, event)
         body = result.get("body")
         if result.get("error") and isinstance(body, dict) and body.get("errorType") == "Runtime.HandlerError":
-            body["errorType"] = exception_name(result.get("log", ""), body.get("errorMessage", ""))
+            log, message = result.get("log", ""), body.get("errorMessage", "")
+            result["body"] = {
+                "errorMessage": message,
+                "errorType": exception_name(log, message),
+                "requestId": str(uuid.uuid4()),
+                "stackTrace": stack_of(log),
+            }
         return result
 
     lambda_svc._execute_function = execute_and_name_error
@@ -120,6 +130,39 @@ def memory_problem(megabytes: int) -> str | None:
         return None
     bound = f"less than or equal to {limit}" if megabytes > limit else f"greater than or equal to {_MIN_MEMORY}"
     return f"'MemorySize' value failed to satisfy constraint: Member must have value {bound}"
+
+
+def run_function(reference: str, payload: Any) -> tuple[str, str | None, dict[str, Any]]:
+    """Run a function and return its name, the version that ran and MiniStack's account of the end.
+
+    Args:
+        reference: Name or ARN of the function, with or without a version or alias.
+        payload: The event, any JSON.
+
+    Returns:
+        The version is None when there is no such function.
+    """
+    record, config, name = lambda_svc._get_func_record_for_ref(reference)
+    if not record or not config:
+        return str(name), None, {}
+    execution = lambda_svc._execution_record_for_config(record, config)
+    version = str(config.get("Version", "$LATEST"))
+    return str(name), version, lambda_svc._execute_function_with_config_scope(execution, payload)
+
+
+def stack_of(log: str) -> list[str]:
+    """Return the stack of the last traceback in a function's log, with the function's own frames, as AWS tells it.
+
+    Args:
+        log: The function's log.
+    """
+    frames: list[str] = []
+    for line in log[max(log.rfind("Traceback (most recent call last):"), 0) :].splitlines():
+        if line.startswith('  File "'):
+            frames.append(f"{line}\n")
+        elif line.startswith("    ") and frames and not set(line) <= set(" ~^"):
+            frames[-1] += f"{line}\n"
+    return [re.sub(r'"[^"]*?/code/', '"/var/task/', frame, count=1) for frame in frames if "/_worker.py" not in frame]
 
 
 def authorize_functions(prepare: Callable[[str, str, str, str], bool]) -> None:

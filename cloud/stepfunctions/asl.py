@@ -32,7 +32,10 @@ _FIELDS = {
     "Wait": (_TRANSITION | {"Seconds", "Timestamp"}, set()),
     "Parallel": (_TRANSITION | _ERROR_HANDLING | {"Branches", "Arguments"}, {"Branches"}),
     "Map": (  # Only the fields of an inline Map, because the laptop cloud has no distributed Map.
-        _TRANSITION | _ERROR_HANDLING | {"ItemProcessor", "Items", "ItemSelector", "MaxConcurrency"},
+        _TRANSITION
+        | _ERROR_HANDLING
+        | {"ItemProcessor", "Items", "ItemSelector", "MaxConcurrency"}
+        | {"ToleratedFailureCount", "ToleratedFailurePercentage"},
         {"ItemProcessor"},
     ),
     "Succeed": ({"Output"}, set()),
@@ -44,6 +47,11 @@ _RULE = {"Condition", "Next", "Assign", "Output", "Comment"}
 # Fields without expressions, and those whose parts are checked one by one.
 _WITHOUT_EXPRESSIONS = {"Type", "Comment", "QueryLanguage", "Next", "Default", "Resource", "ErrorEquals", "Retry"}
 _WITHOUT_EXPRESSIONS |= {"Branches", "ItemProcessor", "Choices", "Catch"}
+# The fields of JSONPath alone, and those of a state that is the same in both languages.
+_JSONPATH = {"InputPath", "OutputPath", "Parameters", "Result", "ResultPath", "ResultSelector", "ItemsPath"}
+_JSONPATH |= {"SecondsPath", "TimestampPath", "TimeoutSecondsPath", "HeartbeatSecondsPath", "MaxConcurrencyPath"}
+_JSONPATH |= {"ErrorPath", "CausePath", "ToleratedFailureCountPath", "ToleratedFailurePercentagePath"}
+_IN_ANY_LANGUAGE = {"Type", "Comment", "QueryLanguage", "Next", "End"}
 MAX_SECONDS = 99_999_999  # Step Functions accepts no longer time.
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _VARIABLE = re.compile(r"(?!\d)\w{1,80}")
@@ -57,8 +65,6 @@ def problems(definition: Any) -> list[str]:
     """
     if not isinstance(definition, dict):
         return ["Definition must be a valid JSON object"]
-    if definition.get("QueryLanguage") != "JSONata":
-        return ['The laptop cloud runs only state machines in JSONata: "QueryLanguage": "JSONata"']
     try:
         return _problems(definition)
     except (AttributeError, TypeError) as error:  # For example, a field is a list and must be an object.
@@ -97,10 +103,11 @@ def _problems(definition: dict[str, Any]) -> list[str]:
     allowed = {"StartAt", "States", "Comment", "QueryLanguage", "TimeoutSeconds", "Version"}
     problems = [*_fields("", definition, allowed, {"StartAt", "States"})]
     problems += _number("", definition, "TimeoutSeconds", 1, MAX_SECONDS)
-    problems += _machine("", definition, frozenset())
+    if "States" in definition:
+        problems += _machine("", definition, frozenset(), definition.get("QueryLanguage", "JSONPath"))
     names = [name for machine in machines_of(definition) for name in machine["States"]]
     duplicates = sorted({name for name in names if names.count(name) > 1})
-    problems += [f"DUPLICATE_STATE_NAME: '{name}'" for name in duplicates]
+    problems += [f"DUPLICATE_STATE_NAME: Duplicate State name: {name}" for name in duplicates]
     return problems
 
 
@@ -120,35 +127,59 @@ def inner_machines(state: State) -> dict[str, Any]:
     return inner | ({"/ItemProcessor": state["ItemProcessor"]} if "ItemProcessor" in state else {})
 
 
-def _machine(at: str, machine: dict[str, Any], outer: frozenset[str]) -> Iterator[str]:
+def _machine(at: str, machine: dict[str, Any], outer: frozenset[str], language: str) -> Iterator[str]:
     states = machine.get("States")
     if not isinstance(states, dict) or not states:
-        yield f"{at}/States: at least one state is needed"
+        yield f"Value cannot be empty at {at}/States"
         return
-    assigned = {name for state in states.values() for rule in rules_of(state) for name in rule.get("Assign", {})}
-    for name in sorted(assigned):
+    assigned = {name: frozenset(_assigned(state)) for name, state in states.items()}
+    for name in sorted(set().union(*assigned.values())):
         if not _VARIABLE.fullmatch(name) or name == "states":
-            yield f"{at}/States: '{name}' is not a valid name of a variable"
+            yield f"'{name}' is not a valid name of a variable at {at}/States"
         if name in outer:
-            yield f"{at}/States: variable '{name}' is assigned in an outer scope already"
+            yield f"Variable '{name}' is assigned in an outer scope already at {at}/States"
     for name, state in states.items():
         if not 1 <= len(name) <= 80:
-            yield f"{at}/States/{name}: a state's name has 1 to 80 characters"
-        yield from _state(f"{at}/States/{name}", state, outer | assigned)
+            yield f"INVALID_STATE_NAME: A state's name has 1 to 80 characters at {at}/States/{name}"
+        # What a state assigns itself comes after its branches, so a branch may use the same names.
+        others = frozenset().union(*(names for other, names in assigned.items() if other != name))
+        yield from _state(f"{at}/States/{name}", state, outer | others, language)
     yield from _transitions(at, machine)
 
 
+def _assigned(state: State) -> Iterator[str]:
+    return (name for rule in rules_of(state) for name in rule.get("Assign", {}))
+
+
 def _transitions(at: str, machine: dict[str, Any]) -> Iterator[str]:
-    states, reached, todo = machine["States"], set(), [machine.get("StartAt")]
+    states = machine["States"]
+    if "StartAt" in machine and machine["StartAt"] not in states:
+        yield f"MISSING_TRANSITION_TARGET: Missing 'Next' target: {machine['StartAt']} at {at}/StartAt"
+    for name, state in states.items():
+        for path, target in _targets(state):
+            if target not in states:
+                yield f"MISSING_TRANSITION_TARGET: Missing 'Next' target: {target} at {at}/States/{name}/{path}"
+    if not any(state.get("End") is True or state.get("Type") in ("Succeed", "Fail") for state in states.values()):
+        yield "MISSING_END_STATE: Workflow has no terminal state at null"
+        return
+    reached, todo = set(), [machine.get("StartAt")]
     while todo:
         name = todo.pop()
-        if name not in states:
-            yield f"MISSING_TRANSITION_TARGET: '{name}' is followed but does not exist at {at}/States"
-        elif name not in reached:
+        if name in states and name not in reached:
             reached.add(name)
-            todo += [rule[key] for rule in rules_of(states[name]) for key in ("Next", "Default") if key in rule]
-    for name in states.keys() - reached:
-        yield f"MISSING_TRANSITION_TARGET: '{name}' is not reachable at {at}/States"
+            todo += [target for _, target in _targets(states[name])]
+    for name in states:
+        if name not in reached:
+            yield f'MISSING_TRANSITION_TARGET: State "{name}" is not reachable. at {at}/States/{name}'
+
+
+def _targets(state: State) -> Iterator[tuple[str, Any]]:
+    """Yield the states that may follow a state, each with the path of the field that names it."""
+    for kind in ("Choices", "Catch"):
+        for index, rule in enumerate(state.get(kind, [])):
+            if "Next" in rule:
+                yield f"{kind}[{index}]/Next", rule["Next"]
+    yield from ((name, state[name]) for name in ("Next", "Default") if name in state)
 
 
 def rules_of(state: State) -> list[dict[str, Any]]:
@@ -156,17 +187,25 @@ def rules_of(state: State) -> list[dict[str, Any]]:
     return [state, *state.get("Choices", []), *state.get("Catch", [])]
 
 
-def _state(at: str, state: State, variables: frozenset[str]) -> Iterator[str]:
+def _state(at: str, state: State, variables: frozenset[str], machine_language: str) -> Iterator[str]:
     kind = state.get("Type")
+    if kind is None:
+        yield f"These fields are required: [Type] at {at}"
+        return
     if kind not in _FIELDS:
-        yield f"{at}: Type must be one of {', '.join(_FIELDS)}, not {kind}"
+        kinds = "Task, Wait, Pass, Succeed, Fail, Choice, Parallel, Map"
+        yield f"The field 'Type' should have one of these values: [{kinds}] at {at}/Type"
+        return
+    language = state.get("QueryLanguage", machine_language)
+    if language == "JSONPath" and machine_language == "JSONata":
+        yield f"'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine at {at}"
+    elif language != "JSONata" and state.keys() - _IN_ANY_LANGUAGE:
+        yield f'The laptop cloud runs only states in JSONata: "QueryLanguage": "JSONata" at {at}'
         return
     allowed, required = _FIELDS[kind]
     yield from _fields(at, state, allowed | _COMMON, required)
-    if state.get("QueryLanguage", "JSONata") != "JSONata":
-        yield f"{at}: 'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
     if allowed >= _TRANSITION and ("Next" in state) == (state.get("End") is True):
-        yield f'{at}: must have either Next or "End": true'
+        yield f"One of the fields Next and End is required, and only one at {at}"
     yield from _expressions(at, state)
     yield from _error_handling(at, state)
     if check := _CHECKS.get(kind):
@@ -174,14 +213,19 @@ def _state(at: str, state: State, variables: frozenset[str]) -> Iterator[str]:
     for path, inner in inner_machines(state).items():
         more = {"ProcessorConfig"} if "Item" in path else set()
         yield from _fields(at + path, inner, {"StartAt", "States", "Comment"} | more, {"StartAt", "States"})
-        yield from _machine(at + path, inner, variables)
+        if "States" in inner:
+            yield from _machine(at + path, inner, variables, machine_language)
 
 
 def _fields(at: str, node: dict[str, Any], allowed: set[str], required: set[str]) -> Iterator[str]:
     for name in sorted(node.keys() - allowed):
-        yield f"{at or '/'}: Field '{name}' is not supported"
-    if missing := sorted(required - node.keys()):
-        yield f"{at or '/'}: These fields are required: [{', '.join(missing)}]"
+        if name in _JSONPATH:
+            words = f"The QueryLanguage is set to 'JSONata', but field '{name}' is only supported for the 'JSONPath'"
+            yield f"{words} QueryLanguage at {at}"
+        else:
+            yield f"Field '{name}' is not supported at {at or '/'}"
+    if missing := sorted(required - node.keys(), reverse=True):
+        yield f"These fields are required: [{', '.join(missing)}] at {at or '/'}"
 
 
 def _is_expression(value: Any) -> bool:
@@ -194,12 +238,14 @@ def _number(at: str, node: dict[str, Any], name: str, low: int, high: int, whole
         return
     value, kinds = node[name], int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        yield f"{at}/{name}: must be from {low} to {high}, not {value}"
+        yield f"The value of the field '{name}' must be from {low} to {high}, not {value} at {at}/{name}"
 
 
-def _number_or_expression(at: str, state: State, name: str, low: int) -> Iterator[str]:
+def _number_or_expression(
+    at: str, state: State, name: str, low: int, high: int = MAX_SECONDS, whole: bool = True
+) -> Iterator[str]:
     if not _is_expression(state.get(name)):
-        yield from _number(at, state, name, low, MAX_SECONDS)
+        yield from _number(at, state, name, low, high, whole)
 
 
 def _task(at: str, state: State) -> Iterator[str]:
@@ -207,51 +253,62 @@ def _task(at: str, state: State) -> Iterator[str]:
     yield from _number_or_expression(at, state, "HeartbeatSeconds", 1)
     timeout, heartbeat = state.get("TimeoutSeconds", MAX_SECONDS), state.get("HeartbeatSeconds", 1)
     if isinstance(timeout, int) and isinstance(heartbeat, int) and heartbeat >= timeout > 1:
-        yield f"{at}/HeartbeatSeconds: must be smaller than TimeoutSeconds"
+        yield f"HeartbeatSeconds must be smaller than TimeoutSeconds at {at}/HeartbeatSeconds"
     if "Credentials" in state:
-        yield f"{at}/Credentials: the laptop cloud does not support them; a task acts with the state machine's role"
+        yield from _credentials(f"{at}/Credentials", state["Credentials"])
     for problem in integrations.problems(str(state.get("Resource")), state.get("Arguments", "{% $states.input %}")):
-        yield f"{at}/Arguments: {problem}"
+        concerns_resource = problem.startswith(("The resource", "The laptop cloud has no"))
+        yield f"{problem} at {at}/{'Resource' if concerns_resource else 'Arguments'}"
+
+
+def _credentials(at: str, credentials: Any) -> Iterator[str]:
+    if not isinstance(credentials, dict) or "RoleArn" not in credentials:
+        yield f"The field 'RoleArn' is required but was missing at {at}"
+    else:
+        yield f"The laptop cloud does not support them; a task acts with the state machine's role at {at}"
 
 
 def _choice(at: str, state: State) -> Iterator[str]:
     if not state.get("Choices"):
-        yield f"{at}/Choices: at least one rule is needed"
+        yield f"Value cannot be empty at {at}/Choices"
     for index, rule in enumerate(state.get("Choices", [])):
         yield from _fields(f"{at}/Choices[{index}]", rule, _RULE, {"Condition", "Next"})
         condition = rule.get("Condition", True)
         if not isinstance(condition, bool) and not _is_expression(condition):
-            yield f"{at}/Choices[{index}]/Condition: must be a boolean or an expression"
+            yield f"The value must be a boolean or an expression at {at}/Choices[{index}]/Condition"
 
 
 def _wait(at: str, state: State) -> Iterator[str]:
     if ("Seconds" in state) == ("Timestamp" in state):
-        yield f"{at}: must have exactly one of Seconds and Timestamp"
+        yield f"Exactly one of the fields Seconds and Timestamp is required at {at}"
     yield from _number_or_expression(at, state, "Seconds", 0)
     if "Timestamp" in state and not _is_expression(state["Timestamp"]):
         try:
             parse_timestamp(state["Timestamp"])
-        except ValueError as error:
-            yield f"{at}/Timestamp: {error}"
+        except ValueError:
+            yield f"String does not match RFC3339 timestamp at {at}/Timestamp"
 
 
 def _parallel(at: str, state: State) -> Iterator[str]:
     if not state.get("Branches"):
-        yield f"{at}/Branches: at least one branch is needed"
+        yield f"Value cannot be empty at {at}/Branches"
 
 
 def _map(at: str, state: State) -> Iterator[str]:
     if state.get("ItemProcessor", {}).get("ProcessorConfig", {}).get("Mode", "INLINE") != "INLINE":
-        yield f"{at}/ItemProcessor/ProcessorConfig/Mode: must be INLINE; the laptop cloud has no distributed Map"
-    if not isinstance(state.get("Items", []), list | dict) and not _is_expression(state["Items"]):
-        yield f"{at}/Items: must be an array, an object or an expression"
-    yield from _number_or_expression(at, state, "MaxConcurrency", 0)
+        words = "The mode must be INLINE, because the laptop cloud has no distributed Map"
+        yield f"{words} at {at}/ItemProcessor/ProcessorConfig/Mode"
+    if not isinstance(state.get("Items", []), list) and not _is_expression(state["Items"]):
+        yield f"The value must be an array or an expression at {at}/Items"
+    for name, high in (("MaxConcurrency", MAX_SECONDS), ("ToleratedFailureCount", MAX_SECONDS)):
+        yield from _number_or_expression(at, state, name, 0, high)
+    yield from _number_or_expression(at, state, "ToleratedFailurePercentage", 0, 100, whole=False)
 
 
 def _fail(at: str, state: State) -> Iterator[str]:
     for name in ("Error", "Cause"):
         if not isinstance(state.get(name, ""), str):
-            yield f"{at}/{name}: must be a string"
+            yield f"The value must be a string at {at}/{name}"
 
 
 _CHECKS: dict[str, Callable[[str, State], Iterator[str]]] = {
@@ -272,9 +329,9 @@ def _error_handling(at: str, state: State) -> Iterator[str]:
             path, names = f"{at}/{kind}[{index}]", rule.get("ErrorEquals", [])
             yield from _fields(path, rule, allowed, required | {"ErrorEquals"})
             if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-                yield f"{path}/ErrorEquals: must be a list of one or more names of errors"
+                yield f"The value must be a list of one or more names of errors at {path}/ErrorEquals"
             if "States.ALL" in names and (len(names) > 1 or index < len(rules) - 1):
-                yield f"{path}/ErrorEquals: States.ALL must be the only name, and in the last rule"
+                yield f"States.ALL must be the only name, and in the last rule at {path}/ErrorEquals"
             yield from _number(path, rule, "IntervalSeconds", 1, MAX_SECONDS)
             yield from _number(path, rule, "MaxAttempts", 0, MAX_SECONDS)
             yield from _number(path, rule, "BackoffRate", 1, MAX_SECONDS, whole=False)
@@ -282,7 +339,7 @@ def _error_handling(at: str, state: State) -> Iterator[str]:
             min_delay = interval + 1 if isinstance(interval, int) else 1
             yield from _number(path, rule, "MaxDelaySeconds", min_delay, 31_622_400)
             if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
-                yield f"{path}/JitterStrategy: must be FULL or NONE"
+                yield f"The value must be FULL or NONE at {path}/JitterStrategy"
 
 
 def _expressions(at: str, state: State) -> Iterator[str]:
@@ -295,7 +352,7 @@ def _expressions(at: str, state: State) -> Iterator[str]:
             absent = _absent(state, rule, name)
             for location, text in _located(f"{at}{path}/{name}", rule[name]):
                 if text.startswith("{%") != text.endswith("%}"):
-                    yield f"{location}: an expression begins with {{% and ends with %}}: {text}"
+                    yield f"An expression begins with {{% and ends with %}}: {text} at {location}"
                 elif text.startswith("{%"):
                     found = expressions.problems(text[2:-2].strip(), absent)
                     yield from (f"{problem} at {location}" for problem in found)

@@ -16,14 +16,23 @@ class StatesError(Exception):
     """A task or a state failed.
 
     Attributes:
-        error: Name of the error, by which ``ErrorEquals`` selects it.
-        cause: The reason in words.
+        error: Name of the error, by which ``ErrorEquals`` selects it; None where a Fail state gives none.
+        cause: The reason in words; None where a Fail state gives none, and for a timeout.
     """
 
-    def __init__(self, error: str, cause: str) -> None:
-        super().__init__(f"{error}: {cause}")
+    def __init__(self, error: str | None, cause: str | None) -> None:
+        super().__init__(f"{error or ''}: {cause or ''}")
         self.error = error
         self.cause = cause
+
+    @property
+    def output(self) -> dict[str, str]:
+        """What a catcher sees: ``$states.errorOutput``."""
+        return {"Error": self.error or "", "Cause": self.cause or ""}
+
+
+class ExecutionTimeoutError(Exception):
+    """The execution took longer than the ``TimeoutSeconds`` of its state machine. No retrier and no catcher sees it."""
 
 
 class StoppableWork:

@@ -1,21 +1,23 @@
 """Step Functions: the interpreter runs executions, and MiniStack stores them and answers the API."""
 
-import contextvars
 import functools
 import json
 import logging
 import threading
+import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ministack.services import cloudwatch, stepfunctions
 from ministack.services.cloudformation import provisioners
 
-from cloud.core.emulator import CallError, Hooks, answer
-from cloud.stepfunctions import asl, engine, expressions, integrations
-from cloud.stepfunctions.executions import StatesError, StoppableWork, exit_if_stopped
-from cloud.stepfunctions.interpreter import Interpreter, Scope
+from cloud.core.emulator import CallError, Hooks, answer, scope
+from cloud.stepfunctions import asl, engine, expressions, history, integrations, validation
+from cloud.stepfunctions.executions import ExecutionTimeoutError, StatesError, StoppableWork, exit_if_stopped
+from cloud.stepfunctions.history import Track
+from cloud.stepfunctions.interpreter import Interpreter, Json, Scope, Task
 
 HOOKS: Hooks = (
     (cloudwatch, ("record_metric",)),
@@ -23,26 +25,30 @@ HOOKS: Hooks = (
     (
         stepfunctions,
         (
-            "_ExecutionError",
-            "_SERVICE_DISPATCH",
             "_SFN_WAIT_SCALE",
             "_add_event",
+            "_describe_execution",
+            "_describe_state_machine",
             "_emit_execution_status_event",
             "_executions",
-            "_invoke_aws_sdk_integration",
-            "_invoke_resource",
+            "_get_execution_history",
+            "_list_executions",
+            "_publish_state_machine_version",
             "_run_execution",
             "_start_execution",
             "_state_machines",
             "_stop_execution",
             "_validate_definition_jsonata",
+            "_validate_state_machine_definition",
             "error_response_json",
+            "json_response",
             "now_iso",
         ),
     ),
 )
 
 
+_ENDS = {"FAILED": "ExecutionFailed", "SUCCEEDED": "ExecutionSucceeded", "TIMED_OUT": "ExecutionTimedOut"}
 _MAX_EVENTS = 25_000  # in one execution's history
 _HISTORY_LOCK = threading.Lock()  # A thread holds it while it writes to a history or ends an execution.
 
@@ -61,24 +67,28 @@ def _in_json(read: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]]
     return definition
 
 
-def add_task(resource_prefix: str, handler: Callable[[str, dict[str, Any]], Any]) -> None:
+_TASKS: dict[str, Callable[[Task], Any]] = {}
+
+
+def add_task(resource_prefix: str, handler: Callable[[Task], Any]) -> None:
     """Serve an optimized integration.
 
     Args:
         resource_prefix: Start of the resources that the handler serves, for example ``arn:aws:states:::sns:publish``.
-        handler: Called with the task's resource and arguments on a thread of its own; returns the task's result.
+        handler: Called with the task on a thread of its own; returns the task's result.
     """
-    stepfunctions._SERVICE_DISPATCH[resource_prefix] = handler
+    _TASKS[resource_prefix] = handler
 
 
-def call_sdk(resource: str, arguments: dict[str, Any]) -> Any:
-    """Return the result of an ``aws-sdk:`` integration.
+def _run_task(task: Task) -> Any:
+    """Return the result of a task.
 
     Raises:
         StatesError: The service refused the call, or the laptop cloud has no such service.
     """
+    handler = next((handler for prefix, handler in _TASKS.items() if task.resource.startswith(prefix)), None)
     try:
-        return integrations.call_sdk(resource, arguments, answer)
+        return handler(task) if handler else integrations.call_sdk(task.resource, task.arguments, answer)
     except CallError as error:
         raise StatesError("States.Runtime", str(error)) from None
 
@@ -98,7 +108,24 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
     with engine.borrowed():
         pass
     resource = provisioners._RESOURCE_HANDLERS["AWS::StepFunctions::StateMachine"]
-    create, start, stop = resource["create"], stepfunctions._start_execution, stepfunctions._stop_execution
+    create = resource["create"]
+    provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
+
+    def create_checked(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        if problem := validation.refusal(provisioners._sfn_definition(properties)):
+            raise ValueError(problem)
+        return create(logical_id, properties, stack_name)
+
+    resource["create"] = create_checked
+    _answer_api()
+    stepfunctions._run_execution = functools.partial(_run_execution, authorize)
+
+
+def _answer_api() -> None:
+    """Complete the answers of the API, which MiniStack gives."""
+    start = _told_as_aws_does(stepfunctions._start_execution, *_MACHINE)
+    stop = _told_as_aws_does(stepfunctions._stop_execution, *_EXECUTION)
+    describe = _told_as_aws_does(stepfunctions._describe_execution, *_EXECUTION)
 
     def start_execution(request: dict[str, Any]) -> Any:
         try:
@@ -110,33 +137,73 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
 
     def stop_execution(request: dict[str, Any]) -> Any:
         with _HISTORY_LOCK:
-            return stop(request)
+            status, headers, body = stop(request)
+            execution = stepfunctions._executions.get(request.get("executionArn"))
+            if status == 200 and execution:  # The history has only what the caller gave.
+                details = history.failure(request.get("error"), request.get("cause"))
+                event = {"previousEventId": 0, "executionAbortedEventDetails": details}
+                execution["events"][-1].update(event)
+            return status, headers, body
 
-    def find_problem(text: Any) -> str | None:
-        if not isinstance(text, str):  # UpdateStateMachine may change other members only.
-            return None
-        try:
-            problems = asl.problems(json.loads(text))
-        except ValueError as error:
-            return f"INVALID_JSON_DESCRIPTION: {error}"
-        invalid_expressions = [problem for problem in problems if "_JSONATA_EXPRESSION: " in problem]
-        if invalid_expressions:
-            return ", ".join(invalid_expressions)
-        return f"SCHEMA_VALIDATION_FAILED: {'; '.join(problems)}" if problems else None
+    def describe_execution(request: dict[str, Any]) -> Any:
+        status, headers, body = describe(request)
+        if status != 200:
+            return status, headers, body
+        answer = json.loads(body)
+        if answer["status"] != "SUCCEEDED":
+            answer.pop("outputDetails", None)
+        present = {name: value for name, value in answer.items() if value is not None}
+        present.update(_redrive_of(answer["status"]))
+        return status, headers, json.dumps(present).encode()
 
-    provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
-
-    def create_checked(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        if problem := find_problem(provisioners._sfn_definition(properties)):
-            raise ValueError(f"Invalid State Machine Definition: {problem}")
-        return create(logical_id, properties, stack_name)
+    def validate_definition(request: dict[str, Any]) -> Any:
+        return stepfunctions.json_response(validation.diagnosis(request))
 
     stepfunctions._start_execution = start_execution
     stepfunctions._stop_execution = stop_execution
-    stepfunctions._validate_definition_jsonata = find_problem
-    resource["create"] = create_checked
-    stepfunctions._invoke_aws_sdk_integration = call_sdk
-    stepfunctions._run_execution = functools.partial(_run_execution, authorize)
+    stepfunctions._describe_execution = describe_execution
+    stepfunctions._describe_state_machine = _told_as_aws_does(stepfunctions._describe_state_machine, *_MACHINE)
+    stepfunctions._get_execution_history = _told_as_aws_does(stepfunctions._get_execution_history, *_EXECUTION)
+    stepfunctions._list_executions = _told_as_aws_does(stepfunctions._list_executions, *_MACHINE)
+    publish = stepfunctions._publish_state_machine_version
+    stepfunctions._publish_state_machine_version = _told_as_aws_does(publish, *_MACHINE)
+    stepfunctions._validate_definition_jsonata = validation.refusal
+    stepfunctions._validate_state_machine_definition = validate_definition
+
+
+_EXECUTION = ("executionArn", "Execution")
+_MACHINE = ("stateMachineArn", "State Machine")
+
+
+def _told_as_aws_does(find: Callable[[dict[str, Any]], Any], member: str, what: str) -> Callable[[dict[str, Any]], Any]:
+    """Let a function of the API refuse what is no ARN, and say in AWS's words that there is no such thing.
+
+    Args:
+        find: MiniStack's function.
+        member: The member of the request that has the ARN.
+        what: What the ARN names.
+    """
+
+    def find_or_refuse(request: dict[str, Any]) -> Any:
+        arn = request.get(member)
+        if isinstance(arn, str) and not arn.startswith("arn:"):
+            message = f"Invalid Arn: 'Invalid ARN prefix: {arn}'"
+            return stepfunctions.error_response_json("InvalidArn", message, 400)
+        status, headers, body = find(request)
+        if status == 400 and b"DoesNotExist" in body:
+            code = json.loads(body)["__type"].rpartition("#")[2]
+            return stepfunctions.error_response_json(code, f"{what} Does Not Exist: '{arn}'", 400)
+        return status, headers, body
+
+    return find_or_refuse
+
+
+def _redrive_of(status: str) -> dict[str, Any]:
+    """Return what DescribeExecution says about a redrive."""
+    if status in ("FAILED", "TIMED_OUT", "ABORTED"):
+        return {"redriveCount": 0, "redriveStatus": "REDRIVABLE"}
+    reason = f"Execution is {status} and cannot be redriven"
+    return {"redriveCount": 0, "redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
 
 
 class _MiniStackServices:
@@ -152,72 +219,86 @@ class _MiniStackServices:
     def __init__(self, execution: dict[str, Any], authorize: Callable[[str, Any], None]) -> None:
         self._execution = execution
         self._authorize = authorize
+        self.region = scope()[0]
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
         """Return the value of a JSONata expression; see ``ExecutionServices``."""
         return expressions.evaluate(expression, scope.variables, scope.states())
 
-    def invoke(self, resource: str, arguments: Any) -> Any:
-        """Return the result of a task; see ``ExecutionServices``."""
+    def check(self, resource: str, arguments: Any) -> None:
+        """Check a task's arguments; see ``ExecutionServices``."""
         integrations.check(resource, arguments)
-        self._authorize(resource, arguments)
-        try:
-            return stepfunctions._invoke_resource(resource, arguments)
-        except stepfunctions._ExecutionError as error:
-            raise StatesError(error.error, error.cause) from None
 
-    def record(self, kind: str, details: Mapping[str, Any]) -> None:
+    def invoke(self, task: Task) -> Any:
+        """Return the result of a task; see ``ExecutionServices``."""
+        self._authorize(task.resource, task.arguments)
+        return _run_task(task)
+
+    def record(self, kind: str, details: Mapping[str, Any] | None, previous: int) -> int:
         """Add an event to the execution's history; see ``ExecutionServices``."""
         with _HISTORY_LOCK:
             # The check needs the lock, because no event may follow the end of the execution or of a state around.
             exit_if_stopped()
             if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # One event is reserved for the execution's end.
                 raise StatesError("States.Runtime", f"The execution reached the maximum number of {_MAX_EVENTS} events")
-            stepfunctions._add_event(self._execution, kind, details)
+            return _add_event(self._execution, kind, details, previous)
+
+
+def _add_event(execution: dict[str, Any], kind: str, details: Mapping[str, Any] | None, previous: int) -> int:
+    event: dict[str, Any] = stepfunctions._add_event(execution, kind, {"previousEventId": previous, **(details or {})})
+    return int(event["id"])
 
 
 def _run_execution(authorize: Callable[[str, str, str, Any], None], arn: str) -> None:
     """Run an execution that MiniStack has recorded. It runs on the execution's own thread."""
     execution = stepfunctions._executions[arn]
-    end_by_timeout: tuple[Any, ...] = (_end, execution, "TIMED_OUT", "ExecutionTimedOut", {})
-    timer = None
+    track = Track()
     try:
         # The role comes from the history, because an update may have changed the state machine's role meanwhile.
-        role = execution["events"][0]["executionStartedEventDetails"]["roleArn"]
+        started = execution["events"][0]
+        started["previousEventId"] = 0
+        started["executionStartedEventDetails"].update(history.input_of(execution["input"]))
+        role = started["executionStartedEventDetails"]["roleArn"]
         machine = stepfunctions._state_machines[execution["stateMachineArn"]]
         definition, data = json.loads(machine["definition"]), json.loads(execution["input"])
         members = {"Id": arn, "Input": data, "Name": execution["name"], "RoleArn": role}
         context = {
-            "Execution": {**members, "StartTime": execution["startDate"], "RedriveCount": 0},
+            "Execution": {**members, "StartTime": _with_milliseconds(execution["startDate"]), "RedriveCount": 0},
             "StateMachine": {"Id": machine["stateMachineArn"], "Name": machine["name"]},
         }
-        seconds = definition.get("TimeoutSeconds", asl.MAX_SECONDS)
-        timer = threading.Timer(seconds, contextvars.copy_context().run, end_by_timeout)
-        timer.daemon = True
-        timer.start()
+        track.deadline = time.monotonic() + definition.get("TimeoutSeconds", asl.MAX_SECONDS)
         services = _MiniStackServices(execution, functools.partial(authorize, role, execution["name"]))
         with StoppableWork(lambda: bool(execution["status"] == "RUNNING")).entered():
-            output = Interpreter(services).run(definition, data, Scope(context, ChainMap()))
+            output = Interpreter(services).run_on(
+                definition, Json(data, execution["input"]), Scope(context, ChainMap(), track)
+            )
     except StatesError as error:
-        _end(execution, "FAILED", "ExecutionFailed", {"error": error.error, "cause": error.cause})
+        _end(execution, "FAILED", history.failure(error.error, error.cause), track)
+    except ExecutionTimeoutError:
+        _end(execution, "TIMED_OUT", {}, track)
     except Exception as error:
         logging.getLogger("kennel.states").exception("%s failed inside the laptop cloud", arn)
-        _end(execution, "FAILED", "ExecutionFailed", {"error": "States.Runtime", "cause": str(error)})
+        _end(execution, "FAILED", {"error": "States.Runtime", "cause": str(error)}, track)
     else:
-        _end(execution, "SUCCEEDED", "ExecutionSucceeded", {"output": json.dumps(output)})
-    finally:
-        if timer:
-            timer.cancel()
+        _end(execution, "SUCCEEDED", {"output": output.text}, track)
 
 
-def _end(execution: dict[str, Any], status: str, event: str, details: dict[str, Any]) -> None:
+def _end(execution: dict[str, Any], status: str, details: dict[str, Any], track: Track) -> None:
     """End an execution, unless it has ended before: nothing overwrites the status ABORTED."""
+    event = _ENDS[status]
+    shown = history.output_of(details["output"]) if "output" in details else details
     with _HISTORY_LOCK:
         if execution["status"] != "RUNNING":
             return
-        stepfunctions._add_event(execution, event, {f"{event[:1].lower()}{event[1:]}EventDetails": details})
+        _add_event(execution, event, {history.key_of(event): shown}, track.previous)
         execution.update(details, status=status, stopDate=stepfunctions.now_iso())
     stepfunctions._emit_execution_status_event(execution)
     # A stack's alarms watch the metrics of state machines, which MiniStack does not put.
     dimensions = {"StateMachineArn": execution["stateMachineArn"]}
     cloudwatch.record_metric("AWS/States", event.replace("Execution", "Executions"), 1, "Count", dimensions)
+
+
+def _with_milliseconds(time_text: str) -> str:
+    """Return a time in ISO form as the context object has it."""
+    moment = datetime.fromisoformat(time_text.replace("Z", "+00:00")).astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,12 +7,16 @@ reads the answers. Members and errors have the names of the AWS SDK for Java.
 import functools
 import json
 import re
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import botocore.session
+import yaml
 from botocore.awsrequest import HeadersDict
 from botocore.exceptions import UnknownServiceError
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
@@ -26,27 +30,18 @@ from cloud.stepfunctions.executions import StatesError
 Send = Callable[[str, str, str, dict[str, str], bytes, dict[str, str]], tuple[int, Mapping[str, str], bytes]]
 
 _RESOURCE = re.compile(r"arn:aws:states:::(?P<sdk>aws-sdk:)?(?P<service>[a-z0-9]+):(?P<action>\w+)(?P<pattern>\.\w+)?")
+_FUNCTION = re.compile(r"arn:aws:lambda:[a-z0-9-]+:\d{12}:function:[\w-]+(:(\$LATEST|[\w-]+))?")
 _MODELS = {  # botocore's names of services, where resources name them differently
     "applicationautoscaling": "application-autoscaling",
     "cloudwatchlogs": "logs",
     "eventbridge": "events",
     "sfn": "stepfunctions",
+    "states": "stepfunctions",
 }
-# The optimized integrations that the laptop cloud has. The arguments of each are those of its API.
-_OPTIMIZED = {
-    "codebuild:startBuild.sync",
-    "lambda:invoke",
-    "sagemaker:createEndpoint",
-    "sagemaker:createEndpointConfig",
-    "sagemaker:createModel",
-    "sagemaker:createProcessingJob",
-    "sagemaker:createProcessingJob.sync",
-    "sagemaker:createTrainingJob",
-    "sagemaker:createTrainingJob.sync",
-    "sagemaker:updateEndpoint",
-    "sns:publish",
-}
-_ANY_JSON = ("Message", "Payload")  # Arguments that may be any JSON; the optimized integrations write them as text.
+_WAITING = {"codebuild:startBuild", "sagemaker:createProcessingJob", "sagemaker:createTrainingJob"}  # with ``.sync``
+_ONLY_WAITING = {"codebuild:startBuild"}
+_FIELDS = Path(__file__).with_name("fields.yaml")
+ANY_JSON = ("Message", "Payload")  # Arguments that may be any JSON; the optimized integrations write them as text.
 _PROTOCOLS = ("json", "query", "rest-json", "rest-xml")  # the protocols that MiniStack speaks
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -65,18 +60,48 @@ def problems(resource: str, arguments: Any) -> list[str]:
         resource: The task's resource.
         arguments: The arguments as written, or as evaluated; a JSONata expression may have any value.
     """
+    if _FUNCTION.fullmatch(resource):
+        return []
     match = _RESOURCE.fullmatch(resource)
-    offered = match and (match["sdk"] or resource.removeprefix("arn:aws:states:::") in _OPTIMIZED)
-    if match is None or not offered or match["pattern"] == ".waitForTaskToken":
+    if match is None or not is_offered(resource) or match["pattern"] == ".waitForTaskToken":
         return [f"The laptop cloud has no resource {resource}"]
     operation = _operation(match["service"], match["action"])
     if operation is None or (match["sdk"] and match["pattern"]):
-        return [f"The resource provided {resource} is not recognized"]
+        problem = "The value is not a valid resource ARN, or the resource is not available in this region."
+        return [f"The resource provided {resource} is not recognized. {problem}"]
     if arguments is None:
         return ["The value for the field 'Arguments' must be an OBJECT"]
     if not match["sdk"] and isinstance(arguments, dict):
-        arguments = {name: "{% any %}" if name in _ANY_JSON else value for name, value in arguments.items()}
-    return list(_argument_problems(arguments, operation.input_shape, "Arguments"))
+        arguments = {name: "{% any %}" if name in ANY_JSON else value for name, value in arguments.items()}
+    known = None if match["sdk"] else _known_fields()[f"{match['service']}:{match['action']}"]
+    return list(_argument_problems(arguments, operation.input_shape, "Arguments", known))
+
+
+def is_offered(resource: str) -> bool:
+    """Whether the laptop cloud has a resource."""
+    if _FUNCTION.fullmatch(resource):
+        return True
+    match = _RESOURCE.fullmatch(resource)
+    if match is None or match["sdk"]:
+        return match is not None
+    name = f"{match['service']}:{match['action']}"
+    patterns = {".sync"} if name in _ONLY_WAITING else {None, ".sync"} if name in _WAITING else {None}
+    return name in _known_fields() and match["pattern"] in patterns
+
+
+@functools.cache
+def _known_fields() -> dict[str, Any]:
+    """Return the fields of the optimized integrations; fields.yaml explains them."""
+    fields: dict[str, Any] = yaml.safe_load(_FIELDS.read_text(encoding="utf-8"))
+    return fields
+
+
+def result_shape(resource: str) -> Shape | None:
+    """Return the model of a task's result; None where it is not known: for ``.sync`` and Lambda functions."""
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match and not match["pattern"] else None
+    shape: Shape | None = operation.output_shape if operation else None
+    return shape
 
 
 def check(resource: str, arguments: Any) -> None:
@@ -91,6 +116,25 @@ def check(resource: str, arguments: Any) -> None:
         raise StatesError("States.Runtime", cause)
 
 
+class ServiceRefusalError(Exception):
+    """A service refused a request.
+
+    Attributes:
+        service: The service's model.
+        code: The service's code of the error.
+        message: The reason in words.
+        status: HTTP status of the answer.
+        headers: Headers of the answer.
+    """
+
+    def __init__(
+        self, service: ServiceModel, code: str, message: str, status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.service, self.code, self.message = service, code, message
+        self.status, self.headers = status, headers or {}
+
+
 def call_sdk(resource: str, arguments: dict[str, Any], send: Send) -> Any:
     """Carry out an ``aws-sdk:`` integration and return its result.
 
@@ -102,19 +146,38 @@ def call_sdk(resource: str, arguments: dict[str, Any], send: Send) -> Any:
     Raises:
         StatesError: The service refused the request.
     """
+    try:
+        return request(resource, arguments, send)[0]
+    except ServiceRefusalError as refusal:
+        raise _refusal(refusal.service, refusal.code, refusal.message, refusal.status, refusal.headers) from None
+
+
+def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, int, Mapping[str, str]]:
+    """Send a task's request to its service; return the result, and the answer's status and headers.
+
+    Args:
+        resource: The task's resource.
+        arguments: The task's arguments, which ``check`` has accepted.
+        send: Sends the request to the service and returns the answer.
+
+    Raises:
+        ServiceRefusalError: The service refused the request.
+        StatesError: There is no such operation.
+    """
     match = _RESOURCE.fullmatch(resource)
     operation = _operation(match["service"], match["action"]) if match else None
     if operation is None:
         raise StatesError("States.Runtime", f"The resource provided {resource} is not recognized")
-    service, request = operation.service_model, _to_request(arguments, operation.input_shape)
-    if messages := list(problems_of(request, operation.input_shape)):
+    service, members = operation.service_model, _to_request(arguments, operation.input_shape)
+    if messages := list(problems_of(members, operation.input_shape)):
         codes = ("ValidationException", "InvalidParameterException")
         code = next((code for code in codes if code in _error_classes(service)), "")
-        raise _refusal(service, code, f"{len(messages)} validation error(s) detected: {'; '.join(messages)}", 400)
+        problem = f"{len(messages)} validation error(s) detected: {'; '.join(messages)}"
+        raise ServiceRefusalError(service, code, problem, 400)
     # Older models name one protocol, newer ones a list.
     offered = service.metadata.get("protocols", [service.metadata["protocol"]])
     protocol = next(name for name in _PROTOCOLS if name in offered)
-    message = create_serializer(protocol).serialize_to_request(request, operation)
+    message = create_serializer(protocol).serialize_to_request(members, operation)
     path, _, flags = message["url_path"].partition("?")
     query = [*parse_qsl(flags, keep_blank_values=True), *dict(message["query_string"] or {}).items()]
     status, headers, body = send(
@@ -126,12 +189,18 @@ def call_sdk(resource: str, arguments: dict[str, Any], send: Send) -> Any:
         {name: str(value) for name, value in query},
     )
     shape: Any = operation.output_shape
+    # botocore cannot read a body that is not text, such as an object's. Only the headers are given to it then.
+    payload = shape.serialization.get("payload") if shape and status < 300 else None
+    has_raw_body = payload is not None and shape.members[payload].type_name == "blob"
+    parsed_body = b"" if has_raw_body else body
     answer = create_parser(protocol).parse(
-        {"status_code": status, "headers": HeadersDict(headers), "body": body}, shape
+        {"status_code": status, "headers": HeadersDict(headers), "body": parsed_body}, shape
     )
+    if has_raw_body:
+        answer[payload] = body
     if error := answer.get("Error"):
-        raise _refusal(service, error.get("Code", ""), error.get("Message", ""), status)
-    return _to_result(answer, shape) if shape else {}
+        raise ServiceRefusalError(service, error.get("Code", ""), error.get("Message", ""), status, headers)
+    return _to_result(answer, shape) if shape else {}, status, headers
 
 
 def denied(resource: str, reason: str) -> StatesError:
@@ -141,6 +210,41 @@ def denied(resource: str, reason: str) -> StatesError:
     if operation is None:
         return StatesError("States.TaskFailed", reason)
     return _refusal(operation.service_model, "AccessDeniedException", reason, 400)
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the id that a service gave to a request; a new one where it gave none."""
+    names = {name.lower(): value for name, value in headers.items()}
+    return names.get("x-amzn-requestid") or names.get("x-amz-request-id") or str(uuid.uuid4())
+
+
+def with_metadata(result: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the result of an optimized integration as Step Functions gives it, which tells of the HTTP answer too.
+
+    Args:
+        result: The members of the service's answer.
+        status: HTTP status of the answer.
+        headers: Its headers.
+    """
+    number = request_id(headers)
+    always = {"x-amzn-RequestId": number, "Date": formatdate(usegmt=True)}
+    known = {name: value for name, value in headers.items() if name.lower() not in ("x-amzn-requestid", "date")}
+    found = {**known, **always}
+    metadata = {
+        "AllHttpHeaders": {name: [value] for name, value in found.items()},
+        "HttpHeaders": found,
+        "HttpStatusCode": status,
+    }
+    members = {**result, "SdkHttpMetadata": metadata, "SdkResponseMetadata": {"RequestId": number}}
+    return dict(sorted(members.items()))
+
+
+def older_words(message: str, service: str, status: int, code: str, headers: Mapping[str, str]) -> str:
+    """Return the cause of an optimized integration's error: the words of the older AWS SDK for Java."""
+    number = request_id(headers)
+    return (
+        f"{message} (Service: {service}; Status Code: {status}; Error Code: {code}; Request ID: {number}; Proxy: null)"
+    )
 
 
 @functools.cache
@@ -153,11 +257,17 @@ def _operation(service: str, action: str) -> OperationModel | None:
     return model.operation_model(name) if name in model.operation_names and action[:1].islower() else None
 
 
-def _refusal(service: ServiceModel, code: str, message: str, status: int) -> StatesError:
+def _refusal(
+    service: ServiceModel, code: str, message: str, status: int, headers: Mapping[str, str] | None = None
+) -> StatesError:
     """Return the service's exception for a code; its general exception for a code that its model does not name."""
     prefix = _class_name(service.service_id.replace(" ", ""))
     name = _error_classes(service).get(code, f"{prefix}Exception")
-    return StatesError(f"{prefix}.{name}", f"{message} (Service: {prefix}, Status Code: {status})")
+    found = headers or {}
+    number = f"Request ID: {request_id(found)}"
+    if prefix == "S3":
+        number += f", Extended Request ID: {found.get('x-amz-id-2', uuid.uuid4().hex)}"
+    return StatesError(f"{prefix}.{name}", f"{message} (Service: {prefix}, Status Code: {status}, {number})")
 
 
 def _error_classes(service: ServiceModel) -> dict[str, str]:
@@ -172,31 +282,42 @@ def _class_name(name: str, kind: str = "") -> str:
     return re.sub(r"[A-Z]+(?![a-z])", lambda word: word[0].capitalize(), stem) + kind
 
 
-def _member(name: str) -> str:
+def member_name(name: str) -> str:
     """Return a member's name as Step Functions writes it: capital first letter, a leading acronym like a word."""
     leading = re.sub(r"^[A-Z]+(?![a-z])", lambda word: word[0].capitalize(), name)
     return leading[:1].upper() + leading[1:]
 
 
-def _argument_problems(value: Any, shape: Shape | None, at: str) -> Iterator[str]:
+def _argument_problems(
+    value: Any, shape: Shape | None, at: str, known: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """Yield what is wrong with arguments.
+
+    Args:
+        value: The arguments, or a part of them.
+        shape: Their model.
+        at: Name of the field in which they stand.
+        known: The fields that the integration knows, each with those inside it; None for all that the model has.
+    """
     if value is None or (isinstance(value, str) and value.startswith("{%")):
         return  # The value of an expression is not known yet. The service itself checks null.
     if isinstance(shape, StructureShape) or shape is None:
-        members = {_member(name): member for name, member in shape.members.items()} if shape else {}
-        required = {_member(name) for name in shape.required_members} if shape else set()
+        members = {member_name(name): member for name, member in shape.members.items()} if shape else {}
+        members = {name: member for name, member in members.items() if known is None or name in known}
+        required = {member_name(name) for name in shape.required_members} if shape else set()
         if not isinstance(value, dict):
             yield f"The value for the field '{at}' must be an OBJECT"
             return
         yield from (f"The field '{name}' is not supported by Step Functions" for name in value if name not in members)
         yield from (f"The field '{name}' is required but was missing" for name in sorted(required - set(value)))
-        for name in members.keys() & value.keys():
-            yield from _argument_problems(value[name], members[name], name)
+        for name in [name for name in members if name in value]:
+            yield from _argument_problems(value[name], members[name], name, known[name] if known else None)
     elif isinstance(shape, ListShape):
         if not isinstance(value, list):
             yield f"The value for the field '{at}' must be an ARRAY"
             return
         for item in value:
-            yield from _argument_problems(item, shape.member, at)
+            yield from _argument_problems(item, shape.member, at, known)
     elif isinstance(shape, MapShape):
         if not isinstance(value, dict):
             yield f"The value for the field '{at}' must be an OBJECT"
@@ -212,7 +333,7 @@ def _argument_problems(value: Any, shape: Shape | None, at: str) -> Iterator[str
 def _to_request(value: Any, shape: Shape | None) -> Any:
     """Rename the members of arguments to the API's own names, and remove members that are null."""
     if isinstance(shape, StructureShape):
-        names = {_member(name): name for name in shape.members}
+        names = {member_name(name): name for name in shape.members}
         return {
             names[key]: _to_request(item, shape.members[names[key]]) for key, item in value.items() if item is not None
         }
@@ -227,7 +348,7 @@ def _to_result(value: Any, shape: Shape) -> Any:
     """Rename the members of an answer as Step Functions does, and write times and bytes as text."""
     if isinstance(shape, StructureShape):
         members = shape.members
-        return {_member(name): _to_result(item, members[name]) for name, item in value.items() if name in members}
+        return {member_name(name): _to_result(item, members[name]) for name, item in value.items() if name in members}
     if isinstance(shape, ListShape):
         return [_to_result(item, shape.member) for item in value]
     if isinstance(shape, MapShape):
@@ -236,5 +357,5 @@ def _to_result(value: Any, shape: Shape) -> Any:
         moment = value.astimezone(UTC)
         return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
     if shape.type_name == "blob":  # The value is bytes or a stream.
-        return (value if isinstance(value, bytes) else value.read()).decode("utf-8", "replace")
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return value

@@ -4,18 +4,24 @@ import contextlib
 import functools
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloud.core import emulator
 from cloud.core.protocol import ApiError, JsonApi
 from cloud.iam import authorization, permissions
-from cloud.stepfunctions import hooks, integrations
+from cloud.stepfunctions import functions, hooks, integrations
 from cloud.stepfunctions.executions import StatesError, StoppableWork
+from cloud.stepfunctions.history import text_of
+from cloud.stepfunctions.interpreter import Json, Task
 
 _SAGEMAKER = "arn:aws:states:::sagemaker:"
 _CODEBUILD = "arn:aws:states:::codebuild:"
 _PUBLISH = "arn:aws:states:::sns:publish"
+_INVOKE = "arn:aws:states:::lambda:invoke"
+_FUNCTION = "arn:aws:lambda:"
+_JSON = {"Content-Type": "application/x-amz-json-1.1", "Connection": "keep-alive"}
 _JOB_POLL_SECONDS = 0.2
 _BUILD_POLL_SECONDS = 0.1
 _TERMINAL = ("Completed", "Failed", "Stopped")
@@ -27,6 +33,12 @@ _DENIED = {
     "sagemaker": ("SageMaker.AmazonSageMakerException", "AmazonSageMaker", "AccessDeniedException"),
     "sns": ("SNS.AuthorizationErrorException", "AmazonSNS", "AuthorizationError"),
 }
+_STATUS = {"AWSCodeBuild": 400, "AWSLambda": 403, "AmazonSageMaker": 400, "AmazonSNS": 403}
+_SNS_ERRORS = (  # the codes that the older SDK names; all others are its general exception
+    *("AuthorizationError", "EndpointDisabled", "InternalError", "InvalidParameter", "InvalidParameterValue"),
+    *("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired", "KMSThrottling"),
+    *("NotFound", "PlatformApplicationDisabled"),
+)
 _NO_KEY = ("SNS.KMSAccessDeniedException", "AmazonSNS", "KMSAccessDenied")
 
 
@@ -38,9 +50,11 @@ def install(sagemaker: JsonApi, authorizer: authorization.Authorizer) -> None:
         authorizer: Provides the scope of a task's permissions.
     """
     hooks.run_state_machines(functools.partial(_authorize, authorizer))
-    hooks.add_task(_SAGEMAKER, lambda resource, arguments: _call_sagemaker_task(sagemaker, resource, arguments))
+    hooks.add_task(_SAGEMAKER, functools.partial(_call_sagemaker_task, sagemaker))
     hooks.add_task(_CODEBUILD, _start_build_and_wait)
     hooks.add_task(_PUBLISH, _publish)
+    hooks.add_task(_INVOKE, _invoke)
+    hooks.add_task(_FUNCTION, _call_function)
 
 
 def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, resource: str, arguments: Any) -> None:
@@ -50,6 +64,8 @@ def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, 
         StatesError: The role lacks a permission, or the laptop cloud does not know the task's permissions.
     """
     try:
+        if resource.startswith(_FUNCTION):  # The resource is the function itself.
+            resource, arguments = _INVOKE, {"FunctionName": resource}
         needed = permissions.for_task(resource, arguments, authorizer.scope())
         authorization.authorize(authorization.assume(role, permissions.STATES, execution[:64]), needed)
     except permissions.UnknownRequestError as error:
@@ -59,29 +75,61 @@ def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, 
             raise integrations.denied(resource, str(error)) from None
         service = resource.split(":")[5]
         name, sdk, code = _NO_KEY if service == "sns" and "perform: kms:" in str(error) else _DENIED[service]
-        raise StatesError(name, f"{error} (Service: {sdk}; Error Code: {code})") from None
+        raise StatesError(name, integrations.older_words(str(error), sdk, _STATUS[sdk], code, {})) from None
 
 
-def _publish(_resource: str, arguments: dict[str, Any]) -> Any:
+def _publish(task: Task) -> Any:
     """Carry out ``sns:publish``, which writes a message that is not text as JSON.
 
     Errors have the names of the older AWS SDK for Java.
     """
-    message = arguments["Message"]
-    text = message if isinstance(message, str) else json.dumps(message)
+    message = task.arguments["Message"]
+    text = message if isinstance(message, str) else text_of(message)
     try:
-        return hooks.call_sdk("arn:aws:states:::aws-sdk:sns:publish", {**arguments, "Message": text})
-    except StatesError as error:
-        name = error.error.replace("Sns.SnsException", "SNS.AmazonSNSException").replace("Sns.", "SNS.")
-        raise StatesError(name, error.cause) from None
+        answer = integrations.request(task.resource, {**task.arguments, "Message": text}, emulator.answer)
+    except integrations.ServiceRefusalError as refusal:
+        name = "AmazonSNSException" if refusal.code not in _SNS_ERRORS else f"{refusal.code}Exception"
+        cause = integrations.older_words(refusal.message, "AmazonSNS", refusal.status, refusal.code, refusal.headers)
+        raise StatesError(f"SNS.{name}", cause) from None
+    return integrations.with_metadata(*answer)
 
 
-def _call_sagemaker_task(api: JsonApi, resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    action, _, pattern = resource.removeprefix(_SAGEMAKER).partition(".")
+def _invoke(task: Task) -> Any:
+    """Carry out ``lambda:invoke``, whose result tells of the HTTP answer too."""
+    name, payload = str(task.arguments["FunctionName"]), task.arguments.get("Payload", {})
+    try:
+        version, body = functions.invoke(name, payload, task.arguments.get("Qualifier"))
+    except functions.FunctionError as error:
+        raise StatesError(error.error, text_of(error.body)) from None
+    headers = {
+        "Connection": "keep-alive",
+        "Content-Length": str(len(json.dumps(body, ensure_ascii=False).encode())),
+        "Content-Type": "application/json",
+        "X-Amz-Executed-Version": version,
+        "x-amzn-Remapped-Content-Length": "0",
+        "X-Amzn-Trace-Id": f"root=1-{int(time.time()):x}-{uuid.uuid4().hex[:24]};sampled=0",
+    }
+    return integrations.with_metadata({"ExecutedVersion": version, "Payload": body, "StatusCode": 200}, 200, headers)
+
+
+def _call_function(task: Task) -> Any:
+    """Carry out a task whose resource is a Lambda function: the result is what the function returns."""
+    try:
+        result = functions.invoke(task.resource, task.arguments)[1]
+    except functions.FunctionError as error:
+        raise StatesError(error.error, json.dumps(error.body)) from None
+    return Json(result, json.dumps(result, ensure_ascii=False))  # Python's runtime writes JSON with spaces.
+
+
+def _call_sagemaker_task(api: JsonApi, task: Task) -> dict[str, Any]:
+    action, _, pattern = task.resource.removeprefix(_SAGEMAKER).partition(".")
     operation = action[:1].upper() + action[1:]
-    answer = _call_sagemaker(api, operation, arguments)
+    answer = integrations.with_metadata(_call_sagemaker(api, operation, task.arguments), 200, _JSON)
+    if not pattern:
+        return answer
+    task.submitted(answer)
     kind = operation.removeprefix("Create")
-    return _wait_for_job(api, kind, arguments[f"{kind}Name"]) if pattern else answer
+    return _wait_for_job(api, kind, task.arguments[f"{kind}Name"])
 
 
 def _wait_for_job(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
@@ -97,7 +145,7 @@ def _wait_for_job(api: JsonApi, kind: str, name: str) -> dict[str, Any]:
         time.sleep(_JOB_POLL_SECONDS)
     result = {key: _with_milliseconds(key, value) for key, value in description.items()}
     if status != "Completed":
-        raise StatesError("States.TaskFailed", json.dumps(result))
+        raise StatesError("States.TaskFailed", text_of(result))
     return result
 
 
@@ -107,7 +155,7 @@ def _call_sagemaker(api: JsonApi, operation: str, arguments: dict[str, Any]) -> 
     except ApiError as error:
         limit = error.code == "ResourceLimitExceeded"
         name = "ResourceLimitExceededException" if limit else "AmazonSageMakerException"
-        cause = f"{error.message} (Service: AmazonSageMaker; Error Code: {error.code})"
+        cause = integrations.older_words(error.message, "AmazonSageMaker", 400, error.code, {})
         raise StatesError(f"SageMaker.{name}", cause) from None
 
 
@@ -127,9 +175,10 @@ def _with_milliseconds(key: str, value: Any) -> Any:
     return value
 
 
-def _start_build_and_wait(_resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _start_build_and_wait(task: Task) -> dict[str, Any]:
     """Carry out ``codebuild:startBuild.sync``: start a build and wait; stop the build when the task is stopped."""
-    build = _call_codebuild("StartBuild", _change_case(arguments, str.lower))["build"]
+    build = _call_codebuild("StartBuild", _change_case(task.arguments, str.lower))["build"]
+    task.submitted(integrations.with_metadata(_change_case({"build": build}, str.upper), 200, _JSON))
     while build["buildStatus"] == "IN_PROGRESS":
         if StoppableWork.current_is_stopped():
             _call_codebuild("StopBuild", {"id": build["id"]})
@@ -138,7 +187,7 @@ def _start_build_and_wait(_resource: str, arguments: dict[str, Any]) -> dict[str
         build = _call_codebuild("BatchGetBuilds", {"ids": [build["id"]]})["builds"][0]
     answer: dict[str, Any] = _change_case({"build": build}, str.upper)
     if build["buildStatus"] != "SUCCEEDED":
-        raise StatesError("States.TaskFailed", json.dumps(answer))
+        raise StatesError("States.TaskFailed", text_of(answer))
     return answer
 
 

@@ -31,6 +31,7 @@ class Broken:
     """
 
     wait_scale = 0.0
+    region = "us-east-1"
 
     def __init__(self, explain, works=None):
         self.said, self.entered, self.works = [], [], works or {}
@@ -39,7 +40,11 @@ class Broken:
     def evaluate(self, expression, scope):
         return expressions.evaluate(expression, scope.variables, scope.states())
 
-    def invoke(self, resource, arguments):
+    def check(self, resource, arguments):
+        pass
+
+    def invoke(self, task):
+        resource, arguments = task.resource, task.arguments
         if resource.endswith("sns:publish"):
             self.said.append(arguments["Message"])
             return {}
@@ -50,9 +55,10 @@ class Broken:
             return self.works[action]
         raise StatesError("Broken", REPORT)
 
-    def record(self, kind, details):
+    def record(self, kind, details, previous):
         if kind.endswith("StateEntered"):
             self.entered.append(details["stateEnteredEventDetails"]["name"])
+        return previous + 1
 
 
 def explained(payload):

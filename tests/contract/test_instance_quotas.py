@@ -47,8 +47,8 @@ def enter(template, monkeypatch, list_endpoints, staging_deadline):
             super().__init__(*arguments)
             clouds.append(self)
 
-        def invoke(self, resource, arguments):
-            return list_endpoints() if resource.endswith(":listEndpoints") else super().invoke(resource, arguments)
+        def invoke(self, task):
+            return list_endpoints() if task.resource.endswith(":listEndpoints") else super().invoke(task)
 
     monkeypatch.setattr("tests.contract.test_failures.Broken", Listing)
     names = {"staging_name": STAGING["EndpointName"], "name": PRODUCTION["EndpointName"]}

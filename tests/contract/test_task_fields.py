@@ -89,7 +89,7 @@ def operation_of(resource):
 def paths(value, shape, at="") -> Iterator[str]:
     """Yield the dotted names of all fields that a request has; keys of maps are data."""
     if isinstance(shape, StructureShape) and isinstance(value, dict):
-        members = {integrations._member(name): member for name, member in shape.members.items()}
+        members = {integrations.member_name(name): member for name, member in shape.members.items()}
         for key, item in value.items():
             inner = list(paths(item, members[key], f"{at}{key}."))
             yield from inner or [f"{at}{key}"]

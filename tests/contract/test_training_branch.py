@@ -7,7 +7,7 @@ import pytest
 
 from cloud.stepfunctions import expressions, integrations, interpreter
 from cloud.stepfunctions.executions import StatesError
-from cloud.stepfunctions.interpreter import Interpreter, Scope
+from cloud.stepfunctions.interpreter import Interpreter, Scope, Task
 
 REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images"
 DIGEST = f"sha256:{'0' * 64}"
@@ -61,6 +61,7 @@ class Account:
     """
 
     wait_scale = 0.0
+    region = "us-east-1"
 
     def __init__(self, **answers: list[Any]) -> None:
         self._answers = answers
@@ -69,8 +70,11 @@ class Account:
     def evaluate(self, expression: str, scope: Scope) -> Any:
         return expressions.evaluate(expression, scope.variables, scope.states())
 
-    def invoke(self, resource: str, arguments: Any) -> Any:
-        assert integrations.problems(resource, arguments) == []
+    def check(self, resource: str, arguments: Any) -> None:
+        integrations.check(resource, arguments)
+
+    def invoke(self, task: Task) -> Any:
+        resource, arguments = task.resource, task.arguments
         action = resource.rpartition(":")[2]
         self.calls.append((action, arguments))
         answers = self._answers[action]
@@ -79,8 +83,8 @@ class Account:
             raise answer
         return answer
 
-    def record(self, kind: str, details: Any) -> None:
-        pass
+    def record(self, _kind: str, _details: Any, previous: int) -> int:
+        return previous + 1
 
     def of(self, action: str) -> list[Any]:
         return [arguments for called, arguments in self.calls if called == action]

@@ -34,10 +34,15 @@ IMAGE = f"{REPOSITORY}:serve-1"
 T = TypeVar("T")
 
 # It answers requests as ``python -m serving serve`` does. Its answer is the version in model.tar.gz, not a prediction.
+# As a training image, it runs the program of the channel ``code``.
 MODEL_SERVER = """
-import argparse, json, os, sys, threading, time
+import argparse, json, os, runpy, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+if sys.argv[1] == "train":
+    runpy.run_path(os.environ["OPT_ML"] + "/input/data/code/launch.py", run_name="__main__")
+    sys.exit()
 
 parser = argparse.ArgumentParser()
 parser.add_argument("command")
@@ -217,7 +222,7 @@ def build_image(cloud: Cloud) -> None:
     """Build ``IMAGE`` with CodeBuild; its ``serving`` package is the small model server."""
     context = io.BytesIO()
     with zipfile.ZipFile(context, "w") as archive:
-        dockerfile = "FROM base AS serve\nENV PYTHONPATH=/app\nWORKDIR /app\nCOPY serving serving\n"
+        dockerfile = "FROM base AS serve\nENV PYTHONPATH=/app OPT_ML=/opt/ml\nWORKDIR /app\nCOPY serving serving\n"
         dockerfile += 'ENTRYPOINT ["python", "-m", "serving"]\n'
         archive.writestr("serving/Dockerfile", dockerfile)
         archive.writestr("serving/__init__.py", "")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sketchbook import BREEDS, write
+from tests.integration.laptop import IMAGE as OWN_IMAGE
 from tests.integration.laptop import ROLE, ROOT
 from training.weights import packaged_weights
 
@@ -35,11 +36,7 @@ def training(s3: Any, name: str, fail: str = "no", sleep: str = "0") -> dict[str
     return {
         "TrainingJobName": name,
         "RoleArn": ROLE,
-        "AlgorithmSpecification": {
-            "TrainingImage": IMAGE,
-            "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["python3", "/opt/ml/input/data/code/launch.py"],
-        },
+        "AlgorithmSpecification": {"TrainingImage": OWN_IMAGE, "TrainingInputMode": "File"},
         "HyperParameters": {"fail": fail, "sleep": sleep},
         "InputDataConfig": [{"ChannelName": "code", "DataSource": {"S3DataSource": source}}],
         "OutputDataConfig": {"S3OutputPath": "s3://kennel/sfn-out"},

@@ -1,4 +1,4 @@
-"""Lambda's changes: the error name that reaches the state machine, and the memory that an account may give."""
+"""Lambda's changes: what of a failure reaches the state machine, and the memory that an account may give."""
 
 import json
 
@@ -7,7 +7,7 @@ from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 
 from cloud.core import quotas
-from cloud.lambdas.hooks import check_functions, exception_name
+from cloud.lambdas.hooks import check_functions, exception_name, stack_of
 
 TOO_LARGE = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 3008"
 
@@ -87,3 +87,19 @@ def test_function_is_refused_if_lambda_cannot_assume_its_role(made):
     assert lambda_svc._create_function({"FunctionName": "f", "Role": "trusting"})[0] == 201
     handlers["update"]("gate", {}, {"Role": "trusting"}, "stack")
     assert len(made) == 2
+
+
+def test_the_stack_has_the_frames_of_the_function_where_aws_has_its_files():
+    """The runtime's own frame and the marks below a line are not told; the form of a frame is AWS's."""
+    log = (
+        "said\nTraceback (most recent call last):\n"
+        '  File "/tmp/ministack-lambda-f-x/_worker.py", line 128, in run\n'
+        "    result = handler_fn(event, context)\n             ^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        '  File "/tmp/ministack-lambda-f-x/code/app.py", line 4, in handler\n    helper.f(e)\n'
+        '  File "/tmp/ministack-lambda-f-x/code/lib/helper.py", line 3, in f\n    raise Bad("a")\nhelper.Bad: a\n'
+    )
+    assert stack_of(log) == [
+        '  File "/var/task/app.py", line 4, in handler\n    helper.f(e)\n',
+        '  File "/var/task/lib/helper.py", line 3, in f\n    raise Bad("a")\n',
+    ]
+    assert stack_of("no traceback") == []

@@ -74,31 +74,46 @@ def test_a_whole_definition_has_no_problems() -> None:
 @pytest.mark.parametrize(
     ("states", "problem"),
     [
-        ({"A": {"Type": "Pass", "Next": "B"}}, "'B' is followed but does not exist"),
-        ({"A": PASS, "B": PASS}, "'B' is not reachable"),
-        ({"A": {"Type": "Pass"}}, "either Next or"),
-        ({"A": {**PASS, "Next": "A"}}, "either Next or"),
-        ({"A": {"Type": "Pass", "End": False}}, "either Next or"),
-        ({"A": {"End": True}}, "Type must be one of"),
-        ({"A": {**PASS, "ResultPath": "$"}}, "'ResultPath' is not supported"),
-        ({"A": {**PASS, "Retry": []}}, "'Retry' is not supported"),
-        ({"A": {**TASK, "Parameters": {}}}, "'Parameters' is not supported"),
-        ({"A": {key: value for key, value in TASK.items() if key != "Resource"}}, "required: [Resource]"),
-        ({"A" * 81: PASS}, "1 to 80 characters"),
-        ({"A": parallel({"B": PASS}, {"B": PASS})}, "DUPLICATE_STATE_NAME: 'B'"),
-        ({"A": parallel({"B": {"Type": "Pass", "Next": "A"}})}, "'A' is followed but does not exist"),
-        ({"A": {**MAP, "ItemProcessor": {"StartAt": "X"}}}, "required: [States]"),
-        ({"A": {**MAP, "ToleratedFailureCount": 1}}, "'ToleratedFailureCount' is not supported"),
-        ({"A": {**MAP, "Items": 5}}, "Items: must be an array, an object or an expression"),
-        ({"A": {**MAP, "Items": "all"}}, "Items: must be an array, an object or an expression"),
+        ({"A": {"Type": "Pass", "Next": "B"}}, "Missing 'Next' target: B at /States/A/Next"),
+        ({"A": PASS, "B": PASS}, 'State "B" is not reachable. at /States/B'),
+        ({"A": {"Type": "Pass"}}, "One of the fields Next and End is required, and only one at /States/A"),
+        ({"A": {**PASS, "Next": "A"}}, "One of the fields Next and End is required, and only one at /States/A"),
+        (
+            {"A": {"Type": "Pass", "End": False}},
+            "One of the fields Next and End is required, and only one at /States/A",
+        ),
+        ({"A": {"End": True}}, "These fields are required: [Type] at /States/A"),
+        (
+            {"A": {**PASS, "ResultPath": "$"}},
+            "field 'ResultPath' is only supported for the 'JSONPath' QueryLanguage at /States/A",
+        ),
+        ({"A": {**PASS, "Retry": []}}, "Field 'Retry' is not supported at /States/A"),
+        ({"A": {**TASK, "Parameters": {}}}, "field 'Parameters' is only supported for the 'JSONPath'"),
+        (
+            {"A": {key: value for key, value in TASK.items() if key != "Resource"}},
+            "These fields are required: [Resource] at /States/A",
+        ),
+        ({"A" * 81: PASS}, "INVALID_STATE_NAME: A state's name has 1 to 80 characters"),
+        ({"A": parallel({"B": PASS}, {"B": PASS})}, "DUPLICATE_STATE_NAME: Duplicate State name: B"),
+        (
+            {"A": parallel({"B": {"Type": "Pass", "Next": "A"}})},
+            "Missing 'Next' target: A at /States/A/Branches[0]/States/B/Next",
+        ),
+        (
+            {"A": {**MAP, "ItemProcessor": {"StartAt": "X"}}},
+            "These fields are required: [States] at /States/A/ItemProcessor",
+        ),
+        ({"A": {**MAP, "ToleratedFailureCount": -1}}, "must be from 0 to 99999999, not -1 at /States/A/Tol"),
+        ({"A": {**MAP, "Items": 5}}, "The value must be an array or an expression at /States/A/Items"),
+        ({"A": {**MAP, "Items": "all"}}, "The value must be an array or an expression at /States/A/Items"),
         (
             {"A": {**MAP, "ItemProcessor": {**MAP["ItemProcessor"], "ProcessorConfig": {"Mode": "NONSENSE"}}}},
-            "Mode: must be INLINE",
+            "The mode must be INLINE",
         ),
-        ({"A": {"Type": "Parallel", "Branches": [], "End": True}}, "Branches: at least one branch"),
-        ({"A": {"Type": "Fail", "Error": 5}}, "Error: must be a string"),
-        ({"A": {"Type": "Fail", "Cause": ["x"]}}, "Cause: must be a string"),
-        ({"A": {**TASK, "Credentials": {"RoleArn": "r"}}}, "Credentials: the laptop cloud does not support them"),
+        ({"A": {"Type": "Parallel", "Branches": [], "End": True}}, "Value cannot be empty at /States/A/Branches"),
+        ({"A": {"Type": "Fail", "Error": 5}}, "The value must be a string at /States/A/Error"),
+        ({"A": {"Type": "Fail", "Cause": ["x"]}}, "The value must be a string at /States/A/Cause"),
+        ({"A": {**TASK, "Credentials": {"RoleArn": "r"}}}, "The laptop cloud does not support them"),
         ({"A": {**TASK, "Arguments": None}}, "The value for the field 'Arguments' must be an OBJECT"),
         ({"A": {**TASK, "Resource": "garbage"}}, "has no resource garbage"),
         ({"A": {**TASK, "Resource": 5}}, "has no resource 5"),
@@ -108,36 +123,42 @@ def test_a_whole_definition_has_no_problems() -> None:
         ({"A": on("lambda:invoke.sync")}, "has no resource arn:aws:states:::lambda:invoke.sync"),
         ({"A": on("lambda:invoke.waitForTaskToken")}, "has no resource arn:aws:states:::lambda:invoke.waitFor"),
         ({"A": on("aws-sdk:ssm:getParameter.waitForTaskToken")}, "The laptop cloud has no resource"),
-        ({"A": on("aws-sdk:ssm:getParameter.sync")}, "getParameter.sync is not recognized"),
+        (
+            {"A": on("aws-sdk:ssm:getParameter.sync")},
+            "getParameter.sync is not recognized. The value is not a valid resource ARN",
+        ),
         ({"A": on("aws-sdk:ssm:getParametr")}, "getParametr is not recognized"),
-        ({"A": {**TASK, "TimeoutSeconds": 0}}, "TimeoutSeconds: must be from 1"),
-        ({"A": {**TASK, "TimeoutSeconds": None}}, "TimeoutSeconds: must be from 1"),
-        ({"A": {**TASK, "TimeoutSeconds": 5, "HeartbeatSeconds": 5}}, "smaller than TimeoutSeconds"),
-        ({"A": {"Type": "Wait", "End": True}}, "exactly one of Seconds and Timestamp"),
-        ({"A": {"Type": "Wait", "Seconds": 1, "Timestamp": "x", "End": True}}, "exactly one of Seconds"),
-        ({"A": {"Type": "Wait", "Seconds": -1, "End": True}}, "Seconds: must be from 0"),
+        ({"A": {**TASK, "TimeoutSeconds": 0}}, "The value of the field 'TimeoutSeconds' must be from 1"),
+        ({"A": {**TASK, "TimeoutSeconds": None}}, "The value of the field 'TimeoutSeconds' must be from 1"),
+        ({"A": {**TASK, "TimeoutSeconds": 5, "HeartbeatSeconds": 5}}, "must be smaller than TimeoutSeconds"),
+        ({"A": {"Type": "Wait", "End": True}}, "Exactly one of the fields Seconds and Timestamp"),
+        ({"A": {"Type": "Wait", "Seconds": 1, "Timestamp": "x", "End": True}}, "Exactly one of the fields Seconds"),
+        ({"A": {"Type": "Wait", "Seconds": -1, "End": True}}, "The value of the field 'Seconds' must be from 0"),
         (
             {"A": {"Type": "Wait", "Timestamp": "yesterday", "End": True}},
-            "Timestamp: 'yesterday' is not a date and time",
+            "String does not match RFC3339 timestamp at /States/A/Timestamp",
         ),
         (
             {"A": {"Type": "Wait", "Timestamp": "2026-03-14T01:59:00", "End": True}},
-            "is not a date and time with a zone",
+            "String does not match RFC3339 timestamp",
         ),
-        ({"A": {"Type": "Wait", "Timestamp": "2026-13-14T01:59:00Z", "End": True}}, "month must be in 1..12"),
+        (
+            {"A": {"Type": "Wait", "Timestamp": "2026-13-14T01:59:00Z", "End": True}},
+            "String does not match RFC3339 timestamp",
+        ),
         ({"A": {"Type": "Wait", "Timestamp": 5, "End": True}}, "a field has a wrong type"),
-        ({"A": {"Type": "Choice", "Choices": []}}, "at least one rule"),
+        ({"A": {"Type": "Choice", "Choices": []}}, "Value cannot be empty at /States/A/Choices"),
         (
             {"A": {"Type": "Choice", "Choices": [{"Condition": "yes", "Next": "A"}]}},
             "must be a boolean or an expression",
         ),
         ({"A": {"Type": "Choice", "Choices": [{"Variable": "$.x", "Next": "A"}]}}, "'Variable' is not supported"),
         ({"A": {**TASK, "Catch": [{"ErrorEquals": [], "Next": "A"}]}}, "one or more names of errors"),
-        ({"A": {**TASK, "Catch": [{"ErrorEquals": "X", "Next": "A"}]}}, "ErrorEquals: must be a list"),
-        ({"A": retried(MaxAttempts="{% 1 %}")}, "MaxAttempts: must be from 0"),
-        ({"A": retried(BackoffRate="{% 1 %}")}, "BackoffRate: must be from 1"),
-        ({"A": retried(MaxDelaySeconds="{% 2 %}")}, "MaxDelaySeconds: must be from 2"),
-        ({"A": retried(IntervalSeconds="{% 1 %}", MaxDelaySeconds=9)}, "IntervalSeconds: must be from 1"),
+        ({"A": {**TASK, "Catch": [{"ErrorEquals": "X", "Next": "A"}]}}, "The value must be a list of one or more"),
+        ({"A": retried(MaxAttempts="{% 1 %}")}, "'MaxAttempts' must be from 0"),
+        ({"A": retried(BackoffRate="{% 1 %}")}, "'BackoffRate' must be from 1"),
+        ({"A": retried(MaxDelaySeconds="{% 2 %}")}, "'MaxDelaySeconds' must be from 2"),
+        ({"A": retried(IntervalSeconds="{% 1 %}", MaxDelaySeconds=9)}, "'IntervalSeconds' must be from 1"),
         (
             {"A": {**TASK, "Catch": [{"ErrorEquals": ["States.ALL", "X"], "Next": "A"}]}},
             "must be the only name, and in the last rule",
@@ -146,23 +167,29 @@ def test_a_whole_definition_has_no_problems() -> None:
             {"A": {**TASK, "Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["X"]}]}},
             "must be the only name, and in the last rule",
         ),
-        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "BackoffRate": 0.5}]}}, "BackoffRate: must be from 1"),
-        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 0}]}}, "IntervalSeconds: must be from 1"),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "BackoffRate": 0.5}]}}, "'BackoffRate' must be from 1"),
+        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 0}]}}, "'IntervalSeconds' must be from 1"),
         (
             {"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "IntervalSeconds": 9, "MaxDelaySeconds": 9}]}},
-            "MaxDelaySeconds: must be from 10",
+            "'MaxDelaySeconds' must be from 10",
         ),
         ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "JitterStrategy": "SOME"}]}}, "FULL or NONE"),
-        ({"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "Next": "A"}]}}, "'Next' is not supported"),
-        ({"A": {**PASS, "Output": "{% $x"}}, "begins with {% and ends with %}"),
+        (
+            {"A": {**TASK, "Retry": [{"ErrorEquals": ["X"], "Next": "A"}]}},
+            "Field 'Next' is not supported at /States/A/Retry[0]",
+        ),
+        ({"A": {**PASS, "Output": "{% $x"}}, "An expression begins with {% and ends with %}"),
         ({"A": {**PASS, "Output": "{% $states.result %}"}}, "Field '$states.result' does not exist. at"),
         ({"A": {**TASK, "Arguments": {"Name": "{% $states.result %}"}}}, "Field '$states.result' does not exist. at"),
         ({"A": {**TASK, "Output": "{% $states.errorOutput %}"}}, "Field '$states.errorOutput' does not exist. at"),
         ({"A": {**PASS, "Assign": {"x.y": 1}}}, "'x.y' is not a valid name of a variable"),
         ({"A": {**PASS, "Assign": {"states": 1}}}, "'states' is not a valid name of a variable"),
         (
-            {"A": {**parallel({"B": {**PASS, "Assign": {"x": 1}}}), "Assign": {"x": 2}}},
-            "variable 'x' is assigned in an outer scope already",
+            {
+                "A": {"Type": "Pass", "Assign": {"x": 2}, "Next": "B"},
+                "B": parallel({"C": {**PASS, "Assign": {"x": 1}}}),
+            },
+            "Variable 'x' is assigned in an outer scope already",
         ),
         ({"A": {**TASK, "Arguments": {"Nome": "/x"}}}, "The field 'Nome' is not supported by Step Functions"),
         ({"A": "Pass"}, "a field has a wrong type"),
@@ -177,13 +204,38 @@ def test_one_thing_wrong_is_told(states: dict[str, Any], problem: str) -> None:
 
 def test_fields_of_the_machine_are_checked() -> None:
     assert asl.problems([]) == ["Definition must be a valid JSON object"]
-    assert "only state machines in JSONata" in asl.problems({"StartAt": "A", "States": {"A": PASS}})[0]
     assert asl.problems({**machine(A=PASS), "TimeoutSeconds": "{% 5 %}"}) == [
-        "/TimeoutSeconds: must be from 1 to 99999999, not {% 5 %}"
+        "The value of the field 'TimeoutSeconds' must be from 1 to 99999999, not {% 5 %} at /TimeoutSeconds"
     ]
     wrong = {"QueryLanguage": "JSONata", "States": {"A": PASS}, "Timeout": 5, "TimeoutSeconds": "soon"}
     assert asl.problems(wrong)[:3] == [
-        "/: Field 'Timeout' is not supported",
-        "/: These fields are required: [StartAt]",
-        "/TimeoutSeconds: must be from 1 to 99999999, not soon",
+        "Field 'Timeout' is not supported at /",
+        "These fields are required: [StartAt] at /",
+        "The value of the field 'TimeoutSeconds' must be from 1 to 99999999, not soon at /TimeoutSeconds",
     ]
+    assert asl.problems({}) == ["These fields are required: [States, StartAt] at /"]
+
+
+def test_a_state_may_choose_jsonata_itself() -> None:
+    chosen = {"StartAt": "A", "States": {"A": {**PASS, "QueryLanguage": "JSONata", "Output": "{% 1 %}"}}}
+    assert asl.problems(chosen) == []
+    paths = {"StartAt": "A", "States": {"A": {**PASS, "ResultPath": "$.x"}}}
+    assert asl.problems(paths) == [
+        'The laptop cloud runs only states in JSONata: "QueryLanguage": "JSONata" at /States/A'
+    ]
+
+
+def test_a_machine_without_an_end_is_told_once() -> None:
+    """Measured on AWS: a missing target is told too, and no state as unreachable."""
+    loop = machine(A={"Type": "Pass", "Next": "B"}, B={"Type": "Pass", "Next": "A"}, C={"Type": "Pass", "Next": "A"})
+    assert asl.problems(loop) == ["MISSING_END_STATE: Workflow has no terminal state at null"]
+    assert asl.problems(machine(A={"Type": "Pass", "Next": "NOPE"})) == [
+        "MISSING_TRANSITION_TARGET: Missing 'Next' target: NOPE at /States/A/Next",
+        "MISSING_END_STATE: Workflow has no terminal state at null",
+    ]
+
+
+def test_a_state_may_assign_what_its_branches_assign() -> None:
+    """Taken by AWS: the state assigns only after its branches have ended."""
+    branch = parallel({"B": {**PASS, "Assign": {"x": 1}}})
+    assert asl.problems(machine(A={**branch, "Assign": {"x": 2}})) == []

@@ -9,6 +9,7 @@ import pytest
 
 from cloud.stepfunctions import hooks as stepfunctions_hooks
 from cloud.stepfunctions.executions import StatesError, StoppableWork
+from cloud.stepfunctions.history import Track
 
 ARN = "arn:aws:states:us-east-1:000000000000:execution:dogs:x"
 ROLE = "arn:aws:iam::000000000000:role/job"
@@ -22,7 +23,7 @@ def execution(status: str = "RUNNING") -> dict[str, Any]:
 
 
 def record(execution: dict[str, Any]) -> None:
-    stepfunctions_hooks._MiniStackServices(execution, lambda *_: None).record("TaskSucceeded", {})
+    stepfunctions_hooks._MiniStackServices(execution, lambda *_: None).record("TaskSucceeded", {}, 0)
 
 
 def types(execution: dict[str, Any]) -> list[str]:
@@ -50,20 +51,21 @@ def test_a_stopped_branch_records_nothing() -> None:
 def test_two_ends_at_once_write_one(monkeypatch: pytest.MonkeyPatch) -> None:
     add = stepfunctions_hooks.stepfunctions._add_event
 
-    def add_slowly(*event: Any) -> None:
+    def add_slowly(*event: Any) -> Any:
         time.sleep(0.05)  # The other thread arrives within this time.
-        add(*event)
+        return add(*event)
 
     monkeypatch.setattr(stepfunctions_hooks.stepfunctions, "_add_event", add_slowly)
     running = execution()
-    ends = [("TIMED_OUT", "ExecutionTimedOut", {}), ("SUCCEEDED", "ExecutionSucceeded", {"output": "{}"})]
+    ends = [("TIMED_OUT", {}, Track()), ("SUCCEEDED", {"output": "{}"}, Track())]
     threads = [threading.Thread(target=stepfunctions_hooks._end, args=(running, *end)) for end in ends]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(running["events"]) == 2
-    assert (running["status"], running["events"][1]["type"]) in [(status, event) for status, event, _ in ends]
+    event = {"TIMED_OUT": "ExecutionTimedOut", "SUCCEEDED": "ExecutionSucceeded"}[running["status"]]
+    assert running["events"][1]["type"] == event
 
 
 def test_an_execution_whose_machine_is_gone_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cloud.stepfunctions import interpreter
 from cloud.stepfunctions.executions import StatesError
-from cloud.stepfunctions.interpreter import Interpreter, Scope
+from cloud.stepfunctions.interpreter import Interpreter, Scope, Task
 
 BROKEN = {
     "Type": "Parallel",
@@ -20,6 +20,7 @@ class ContextOnly:
     """Services whose expressions are paths into the context object, and which have no tasks."""
 
     wait_scale = 1.0
+    region = "us-east-1"
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
         value: Any = scope.context
@@ -27,11 +28,14 @@ class ContextOnly:
             value = value[name]
         return value
 
-    def invoke(self, resource: str, arguments: Any) -> Any:
+    def check(self, resource: str, arguments: Any) -> None:
         raise AssertionError(resource, arguments)
 
-    def record(self, kind: str, details: Mapping[str, Any]) -> None:
-        pass
+    def invoke(self, task: Task) -> Any:
+        raise AssertionError(task)
+
+    def record(self, _kind: str, _details: Mapping[str, Any] | None, previous: int) -> int:
+        return previous + 1
 
 
 def run(states: dict[str, Any]) -> Any:
@@ -86,7 +90,7 @@ def test_a_catcher_sees_its_own_states_name_whatever_failed_inside() -> None:
 
 @pytest.mark.parametrize("text", ["2026-03-14T01:59:00", "2026-03-14", "soon"])
 def test_a_timestamp_needs_a_zone(text: str) -> None:
-    with pytest.raises(StatesError, match=f"'Timestamp': '{text}' is not a date and time with a zone") as failure:
+    with pytest.raises(StatesError, match=f"ISO-8601 extended offset date-time format string: {text}") as failure:
         run({"Rest": {"Type": "Wait", "Timestamp": text, "End": True}})
     assert failure.value.error == "States.QueryEvaluationError"
 

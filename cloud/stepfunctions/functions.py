@@ -1,0 +1,62 @@
+"""Lambda functions as tasks, and their errors as AWS tells them."""
+
+import json
+from typing import Any
+
+from cloud.core import emulator
+from cloud.lambdas import hooks
+from cloud.stepfunctions import integrations
+from cloud.stepfunctions.executions import StatesError
+
+_MEMBERS = ("errorMessage", "errorType", "requestId", "stackTrace")
+
+
+class FunctionError(Exception):
+    """A function failed.
+
+    Attributes:
+        error: The error's name: the exception's class.
+        body: What the function's runtime answered.
+    """
+
+    def __init__(self, error: str, body: dict[str, Any]) -> None:
+        super().__init__(error)
+        self.error = error
+        self.body = body
+
+
+def invoke(function: str, payload: Any, qualifier: str | None = None) -> tuple[str, Any]:
+    """Run a function; return the version that ran and what it returned.
+
+    Args:
+        function: Name or ARN of the function, with or without a version or alias.
+        payload: The event, any JSON.
+        qualifier: The version or alias, if not in the name.
+
+    Raises:
+        FunctionError: The function failed.
+        StatesError: There is no such function, or too many run already.
+    """
+    reference = f"{function}:{qualifier}" if qualifier else function
+    name, version, result = hooks.run_function(reference, payload)
+    if version is None:
+        region, account = emulator.scope()
+        arn = f"arn:aws:lambda:{region}:{account}:function:{name}:{qualifier or '$LATEST'}"
+        words = integrations.older_words(
+            f"Function not found: {arn}", "AWSLambda", 404, "ResourceNotFoundException", {}
+        )
+        raise StatesError("Lambda.ResourceNotFoundException", words)
+    body = result.get("body")
+    if result.get("throttle"):
+        words = integrations.older_words("Rate Exceeded.", "AWSLambda", 429, "TooManyRequestsException", {})
+        raise StatesError("Lambda.TooManyRequestsException", words)
+    if result.get("error"):
+        details = body if isinstance(body, dict) else {"errorMessage": str(body)}
+        ordered = {name: details[name] for name in _MEMBERS if name in details}
+        raise FunctionError(str(details.get("errorType", "Lambda.Unknown")), ordered)
+    if isinstance(body, str | bytes):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            body = body if isinstance(body, str) else body.decode("utf-8", "replace")
+    return version, body

@@ -1,0 +1,124 @@
+"""What an execution's history says: its events in AWS's form, and how they are chained.
+
+This module does not depend on MiniStack. The rules were derived from histories that AWS recorded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_WHOLE = {"truncated": False}  # Step Functions never shortens what its API returns.
+
+
+@dataclass
+class Track:
+    """Where one line of an execution stands. A branch and an iteration have a track of their own.
+
+    Attributes:
+        previous: Id of the event that the next event follows.
+        entered: Id of the event with which the current state was entered.
+        before: Id of the event that the entering followed.
+        deadline: When the execution times out, on the track's clock.
+        skipped: Seconds by which the track's clock is ahead of the machine's, because waits were shortened.
+        waited: Names of the Wait states that this track has passed.
+        latest: Id of the track's last event, also if the next event does not follow it.
+        index: Which branch or iteration this is.
+        is_in_task: Whether the current state is a Task.
+        is_done: Whether the branch or iteration has succeeded.
+    """
+
+    previous: int = 0
+    entered: int = 0
+    before: int = 0
+    deadline: float = float("inf")
+    skipped: float = 0.0
+    waited: frozenset[str] = frozenset()
+    latest: int = 0
+    index: int = 0
+    is_in_task: bool = False
+    is_done: bool = False
+
+    def branch(self) -> "Track":
+        """Return the track of a branch or an iteration that begins now."""
+        return Track(self.previous, self.entered, self.before, self.deadline, self.skipped, self.waited)
+
+    @property
+    def before_evaluation(self) -> int:
+        """Id of the event that a failed evaluation follows: nothing of a state counts before it has done something."""
+        return self.before if self.previous == self.entered else self.previous
+
+
+def text_of(value: Any) -> str:
+    """Return a value as Step Functions writes JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def input_of(text: str) -> dict[str, Any]:
+    """Return the members of an event that show an input."""
+    return {"input": text, "inputDetails": _WHOLE}
+
+
+def output_of(text: str) -> dict[str, Any]:
+    """Return the members of an event that show an output."""
+    return {"output": text, "outputDetails": _WHOLE}
+
+
+def exited(name: str, output: str, assigned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details of a state's exit.
+
+    Args:
+        name: The state's name.
+        output: Its output in JSON.
+        assigned: The variables that it assigned.
+    """
+    details = {"name": name, **output_of(output)}
+    if assigned:
+        values = {variable: text_of(value) for variable, value in assigned.items()}
+        details.update(assignedVariables=values, assignedVariablesDetails=_WHOLE)
+    return details
+
+
+def failure(error: str | None, cause: str | None) -> dict[str, str]:
+    """Return the members of an event that tell an error; what a Fail state does not have is left out."""
+    return {name: value for name, value in (("error", error), ("cause", cause)) if value is not None}
+
+
+def key_of(kind: str) -> str:
+    """Return the name of the member in which an event has its details."""
+    for ending in ("StateEntered", "StateExited"):
+        if kind.endswith(ending):  # All types of states share these.
+            kind = ending
+    return f"{kind[:1].lower()}{kind[1:]}EventDetails"
+
+
+@dataclass(frozen=True)
+class TaskWords:
+    """How the history tells of a task.
+
+    Attributes:
+        stem: Start of its events' names.
+        name: What a cause calls it.
+        task: The members by which its events name it.
+        resource: Its resource.
+    """
+
+    stem: str
+    name: str
+    task: dict[str, str]
+    resource: str
+
+    @classmethod
+    def of(cls, resource: str) -> "TaskWords":
+        """Return the words for a state's resource: a service integration or the ARN of a Lambda function."""
+        if not resource.startswith("arn:aws:states:::"):
+            return cls("LambdaFunction", resource, {}, resource)
+        kind, _, action = resource.removeprefix("arn:aws:states:::").rpartition(":")
+        return cls("Task", kind, {"resource": action, "resourceType": kind}, resource)
+
+    def scheduled(self, arguments: Any, region: str) -> dict[str, Any]:
+        """Return what the event of scheduling says."""
+        text = text_of(arguments)
+        if self.stem == "LambdaFunction":
+            return {**input_of(text), "resource": self.resource}
+        return {**self.task, "parameters": text, "region": region}

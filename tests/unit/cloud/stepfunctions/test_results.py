@@ -1,0 +1,71 @@
+"""The results and errors of integrations, in the form that AWS recorded."""
+
+import re
+from typing import Any
+
+import pytest
+
+from cloud.stepfunctions import integrations
+from cloud.stepfunctions.executions import StatesError
+
+MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+
+
+def answering(status: int, headers: dict[str, str], body: bytes) -> Any:
+    return lambda *_: (status, headers, body)
+
+
+def test_a_result_tells_of_the_http_answer() -> None:
+    result = integrations.with_metadata({"Z": 1}, 200, {"Content-Type": "text/xml", "x-amzn-requestid": "r"})
+    metadata = result["SdkHttpMetadata"]
+    assert list(result) == ["SdkHttpMetadata", "SdkResponseMetadata", "Z"]
+    assert result["SdkResponseMetadata"] == {"RequestId": "r"}
+    assert metadata["HttpStatusCode"] == 200
+    assert metadata["HttpHeaders"].keys() == {"Content-Type", "Date", "x-amzn-RequestId"}
+    assert metadata["AllHttpHeaders"] == {name: [value] for name, value in metadata["HttpHeaders"].items()}
+
+
+def test_an_object_is_read_as_text() -> None:
+    send = answering(200, {"content-length": "9", "content-type": "binary/octet-stream"}, b"text data")
+    found = integrations.call_sdk("arn:aws:states:::aws-sdk:s3:getObject", {"Bucket": "b", "Key": "k"}, send)
+    assert (found["Body"], found["ContentLength"]) == ("text data", 9)
+    send = answering(200, {}, b"\xff\x00")
+    found = integrations.call_sdk("arn:aws:states:::aws-sdk:s3:getObject", {"Bucket": "b", "Key": "k"}, send)
+    assert found["Body"] == "\ufffd\x00"
+    assert "SdkHttpMetadata" not in found  # only the optimized integrations have it
+
+
+@pytest.mark.parametrize(
+    ("resource", "arguments", "answer", "error", "cause"),
+    [
+        (
+            "aws-sdk:s3:getObject",
+            {"Bucket": "b", "Key": "k"},
+            (404, {"x-amz-request-id": "q", "x-amz-id-2": "x"}, MISSING),
+            "S3.NoSuchKeyException",
+            "The specified key does not exist. (Service: S3, Status Code: 404, Request ID: q, Extended Request ID: x)",
+        ),
+        (
+            "aws-sdk:ssm:getParameter",
+            {"Name": "n"},
+            (400, {"x-amzn-requestid": "q"}, b'{"__type": "ParameterNotFound", "message": "no"}'),
+            "Ssm.ParameterNotFoundException",
+            "no (Service: Ssm, Status Code: 400, Request ID: q)",
+        ),
+    ],
+)
+def test_an_error_names_service_status_and_request(
+    resource: str, arguments: dict[str, Any], answer: tuple[int, dict[str, str], bytes], error: str, cause: str
+) -> None:
+    with pytest.raises(StatesError) as failed:
+        integrations.call_sdk(f"arn:aws:states:::{resource}", arguments, answering(*answer))
+    assert (failed.value.error, failed.value.cause) == (error, cause)
+
+
+def test_an_optimized_integrations_error_has_the_words_of_the_older_sdk() -> None:
+    words = integrations.older_words("no", "AWSLambda", 404, "ResourceNotFoundException", {"x-amzn-requestid": "q"})
+    assert words == (
+        "no (Service: AWSLambda; Status Code: 404; Error Code: ResourceNotFoundException; Request ID: q; Proxy: null)"
+    )
+    unknown = integrations.older_words("no", "AWSLambda", 404, "E", {})
+    assert re.search(r"Request ID: [0-9a-f-]{36};", unknown)
