@@ -14,7 +14,7 @@ from ministack.services import cloudwatch, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import CallError, Hooks, answer, scope
-from cloud.stepfunctions import asl, engine, expressions, history, integrations, validation
+from cloud.stepfunctions import asl, engine, expressions, history, integrations, teststate, validation
 from cloud.stepfunctions.executions import ExecutionTimeoutError, StatesError, StoppableWork, exit_if_stopped
 from cloud.stepfunctions.history import Track
 from cloud.stepfunctions.interpreter import Interpreter, Json, Scope, Task
@@ -38,6 +38,7 @@ HOOKS: Hooks = (
             "_start_execution",
             "_state_machines",
             "_stop_execution",
+            "_test_state",
             "_validate_definition_jsonata",
             "_validate_state_machine_definition",
             "error_response_json",
@@ -118,6 +119,7 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
 
     resource["create"] = create_checked
     _answer_api()
+    _answer_test_state(authorize)
     stepfunctions._run_execution = functools.partial(_run_execution, authorize)
 
 
@@ -169,6 +171,20 @@ def _answer_api() -> None:
     stepfunctions._publish_state_machine_version = _told_as_aws_does(publish, *_MACHINE)
     stepfunctions._validate_definition_jsonata = validation.refusal
     stepfunctions._validate_state_machine_definition = validate_definition
+
+
+def _answer_test_state(authorize: Callable[[str, str, str, Any], None]) -> None:
+    """Let TestState run states as executions do."""
+
+    def answer_test_state(request: dict[str, Any]) -> Any:
+        role = functools.partial(authorize, request.get("roleArn", ""), "TestState")
+        services = _MiniStackServices({"status": "RUNNING", "events": []}, role)
+        try:
+            return stepfunctions.json_response(teststate.test_state(request, services, scope()))
+        except teststate.TestStateRefusalError as error:
+            return stepfunctions.error_response_json(error.code, str(error), 400)
+
+    stepfunctions._test_state = answer_test_state
 
 
 _EXECUTION = ("executionArn", "Execution")
