@@ -16,11 +16,12 @@ from local.home import LocalError
 from local.stack import Stack
 from proofs.aws_smoke import sam
 from proofs.aws_smoke.account import FOLDER, Account, NotCheckedError, Options
+from proofs.aws_smoke.arguments import compare_arguments
 from proofs.aws_smoke.concurrency import compare_counts
 from proofs.aws_smoke.definitions import definitions
 from proofs.aws_smoke.quotas import check_quotas
 from proofs.aws_smoke.results import ResultTable
-from proofs.aws_smoke.task_fields import check_task_fields
+from proofs.aws_smoke.task_fields import TaskAnswer, ask_step_functions, check_fields
 from sketchbook import write as draw_sketches
 
 COUNTS = {"train": 12, "valid": 5, "test": 5}  # drawings of each of ten breeds
@@ -30,8 +31,12 @@ _INVALID_DEFINITION = '{"StartAt": "Here", "States": {"Here": {"Type": "Pass", "
 
 def prove(account: Account, name: str, options: Options, table: ResultTable) -> None:
     """Take all steps, and add a row for each to the table."""
+    answers: list[TaskAnswer] = []
     with table.row("Step Functions knows every field of every request") as row:
-        row.detail = check_task_fields(account, name)
+        answers = ask_step_functions(account, name)
+        row.detail = check_fields(answers)
+    with table.row("Step Functions computes every request as the laptop does") as row:
+        row.detail = compare_arguments(account, answers)
     with table.row("both definitions pass Step Functions' validator"):
         _validate_definitions(account)
     with table.row("the account's quotas let the jobs and the endpoint run") as row:

@@ -11,9 +11,10 @@ they are sent in the form that does not wait, which has the same fields.
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,32 +50,49 @@ _IMPOSSIBLE = Task(
 )
 
 
-def check_task_fields(account: Account, name: str) -> str:
+@dataclass(frozen=True)
+class TaskAnswer:
+    """What Step Functions said about a task's request.
+
+    Attributes:
+        task: the task.
+        reasons: why Step Functions did not send the request, in words; empty if it did and IAM refused it.
+        arguments: the request as Step Functions computed it; None if it did not say.
+    """
+
+    task: Task
+    reasons: list[str]
+    arguments: Any
+
+
+def ask_step_functions(account: Account, name: str) -> list[TaskAnswer]:
     """Let Step Functions send every request of both state machines, by a role without rights.
 
     Args:
         account: the account.
         name: the stack's name; the role's name begins with it.
 
-    Returns:
-        How many requests were sent.
-
     Raises:
-        LocalError: Step Functions refuses a request; the message names each such task with AWS's reason.
         NotCheckedError: the caller may not do this, or this cloud does not look at the fields.
     """
     with _powerless_role(account, name) as role:
-        test = partial(_refusals, account, role)
-        if not test(_IMPOSSIBLE):
+        ask = partial(_ask, account, role)
+        if not ask(_IMPOSSIBLE).reasons:
             raise NotCheckedError("TestState of this cloud sends fields that do not exist")
-        found = tasks(account)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            reasons = list(pool.map(test, found))
-    if refused := [
-        f"{task.file}, {task.name}: {' and '.join(each)}" for task, each in zip(found, reasons, strict=True) if each
-    ]:
-        raise LocalError(f"Step Functions refuses {len(refused)} of {len(found)} requests: {'; '.join(refused)}")
-    return f"{len(found)} requests, each refused by IAM alone"
+            return list(pool.map(ask, tasks(account)))
+
+
+def check_fields(answers: Sequence[TaskAnswer]) -> str:
+    """Return how many requests were sent.
+
+    Raises:
+        LocalError: Step Functions refuses a request; the message names each such task with AWS's reasons.
+    """
+    refused = [f"{each.task.file}, {each.task.name}: {' and '.join(each.reasons)}" for each in answers if each.reasons]
+    if refused:
+        raise LocalError(f"Step Functions refuses {len(refused)} of {len(answers)} requests: {'; '.join(refused)}")
+    return f"{len(answers)} requests, each refused by IAM alone"
 
 
 @contextmanager
@@ -98,21 +116,24 @@ def lone_state(task: Task) -> dict[str, Any]:
     return {"QueryLanguage": "JSONata", **kept, "Resource": resource, "End": True}
 
 
-def _refusals(account: Account, role: str, task: Task) -> list[str]:
-    """Return in words why Step Functions did not send a task's request; empty if it did, and IAM refused it.
+def _ask(account: Account, role: str, task: Task) -> TaskAnswer:
+    """Ask about a task.
 
     AWS names one field at a time. A field that is named and that stands literally in the state is left out, and the
     rest is asked again.
     """
     state, reasons = lone_state(task), []
-    while reason := _refusal(account, role, task.name, state):
+    answer = _test_state(account, role, task.name, state)
+    arguments = answer.get("inspectionData", {}).get("afterArguments")
+    while reason := refusal(answer):
         reasons.append(reason)
         field = _UNSUPPORTED.search(reason)
         smaller = state | {"Arguments": _without(field[1], state["Arguments"])} if field else state
         if smaller == state:
             break
         state = smaller
-    return reasons
+        answer = _test_state(account, role, task.name, state)
+    return TaskAnswer(task, reasons, json.loads(arguments) if arguments else None)
 
 
 def _without(field: str, value: Any) -> Any:
@@ -121,28 +142,29 @@ def _without(field: str, value: Any) -> Any:
     return [_without(field, each) for each in value] if isinstance(value, list) else value
 
 
-def _refusal(account: Account, role: str, name: str, state: dict[str, Any]) -> str:
+def _test_state(account: Account, role: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
     states, sample = account.client("stepfunctions"), read_sample(account)
     request = {
         "definition": json.dumps(state),
         "roleArn": role,
         "input": json.dumps(sample.inputs.get(name, {})),
         "variables": json.dumps(sample.variables),
+        "inspectionLevel": "DEBUG",  # Then the answer tells the request.
     }
     deadline = time.monotonic() + _ROLE_SECONDS
     while True:
         try:
-            answer = states.test_state(**request)
+            answer: dict[str, Any] = states.test_state(**request)
         except ClientError as error:
             answer = _answer_of(error)
         if not _NOT_ASSUMABLE.search(answer.get("cause", "")):
-            return refusal(answer)
+            return answer
         if time.monotonic() > deadline:
             raise NotCheckedError(f"Step Functions could not assume a new role: {answer['cause']}")
         time.sleep(account.poll_seconds)
 
 
-def _answer_of(error: ClientError) -> dict[str, str]:
+def _answer_of(error: ClientError) -> dict[str, Any]:
     """Return an answer of TestState that says what its refusal of a definition says."""
     code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
     if code in ("InvalidDefinition", "ValidationException") or _NOT_ASSUMABLE.search(message):

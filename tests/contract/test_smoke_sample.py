@@ -52,6 +52,7 @@ def sample(template):
         "holder": HOLDERS[0],
     }
     inputs = {name: each[0] for name, each in INPUTS.items()}
+    inputs["ExplainFailure"] = {"Error": "States.TaskFailed", "Cause": "no dogs"}
     return {"variables": variables, "inputs": inputs}
 
 

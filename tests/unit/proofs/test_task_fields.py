@@ -10,7 +10,7 @@ from local.home import LocalError
 from proofs.aws_smoke import task_fields
 from proofs.aws_smoke.account import Account, NotCheckedError
 from proofs.aws_smoke.definitions import Task, definitions, tasks
-from proofs.aws_smoke.task_fields import check_task_fields, lone_state, refusal
+from proofs.aws_smoke.task_fields import ask_step_functions, check_fields, lone_state, refusal
 
 DENIED = {
     "status": "FAILED",
@@ -91,7 +91,9 @@ def test_every_task_is_sent_once_by_a_role_that_is_gone_afterwards(
     answers = RecordedStepFunctions()
     asks(monkeypatch, answers)
     found = tasks(account)
-    assert check_task_fields(account, "kennelsmoke1") == f"{len(found)} requests, each refused by IAM alone"
+    assert (
+        check_fields(ask_step_functions(account, "kennelsmoke1")) == f"{len(found)} requests, each refused by IAM alone"
+    )
     assert sorted(state["Resource"] for state in answers.asked[1:]) == sorted(
         task.state["Resource"].removesuffix(".sync") for task in found
     )
@@ -102,7 +104,7 @@ def test_each_refused_field_is_named_with_its_tasks(account: Account, monkeypatc
     answers = RecordedStepFunctions("MetricName", "Value")  # The second stands inside of lists, too.
     asks(monkeypatch, answers)
     with pytest.raises(LocalError) as refused:
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
     names = [
         f'States.Runtime: The field "{name}" is not supported by Step Functions' for name in ("MetricName", "Value")
     ]
@@ -127,7 +129,7 @@ def test_a_field_that_an_expression_makes_is_named_once(account: Account, monkey
     with pytest.raises(
         LocalError, match=r'^Step Functions refuses 1 of 1 requests: f, n: States.Runtime: The field "Me'
     ):
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
 
 
 def test_a_definition_that_is_refused_is_named(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +145,7 @@ def test_a_definition_that_is_refused_is_named(account: Account, monkeypatch: py
     monkeypatch.setattr(answers, "test_state", refuse)
     asks(monkeypatch, answers)
     with pytest.raises(LocalError, match=r"PutBurstAlarm: States\.InvalidDefinition: Invalid definition: 'SCHEMA_VAL"):
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
 
 
 def test_a_caller_without_the_right_to_test_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +158,7 @@ def test_a_caller_without_the_right_to_test_is_told(account: Account, monkeypatc
     monkeypatch.setattr(answers, "test_state", refuse)
     asks(monkeypatch, answers)
     with pytest.raises(NotCheckedError, match="not authorized to perform: states:TestState"):
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
     assert answers.roles == {}
 
 
@@ -172,18 +174,18 @@ def test_a_cloud_that_looks_at_no_field_proves_nothing(account: Account, monkeyp
     answers = RecordedStepFunctions(looks=False)
     asks(monkeypatch, answers)
     with pytest.raises(NotCheckedError, match="sends fields that do not exist"):
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
     assert answers.roles == {}
 
 
 def test_a_new_role_is_awaited_but_not_for_ever(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = RecordedStepFunctions(not_yet=5)
     asks(monkeypatch, answers)
-    assert check_task_fields(account, "kennelsmoke1").endswith("refused by IAM alone")
+    assert check_fields(ask_step_functions(account, "kennelsmoke1")).endswith("refused by IAM alone")
     monkeypatch.setattr(task_fields, "_ROLE_SECONDS", -1)
     asks(monkeypatch, RecordedStepFunctions(not_yet=5))
     with pytest.raises(NotCheckedError, match="could not assume a new role"):
-        check_task_fields(account, "kennelsmoke1")
+        check_fields(ask_step_functions(account, "kennelsmoke1"))
 
 
 def test_a_job_is_sent_in_the_form_that_does_not_wait_and_nothing_hides_its_error() -> None:
