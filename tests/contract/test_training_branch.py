@@ -42,12 +42,9 @@ NAME_TAKEN = StatesError("SageMaker.ResourceInUseException", "training job names
 
 
 def job(status: str, model: str = MODEL, **more: str) -> dict[str, Any]:
-    return {
-        "TrainingJobStatus": status,
-        "SecondaryStatus": status,
-        "ModelArtifacts": {"S3ModelArtifacts": model},
-        **more,
-    }
+    """Return DescribeTrainingJob's answer; SageMaker does not name the model while the job runs."""
+    artifacts = {} if status == "InProgress" else {"ModelArtifacts": {"S3ModelArtifacts": model}}
+    return {"TrainingJobStatus": status, "SecondaryStatus": status, **artifacts, **more}
 
 
 class Account:

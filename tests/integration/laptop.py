@@ -177,6 +177,8 @@ def _check_output(http_response: Any, parsed: dict[str, Any], model: Any, **kwar
         )
     ):
         answer = {key: value for key, value in parsed.items() if key != "ResponseMetadata"}
+        if answer.get("TrainingJobStatus") in ("InProgress", "Stopping"):
+            answer.setdefault("ModelArtifacts", {"S3ModelArtifacts": ""})  # SageMaker leaves this required member out.
         report = ParamValidator().validate(answer, model.output_shape).generate_report()
         assert not report, f"{model.name}: {report}"
 

@@ -335,7 +335,8 @@ class TrainingJob(Job):
         return {
             "SecondaryStatus": self._secondary_status,
             "SecondaryStatusTransitions": [dict(each) for each in self._transitions],
-            "ModelArtifacts": {"S3ModelArtifacts": str(artifacts)},
+            # SageMaker leaves it out while a job runs, although its API's model requires it.
+            "ModelArtifacts": {"S3ModelArtifacts": str(artifacts)} if self.ended else None,
             "FinalMetricDataList": list(self._metrics.final.values()),
             "TrainingTimeInSeconds": seconds,
             "BillableTimeInSeconds": seconds,

@@ -369,7 +369,9 @@ def test_a_processing_job_of_the_same_name_is_another_job(sagemaker: Any) -> Non
         lambda: sagemaker.describe_processing_job(ProcessingJobName=name)["ProcessingJobStatus"],
         lambda status: status == "Completed",
     )
-    assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
+    running = sagemaker.describe_training_job(TrainingJobName=name)
+    assert running["TrainingJobStatus"] == "InProgress"
+    assert "ModelArtifacts" not in running
     sagemaker.stop_training_job(TrainingJobName=name)
     assert ended(sagemaker, name)["TrainingJobStatus"] == "Stopped"
 
