@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 # From linux/sched.h, sys/mount.h, linux/mount.h, sys/prctl.h and asm-generic/unistd.h
 _NEW_MOUNTS, _NEW_HOSTNAME, _NEW_USERS, _NEW_PIDS = 0x00020000, 0x04000000, 0x10000000, 0x20000000
@@ -132,13 +132,36 @@ def _enter(container: dict[str, Any]) -> None:
     os.chdir(container["folder"])
 
 
-def _supervise(child: int) -> NoReturn:
-    """Hand signals on to process 1 and end as it ends; the kernel keeps from it what it does not handle."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: os.kill(child, number))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(128 - code if code < 0 else code)  # A container that signal n killed has exit code 128 + n.
+def _supervise(child: int, status: IO[str]) -> NoReturn:
+    """Hand signals on to process 1 and end as it ends.
+
+    The kernel keeps from process 1 what it does not handle. A signal that comes before the program has set its handler
+    would be lost, so it waits for that.
+
+    Args:
+        child: Id of process 1.
+        status: The file ``status`` of process 1 in ``/proc``.
+    """
+    waiting: set[int] = set()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    while True:
+        ended, code = os.waitpid(child, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(code)
+            os._exit(128 - code if code < 0 else code)  # A container that signal n killed has exit code 128 + n.
+        for number in [number for number in waiting if _handles(status, number)]:
+            os.kill(child, number)
+            waiting.remove(number)
+        arrived = signal.sigtimedwait(signals, 0.05 if waiting else 3600)
+        if arrived and arrived.si_signo != signal.SIGCHLD:
+            waiting.add(arrived.si_signo)
+
+
+def _handles(status: IO[str], number: int) -> bool:
+    status.seek(0)
+    caught = next(line for line in status if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def main() -> NoReturn:
@@ -158,9 +181,16 @@ def main() -> NoReturn:
                 with open(f"/proc/self/{name}", "w") as file:
                     file.write(text)
         if own_pids:
+            reader, writer = os.pipe()
             if child := os.fork():
                 os.close(report)
-                _supervise(child)
+                # The two share their mounts, so this /proc is gone as soon as the container's files are in place.
+                status = open(f"/proc/{child}/status")  # noqa: SIM115 - it stays open to the end
+                os.close(writer)
+                _supervise(child, status)
+            os.close(writer)
+            os.read(reader, 1)  # It returns when the outer process has opened that file.
+            os.close(reader)
             # Process 1 ends with the outer process.
             _check(_libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), "prctl")
             os.setsid()

@@ -195,6 +195,14 @@ def test_process_1_alone_gets_sigterm(start: Any, anywhere: str, tmp_path: Path)
     assert processes.marked(host._mark) == []
 
 
+@NEEDS_CONTAINERS
+def test_a_sigterm_before_the_handler_is_not_lost(start: Any) -> None:
+    late = "import signal, sys, time; time.sleep(0.3); signal.signal(15, lambda *_: sys.exit(5)); time.sleep(60)"
+    host, _ = start(sys.executable, "-c", late)
+    assert stopped(host) < 10
+    assert host.exit_code == 5
+
+
 def test_who_ignores_sigterm_is_killed_after_the_grace(
     start: Any, anywhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
