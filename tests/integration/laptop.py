@@ -36,13 +36,18 @@ T = TypeVar("T")
 # It answers requests as ``python -m serving serve`` does. Its answer is the version in model.tar.gz, not a prediction.
 # As a training image, it runs the program of the channel ``code``.
 MODEL_SERVER = """
-import argparse, json, os, runpy, sys, threading, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import os, signal, sys
 
 if sys.argv[1] == "train":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Nothing else would end process 1 of a container early.
+    import runpy
+
     runpy.run_path(os.environ["OPT_ML"] + "/input/data/code/launch.py", run_name="__main__")
     sys.exit()
+
+import argparse, json, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 parser = argparse.ArgumentParser()
 parser.add_argument("command")
