@@ -23,8 +23,9 @@ REPORT = json.dumps({"errorMessage": "no dogs", "errorType": "Broken"})
 
 
 class Broken:
-    """A cloud in which every task fails with ``REPORT``, except what explains and notifies.
+    """A cloud in which every task fails, except what explains and notifies.
 
+    failure: how every task fails.
     said: the messages that were published.
     works: the results of the actions that succeed as well, for example of ``createEndpoint``.
     entered: the names of the states that were entered.
@@ -33,7 +34,8 @@ class Broken:
     wait_scale = 0.0
     region = "us-east-1"
 
-    def __init__(self, explain, works=None):
+    def __init__(self, explain, works, failure):
+        self.failure = failure
         self.said, self.entered, self.works = [], [], works or {}
         self._explain = explain
 
@@ -53,7 +55,7 @@ class Broken:
         action = resource.rpartition(":")[2]
         if action in self.works:
             return self.works[action]
-        raise StatesError("Broken", REPORT)
+        raise self.failure
 
     def record(self, kind, details, previous):
         if kind.endswith("StateEntered"):
@@ -73,7 +75,7 @@ def speechless(payload):
     return {}
 
 
-def run_from(name, data, explain, template, works=None, endpoint=None, **assigned):
+def run_from(name, data, explain, template, works=None, endpoint=None, failure=None, **assigned):
     """Begin an execution in the middle; returns how it failed and the cloud that it ran on."""
     run = sample_run(template).model_dump()
     run["endpoint"] |= endpoint or {}
@@ -100,7 +102,7 @@ def run_from(name, data, explain, template, works=None, endpoint=None, **assigne
         **{before: [] for before in ("rangeBefore", "policiesBefore")},
         **assigned,
     }
-    cloud = Broken(explain, works)
+    cloud = Broken(explain, works, failure or StatesError("Broken", REPORT))
     context = {"Execution": {"Id": "arn:x", "Name": "x"}}
     with pytest.raises(StatesError) as failed:
         Interpreter(cloud).run({**PIPELINE, "StartAt": name}, data, Scope(context, ChainMap(variables)))
@@ -112,6 +114,15 @@ def test_failed_task_is_named_and_explained(name, template):
     error, cloud = run_from(name, {}, explained, template)
     assert (error.error, error.cause) == ("Broken", "no dogs")
     assert cloud.said == [f"x failed in {name}: Broken: no dogs"]
+
+
+@pytest.mark.parametrize("explain", [explained, unreachable])
+@pytest.mark.parametrize("name", CAUGHT)
+def test_task_that_times_out_gets_a_reason_in_words(name, explain, template):
+    error, cloud = run_from(name, {}, explain, template, failure=StatesError("States.Timeout", None))
+    assert (error.error, error.cause) == ("States.Timeout", "no answer came in time")
+    assert cloud.said == [f"x failed in {name}: States.Timeout: no answer came in time"]
+    assert "NotifyFailure" in cloud.entered
 
 
 @pytest.mark.parametrize("explain", [unreachable, speechless])
