@@ -39,7 +39,6 @@ _MODELS = {  # botocore's names of services, where resources name them different
     "states": "stepfunctions",
 }
 _WAITING = {"codebuild:startBuild", "sagemaker:createProcessingJob", "sagemaker:createTrainingJob"}  # with ``.sync``
-_ONLY_WAITING = {"codebuild:startBuild"}
 _FIELDS = Path(__file__).with_name("fields.yaml")
 ANY_JSON = ("Message", "Payload")  # Arguments that may be any JSON; the optimized integrations write them as text.
 _PROTOCOLS = ("json", "query", "rest-json", "rest-xml")  # the protocols that MiniStack speaks
@@ -85,7 +84,7 @@ def is_offered(resource: str) -> bool:
     if match is None or match["sdk"]:
         return match is not None
     name = f"{match['service']}:{match['action']}"
-    patterns = {".sync"} if name in _ONLY_WAITING else {None, ".sync"} if name in _WAITING else {None}
+    patterns = {None, ".sync"} if name in _WAITING else {None}
     return name in _known_fields() and match["pattern"] in patterns
 
 

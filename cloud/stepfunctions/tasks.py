@@ -51,7 +51,7 @@ def install(sagemaker: JsonApi, authorizer: authorization.Authorizer) -> None:
     """
     hooks.run_state_machines(functools.partial(_authorize, authorizer))
     hooks.add_task(_SAGEMAKER, functools.partial(_call_sagemaker_task, sagemaker))
-    hooks.add_task(_CODEBUILD, _start_build_and_wait)
+    hooks.add_task(_CODEBUILD, _start_build)
     hooks.add_task(_PUBLISH, _publish)
     hooks.add_task(_INVOKE, _invoke)
     hooks.add_task(_FUNCTION, _call_function)
@@ -175,10 +175,13 @@ def _with_milliseconds(key: str, value: Any) -> Any:
     return value
 
 
-def _start_build_and_wait(task: Task) -> dict[str, Any]:
-    """Carry out ``codebuild:startBuild.sync``: start a build and wait; stop the build when the task is stopped."""
+def _start_build(task: Task) -> dict[str, Any]:
+    """Carry out ``codebuild:startBuild``; with ``.sync``, wait, and stop the build when the task is stopped."""
     build = _call_codebuild("StartBuild", _change_case(task.arguments, str.lower))["build"]
-    task.submitted(integrations.with_metadata(_change_case({"build": build}, str.upper), 200, _JSON))
+    started: dict[str, Any] = integrations.with_metadata(_change_case({"build": build}, str.upper), 200, _JSON)
+    if not task.resource.endswith(".sync"):
+        return started
+    task.submitted(started)
     while build["buildStatus"] == "IN_PROGRESS":
         if StoppableWork.current_is_stopped():
             _call_codebuild("StopBuild", {"id": build["id"]})

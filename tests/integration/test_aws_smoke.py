@@ -18,8 +18,6 @@ from tests.integration.laptop import REGION, ROOT, Cloud, start_cloud
 DEADLINE = 500
 # The steps that an emulator cannot prove and must not claim to prove.
 UNPROVEN = {
-    "Step Functions knows every field of every request",
-    "Step Functions computes every request as the laptop does",
     "both definitions pass Step Functions' validator",
     "the account's quotas let the jobs and the endpoint run",
     "nothing is left under the stack's tag",

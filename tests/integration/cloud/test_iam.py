@@ -404,7 +404,7 @@ def test_a_job_fails_without_a_right_of_its_role(
             "s3:ListBucket",
             r"No S3 objects found under S3 URL .* has \"s3:ListBucket\" permissions on bucket \"kennel\"",
         ),
-        ("ecr:BatchGetImage", r"Access denied for repository: pytorch in registry ID: 763104351884"),
+        ("ecr:BatchGetImage", rf"Access denied for repository: model-server in registry ID: {ACCOUNT}"),
     ],
 )
 def test_a_job_is_refused_at_once_without_a_right_of_its_role(

@@ -72,6 +72,7 @@ def test_an_unknown_field_is_refused_where_it_stands_and_when_an_expression_make
             "codebuild:startBuild.sync",
             {"ProjectName": "p", "EnvironmentVariablesOverride": []},
         ),
+        ("codebuild:startBuild", {"ProjectName": "p"}),
         ("aws-sdk:s3:getObject", {"Bucket": "b", "Key": "k"}),
     ],
 )
