@@ -26,11 +26,7 @@ def compare_arguments(account: Account, answers: Sequence[TaskAnswer]) -> str:
         NotCheckedError: this cloud does not tell the requests.
     """
     sample = read_sample(account)
-    told = [
-        each
-        for each in answers
-        if each.arguments is not None and is_repeatable(each.task.state["Arguments"])
-    ]
+    told = [each for each in answers if each.arguments is not None and is_repeatable(each.task.state["Arguments"])]
     if not told:
         raise NotCheckedError("TestState did not tell the requests")
     if different := [
