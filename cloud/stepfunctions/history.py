@@ -51,7 +51,28 @@ class Track:
 
 def text_of(value: Any) -> str:
     """Return a value as Step Functions writes JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return in_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def value_of(text: str) -> Any:
+    """Return the value of text in JSON.
+
+    Raises:
+        ValueError: The text is no JSON. NaN and Infinity, which Python would take, are no JSON.
+    """
+
+    def refuse(word: str) -> Any:
+        raise ValueError(f"{word} is no number of JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def in_unicode(text: str) -> str:
+    """Return text with a question mark, as Java writes it, for each half of a pair of UTF-16 that stands alone.
+
+    JSON's escapes and JSONata's regular expressions can make such halves, and no answer of the API can carry them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def input_of(text: str) -> dict[str, Any]:
@@ -81,7 +102,7 @@ def exited(name: str, output: str, assigned: Mapping[str, Any]) -> dict[str, Any
 
 def failure(error: str | None, cause: str | None) -> dict[str, str]:
     """Return the members of an event that tell an error; what a Fail state does not have is left out."""
-    return {name: value for name, value in (("error", error), ("cause", cause)) if value is not None}
+    return {name: in_unicode(value) for name, value in (("error", error), ("cause", cause)) if value is not None}
 
 
 def key_of(kind: str) -> str:

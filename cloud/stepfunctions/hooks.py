@@ -131,7 +131,7 @@ def _answer_api() -> None:
 
     def start_execution(request: dict[str, Any]) -> Any:
         try:
-            json.loads(request.get("input", "{}"))
+            history.value_of(request.get("input", "{}"))
         except ValueError as error:
             message = f"Invalid State Machine Execution Input: '{error}'"
             return stepfunctions.error_response_json("InvalidExecutionInput", message, 400)

@@ -5,7 +5,6 @@ not definite, answers recorded on AWS decide.
 """
 
 import functools
-import json
 import uuid
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from cloud.stepfunctions import asl, integrations, mocks, validation
 from cloud.stepfunctions.executions import StatesError
-from cloud.stepfunctions.history import text_of
+from cloud.stepfunctions.history import failure, text_of, value_of
 from cloud.stepfunctions.interpreter import ExecutionServices, Interpreter, Json, Scope, Task, delay_of, matches
 
 _ALONE = "StateName"  # what a state is called that is given without its machine
@@ -58,7 +57,7 @@ def test_state(request: Mapping[str, Any], services: ExecutionServices, scope: t
     name, state = _state_of(request)
     text = request.get("input", "{}")
     try:
-        data = json.loads(text)
+        data = value_of(text)
     except ValueError as error:
         message = f"Invalid State Machine Execution Input: '{error}'"
         raise TestStateRefusalError("InvalidExecutionInput", message) from None
@@ -167,7 +166,7 @@ class _TestedState(Interpreter):
         mock = self._mock or {}
         if "errorOutput" in mock:
             raise StatesError(mock["errorOutput"].get("error"), mock["errorOutput"].get("cause"))
-        return Json(json.loads(mock["result"]), mock["result"])
+        return Json(value_of(mock["result"]), mock["result"])
 
     def _result(self, state: dict[str, Any], scope: Scope) -> Json:
         if state["Type"] == "Task":
@@ -206,13 +205,13 @@ def _succeeded(output: Json, next_name: str | None) -> dict[str, Any]:
 
 
 def _told(error: StatesError) -> dict[str, str]:
-    return {name: text for name, text in (("error", error.error), ("cause", error.cause)) if text is not None}
+    return failure(error.error, error.cause)
 
 
 def _state_of(request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name and the definition of the state that is to be tested."""
     try:
-        definition = json.loads(request["definition"])
+        definition = value_of(request["definition"])
     except ValueError as error:
         raise TestStateRefusalError("InvalidDefinition", f"Invalid State Machine Definition: '{error}'") from None
     name = request.get("stateName")
@@ -286,7 +285,7 @@ def _check_result(
     refuse: Callable[[str], TestStateRefusalError],
 ) -> None:
     try:
-        result = json.loads(mock["result"])
+        result = value_of(mock["result"])
     except ValueError:
         raise refuse("Mocked result must be valid JSON") from None
     if state["Type"] == "Task":
@@ -354,7 +353,7 @@ def _check_context(given: Mapping[str, Any], state: Mapping[str, Any]) -> None:
 
 def _object(name: str, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = value_of(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -1,11 +1,11 @@
 """The words with which AWS refuses definitions. This module does not depend on MiniStack."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from cloud.stepfunctions import asl
+from cloud.stepfunctions.history import value_of
 
 _MAX_DIAGNOSTICS = 100
 _CODED = re.compile(r"(?P<code>[A-Z][A-Z_]+): (?P<message>.*)", re.DOTALL)
@@ -48,7 +48,7 @@ def _problems_of(text: str) -> list[str]:
     if not text.strip():
         return ["SCHEMA_VALIDATION_FAILED: Definition must be a valid JSON object"]
     try:
-        definition = json.loads(text)
+        definition = value_of(text)
     except ValueError as error:
         return [f"INVALID_JSON_DESCRIPTION: {_syntax_error(text, error)}"]
     return problems(definition)

@@ -61,6 +61,11 @@ def test_what_is_right_is_not_refused() -> None:
     }
 
 
+def test_a_number_that_json_does_not_have_is_refused() -> None:
+    text = machine(A={**PASS, "Output": float("nan")})
+    assert str(validation.refusal(text)).startswith("Invalid State Machine Definition: 'INVALID_JSON_DESCRIPTION: NaN")
+
+
 def test_a_diagnosis_takes_the_refusal_apart() -> None:
     found = validation.diagnosis({"definition": machine(A={**PASS, "Retry": []})})
     assert found == {
