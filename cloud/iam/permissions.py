@@ -137,8 +137,13 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             return [Permission(f"ssm:{operation}", arn)]
         case "s3", "ListObjectsV2":
             return [listing(_text(request, "Bucket"), _text(request, "Prefix"))]
-        case "s3", "GetObject":
+        case "s3", "GetObject" | "HeadObject":
             return [read(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}")]
+        case "s3", "PutObject":
+            key = _text(request, "SsekmsKeyId")  # as Step Functions writes it
+            return [write(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}", key)]
+        case "s3", "DeleteObject":
+            return [delete(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}")]
         case "s3", "DeleteObjects":
             keys = [_text(item, "Key") for item in request.get("Delete", {}).get("Objects", [])]
             return _each(("s3:DeleteObject",), *(_object_arn(f"{_text(request, 'Bucket')}/{key}") for key in keys))

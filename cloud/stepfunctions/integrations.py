@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 import botocore.session
 import yaml
@@ -25,6 +25,7 @@ from botocore.serialize import create_serializer
 
 from cloud.core.protocol import problems_of
 from cloud.stepfunctions.executions import StatesError
+from cloud.stepfunctions.history import text_of
 
 # (the service's signing name, method, path, headers, body, query) -> (status, headers, body)
 Send = Callable[[str, str, str, dict[str, str], bytes, dict[str, str]], tuple[int, Mapping[str, str], bytes]]
@@ -168,6 +169,7 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
     if operation is None:
         raise StatesError("States.Runtime", f"The resource provided {resource} is not recognized")
     service, members = operation.service_model, _to_request(arguments, operation.input_shape)
+    _write_body(members, operation.input_shape)
     if messages := list(problems_of(members, operation.input_shape)):
         codes = ("ValidationException", "InvalidParameterException")
         code = next((code for code in codes if code in _error_classes(service)), "")
@@ -182,7 +184,7 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
     status, headers, body = send(
         service.signing_name,
         message["method"],
-        path,
+        unquote(path),  # MiniStack's services get paths as its server reads them.
         {name.lower(): str(value) for name, value in message["headers"].items()},
         urlencode(message["body"]).encode() if isinstance(message["body"], dict) else message["body"],
         {name: str(value) for name, value in query},
@@ -198,7 +200,11 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
     if has_raw_body:
         answer[payload] = body
     if error := answer.get("Error"):
-        raise ServiceRefusalError(service, error.get("Code", ""), error.get("Message", ""), status, headers)
+        code, reason = error.get("Code", ""), error.get("Message", "")
+        if message["method"] == "HEAD" and status == 404 and operation.error_shapes:
+            # The answer has no body, so the SDK takes the one error that the model names, and has no message.
+            code, reason = operation.error_shapes[0].name, "null"
+        raise ServiceRefusalError(service, code, reason, status, headers)
     return _to_result(answer, shape) if shape else {}, status, headers
 
 
@@ -341,6 +347,20 @@ def _to_request(value: Any, shape: Shape | None) -> Any:
     if isinstance(shape, MapShape):
         return {key: _to_request(item, shape.value) for key, item in value.items()}
     return value
+
+
+def _write_body(members: dict[str, Any], shape: Any) -> None:
+    """Write the member that is the request's body, such as an object's content, in JSON, text in quotes included.
+
+    Args:
+        members: The members of the request.
+        shape: Their model; None where the API has no request.
+    """
+    payload = shape.serialization.get("payload") if shape else None
+    if payload in members and shape.members[payload].type_name == "blob":
+        members[payload] = text_of(members[payload]).encode()
+        if "ContentType" in shape.members:
+            members.setdefault("ContentType", "text/plain; charset=UTF-8")
 
 
 def _to_result(value: Any, shape: Shape) -> Any:

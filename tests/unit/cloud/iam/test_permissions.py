@@ -138,6 +138,17 @@ def test_deleting_objects_is_checked_for_each_object():
     ]
 
 
+def test_a_task_on_an_object_needs_the_right_to_the_object():
+    def needed(action, **more):
+        arguments = {"Bucket": "b", "Key": "k", **more}
+        return permissions.for_task(f"arn:aws:states:::aws-sdk:s3:{action}", arguments, SCOPE)
+
+    assert needed("headObject") == [Permission("s3:GetObject", "arn:aws:s3:::b/k")]
+    assert needed("putObject", Body={}) == [Permission("s3:PutObject", "arn:aws:s3:::b/k")]
+    assert needed("putObject", SsekmsKeyId="key")[0].context == {permissions.NAMED_KEY: "key"}
+    assert needed("deleteObject") == [Permission("s3:DeleteObject", "arn:aws:s3:::b/k")]
+
+
 def test_an_action_on_encrypted_data_needs_rights_on_the_key():
     def uses(action, key="arn:aws:kms:eu-west-1:111122223333:key/k"):
         return [permission.action for permission in permissions.key_uses(Permission(action, "r"), key)]

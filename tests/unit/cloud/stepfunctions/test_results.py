@@ -36,6 +36,24 @@ def test_an_object_is_read_as_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "written"),
+    [("text data", b'"text data"'), ({"Dict": "Value"}, b'{"Dict":"Value"}'), (False, b"false"), ("é", b'"\xc3\xa9"')],
+)
+def test_an_objects_content_is_written_in_json(body: Any, written: bytes) -> None:
+    sent: list[Any] = []
+
+    def send(*request: Any) -> Any:
+        sent.extend(request)
+        return 200, {"etag": '"e"'}, b""
+
+    arguments = {"Bucket": "b", "Key": "a b/é", "Body": body}
+    assert integrations.call_sdk("arn:aws:states:::aws-sdk:s3:putObject", arguments, send) == {"ETag": '"e"'}
+    _, method, path, headers, content, _ = sent
+    assert (method, path, content) == ("PUT", "/b/a b/é", written)
+    assert headers["content-type"] == "text/plain; charset=UTF-8"
+
+
+@pytest.mark.parametrize(
     ("resource", "arguments", "answer", "error", "cause"),
     [
         (
@@ -44,6 +62,13 @@ def test_an_object_is_read_as_text() -> None:
             (404, {"x-amz-request-id": "q", "x-amz-id-2": "x"}, MISSING),
             "S3.NoSuchKeyException",
             "The specified key does not exist. (Service: S3, Status Code: 404, Request ID: q, Extended Request ID: x)",
+        ),
+        (
+            "aws-sdk:s3:headObject",
+            {"Bucket": "b", "Key": "k"},
+            (404, {"x-amz-request-id": "q", "x-amz-id-2": "x"}, b""),
+            "S3.NoSuchKeyException",
+            "null (Service: S3, Status Code: 404, Request ID: q, Extended Request ID: x)",
         ),
         (
             "aws-sdk:ssm:getParameter",
