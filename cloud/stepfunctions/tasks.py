@@ -13,7 +13,7 @@ from cloud.core.protocol import ApiError, JsonApi
 from cloud.iam import authorization, permissions
 from cloud.stepfunctions import functions, hooks, integrations
 from cloud.stepfunctions.executions import StatesError, StoppableWork
-from cloud.stepfunctions.history import text_of
+from cloud.stepfunctions.history import in_unicode, text_of
 from cloud.stepfunctions.interpreter import Json, Task
 
 _SAGEMAKER = "arn:aws:states:::sagemaker:"
@@ -96,6 +96,8 @@ def _publish(task: Task) -> Any:
 
 def _invoke(task: Task) -> Any:
     """Carry out ``lambda:invoke``, whose result tells of the HTTP answer too."""
+    if task.arguments.get("InvocationType", "RequestResponse") != "RequestResponse":
+        return _invoke_without_waiting(task)
     name, payload = str(task.arguments["FunctionName"]), task.arguments.get("Payload", {})
     try:
         version, body = functions.invoke(name, payload, task.arguments.get("Qualifier"))
@@ -103,7 +105,7 @@ def _invoke(task: Task) -> Any:
         raise StatesError(error.error, text_of(error.body)) from None
     headers = {
         "Connection": "keep-alive",
-        "Content-Length": str(len(json.dumps(body, ensure_ascii=False).encode())),
+        "Content-Length": str(len(json.dumps(body, ensure_ascii=False).encode(errors="replace"))),
         "Content-Type": "application/json",
         "X-Amz-Executed-Version": version,
         "x-amzn-Remapped-Content-Length": "0",
@@ -112,13 +114,25 @@ def _invoke(task: Task) -> Any:
     return integrations.with_metadata({"ExecutedVersion": version, "Payload": body, "StatusCode": 200}, 200, headers)
 
 
+def _invoke_without_waiting(task: Task) -> Any:
+    """Carry out ``lambda:invoke`` with the type Event or DryRun: nothing waits for the function's end."""
+    arguments = {"Payload": {}, **task.arguments}
+    try:
+        _, status, headers = integrations.request(task.resource, arguments, emulator.answer)
+    except integrations.ServiceRefusalError as refusal:
+        words = integrations.older_words(refusal.message, "AWSLambda", refusal.status, refusal.code, refusal.headers)
+        name = refusal.code if refusal.code.endswith("Exception") else "AWSLambdaException"
+        raise StatesError(f"Lambda.{name}", words) from None
+    return integrations.with_metadata({"Payload": {}, "StatusCode": status}, status, headers)
+
+
 def _call_function(task: Task) -> Any:
     """Carry out a task whose resource is a Lambda function: the result is what the function returns."""
     try:
         result = functions.invoke(task.resource, task.arguments)[1]
     except functions.FunctionError as error:
         raise StatesError(error.error, json.dumps(error.body)) from None
-    return Json(result, json.dumps(result, ensure_ascii=False))  # Python's runtime writes JSON with spaces.
+    return Json(result, in_unicode(json.dumps(result, ensure_ascii=False)))  # Python's runtime writes JSON with spaces.
 
 
 def _call_sagemaker_task(api: JsonApi, task: Task) -> dict[str, Any]:

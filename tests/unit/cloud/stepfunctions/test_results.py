@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from cloud.stepfunctions import integrations
+from cloud.core import emulator
+from cloud.stepfunctions import integrations, tasks
 from cloud.stepfunctions.executions import StatesError
+from cloud.stepfunctions.interpreter import Task
 
 MISSING = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
 
@@ -94,3 +96,30 @@ def test_an_optimized_integrations_error_has_the_words_of_the_older_sdk() -> Non
     )
     unknown = integrations.older_words("no", "AWSLambda", 404, "E", {})
     assert re.search(r"Request ID: [0-9a-f-]{36};", unknown)
+
+
+def test_nothing_waits_for_a_function_that_is_invoked_with_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def answer(*request: Any) -> Any:
+        sent.extend(request)
+        return 202, {}, b""
+
+    monkeypatch.setattr(emulator, "answer", answer)
+    arguments = {"FunctionName": "f", "InvocationType": "Event", "Payload": {"a": 1}}
+    result = tasks._invoke(Task("arn:aws:states:::lambda:invoke", arguments, print))
+    assert (result["StatusCode"], result["Payload"]) == (202, {})
+    assert "ExecutedVersion" not in result
+    assert (sent[3]["x-amz-invocation-type"], sent[4]) == ("Event", b'{"a":1}')
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("ResourceNotFoundException", "Lambda.ResourceNotFoundException"), ("", "Lambda.AWSLambdaException")],
+)
+def test_an_event_that_lambda_refuses_fails_the_task(monkeypatch: pytest.MonkeyPatch, code: str, error: str) -> None:
+    headers = {"x-amzn-errortype": code} if code else {}
+    monkeypatch.setattr(emulator, "answer", answering(400, headers, b'{"message": "no"}'))
+    with pytest.raises(StatesError) as failed:
+        tasks._invoke(Task("arn:aws:states:::lambda:invoke", {"FunctionName": "f", "InvocationType": "Event"}, print))
+    assert failed.value.error == error
