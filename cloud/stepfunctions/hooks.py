@@ -139,9 +139,10 @@ def _answer_api() -> None:
 
     def stop_execution(request: dict[str, Any]) -> Any:
         with _HISTORY_LOCK:
-            status, headers, body = stop(request)
             execution = stepfunctions._executions.get(request.get("executionArn"))
-            if status == 200 and execution:  # The history has only what the caller gave.
+            was_running = execution is not None and execution["status"] == "RUNNING"
+            status, headers, body = stop(request)
+            if status == 200 and was_running:  # The history has only what the caller of the first stop gave.
                 details = history.failure(request.get("error"), request.get("cause"))
                 event = {"previousEventId": 0, "executionAbortedEventDetails": details}
                 execution["events"][-1].update(event)

@@ -58,6 +58,9 @@ def test_stopping_the_execution_stops_the_job(states: Any, sagemaker: Any, s3: A
     eventually(look, lambda jobs: bool(jobs) and jobs[0]["TrainingJobStatus"] == "InProgress")
     states.stop_execution(executionArn=arn, error="Interrupted", cause="Ctrl-C")
     eventually(look, lambda jobs: jobs[0]["TrainingJobStatus"] == "Stopped")
+    states.stop_execution(executionArn=arn)  # A second stop changes nothing.
+    last = states.get_execution_history(executionArn=arn, maxResults=1, reverseOrder=True)["events"][0]
+    assert last["executionAbortedEventDetails"] == {"error": "Interrupted", "cause": "Ctrl-C"}
     assert ended(states, arn)["status"] == "ABORTED"  # FAILED must not overwrite it.
     assert len(look()) == 1  # The retrier did not run.
 
