@@ -28,8 +28,8 @@ from shared.prices import build_minutes, build_price, per_hour, storage_price
 from shared.settings import Settings
 
 VARIANT = "main"
-# Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
 _GPUS = re.compile(r"ml\.[gp]\d.*\..+")  # Instance types with GPUs of NVIDIA.
+# Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
 _OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
 
