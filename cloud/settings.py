@@ -26,8 +26,9 @@ SERVICES = (
 KEPT_VARIABLES = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
     *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack reads these.
-    # core/clock.py, core/containers.py, core/quotas.py and sagemaker/endpoints/instance.py read these.
-    *("KENNEL_TIME_SCALE", "KENNEL_NAMESPACES", "KENNEL_QUOTAS", "KENNEL_THROTTLE"),
+    # core/clock.py, core/containers.py, core/quotas.py, sagemaker/endpoints/instance.py and
+    # stepfunctions/integrations.py read these.
+    *("KENNEL_TIME_SCALE", "KENNEL_NAMESPACES", "KENNEL_QUOTAS", "KENNEL_THROTTLE", "KENNEL_FIELDS"),
 }
 DEFAULT_WAIT_SCALE = "0.05"  # A Wait of 30 s takes 1.5 s here, because no resource takes minutes to appear.
 

@@ -6,6 +6,7 @@ reads the answers. Members and errors have the names of the AWS SDK for Java.
 
 import functools
 import json
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,39 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def with_more_fields(fields: dict[str, Any], text: str) -> dict[str, Any]:
+    """Add the fields of ``KENNEL_FIELDS`` to those that the optimized integrations know.
+
+    Args:
+        fields: The known fields of each integration, each with those inside it; changed in place.
+        text: For example ``sagemaker:createTrainingJob.AlgorithmSpecification.ContainerEntrypoint``; commas separate.
+
+    Returns:
+        The same fields.
+
+    Raises:
+        ValueError: The text names an integration or an outer field that is not known.
+    """
+    for entry in filter(None, (each.strip() for each in text.split(","))):
+        *outer, name = entry.split(".")
+        known: Any = fields
+        for part in outer:
+            known = known.get(part) if isinstance(known, dict) else None
+        if not outer or not isinstance(known, dict):
+            raise ValueError(
+                f"KENNEL_FIELDS: {entry!r} is no field of a known integration; give names such as "
+                "'sagemaker:createTrainingJob.AlgorithmSpecification.ContainerEntrypoint'"
+            )
+        known.setdefault(name, None)
+    return fields
+
+
+# The fields of the optimized integrations; fields.yaml explains them.
+_KNOWN_FIELDS = with_more_fields(
+    yaml.safe_load(_FIELDS.read_text(encoding="utf-8")), os.environ.get("KENNEL_FIELDS", "")
+)
+
+
 def problems(resource: str, arguments: Any) -> list[str]:
     """Return what Step Functions refuses in a task: its resource; unknown, missing and mistyped arguments.
 
@@ -73,7 +107,7 @@ def problems(resource: str, arguments: Any) -> list[str]:
         return ["The value for the field 'Arguments' must be an OBJECT"]
     if not match["sdk"] and isinstance(arguments, dict):
         arguments = {name: "{% any %}" if name in ANY_JSON else value for name, value in arguments.items()}
-    known = None if match["sdk"] else _known_fields()[f"{match['service']}:{match['action']}"]
+    known = None if match["sdk"] else _KNOWN_FIELDS[f"{match['service']}:{match['action']}"]
     return list(_argument_problems(arguments, operation.input_shape, "Arguments", known))
 
 
@@ -86,14 +120,7 @@ def is_offered(resource: str) -> bool:
         return match is not None
     name = f"{match['service']}:{match['action']}"
     patterns = {None, ".sync"} if name in _WAITING else {None}
-    return name in _known_fields() and match["pattern"] in patterns
-
-
-@functools.cache
-def _known_fields() -> dict[str, Any]:
-    """Return the fields of the optimized integrations; fields.yaml explains them."""
-    fields: dict[str, Any] = yaml.safe_load(_FIELDS.read_text(encoding="utf-8"))
-    return fields
+    return name in _KNOWN_FIELDS and match["pattern"] in patterns
 
 
 def result_shape(resource: str) -> Shape | None:

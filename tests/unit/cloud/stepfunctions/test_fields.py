@@ -95,8 +95,21 @@ def unknown(fields: Mapping[str, Any], shape: Shape, at: str) -> Iterator[str]:
             yield f"{at}/{name} is required by the API"
 
 
-@pytest.mark.parametrize("name", integrations._known_fields())
+@pytest.mark.parametrize("name", integrations._KNOWN_FIELDS)
 def test_the_table_of_fields_fits_the_apis(name: str) -> None:
     operation = integrations._operation(*name.split(":"))
     assert operation
-    assert list(unknown(integrations._known_fields()[name], operation.input_shape, name)) == []
+    assert list(unknown(integrations._KNOWN_FIELDS[name], operation.input_shape, name)) == []
+
+
+def test_the_setting_adds_fields_at_any_depth() -> None:
+    fields = {"a:b": {"Outer": {"Inner": None}}}
+    assert integrations.with_more_fields(fields, "a:b.Outer.More, a:b.Next") == {
+        "a:b": {"Outer": {"Inner": None, "More": None}, "Next": None}
+    }
+
+
+@pytest.mark.parametrize("text", ["Next", "a:c.Next", "a:b.Other.Next", "a:b.Outer.Inner.Next"])
+def test_the_setting_refuses_what_no_integration_has(text: str) -> None:
+    with pytest.raises(ValueError, match="KENNEL_FIELDS"):
+        integrations.with_more_fields({"a:b": {"Outer": {"Inner": None}}}, text)
