@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+import uuid
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from ministack.services import cloudwatch, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import CallError, Hooks, answer, scope
-from cloud.stepfunctions import asl, engine, expressions, history, integrations, teststate, validation
+from cloud.core.protocol import ApiError
+from cloud.stepfunctions import asl, engine, expressions, history, integrations, requests, teststate, validation
 from cloud.stepfunctions.executions import ExecutionTimeoutError, StatesError, StoppableWork, exit_if_stopped
 from cloud.stepfunctions.history import Track
 from cloud.stepfunctions.interpreter import Interpreter, Json, Scope, Task
@@ -27,6 +29,8 @@ HOOKS: Hooks = (
         (
             "_SFN_WAIT_SCALE",
             "_add_event",
+            "_create_activity",
+            "_create_state_machine",
             "_describe_execution",
             "_describe_state_machine",
             "_emit_execution_status_event",
@@ -34,8 +38,10 @@ HOOKS: Hooks = (
             "_get_execution_history",
             "_list_executions",
             "_publish_state_machine_version",
+            "_resolve_state_machine_arn",
             "_run_execution",
             "_start_execution",
+            "_start_sync_execution",
             "_state_machines",
             "_stop_execution",
             "_test_state",
@@ -48,6 +54,8 @@ HOOKS: Hooks = (
     ),
 )
 
+
+Answer = Callable[[dict[str, Any]], Any]  # a function of the API: (request) -> (status, headers, body)
 
 _ENDS = {"FAILED": "ExecutionFailed", "SUCCEEDED": "ExecutionSucceeded", "TIMED_OUT": "ExecutionTimedOut"}
 _MAX_EVENTS = 25_000  # in one execution's history
@@ -113,6 +121,10 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
     provisioners._sfn_definition = _in_json(provisioners._sfn_definition)
 
     def create_checked(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        try:
+            requests.check_name({"name": properties.get("StateMachineName")})
+        except ApiError as error:
+            raise ValueError(error.message) from None
         if problem := validation.refusal(provisioners._sfn_definition(properties)):
             raise ValueError(problem)
         return create(logical_id, properties, stack_name)
@@ -125,17 +137,9 @@ def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
 
 def _answer_api() -> None:
     """Complete the answers of the API, which MiniStack gives."""
-    start = _told_as_aws_does(stepfunctions._start_execution, *_MACHINE)
+    start = _started_once(_told_as_aws_does(stepfunctions._start_execution, *_MACHINE))
     stop = _told_as_aws_does(stepfunctions._stop_execution, *_EXECUTION)
     describe = _told_as_aws_does(stepfunctions._describe_execution, *_EXECUTION)
-
-    def start_execution(request: dict[str, Any]) -> Any:
-        try:
-            history.value_of(request.get("input", "{}"))
-        except ValueError as error:
-            message = f"Invalid State Machine Execution Input: '{error}'"
-            return stepfunctions.error_response_json("InvalidExecutionInput", message, 400)
-        return start(request)
 
     def stop_execution(request: dict[str, Any]) -> Any:
         with _HISTORY_LOCK:
@@ -162,7 +166,13 @@ def _answer_api() -> None:
     def validate_definition(request: dict[str, Any]) -> Any:
         return stepfunctions.json_response(validation.diagnosis(request))
 
-    stepfunctions._start_execution = start_execution
+    check_start = (requests.check_name, requests.check_input)
+    create = stepfunctions._create_state_machine
+    stepfunctions._create_state_machine = _checked(_one_of_a_name(create), requests.check_name)
+    stepfunctions._create_activity = _checked(stepfunctions._create_activity, requests.check_name)
+    stepfunctions._start_execution = _checked(start, *check_start)
+    sync = _told_as_aws_does(stepfunctions._start_sync_execution, *_MACHINE)
+    stepfunctions._start_sync_execution = _checked(sync, *check_start)
     stepfunctions._stop_execution = stop_execution
     stepfunctions._describe_execution = describe_execution
     stepfunctions._describe_state_machine = _told_as_aws_does(stepfunctions._describe_state_machine, *_MACHINE)
@@ -192,7 +202,7 @@ _EXECUTION = ("executionArn", "Execution")
 _MACHINE = ("stateMachineArn", "State Machine")
 
 
-def _told_as_aws_does(find: Callable[[dict[str, Any]], Any], member: str, what: str) -> Callable[[dict[str, Any]], Any]:
+def _told_as_aws_does(find: Answer, member: str, what: str) -> Answer:
     """Let a function of the API refuse what is no ARN, and say in AWS's words that there is no such thing.
 
     Args:
@@ -213,6 +223,66 @@ def _told_as_aws_does(find: Callable[[dict[str, Any]], Any], member: str, what: 
         return status, headers, body
 
     return find_or_refuse
+
+
+def _checked(answer: Answer, *checks: Callable[[dict[str, Any]], None]) -> Answer:
+    """Let a function of the API refuse requests for which a check raises ApiError."""
+
+    def answer_or_refuse(request: dict[str, Any]) -> Any:
+        try:
+            for check in checks:
+                check(request)
+        except ApiError as error:
+            return stepfunctions.error_response_json(error.code, error.message, 400)
+        return answer(request)
+
+    return answer_or_refuse
+
+
+def _one_of_a_name(create: Answer) -> Answer:
+    """Say in AWS's words that there is such a state machine, but another one."""
+
+    def create_or_refuse(request: dict[str, Any]) -> Any:
+        status, headers, body = create(request)
+        if status == 400 and b"StateMachineAlreadyExists" in body:
+            region, account = scope()
+            message = f"State Machine Already Exists: 'arn:aws:states:{region}:{account}:stateMachine:{request['name']}'"
+            return stepfunctions.error_response_json("StateMachineAlreadyExists", message, 400)
+        return status, headers, body
+
+    return create_or_refuse
+
+
+def _started_once(start: Answer) -> Answer:
+    """Let StartExecution be idempotent, as it is for standard state machines.
+
+    A repeated request has the first one's answer as long as the execution runs.
+    """
+    lock = threading.Lock()
+
+    def start_once(request: dict[str, Any]) -> Any:
+        with lock:
+            machine = stepfunctions._state_machines.get(stepfunctions._resolve_state_machine_arn(_machine_of(request)))
+            if machine is None or not request.get("name"):
+                return start(request)
+            region, account = scope()
+            arn = f"arn:aws:states:{region}:{account}:execution:{machine['name']}:{request['name']}"
+            first = stepfunctions._executions.get(arn)
+            if first is None:
+                return start(request)
+            if machine["type"] == "EXPRESS":  # Names of express executions need not be unique.
+                stepfunctions._executions[f"{arn}:{uuid.uuid4()}"] = stepfunctions._executions.pop(arn)
+                return start(request)
+            if first["status"] != "RUNNING" or first["input"] != request.get("input", "{}"):
+                message = f"Execution Already Exists: '{arn}'"
+                return stepfunctions.error_response_json("ExecutionAlreadyExists", message, 400)
+            return stepfunctions.json_response({"executionArn": arn, "startDate": first["startDate"]})
+
+    return start_once
+
+
+def _machine_of(request: dict[str, Any]) -> str:
+    return str(request.get("stateMachineArn", "")).partition("#")[0]
 
 
 def _redrive_of(status: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cloud.stepfunctions import asl, integrations, mocks, validation
+from cloud.core.protocol import ApiError
+from cloud.stepfunctions import asl, integrations, mocks, requests, validation
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.history import failure, text_of, value_of
 from cloud.stepfunctions.interpreter import ExecutionServices, Interpreter, Json, Scope, Task, delay_of, matches
@@ -55,12 +56,12 @@ def test_state(request: Mapping[str, Any], services: ExecutionServices, scope: t
         TestStateRefusalError: The request is wrong.
     """
     name, state = _state_of(request)
-    text = request.get("input", "{}")
     try:
-        data = value_of(text)
-    except ValueError as error:
-        message = f"Invalid State Machine Execution Input: '{error}'"
-        raise TestStateRefusalError("InvalidExecutionInput", message) from None
+        requests.check_input(request)
+    except ApiError as error:
+        raise TestStateRefusalError(error.code, error.message) from None
+    text = request.get("input", "{}")
+    data = value_of(text)
     configuration = request.get("stateConfiguration") or {}
     mock = _mock_of(request, state, configuration)
     context = _context_of(request, state, name, data, scope)
