@@ -14,6 +14,7 @@ from typing import Any
 
 from cloud.stepfunctions import engine
 from cloud.stepfunctions.engine import Reads
+from cloud.stepfunctions.history import text_of
 
 _LIMITS = {
     "depth": "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive",
@@ -69,8 +70,7 @@ def type_cause(expression: str, field: str, expected: str, value: Any) -> str:
     """
     names: list[tuple[type, str]] = [(bool, "boolean"), (str, "string"), (list, "array"), (dict, "object")]
     kind = next((name for kind, name in names if isinstance(value, kind)), "null" if value is None else "number")
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    problem = f"returned an unexpected result type. Expected '{expected}', but was '{kind}' for value: {text}"
+    problem = f"returned an unexpected result type. Expected '{expected}', but was '{kind}' for value: {text_of(value)}"
     return f"{_subject(expression, field)} {problem}"
 
 

@@ -3,9 +3,12 @@
 This module does not depend on MiniStack. The rules were derived from histories that AWS recorded.
 """
 
+import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 _WHOLE = {"truncated": False}  # Step Functions never shortens what its API returns.
@@ -50,8 +53,43 @@ class Track:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as Step Functions writes JSON."""
-    return in_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    """Return a value as Step Functions writes JSON: without spaces, in Unicode, fractions in Java's form."""
+    if _has_unlike_fraction(value):
+        return in_unicode(_written(value))
+    return in_unicode(_dumps(value))
+
+
+_dumps = functools.partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+
+
+def _has_unlike_fraction(value: Any) -> bool:
+    """Whether Java writes a number in a value in another form than Python."""
+    if isinstance(value, float):
+        return value != 0 and not 1e-3 <= abs(value) < 1e7
+    if isinstance(value, dict):
+        return any(map(_has_unlike_fraction, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_unlike_fraction, value))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return _as_java_writes(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_dumps(str(name))}:{_written(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return _dumps(value)
+
+
+def _as_java_writes(number: float) -> str:
+    """Return a number as Java's Double.toString does: scientific below 10^-3 and from 10^7 on."""
+    if not math.isfinite(number) or number == 0 or 1e-3 <= abs(number) < 1e7:
+        return _dumps(number)
+    shortest = Decimal(repr(number)).normalize()
+    two = f"{number:.1e}"  # Java takes the closest of the numbers with two digits where one digit would do.
+    sign, digits, exponent = (Decimal(two).normalize() if float(two) == number else shortest).as_tuple()
+    first, *rest = map(str, digits)
+    return f"{'-' * sign}{first}.{''.join(rest) or '0'}E{int(exponent) + len(rest)}"
 
 
 def value_of(text: str) -> Any:

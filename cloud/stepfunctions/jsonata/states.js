@@ -238,12 +238,14 @@ var states = (() => {
     }
 
     let hasLargeNumbers = false;
+    let hasNonNumbers = false;
 
     // Functions of JSONata are objects with one of two marks. The loops are six times as fast as for … in.
     function isJson(value) {
         if (typeof value === 'number') {
             hasLargeNumbers ||= Math.abs(value) >= 2 ** 53;
-            return Number.isFinite(value);
+            hasNonNumbers ||= !Number.isFinite(value);
+            return true;
         }
         if (!isObject(value)) {
             return typeof value !== 'function';
@@ -260,14 +262,21 @@ var states = (() => {
         return true;
     }
 
+    const asText = (value) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value);
+
     const tell = (kind, message = '') => `!${JSON.stringify({kind, message})}`;
 
     function succeed(value) {
         if (value === undefined) {
             return tell('undefined');
         }
-        hasLargeNumbers = false;
-        return isJson(value) ? `${hasLargeNumbers ? '#' : '='}${JSON.stringify(value)}` : tell('unsupported');
+        hasLargeNumbers = hasNonNumbers = false;
+        if (!isJson(value)) {
+            return tell('unsupported');
+        }
+        // Seen on AWS: what is no number of JSON is written as text.
+        const text = hasNonNumbers ? JSON.stringify(value, (_, item) => asText(item)) : JSON.stringify(value);
+        return `${hasLargeNumbers ? '#' : '='}${text}`;
     }
 
     function fail(error) {

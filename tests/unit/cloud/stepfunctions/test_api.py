@@ -51,3 +51,30 @@ def test_an_input_that_json_does_not_have_is_refused(text: str) -> None:
 def test_half_of_a_pair_becomes_a_question_mark() -> None:
     assert history.text_of(["\ud83d", "\ude00", "\U0001f600é"]) == '["?","?","\U0001f600é"]'
     assert history.failure("E", "a\ud83d") == {"error": "E", "cause": "a?"}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1e-7, "1.0E-7"),
+        (-1.5e-5, "-1.5E-5"),
+        (0.001, "0.001"),
+        (0.00099, "9.9E-4"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (9999999.5, "9999999.5"),
+        (12345678.5, "1.23456785E7"),
+        (1e20, "1.0E20"),
+        (9.223372036854776e18, "9.223372036854776E18"),
+        (5e-324, "4.9E-324"),
+        (1.7976931348623157e308, "1.7976931348623157E308"),
+        (1.0, "1.0"),
+        (0.0, "0.0"),
+        (10**17, "100000000000000000"),
+    ],
+)
+def test_fractions_have_the_form_of_java(number: float, text: str) -> None:
+    """The values are those of the documentation of Double.toString, and of its implementation."""
+    assert history.text_of(number) == text
+    written = history.text_of({"é": [number, True, None, "1e-7"]})
+    assert written == f'{{"é":[{text},true,null,"1e-7"]}}'
+    assert json.loads(written)["é"][0] == number

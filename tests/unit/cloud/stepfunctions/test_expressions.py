@@ -190,11 +190,29 @@ def test_a_value_of_a_wrong_type_is_named_with_its_type(value: Any, words: str) 
         "{'f': function(){1}}",
         "/a/",
         "$substring('abc', ?, 1)",
-        *("1/0", "-1/0", "0/0", "[1/0]", "{'k': 1e308 * 10}", "$parseInteger('abc', '0')"),
+        "[1/0, $sum]",
     ],
 )
 def test_what_is_no_json_is_no_result(expression: str) -> None:
     assert failure_of(expression).kind == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("1/0", "Infinity"),
+        ("-1/0", "-Infinity"),
+        ("0/0", "NaN"),
+        ("[1/0]", ["Infinity"]),
+        ("{'k': 1e308 * 10}", {"k": "Infinity"}),
+        ("[{'a': [0/0, 1, 'x', null]}]", [{"a": ["NaN", 1, "x", None]}]),
+        ("[1/0, $states.input]", ["Infinity", 2**62 + 1]),
+        ("$parseInteger('abc', '0')", "NaN"),
+    ],
+)
+def test_what_is_no_number_of_json_is_text(expression: str, value: Any) -> None:
+    """Seen on AWS: https://github.com/floci-io/floci/issues/2737 and pull request 2783 have 1/0, [1/0] and {'k': 1/0}."""
+    assert expressions.evaluate(expression, {}, {"input": 2**62 + 1}) == value
 
 
 def test_what_came_after_the_version_of_aws_is_no_expression() -> None:
