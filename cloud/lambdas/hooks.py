@@ -2,6 +2,10 @@
 
 import contextvars
 import re
+import select
+import signal
+import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +29,7 @@ HOOKS: Hooks = (
     (
         lambda_runtime,
         (
+            "_signal",
             "execution_credentials",
             "reset",
         ),
@@ -47,20 +52,37 @@ HOOKS: Hooks = (
 )
 
 _MIN_MEMORY = 128  # MB
+_DIED = "Worker process died"  # MiniStack's words when a runtime exits
+
+
+_died = threading.local()  # .status: the exit status of the process in which a thread's last function died
 
 
 def name_function_errors() -> None:
-    """Let a Python function that raises an exception fail with what AWS's runtime tells of it.
+    """Let a Python function that fails be told of as on AWS: with its exception's name, or with how its runtime ended.
 
-    MiniStack reports every exception as ``Runtime.HandlerError``, without the stack; its log has the traceback.
+    MiniStack reports every exception as ``Runtime.HandlerError``, without the stack; its log has the traceback. It
+    reports a runtime that exits in the same way, without its status.
     """
-    execute = lambda_svc._execute_function
+    execute, signal_worker = lambda_svc._execute_function, lambda_runtime._signal
+
+    def note_status_and_signal(process: Any) -> None:
+        _died.status = _status_of(process)
+        signal_worker(process)
 
     def execute_and_name_error(function: Any, event: Any) -> dict[str, Any]:
+        _died.status = None
         result: dict[str, Any] = execute(function, event)
         body = result.get("body")
-        if result.get("error") and isinstance(body, dict) and body.get("errorType") == "Runtime.HandlerError":
-            log, message = result.get("log", ""), body.get("errorMessage", "")
+        if not result.get("error") or not isinstance(body, dict):
+            return result
+        kind, message = body.get("errorType"), str(body.get("errorMessage", ""))
+        if kind == "Sandbox.Timedout":
+            result["body"] = platform_error(kind, message)
+        elif kind == "Runtime.HandlerError" and message == _DIED:
+            result["body"] = platform_error("Runtime.ExitError", exit_reason(_died.status))
+        elif kind == "Runtime.HandlerError":
+            log = result.get("log", "")
             result["body"] = {
                 "errorMessage": message,
                 "errorType": exception_name(log, message),
@@ -69,7 +91,40 @@ def name_function_errors() -> None:
             }
         return result
 
+    lambda_runtime._signal = note_status_and_signal
     lambda_svc._execute_function = execute_and_name_error
+
+
+def _status_of(process: Any) -> int | None:
+    """Return the exit status of a worker that ends by itself; None while it waits for its next event."""
+    if process is None:
+        return None
+    try:
+        # The output of a worker that ends has ended, and can be read without waiting.
+        if process.poll() is None and select.select([process.stdout], [], [], 0)[0]:
+            process.wait(1)
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # The output may be closed already.
+        return None
+    status: int | None = process.poll()
+    return status
+
+
+def platform_error(kind: str, message: str) -> dict[str, str]:
+    """Return what Lambda itself, not the function's runtime, tells of a failure; the order of the members is AWS's."""
+    return {"errorType": kind, "errorMessage": f"RequestId: {uuid.uuid4()} Error: {message}"}
+
+
+def exit_reason(status: int | None) -> str:
+    """Return how AWS tells that a function's runtime has ended.
+
+    Args:
+        status: The exit status; negative for a signal; None if it is not known.
+    """
+    if not status:
+        return "Runtime exited without providing a reason"
+    if status < 0:
+        return f"Runtime exited with error: signal: {str(signal.strsignal(-status)).lower()}"
+    return f"Runtime exited with error: exit status {status}"
 
 
 def exception_name(trace: str, message: str) -> str:

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html (exp
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -53,7 +53,14 @@ _JSONPATH |= {"SecondsPath", "TimestampPath", "TimeoutSecondsPath", "HeartbeatSe
 _JSONPATH |= {"ErrorPath", "CausePath", "ToleratedFailureCountPath", "ToleratedFailurePercentagePath"}
 _IN_ANY_LANGUAGE = {"Type", "Comment", "QueryLanguage", "Next", "End"}
 MAX_SECONDS = 99_999_999  # Step Functions accepts no longer time.
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+# What a definition may contain has RFC 3339's form; what an expression may give, that of Java's ISO_OFFSET_DATE_TIME.
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_OFFSET_DATE_TIME = re.compile(
+    r"(?P<year>\d{4}|\+\d{5,9}|-\d{4,9})-(?P<date>\d\d-\d\d)T(?P<time>\d\d:\d\d(:\d\d)?)(\.(?P<fraction>\d{0,9}))?"
+    r"(Z|(?P<offset>[+-]\d\d(:[0-5]\d(:[0-5]\d)?)?))",
+    re.ASCII | re.IGNORECASE,
+)
+_MAX_OFFSET = timedelta(hours=18)
 _VARIABLE = re.compile(r"(?!\d)\w{1,80}")
 
 
@@ -89,14 +96,39 @@ def to_json(text: str) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Parse a Timestamp, which has RFC 3339's form with a time zone.
+    """Parse a Timestamp that an expression gave, as Java does by its ISO_OFFSET_DATE_TIME.
+
+    Returns:
+        The time; the nearest one that Python has, for years that it has not.
 
     Raises:
         ValueError: The text has another form, or there is no such date or time.
     """
-    if not _TIMESTAMP.fullmatch(text):
+    match = _OFFSET_DATE_TIME.fullmatch(text)
+    if match is None or (match["fraction"] is not None and match["time"].count(":") == 1):
         raise ValueError(f"'{text}' is not a date and time with a zone, such as 2026-03-14T01:59:00Z")
-    return datetime.fromisoformat(text)
+    year, fraction = int(match["year"]), (match["fraction"] or "0")[:6]
+    # The calendar repeats itself every 400 years.
+    shown = year if 1 < year < datetime.max.year else 2000 + year % 400
+    offset = match["offset"] or "+00"
+    moment = datetime.fromisoformat(
+        f"{shown:04}-{match['date']}T{match['time']}{offset}{'' if ':' in offset else ':00'}"
+    )
+    if abs(moment.utcoffset() or timedelta()) > _MAX_OFFSET:
+        raise ValueError(f"'{text}' has a zone that is more than 18 hours away")
+    if shown != year:
+        return (datetime.max if year > 0 else datetime.min).replace(tzinfo=UTC)
+    return moment.replace(microsecond=int(fraction.ljust(6, "0")))
+
+
+def _is_rfc3339(text: str) -> bool:
+    if not _TIMESTAMP.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _problems(definition: dict[str, Any]) -> list[str]:
@@ -282,11 +314,8 @@ def _wait(at: str, state: State) -> Iterator[str]:
     if ("Seconds" in state) == ("Timestamp" in state):
         yield f"Exactly one of the fields Seconds and Timestamp is required at {at}"
     yield from _number_or_expression(at, state, "Seconds", 0)
-    if "Timestamp" in state and not _is_expression(state["Timestamp"]):
-        try:
-            parse_timestamp(state["Timestamp"])
-        except ValueError:
-            yield f"String does not match RFC3339 timestamp at {at}/Timestamp"
+    if "Timestamp" in state and not _is_expression(state["Timestamp"]) and not _is_rfc3339(state["Timestamp"]):
+        yield f"String does not match RFC3339 timestamp at {at}/Timestamp"
 
 
 def _parallel(at: str, state: State) -> Iterator[str]:

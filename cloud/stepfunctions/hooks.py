@@ -246,7 +246,9 @@ def _one_of_a_name(create: Answer) -> Answer:
         status, headers, body = create(request)
         if status == 400 and b"StateMachineAlreadyExists" in body:
             region, account = scope()
-            message = f"State Machine Already Exists: 'arn:aws:states:{region}:{account}:stateMachine:{request['name']}'"
+            message = (
+                f"State Machine Already Exists: 'arn:aws:states:{region}:{account}:stateMachine:{request['name']}'"
+            )
             return stepfunctions.error_response_json("StateMachineAlreadyExists", message, 400)
         return status, headers, body
 

@@ -54,9 +54,7 @@ def check_input(request: Mapping[str, Any]) -> None:
 
 
 def _broken(what: str, rule: str) -> ApiError:
-    return ApiError(
-        "ValidationException", f"1 validation error detected: {what} failed to satisfy constraint: {rule}"
-    )
+    return ApiError("ValidationException", f"1 validation error detected: {what} failed to satisfy constraint: {rule}")
 
 
 def _syntax_problem(text: str, error: ValueError) -> str:

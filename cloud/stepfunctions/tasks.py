@@ -131,7 +131,7 @@ def _call_function(task: Task) -> Any:
     try:
         result = functions.invoke(task.resource, task.arguments)[1]
     except functions.FunctionError as error:
-        raise StatesError(error.error, json.dumps(error.body)) from None
+        raise StatesError(error.error, error.text) from None
     return Json(result, in_unicode(json.dumps(result, ensure_ascii=False)))  # Python's runtime writes JSON with spaces.
 
 

@@ -1,13 +1,17 @@
 """Lambda's changes: what of a failure reaches the state machine, and the memory that an account may give."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 
 from cloud.core import quotas
-from cloud.lambdas.hooks import check_functions, exception_name, stack_of
+from cloud.lambdas import hooks
+from cloud.lambdas.hooks import check_functions, exception_name, exit_reason, stack_of
 
 TOO_LARGE = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 3008"
 
@@ -103,3 +107,59 @@ def test_the_stack_has_the_frames_of_the_function_where_aws_has_its_files():
         '  File "/var/task/lib/helper.py", line 3, in f\n    raise Bad("a")\n',
     ]
     assert stack_of("no traceback") == []
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Install the names of errors over a function whose process runs a program, or that fails with a body."""
+
+    def execute(program, body):
+        if program:
+            process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True)
+            process.stdout.readline()
+            lambda_runtime._signal(process)
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        return {"body": body, "error": True, "log": ""}
+
+    monkeypatch.setattr(lambda_runtime, "_signal", lambda_runtime._signal)
+    monkeypatch.setattr(lambda_svc, "_execute_function", execute)
+    hooks.name_function_errors()
+    return lambda program, **body: lambda_svc._execute_function(program, body)["body"]
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import os; os._exit(127)", "Runtime exited with error: exit status 127"),
+        ("import sys; sys.exit(1)", "Runtime exited with error: exit status 1"),
+        ("import os; os._exit(0)", "Runtime exited without providing a reason"),
+        ("import os; os.kill(os.getpid(), 9)", "Runtime exited with error: signal: killed"),
+        ("import os; os.kill(os.getpid(), 11)", "Runtime exited with error: signal: segmentation fault"),
+    ],
+)
+def test_a_runtime_that_exits_is_told_with_its_status(named, program, reason):
+    """LocalStack's recordings of AWS's Lambda have the first, the third and the order of the members."""
+    body = named(program, errorMessage="Worker process died", errorType="Runtime.HandlerError")
+    assert list(body) == ["errorType", "errorMessage"]
+    assert body["errorType"] == "Runtime.ExitError"
+    request, _, told = body["errorMessage"].partition(" Error: ")
+    assert (request.startswith("RequestId: "), told) == (True, reason)
+
+
+def test_a_function_that_takes_too_long_is_told_with_its_request(named):
+    body = named("", errorMessage="Task timed out after 1.00 seconds", errorType="Sandbox.Timedout")
+    assert list(body) == ["errorType", "errorMessage"]
+    assert body["errorMessage"].startswith("RequestId: ")
+    assert body["errorMessage"].endswith(" Error: Task timed out after 1.00 seconds")
+
+
+def test_an_exception_keeps_what_the_runtime_tells_of_it(named):
+    program = "print(1, flush=True); input()"  # This worker lives on and waits for its next event.
+    body = named(program, errorMessage="no", errorType="Runtime.HandlerError")
+    assert list(body) == ["errorMessage", "errorType", "requestId", "stackTrace"]
+
+
+def test_an_unknown_status_is_no_reason():
+    assert exit_reason(None) == "Runtime exited without providing a reason"

@@ -1,6 +1,7 @@
 """Definitions with one fault each, which AWS refuses."""
 
 import json
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -239,3 +240,44 @@ def test_a_state_may_assign_what_its_branches_assign() -> None:
     """Taken by AWS: the state assigns only after its branches have ended."""
     branch = parallel({"B": {**PASS, "Assign": {"x": 1}}})
     assert asl.problems(machine(A={**branch, "Assign": {"x": 2}})) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-03-14T01:59Z", "2026-03-14T01:59:00+00:00"),
+        ("2026-03-14t01:59:00z", "2026-03-14T01:59:00+00:00"),
+        ("2026-03-14T01:59:00.Z", "2026-03-14T01:59:00+00:00"),
+        ("2026-03-14T01:59:00.123456789Z", "2026-03-14T01:59:00.123456+00:00"),
+        ("2026-03-14T01:59:00+01", "2026-03-14T00:59:00+00:00"),
+        ("2026-03-14T01:59:00+01:00:30", "2026-03-14T00:58:30+00:00"),
+        ("2026-03-14T01:59:00.5+05:30", "2026-03-13T20:29:00.500000+00:00"),
+        ("2026-03-14T01:59:00+18:00", "2026-03-13T07:59:00+00:00"),
+        ("+12026-03-14T01:59:00Z", "9999-12-31T23:59:59.999999+00:00"),
+        ("-0001-03-14T01:59:00Z", "0001-01-01T00:00:00+00:00"),
+    ],
+)
+def test_an_expressions_timestamp_is_what_java_parses(text: str, moment: str) -> None:
+    """The values are those of Java 17's OffsetDateTime.parse with ISO_OFFSET_DATE_TIME."""
+    assert asl.parse_timestamp(text).astimezone(UTC).isoformat() == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-03-14T01:59:00.1234567891Z", "2026-03-14T01:59:00,5Z", "2026-03-14T01:59.5Z", "2026-03-14T01Z"),
+        *(
+            "2026-03-14T01:59:00+0100",
+            "2026-03-14T01:59:00+1",
+            "2026-03-14T01:59:00+18:01",
+            "2026-03-14T01:59:00+01:60",
+        ),
+        *("2026-03-14T24:00:00Z", "2026-03-14T23:59:60Z", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z"),
+        *("12026-03-14T01:59:00Z", "+2026-03-14T01:59:00Z", "2026-3-14T01:59:00Z", "20260314T015900Z"),
+        *("2026-03-14 01:59:00Z", "2026-03-14T01:59:00", "2026-03-14", "2026-W10-1T00:00:00Z", "", " ", "1773453540"),
+        *("2026-03-14T01:59:00 Z", " 2026-03-14T01:59:00Z", "\u0662026-03-14T01:59:00Z"),
+    ],
+)
+def test_a_timestamp_that_java_does_not_parse_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="zone|range|month|hour|second"):
+        asl.parse_timestamp(text)

@@ -22,7 +22,7 @@ def refusal_of(check: Any, **request: Any) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"a{letter}name" for letter in "<>{}[]?*\"#%\\^|~`$&,;:/ \t\n"),
+        *(f"a{letter}name" for letter in '<>{}[]?*"#%\\^|~`$&,;:/ \t\n'),
         *(f"a{letter}" for letter in "\0\x1f\x7f\x85\x9f\u2003\ufffe\uffff\U0010ffff"),
     ],
 )
@@ -126,7 +126,11 @@ def test_another_input_or_a_closed_execution_cannot_be_started_again(
     arn = f"{ARN}:execution:STANDARD:n"
     stepfunctions._executions[arn]["status"] = status
     [(code, body)] = answers(started, "STANDARD", {"name": "n", "input": text})
-    assert (code, body["__type"], body["message"]) == (400, "ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
+    assert (code, body["__type"], body["message"]) == (
+        400,
+        "ExecutionAlreadyExists",
+        f"Execution Already Exists: '{arn}'",
+    )
     assert len(started) == 2
 
 

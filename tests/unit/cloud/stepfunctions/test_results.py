@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cloud.core import emulator
+from cloud.lambdas import hooks
 from cloud.stepfunctions import integrations, tasks
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Task
@@ -123,3 +124,66 @@ def test_an_event_that_lambda_refuses_fails_the_task(monkeypatch: pytest.MonkeyP
     with pytest.raises(StatesError) as failed:
         tasks._invoke(Task("arn:aws:states:::lambda:invoke", {"FunctionName": "f", "InvocationType": "Event"}, print))
     assert failed.value.error == error
+
+
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
+TIMED_OUT = {"errorType": "Sandbox.Timedout", "errorMessage": "RequestId: r Error: Task timed out after 1.00 seconds"}
+RAISED = {"errorMessage": "no", "errorType": "Bad", "requestId": "r", "stackTrace": []}
+
+
+@pytest.mark.parametrize(
+    ("work", "resource", "body", "cause"),
+    [
+        (
+            tasks._invoke,
+            "arn:aws:states:::lambda:invoke",
+            TIMED_OUT,
+            '{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: r Error: Task timed out after 1.00 seconds"}',
+        ),
+        (
+            tasks._call_function,
+            FUNCTION,
+            TIMED_OUT,
+            '{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: r Error: Task timed out after 1.00 seconds"}',
+        ),
+        (
+            tasks._invoke,
+            "arn:aws:states:::lambda:invoke",
+            RAISED,
+            '{"errorMessage":"no","errorType":"Bad","requestId":"r","stackTrace":[]}',
+        ),
+        (
+            tasks._call_function,
+            FUNCTION,
+            RAISED,
+            '{"errorMessage": "no", "errorType": "Bad", "requestId": "r", "stackTrace": []}',
+        ),
+    ],
+)
+def test_a_functions_failure_is_the_cause_as_it_came(
+    monkeypatch: pytest.MonkeyPatch, work: Any, resource: str, body: Any, cause: str
+) -> None:
+    monkeypatch.setattr(hooks, "run_function", lambda *_: ("f", "$LATEST", {"error": True, "body": body}))
+    with pytest.raises(StatesError) as failed:
+        work(Task(resource, {"FunctionName": "f"}, print))
+    assert (failed.value.error, failed.value.cause) == (body["errorType"], cause)
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (float("nan"), "NaN"),
+        ({"a": [1, {"b": float("inf")}]}, "Infinity"),
+        ([float("-inf")], "-Infinity"),
+        ('{"a": NaN}', "NaN"),
+    ],
+)
+def test_a_function_cannot_return_what_json_does_not_have(
+    monkeypatch: pytest.MonkeyPatch, body: Any, word: str
+) -> None:
+    monkeypatch.setattr(hooks, "run_function", lambda *_: ("f", "$LATEST", {"body": body}))
+    for work, resource in ((tasks._invoke, "arn:aws:states:::lambda:invoke"), (tasks._call_function, FUNCTION)):
+        with pytest.raises(StatesError) as failed:
+            work(Task(resource, {"FunctionName": "f"}, print))
+        assert failed.value.error == "States.Runtime"
+        assert failed.value.cause == f"The function's result is no JSON: {word} is no number of JSON"
