@@ -9,6 +9,7 @@ SERVICES = (
     "apigateway",
     "cloudformation",
     "codebuild",
+    "dynamodb",
     "ecr",
     "events",
     "iam",

@@ -147,6 +147,8 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
         case "s3", "DeleteObjects":
             keys = [_text(item, "Key") for item in request.get("Delete", {}).get("Objects", [])]
             return _each(("s3:DeleteObject",), *(_object_arn(f"{_text(request, 'Bucket')}/{key}") for key in keys))
+        case "dynamodb", _ if "TableName" in request:
+            return [Permission(f"dynamodb:{operation}", scope.arn("dynamodb", f"table/{_text(request, 'TableName')}"))]
         case "sfn", "DescribeExecution":
             return [Permission("states:DescribeExecution", _text(request, "ExecutionArn"))]
         case "ecr", _ if "RepositoryName" in request:

@@ -12,6 +12,7 @@ HOOKS: Hooks = (
     (
         s3,
         (
+            "_bucket_default_sse_headers",
             "_delete_bucket",
             "_delete_bucket_encryption",
             "_put_bucket_encryption",
@@ -40,7 +41,12 @@ def keep_full_buckets() -> None:
 
 
 def encrypt_buckets() -> None:
-    """Encrypt buckets as their templates ask; MiniStack's CloudFormation ignores BucketEncryption."""
+    """Encrypt buckets as their templates ask, and others with AES256, as AWS does since 2023.
+
+    MiniStack's CloudFormation ignores BucketEncryption, and its S3 says nothing of the default.
+    """
+    default = s3._bucket_default_sse_headers
+    s3._bucket_default_sse_headers = lambda name: default(name) or {"x-amz-server-side-encryption": "AES256"}
     encryption = ("BucketEncryption", _encryption_xml, s3._put_bucket_encryption, s3._delete_bucket_encryption)
     provisioners._S3_BUCKET_CONFIGURATIONS += (encryption,)
 

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,7 +100,7 @@ def _run_task(task: Task) -> Any:
     try:
         return handler(task) if handler else integrations.call_sdk(task.resource, task.arguments, answer)
     except CallError as error:
-        raise StatesError("States.Runtime", str(error)) from None
+        raise integrations.missing(task.resource, str(error)) from None
 
 
 def run_state_machines(authorize: Callable[[str, str, str, Any], None]) -> None:
@@ -321,7 +322,7 @@ class _MiniStackServices:
     def invoke(self, task: Task) -> Any:
         """Return the result of a task; see ``ExecutionServices``."""
         self._authorize(task.resource, task.arguments)
-        return _run_task(task)
+        return _run_task(replace(task, arguments=integrations.without_nulls(task.resource, task.arguments)))
 
     def record(self, kind: str, details: Mapping[str, Any] | None, previous: int) -> int:
         """Add an event to the execution's history; see ``ExecutionServices``."""

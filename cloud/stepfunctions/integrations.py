@@ -4,11 +4,12 @@ Arguments are checked before the call, as Step Functions does. botocore writes t
 reads the answers. Members and errors have the names of the AWS SDK for Java.
 """
 
+import base64
 import functools
-import json
 import os
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -138,8 +139,7 @@ def check(resource: str, arguments: Any) -> None:
         StatesError: ``States.Runtime``, which no wildcard catches, because some arguments are wrong.
     """
     if messages := problems(resource, arguments):
-        text = json.dumps(arguments, separators=(",", ":"))
-        cause = f"The Arguments '{text}' could not be used to start the Task: [{', '.join(messages)}]"
+        cause = f"The Arguments '{text_of(arguments)}' could not be used to start the Task: [{', '.join(messages)}]"
         raise StatesError("States.Runtime", cause)
 
 
@@ -206,6 +206,7 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
     offered = service.metadata.get("protocols", [service.metadata["protocol"]])
     protocol = next(name for name in _PROTOCOLS if name in offered)
     message = create_serializer(protocol).serialize_to_request(members, operation)
+    checksum = _add_checksum(message, operation)
     path, _, flags = message["url_path"].partition("?")
     query = [*parse_qsl(flags, keep_blank_values=True), *dict(message["query_string"] or {}).items()]
     status, headers, body = send(
@@ -232,7 +233,118 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
             # The answer has no body, so the SDK takes the one error that the model names, and has no message.
             code, reason = operation.error_shapes[0].name, "null"
         raise ServiceRefusalError(service, code, reason, status, headers)
-    return _to_result(answer, shape) if shape else {}, status, headers
+    answer = checksum | answer
+    result = _to_result(answer, shape, "seconds" if service.service_name == "s3" else "auto") if shape else {}
+    return result, status, headers
+
+
+def _add_checksum(message: dict[str, Any], operation: OperationModel) -> dict[str, str]:
+    """Add the checksum that the SDK for Java adds to a request whose API has checksums, unless it names one itself.
+
+    Returns:
+        The members of the answer with which S3 confirms the checksum; MiniStack checks it and does not tell.
+    """
+    headers = message["headers"]
+    has_checksums = bool(operation.http_checksum.get("requestAlgorithmMember"))
+    if not has_checksums or any("checksum" in name.lower() for name in headers):
+        return {}
+    body = message["body"] if isinstance(message["body"], bytes) else str(message["body"] or "").encode()
+    checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    headers.update({"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": checksum})
+    members: Any = operation.output_shape.members if operation.output_shape else {}
+    return {"ChecksumCRC32": checksum, "ChecksumType": "FULL_OBJECT"} if "ChecksumCRC32" in members else {}
+
+
+def null_problem(resource: str, arguments: Any) -> tuple[str, bool] | None:
+    """Return why a task's request cannot be made, because arguments that the API requires are null.
+
+    Step Functions takes null for a value of any type, as recorded. The SDK leaves the member out of the request, so the
+    service misses it; a member that belongs into the path stops the SDK itself.
+
+    Args:
+        resource: The task's resource.
+        arguments: The task's arguments, which ``check`` has accepted.
+
+    Returns:
+        The words, and whether they are the SDK's own. None if nothing is wrong.
+    """
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match else None
+    if match is None or operation is None or operation.input_shape is None:
+        return None
+    shape: Any = operation.input_shape
+    if not (paths := list(_null_paths(arguments, shape, ""))):
+        return None
+    for name, member in shape.members.items():
+        if member.serialization.get("location") == "uri" and name[:1].lower() + name[1:] in paths:
+            form = "XML" if operation.service_model.metadata["protocol"].endswith("xml") else "JSON"
+            problem = f"Parameter '{name}' must not be null" if match["sdk"] else f"{name} cannot be null"
+            return f"Unable to marshall request to {form}: {problem}", True
+    parts = [f"Value null at '{path}' failed to satisfy constraint: Member must not be null" for path in paths]
+    return f"{len(parts)} validation error{'s' * (len(parts) > 1)} detected: {'; '.join(parts)}", False
+
+
+def _null_paths(value: Any, shape: Any, at: str) -> Iterator[str]:
+    """Yield the paths of required members that are null."""
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        for name, member in shape.members.items():
+            path = f"{at}.{name[:1].lower()}{name[1:]}".lstrip(".")
+            item = value.get(member_name(name), ...)
+            if item is None and name in shape.required_members:
+                yield path
+            yield from _null_paths(item, member, path)
+    elif isinstance(shape, ListShape) and isinstance(value, list):
+        for index, item in enumerate(value, 1):
+            yield from _null_paths(item, shape.member, f"{at}.{index}.member")
+    elif isinstance(shape, MapShape) and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _null_paths(item, shape.value, f"{at}.{key}")
+
+
+def without_nulls(resource: str, arguments: Any) -> Any:
+    """Return a task's arguments without the members that are null, which the SDK does not send.
+
+    Null as a whole message or payload stays, because it is a value there.
+    """
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match else None
+    return arguments if operation is None else _without_nulls(arguments, operation.input_shape)
+
+
+def _without_nulls(value: Any, shape: Any) -> Any:
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        members = {member_name(name): member for name, member in shape.members.items()}
+        return {
+            name: _without_nulls(item, members.get(name))
+            for name, item in value.items()
+            if item is not None or name in ANY_JSON
+        }
+    if isinstance(shape, ListShape) and isinstance(value, list):
+        return [_without_nulls(item, shape.member) for item in value]
+    if isinstance(shape, MapShape) and isinstance(value, dict):
+        return {key: _without_nulls(item, shape.value) for key, item in value.items()}
+    return value
+
+
+def failed_by_null(resource: str, message: str, is_sdk: bool) -> StatesError:
+    """Return the error of an ``aws-sdk:`` integration for what ``null_problem`` returned."""
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match else None
+    if operation is None:
+        return StatesError("States.TaskFailed", message)
+    if is_sdk:
+        prefix = _class_name(operation.service_model.service_id.replace(" ", ""))
+        return StatesError(f"{prefix}.SdkClientException", message)
+    return _refusal(operation.service_model, "ValidationException", message, 400)
+
+
+def missing(resource: str, reason: str) -> StatesError:
+    """Return the error of an ``aws-sdk:`` integration that the laptop cloud does not have; catchers can select it."""
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match else None
+    if operation is None:
+        return StatesError("States.TaskFailed", reason)
+    return _refusal(operation.service_model, "", reason, 501)
 
 
 def denied(resource: str, reason: str) -> StatesError:
@@ -390,18 +502,29 @@ def _write_body(members: dict[str, Any], shape: Any) -> None:
             members.setdefault("ContentType", "text/plain; charset=UTF-8")
 
 
-def _to_result(value: Any, shape: Shape) -> Any:
-    """Rename the members of an answer as Step Functions does, and write times and bytes as text."""
+def _to_result(value: Any, shape: Shape, timespec: str) -> Any:
+    """Rename the members of an answer as Step Functions does, and write times and bytes as text.
+
+    Args:
+        value: The answer, or a part of it.
+        shape: Its model.
+        timespec: ``seconds`` for a service whose times have no fractions, such as S3; ``auto`` for others.
+    """
     if isinstance(shape, StructureShape):
         members = shape.members
-        return {member_name(name): _to_result(item, members[name]) for name, item in value.items() if name in members}
+        return {
+            member_name(name): _to_result(item, members[name], timespec)
+            for name, item in value.items()
+            if name in members
+        }
     if isinstance(shape, ListShape):
-        return [_to_result(item, shape.member) for item in value]
+        return [_to_result(item, shape.member, timespec) for item in value]
     if isinstance(shape, MapShape):
-        return {key: _to_result(item, shape.value) for key, item in value.items()}
+        return {key: _to_result(item, shape.value, timespec) for key, item in value.items()}
     if isinstance(value, datetime):
         moment = value.astimezone(UTC)
-        return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+        has_fraction = moment.microsecond and timespec == "auto"
+        return moment.isoformat(timespec="milliseconds" if has_fraction else "seconds").replace("+00:00", "Z")
     if shape.type_name == "blob":  # The value is bytes or a stream.
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return value

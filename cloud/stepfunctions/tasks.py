@@ -58,17 +58,22 @@ def install(sagemaker: JsonApi, authorizer: authorization.Authorizer) -> None:
 
 
 def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, resource: str, arguments: Any) -> None:
-    """Check that a state machine's role has every permission that a task needs.
+    """Check that a task's request can be made, and that a state machine's role has every permission that it needs.
 
     Raises:
-        StatesError: The role lacks a permission, or the laptop cloud does not know the task's permissions.
+        StatesError: A required argument is null, the role lacks a permission, or the laptop cloud does not know the
+            task's permissions.
     """
+    if problem := integrations.null_problem(resource, arguments):
+        raise _failed_by_null(resource, *problem)
     try:
         if resource.startswith(_FUNCTION):  # The resource is the function itself.
             resource, arguments = _INVOKE, {"FunctionName": resource}
         needed = permissions.for_task(resource, arguments, authorizer.scope())
         authorization.authorize(authorization.assume(role, permissions.STATES, execution[:64]), needed)
     except permissions.UnknownRequestError as error:
+        if ":aws-sdk:" in resource:
+            raise integrations.missing(resource, str(error)) from None
         raise StatesError("States.Runtime", str(error)) from None
     except authorization.DeniedError as error:
         if ":aws-sdk:" in resource:
@@ -76,6 +81,18 @@ def _authorize(authorizer: authorization.Authorizer, role: str, execution: str, 
         service = resource.split(":")[5]
         name, sdk, code = _NO_KEY if service == "sns" and "perform: kms:" in str(error) else _DENIED[service]
         raise StatesError(name, integrations.older_words(str(error), sdk, _STATUS[sdk], code, {})) from None
+
+
+def _failed_by_null(resource: str, message: str, is_sdk: bool) -> StatesError:
+    if ":aws-sdk:" in resource:
+        return integrations.failed_by_null(resource, message, is_sdk)
+    service = resource.split(":")[5]
+    name, sdk, _ = _DENIED[service]
+    if is_sdk:
+        return StatesError(f"{name.partition('.')[0]}.SdkClientException", message)
+    general = "SNS.AmazonSNSException" if service == "sns" else name
+    code = "ValidationError" if service == "sns" else "ValidationException"
+    return StatesError(general, integrations.older_words(message, sdk, 400, code, {}))
 
 
 def _publish(task: Task) -> Any:

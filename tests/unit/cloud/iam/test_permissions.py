@@ -168,6 +168,11 @@ def test_a_functions_url_needs_the_right_to_invoke_the_function_too():
     assert permissions.by_function_url(Permission("lambda:InvokeFunction", "f")) == []
 
 
+def test_a_table_is_named_by_its_arn():
+    needed = permissions.for_task("arn:aws:states:::aws-sdk:dynamodb:getItem", {"TableName": "t"}, SCOPE)
+    assert [(each.action, each.resource) for each in needed] == [("dynamodb:GetItem", SCOPE.arn("dynamodb", "table/t"))]
+
+
 def test_images_outside_ecr_need_nothing():
     assert permissions.pull("python:3.11") == []
     actions = {permission.action for permission in permissions.push("111122223333.dkr.ecr.eu-west-1.amazonaws.com/r:1")}
@@ -176,7 +181,7 @@ def test_images_outside_ecr_need_nothing():
 
 @pytest.mark.parametrize(
     "resource",
-    ["aws-sdk:dynamodb:getItem", "sagemaker:createTransformJob.sync", "sagemaker:searchModels"],
+    ["aws-sdk:rds:startDBInstance", "sagemaker:createTransformJob.sync", "sagemaker:searchModels"],
 )
 def test_unknown_requests_are_refused(resource):
     with pytest.raises(permissions.UnknownRequestError, match="The laptop cloud has no "):

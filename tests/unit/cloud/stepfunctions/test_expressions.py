@@ -211,7 +211,7 @@ def test_what_is_no_json_is_no_result(expression: str) -> None:
     ],
 )
 def test_what_is_no_number_of_json_is_text(expression: str, value: Any) -> None:
-    """Seen on AWS: https://github.com/floci-io/floci/issues/2737 and its pull request 2783 have the first and others."""
+    """Seen on AWS: https://github.com/floci-io/floci/issues/2737, with pull request 2783."""
     assert expressions.evaluate(expression, {}, {"input": 2**62 + 1}) == value
 
 

@@ -39,10 +39,17 @@ def test_an_object_is_read_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "written"),
-    [("text data", b'"text data"'), ({"Dict": "Value"}, b'{"Dict":"Value"}'), (False, b"false"), ("é", b'"\xc3\xa9"')],
+    ("body", "written", "checksum"),
+    [
+        ("text data", b'"text data"', "KUmHvQ=="),
+        ({"Dict": "Value"}, b'{"Dict":"Value"}', "hnEfWw=="),
+        (False, b"false", "K81oMA=="),
+        (0, b"0", "9NvfIQ=="),
+        ("é", b'"\xc3\xa9"', ""),
+    ],
 )
-def test_an_objects_content_is_written_in_json(body: Any, written: bytes) -> None:
+def test_an_objects_content_is_written_in_json(body: Any, written: bytes, checksum: str) -> None:
+    """The first four are recorded."""
     sent: list[Any] = []
 
     def send(*request: Any) -> Any:
@@ -50,7 +57,9 @@ def test_an_objects_content_is_written_in_json(body: Any, written: bytes) -> Non
         return 200, {"etag": '"e"'}, b""
 
     arguments = {"Bucket": "b", "Key": "a b/é", "Body": body}
-    assert integrations.call_sdk("arn:aws:states:::aws-sdk:s3:putObject", arguments, send) == {"ETag": '"e"'}
+    result = integrations.call_sdk("arn:aws:states:::aws-sdk:s3:putObject", arguments, send)
+    checksum = checksum or result["ChecksumCRC32"]
+    assert result == {"ChecksumCRC32": checksum, "ChecksumType": "FULL_OBJECT", "ETag": '"e"'}
     _, method, path, headers, content, _ = sent
     assert (method, path, content) == ("PUT", "/b/a b/é", written)
     assert headers["content-type"] == "text/plain; charset=UTF-8"
@@ -187,3 +196,89 @@ def test_a_function_cannot_return_what_json_does_not_have(
             work(Task(resource, {"FunctionName": "f"}, print))
         assert failed.value.error == "States.Runtime"
         assert failed.value.cause == f"The function's result is no JSON: {word} is no number of JSON"
+
+
+STATES = "arn:aws:states:::"
+NULL_ITEM = "1 validation error detected: Value null at 'item' failed to satisfy constraint: Member must not be null"
+
+
+@pytest.mark.parametrize(
+    ("resource", "arguments", "error", "cause"),
+    [
+        (
+            "aws-sdk:dynamodb:putItem",
+            {"TableName": "t", "Item": None},
+            "DynamoDb.DynamoDbException",
+            f"{NULL_ITEM} (Service: DynamoDb, Status Code: 400, Request ID: ",
+        ),
+        (
+            "aws-sdk:dynamodb:putItem",
+            {"TableName": None, "Item": None},
+            "DynamoDb.DynamoDbException",
+            "2 validation errors detected: Value null at 'tableName' failed to satisfy constraint: ",
+        ),
+        (
+            "lambda:invoke",
+            {"FunctionName": None},
+            "Lambda.SdkClientException",
+            "Unable to marshall request to JSON: FunctionName cannot be null",
+        ),
+        (
+            "aws-sdk:s3:getObject",
+            {"Bucket": None, "Key": "k"},
+            "S3.SdkClientException",
+            "Unable to marshall request to XML: Parameter 'Bucket' must not be null",
+        ),
+        (
+            "sns:publish",
+            {"TopicArn": "t", "Message": None},
+            "SNS.AmazonSNSException",
+            "1 validation error detected: Value null at 'message' failed to satisfy constraint: Member must not be"
+            " null (Service: AmazonSNS; Status Code: 400; Error Code: ValidationError; ",
+        ),
+        (
+            "sagemaker:createTrainingJob",
+            {"TrainingJobName": "n", "AlgorithmSpecification": {"TrainingInputMode": None}},
+            "SageMaker.AmazonSageMakerException",
+            "1 validation error detected: Value null at 'algorithmSpecification.trainingInputMode' failed",
+        ),
+    ],
+)
+def test_a_required_argument_that_is_null_is_missed_by_the_service(
+    resource: str, arguments: dict[str, Any], error: str, cause: str
+) -> None:
+    """The first is recorded; the words of the SDK are those of its source."""
+    with pytest.raises(StatesError) as failed:
+        tasks._authorize(None, "r", "e", f"{STATES}{resource}", arguments)  # type: ignore[arg-type]
+    assert (failed.value.error, (failed.value.cause or "")[: len(cause)]) == (error, cause)
+
+
+def test_other_arguments_that_are_null_are_not_sent() -> None:
+    arguments = {"FunctionName": "f", "Qualifier": None, "InvocationType": None, "Payload": {"a": None}}
+    assert integrations.null_problem(f"{STATES}lambda:invoke", arguments) is None
+    assert integrations.without_nulls(f"{STATES}lambda:invoke", arguments) == {
+        "FunctionName": "f",
+        "Payload": {"a": None},
+    }
+    assert integrations.without_nulls(f"{STATES}lambda:invoke", {"FunctionName": "f", "Payload": None}) == {
+        "FunctionName": "f",
+        "Payload": None,
+    }
+    nested = {"TrainingJobName": "n", "Tags": [{"Key": "k", "Value": "v"}], "StoppingCondition": {"MaxWait": None}}
+    found = integrations.without_nulls(f"{STATES}sagemaker:createTrainingJob", nested)
+    assert found["StoppingCondition"] == {}
+    function = "arn:aws:lambda:us-east-1:000000000000:function:f"
+    assert integrations.without_nulls(function, {"a": None}) == {"a": None}
+
+
+def test_times_of_s3_have_no_fractions() -> None:
+    body = b"<R><Contents><Key>k</Key><LastModified>2026-03-14T01:59:00.123Z</LastModified></Contents></R>"
+    found = integrations.call_sdk(f"{STATES}aws-sdk:s3:listObjectsV2", {"Bucket": "b"}, answering(200, {}, body))
+    assert found["Contents"] == [{"Key": "k", "LastModified": "2026-03-14T01:59:00Z"}]
+
+
+def test_a_service_that_the_laptop_has_not_can_be_caught() -> None:
+    resource = f"{STATES}aws-sdk:rds:startDBInstance"
+    error = integrations.missing(resource, "The laptop cloud has no rds:StartDBInstance")
+    assert error.error == "Rds.RdsException"
+    assert str(error.cause).startswith("The laptop cloud has no rds:StartDBInstance (Service: Rds, Status Code: 501, ")
