@@ -87,6 +87,7 @@ def install(home: Path) -> Endpoints:
     lambdas_hooks.route_function_urls()
     s3_hooks.keep_full_buckets()
     s3_hooks.encrypt_buckets()
+    s3_hooks.name_contents()
     sns_hooks.complete_topics()
     events_hooks.check_rates()
     cloudformation_hooks.pass_parameters_to_sam()

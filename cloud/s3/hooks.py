@@ -13,6 +13,7 @@ HOOKS: Hooks = (
         s3,
         (
             "_bucket_default_sse_headers",
+            "_build_object_record",
             "_delete_bucket",
             "_delete_bucket_encryption",
             "_put_bucket_encryption",
@@ -38,6 +39,16 @@ def keep_full_buckets() -> None:
 
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::S3::Bucket"] = {**handlers["AWS::S3::Bucket"], "delete": delete}
+
+
+def name_contents() -> None:
+    """Give an object that is put without a type of its content the one that AWS gives it."""
+    build = s3._build_object_record
+
+    def build_with_type(body: bytes, headers: Mapping[str, str], *rest: Any, **options: Any) -> Any:
+        return build(body, {"content-type": "binary/octet-stream", **headers}, *rest, **options)
+
+    s3._build_object_record = build_with_type
 
 
 def encrypt_buckets() -> None:

@@ -235,7 +235,8 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
         raise ServiceRefusalError(service, code, reason, status, headers)
     answer = checksum | answer
     result = _to_result(answer, shape, "seconds" if service.service_name == "s3" else "auto") if shape else {}
-    return result, status, headers
+    content = member_name(payload) if payload and has_raw_body else ""
+    return dict(sorted(result.items(), key=lambda member: (member[0] == content, member[0]))), status, headers
 
 
 def _add_checksum(message: dict[str, Any], operation: OperationModel) -> dict[str, str]:

@@ -452,7 +452,11 @@ class Interpreter:
     # --- fields -------------------------------------------------------------------------------------
 
     def _arguments(self, state: State, scope: Scope) -> Any:
-        return self._fill(state["Arguments"], scope, "Arguments") if "Arguments" in state else scope.input
+        if "Arguments" not in state:
+            return scope.input
+        value = self._fill(state["Arguments"], scope, "Arguments")
+        _limited(text_of(value), scope.name)
+        return value
 
     def _fill(self, template: Any, scope: Scope, at: str) -> Any:
         """Return a field's value: every expression ``{% … %}`` in it is replaced by the expression's value."""

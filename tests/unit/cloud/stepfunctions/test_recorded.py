@@ -361,3 +361,42 @@ def test_a_task_ends_with_its_execution() -> None:
     state = {**INVOKE, "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Done"}]}
     error, _ = run({"T": state, "Done": {"Type": "Succeed"}}, work=lambda _: threading.Event().wait(5), seconds=0.2)
     assert isinstance(error, ExecutionTimeoutError)
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+LARGE = "x" * 262_143  # With its quotes, it is one byte larger than allowed.
+
+
+@pytest.mark.parametrize(
+    ("states", "name"),
+    [
+        ({"S": {"Type": "Pass", "Output": LARGE, "End": True}}, "S"),
+        ({"S": {"Type": "Succeed", "Output": LARGE}}, "S"),
+        ({"S": {"Type": "Wait", "Seconds": 0, "Output": LARGE, "End": True}}, "S"),
+        ({"S": {**INVOKE, "Arguments": LARGE}}, "S"),
+        ({"S": {**INVOKE, "Output": LARGE}}, "S"),
+        ({"S": INVOKE}, "lambda"),
+        ({"S": FUNCTION}, FUNCTION["Resource"]),
+        ({"S": parallel({"Type": "Pass", "Output": LARGE, "End": True})}, "B0"),
+        ({"S": parallel({"Type": "Pass", "End": True}, Arguments=LARGE)}, "S"),
+        ({"S": parallel(*[{"Type": "Pass", "Output": LARGE[1:200_000], "End": True}] * 2)}, "S"),
+        ({"S": mapped({"Type": "Pass", "Output": LARGE[1:200_000], "End": True}, Items=[1, 2])}, "S"),
+        ({"S": mapped({"Type": "Pass", "End": True}, Items=[1], ItemSelector=LARGE)}, "Each"),
+        (
+            {
+                "S": {"Type": "Choice", "Choices": [{"Condition": True, "Output": LARGE, "Next": "T"}]},
+                "T": {"Type": "Succeed"},
+            },
+            "S",
+        ),
+    ],
+)
+def test_what_is_too_large_fails_every_kind_of_state(states: Any, name: str) -> None:
+    """The words for a Pass, for an integration and for a function are recorded."""
+    is_answer = name not in states and "Resource" in states["S"]
+    error, _ = run(states, work=lambda _: LARGE if is_answer else 1)
+    assert (error.error, error.cause) == (
+        "States.DataLimitExceeded",
+        f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes service limit.",
+    )
