@@ -285,6 +285,29 @@ def null_problem(resource: str, arguments: Any) -> tuple[str, bool] | None:
     return f"{len(parts)} validation error{'s' * (len(parts) > 1)} detected: {'; '.join(parts)}", False
 
 
+def inner_values(value: Any, shape: Any) -> Iterator[tuple[str | None, Any, Any]]:
+    """Yield the values directly inside a value that has the type of its model: (member of a structure, value, model).
+
+    Args:
+        value: The value, whose members have the names that Step Functions gives them.
+        shape: Its model. What a structure's model does not have is left out.
+    """
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        members = {member_name(name): member for name, member in shape.members.items()}
+        yield from ((name, item, members[name]) for name, item in value.items() if name in members)
+    elif isinstance(shape, ListShape) and isinstance(value, list):
+        yield from ((None, item, shape.member) for item in value)
+    elif isinstance(shape, MapShape) and isinstance(value, dict):
+        yield from ((None, item, shape.value) for item in value.values())
+
+
+def type_problem(value: Any, shape: Any) -> str | None:
+    """Return the JSON type that a value must have by its model, where it has another: OBJECT or ARRAY."""
+    if isinstance(shape, StructureShape | MapShape) and not isinstance(value, dict):
+        return "OBJECT"
+    return "ARRAY" if isinstance(shape, ListShape) and not isinstance(value, list) else None
+
+
 def _null_paths(value: Any, shape: Any, at: str) -> Iterator[str]:
     """Yield the paths of required members that are null."""
     if isinstance(shape, StructureShape) and isinstance(value, dict):
