@@ -109,7 +109,8 @@ def problems(resource: str, arguments: Any) -> list[str]:
     if not match["sdk"] and isinstance(arguments, dict):
         arguments = {name: "{% any %}" if name in ANY_JSON else value for name, value in arguments.items()}
     known = None if match["sdk"] else _KNOWN_FIELDS[f"{match['service']}:{match['action']}"]
-    return list(_argument_problems(arguments, operation.input_shape, "Arguments", known))
+    shape: Shape = operation.input_shape or StructureShape("Nothing", {"type": "structure", "members": {}})
+    return list(_argument_problems(arguments, shape, "Arguments", known))
 
 
 def is_offered(resource: str) -> bool:
@@ -456,9 +457,7 @@ def member_name(name: str) -> str:
     return leading[:1].upper() + leading[1:]
 
 
-def _argument_problems(
-    value: Any, shape: Shape | None, at: str, known: Mapping[str, Any] | None = None
-) -> Iterator[str]:
+def _argument_problems(value: Any, shape: Shape, at: str, known: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yield what is wrong with arguments.
 
     Args:
@@ -469,33 +468,22 @@ def _argument_problems(
     """
     if value is None or (isinstance(value, str) and value.startswith("{%")):
         return  # The value of an expression is not known yet. The service itself checks null.
-    if isinstance(shape, StructureShape) or shape is None:
-        members = {member_name(name): member for name, member in shape.members.items()} if shape else {}
-        members = {name: member for name, member in members.items() if known is None or name in known}
-        required = {member_name(name) for name in shape.required_members} if shape else set()
-        if not isinstance(value, dict):
-            yield f"The value for the field '{at}' must be an OBJECT"
-            return
-        yield from (f"The field '{name}' is not supported by Step Functions" for name in value if name not in members)
+    if kind := type_problem(value, shape):
+        yield f"The value for the field '{at}' must be an {kind}"
+        return
+    if isinstance(shape, StructureShape):
+        names = {member_name(name) for name in shape.members}
+        names = names if known is None else names & known.keys()
+        required = {member_name(name) for name in shape.required_members}
+        yield from (f"The field '{name}' is not supported by Step Functions" for name in value if name not in names)
         yield from (f"The field '{name}' is required but was missing" for name in sorted(required - set(value)))
-        for name in [name for name in members if name in value]:
-            yield from _argument_problems(value[name], members[name], name, known[name] if known else None)
-    elif isinstance(shape, ListShape):
-        if not isinstance(value, list):
-            yield f"The value for the field '{at}' must be an ARRAY"
-            return
-        for item in value:
-            yield from _argument_problems(item, shape.member, at, known)
-    elif isinstance(shape, MapShape):
-        if not isinstance(value, dict):
-            yield f"The value for the field '{at}' must be an OBJECT"
-            return
-        for item in value.values():
-            yield from _argument_problems(item, shape.value, at)
+        value = {name: item for name, item in value.items() if name in names}
     elif (types := _TYPES.get(shape.type_name)) and (
         not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
     ):
         yield f"The value for the field '{at}' must be a {shape.type_name.upper()}"
+    for name, item, inner in inner_values(value, shape):
+        yield from _argument_problems(item, inner, name or at, known[name] if known and name else known)
 
 
 def _to_request(value: Any, shape: Shape | None) -> Any:

@@ -3,10 +3,10 @@
 This module does not depend on MiniStack. The words are AWS's, as recorded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from botocore.model import ListShape, MapShape, Shape, StructureShape
+from botocore.model import Shape, StructureShape
 
 from cloud.stepfunctions import integrations
 
@@ -38,40 +38,22 @@ def problem(resource: str, result: Any, mode: str) -> str | None:
 
 
 def _problems(value: Any, shape: Shape, name: str, is_strict: bool) -> Iterator[str]:
-    if isinstance(shape, StructureShape):
-        if not isinstance(value, dict):
-            yield f"Field '{name}' must be an object" if name else "Mocked result must be an object"
-            return
-        yield from _member_problems(value, shape, is_strict)
-    elif isinstance(shape, ListShape):
-        if not isinstance(value, list):
-            yield f"Field '{name}' must be an array"
-            return
-        for item in value:
-            yield from _problems(item, shape.member, name, is_strict)
-    elif isinstance(shape, MapShape):
-        if not isinstance(value, dict):
-            yield f"Field '{name}' must be an object"
-            return
-        for item in value.values():
-            yield from _problems(item, shape.value, name, is_strict)
-    elif name not in integrations.ANY_JSON and (kind := _KINDS.get(shape.type_name)):
-        types, words = kind
+    if kind := integrations.type_problem(value, shape):
+        what = f"Field '{name}'" if name else "Mocked result"
+        yield f"{what} must be an {kind.lower()}"
+        return
+    if isinstance(shape, StructureShape) and is_strict:
+        for required in sorted(integrations.member_name(member) for member in shape.required_members):
+            if required not in value:
+                yield f"Required field '{required}' is missing"
+    if name not in integrations.ANY_JSON and (known := _KINDS.get(shape.type_name)):
+        types, words = known
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             yield f"Field '{name}' must be {words}"
             return
         yield from _limit_problems(value, shape, name)
-
-
-def _member_problems(value: Mapping[str, Any], shape: StructureShape, is_strict: bool) -> Iterator[str]:
-    members = {integrations.member_name(name): member for name, member in shape.members.items()}
-    if is_strict:
-        for name in sorted(integrations.member_name(required) for required in shape.required_members):
-            if name not in value:
-                yield f"Required field '{name}' is missing"
-    for name, item in value.items():
-        if name in members:
-            yield from _problems(item, members[name], name, is_strict)
+    for member, item, inner in integrations.inner_values(value, shape):
+        yield from _problems(item, inner, member or name, is_strict)
 
 
 def _limit_problems(value: Any, shape: Shape, name: str) -> Iterator[str]:
