@@ -11,7 +11,7 @@ from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 from explain.sentence import sentence_of
 from tests.contract.conftest import ROOT
-from tests.contract.test_permissions import PACKAGE, sample_run
+from tests.contract.test_permissions import sample_run, sample_variables
 
 PIPELINE = yaml.safe_load((ROOT / "statemachine/pipeline.asl.yaml").read_text())
 STATES = PIPELINE["States"]
@@ -77,24 +77,12 @@ def speechless(payload):
 
 def run_from(name, data, explain, template, works=None, endpoint=None, failure=None, **assigned):
     """Begin an execution in the middle; returns how it failed and the cloud that it ran on."""
-    run = sample_run(template).model_dump()
-    run["endpoint"] |= endpoint or {}
-    run["network"] = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
     variables = {
-        "run": run,
+        **sample_variables(sample_run(template)),
         "planned": True,
-        "trained": {"job": "x-0", "model_uri": "s3://b/model.tar.gz"},
-        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
-        "scaling": {"target_value": 5, "burst_value": 10, "scale_in_cooldown": 300, "scale_out_cooldown": 60},
-        "packageArn": PACKAGE,
-        "previousConfig": "kennel-before",
-        "burstPolicyArn": "arn:policy",
-        "startSeconds": 60,
         "instances": 1,
-        "capacityBefore": 2,
         "productionDeadline": 0,
         "productionSeconds": 5100,
-        "updateSeconds": 4500,
         "stagingDeadline": 0,
         "stagingStarted": 0,
         "typeBefore": "ml.c7i.large",
@@ -102,6 +90,8 @@ def run_from(name, data, explain, template, works=None, endpoint=None, failure=N
         **{before: [] for before in ("rangeBefore", "policiesBefore")},
         **assigned,
     }
+    variables["run"]["endpoint"] |= endpoint or {}
+    variables["run"]["network"] = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
     cloud = Broken(explain, works, failure or StatesError("Broken", REPORT))
     context = {"Execution": {"Id": "arn:x", "Name": "x"}}
     with pytest.raises(StatesError) as failed:

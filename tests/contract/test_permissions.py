@@ -216,6 +216,30 @@ def sample_run(template):
     return decide(Request(), settings, "20261123-101500", dataset, weights, images, champion)
 
 
+def sample_variables(run):
+    """Return the variables that a run has when its last states begin.
+
+    Args:
+        run: The run that Plan decided.
+    """
+    return {
+        "run": run.model_dump(mode="json"),
+        "trained": {"job": "kennel-x", "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz"},
+        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
+        "scaling": {"target_value": 3, "burst_value": 6, "scale_in_cooldown": 300, "scale_out_cooldown": 300},
+        "packageArn": PACKAGE,
+        "burstPolicyArn": "arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:x:policyName/burst",
+        "startSeconds": 120.5,
+        "capacityBefore": 2,
+        "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
+        "burstBefore": 6,
+        "previousConfig": "kennel-before",
+        "updateSeconds": 4500,
+        "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
+        "holder": HOLDERS[0],
+    }
+
+
 def evaluate(node, variables):
     if isinstance(node, str) and node.startswith("{%"):
         try:
@@ -236,17 +260,7 @@ def machine(request):
 
 def requests(machine, machines, template, run):
     """Yield the requests of the machine's tasks in a run: (task, its resource, arguments)."""
-    variables = {
-        "run": run.model_dump(),
-        "trained": {
-            "job": "kennel-x",
-            "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz",
-        },
-        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
-        "packageArn": PACKAGE,
-        "previousConfig": "kennel-before",
-        "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
-    }
+    variables = sample_variables(run)
     context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0}}
     resolver = Resolver(template)
     text = json.dumps(machines[machine.lower()])

@@ -17,7 +17,7 @@ from samcli.yamlhelper import yaml_parse
 
 from proofs.aws_smoke.account import Account
 from proofs.aws_smoke.definitions import read_sample, tasks
-from tests.contract.test_permissions import HOLDERS, INPUTS, PACKAGE, evaluate, sample_run
+from tests.contract.test_permissions import HOLDERS, INPUTS, evaluate, sample_run, sample_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "proofs" / "aws_smoke" / "sample.json"
@@ -35,25 +35,9 @@ def sample(template):
             "network": {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}},
         }
     )
-    variables = {
-        "run": run.model_dump(mode="json"),
-        "trained": {"job": "kennel-x", "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz"},
-        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
-        "scaling": {"target_value": 3, "burst_value": 6, "scale_in_cooldown": 300, "scale_out_cooldown": 300},
-        "packageArn": PACKAGE,
-        "burstPolicyArn": "arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:x:policyName/burst",
-        "startSeconds": 120.5,
-        "capacityBefore": 2,
-        "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
-        "burstBefore": 6,
-        "previousConfig": "kennel-before",
-        "updateSeconds": 4500,
-        "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
-        "holder": HOLDERS[0],
-    }
     inputs = {name: each[0] for name, each in INPUTS.items()}
     inputs["ExplainFailure"] = {"Error": "States.TaskFailed", "Cause": "no dogs"}
-    return {"variables": variables, "inputs": inputs}
+    return {"variables": sample_variables(run), "inputs": inputs}
 
 
 def test_the_sample_is_up_to_date(template):

@@ -17,7 +17,7 @@ from botocore.validate import ParamValidator
 from cloud.core.protocol import problems_of
 from cloud.stepfunctions import integrations
 from tests.contract.conftest import ROOT, evaluated, states_of
-from tests.contract.test_permissions import HOLDERS, INPUTS, PACKAGE, Resolver, sample_run
+from tests.contract.test_permissions import HOLDERS, INPUTS, Resolver, sample_run, sample_variables
 
 HEADLINE = "### Every field of a request is one that Step Functions surely knows"
 # Of two states that differ in an optional field, the one that a run enters: (with the option, without it).
@@ -41,29 +41,13 @@ def tasks(machine) -> dict[str, dict]:
 
 def requests(machines, template, vpc, volume_key, fleet) -> Iterator[tuple[str, str, dict]]:
     """Yield the evaluated requests of all tasks: (state, resource, arguments)."""
-    run = sample_run(template).model_dump()
+    variables = {**sample_variables(sample_run(template)), "capacityBefore": 2 if fleet else 1, "failedIn": "Train"}
+    run = variables["run"]
     if vpc:
         run["network"] = VPC
     if not volume_key:
         run["endpoint"]["volume_key"] = run["evaluation"]["volume_key"] = run["training"]["volume_key"] = {}
     run["training"]["spot"] = fleet
-    variables = {
-        "run": run,
-        "trained": {"job": "kennel-x-0", "model_uri": "s3://b/model.tar.gz"},
-        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
-        "scaling": {"target_value": 5, "burst_value": 10, "scale_in_cooldown": 300, "scale_out_cooldown": 60},
-        "packageArn": PACKAGE,
-        "previousConfig": "kennel-before",
-        "burstPolicyArn": "arn:policy",
-        "startSeconds": 60,
-        "capacityBefore": 2 if fleet else 1,
-        "updateSeconds": 4500,
-        "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
-        "burstBefore": 10,
-        "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
-        "holder": HOLDERS[0],
-        "failedIn": "Train",
-    }
     context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0, "Name": "x"}}
     resolver = Resolver(template)
     not_entered = {
