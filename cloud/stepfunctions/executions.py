@@ -18,12 +18,14 @@ class StatesError(Exception):
     Attributes:
         error: Name of the error, by which ``ErrorEquals`` selects it; None where a Fail state gives none.
         cause: The reason in words; None where a Fail state gives none, and for a timeout.
+        is_of_task: Whether the task itself failed, and not the state around it.
     """
 
-    def __init__(self, error: str | None, cause: str | None) -> None:
+    def __init__(self, error: str | None, cause: str | None, *, is_of_task: bool = False) -> None:
         super().__init__(f"{error or ''}: {cause or ''}")
         self.error = error
         self.cause = cause
+        self.is_of_task = is_of_task
 
     @property
     def output(self) -> dict[str, str]:

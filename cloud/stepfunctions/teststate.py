@@ -127,14 +127,14 @@ class _TestedState(Interpreter):
         """Return what a retrier or a catcher makes of a failure."""
         retries = self._configuration.get("retrierRetryCount", 0)
         for index, retrier in enumerate(self._state.get("Retry", [])):
-            if matches(retrier, failure.error):
+            if matches(retrier, failure):
                 details["retryIndex"] = index
                 if retries < retrier.get("MaxAttempts", 3):
                     details["retryBackoffIntervalSeconds"] = round(delay_of(retrier, retries))
                     return {"status": "RETRIABLE", **_told(failure)}
                 break
         for index, catcher in enumerate(self._state.get("Catch", [])):
-            if matches(catcher, failure.error):
+            if matches(catcher, failure):
                 details["catchIndex"] = index
                 inner = replace(scope, members={"errorOutput": failure.output})
                 default = Json(failure.output, text_of(failure.output))

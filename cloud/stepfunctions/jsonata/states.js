@@ -238,14 +238,14 @@ var states = (() => {
     }
 
     let hasLargeNumbers = false;
-    let hasNonNumbers = false;
+    let hasInfinity = false;
 
     // Functions of JSONata are objects with one of two marks. The loops are six times as fast as for … in.
     function isJson(value) {
         if (typeof value === 'number') {
             hasLargeNumbers ||= Math.abs(value) >= 2 ** 53;
-            hasNonNumbers ||= !Number.isFinite(value);
-            return true;
+            hasInfinity ||= Math.abs(value) === Infinity;
+            return !Number.isNaN(value);
         }
         if (!isObject(value)) {
             return typeof value !== 'function';
@@ -262,7 +262,7 @@ var states = (() => {
         return true;
     }
 
-    const asText = (value) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value);
+    const asText = (value) => (value === Infinity || value === -Infinity ? String(value) : value);
 
     const tell = (kind, message = '') => `!${JSON.stringify({kind, message})}`;
 
@@ -270,12 +270,12 @@ var states = (() => {
         if (value === undefined) {
             return tell('undefined');
         }
-        hasLargeNumbers = hasNonNumbers = false;
+        hasLargeNumbers = hasInfinity = false;
         if (!isJson(value)) {
             return tell('unsupported');
         }
-        // Seen on AWS: what is no number of JSON is written as text.
-        const text = hasNonNumbers ? JSON.stringify(value, (_, item) => asText(item)) : JSON.stringify(value);
+        // Seen on AWS: infinity is written as text.
+        const text = hasInfinity ? JSON.stringify(value, (_, item) => asText(item)) : JSON.stringify(value);
         return `${hasLargeNumbers ? '#' : '='}${text}`;
     }
 

@@ -400,3 +400,11 @@ def test_what_is_too_large_fails_every_kind_of_state(states: Any, name: str) -> 
         "States.DataLimitExceeded",
         f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes service limit.",
     )
+
+
+@pytest.mark.parametrize("names", [["States.ALL"], ["States.DataLimitExceeded"]])
+@pytest.mark.parametrize("task", [FUNCTION, INVOKE], ids=["function", "integration"])
+def test_a_catcher_of_everything_selects_a_task_s_oversized_result(task: dict[str, Any], names: list[str]) -> None:
+    caught = {**task, "Catch": [{"ErrorEquals": names, "Next": "T"}]}
+    output, _ = run({"S": caught, "T": {"Type": "Succeed"}}, work=lambda _: LARGE)
+    assert json.loads(output)["Error"] == "States.DataLimitExceeded"
