@@ -9,8 +9,9 @@ from typing import Any
 from cloud import hooks
 from cloud.apigateway import hooks as apigateway_hooks
 from cloud.autoscaling.operations import AutoScaling
+from cloud.batch.api import BatchApi
+from cloud.cloudformation import batch_resources, resources
 from cloud.cloudformation import hooks as cloudformation_hooks
-from cloud.cloudformation import resources
 from cloud.cloudwatch import hooks as cloudwatch_hooks
 from cloud.cloudwatch.alarms import Alarms
 from cloud.codebuild import builds
@@ -19,6 +20,7 @@ from cloud.core.protocol import JsonApi, Response
 from cloud.ecr.images import Images
 from cloud.events import hooks as events_hooks
 from cloud.iam import authorization
+from cloud.iam import hooks as iam_hooks
 from cloud.lambdas import hooks as lambdas_hooks
 from cloud.logs import embedded
 from cloud.logs import hooks as logs_hooks
@@ -38,7 +40,7 @@ HOST = "127.0.0.1"
 
 
 def install(home: Path) -> Endpoints:
-    """Add SageMaker and Application Auto Scaling to MiniStack and change MiniStack where AWS behaves differently.
+    """Add SageMaker, Application Auto Scaling and Batch to MiniStack and change what differs from AWS.
 
     Args:
         home: Folder for the files of jobs, images and logs.
@@ -82,6 +84,8 @@ def install(home: Path) -> Endpoints:
 
     emulator.add_service("sagemaker", "SageMaker.", handle_sagemaker)
     emulator.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
+    batch = BatchApi(home, images, iam_hooks.role_of_instance, authorizer.check)
+    emulator.add_service("batch", "AWSBatch_V20160810.", batch.handle_request)
     apigateway_hooks.complete_rest_apis()
     apigateway_hooks.update_rest_apis_in_place()
     lambdas_hooks.route_function_urls()
@@ -94,8 +98,9 @@ def install(home: Path) -> Endpoints:
     lambdas_hooks.name_function_errors()
     cloudwatch_hooks.keep_old_metrics()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
-    tasks.install(sagemaker, authorizer)
+    tasks.install(sagemaker, batch.call, authorizer)
     resources.install(sagemaker)
+    batch_resources.install(batch.call)
     cloudformation_hooks.limit_names()
     builds.install(images, home)
     return endpoints

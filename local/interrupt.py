@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cloud.sagemaker.jobs import spot
+from cloud.core import spot
 from local.console import say
 from local.home import HOME, LocalError
 from local.laptop import Laptop

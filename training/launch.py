@@ -4,7 +4,8 @@
 
 It starts this host's ranks, one ``python -m training.train`` per GPU, or one without GPUs, and reports why they failed.
 SIGTERM goes on to the ranks, which write a checkpoint and end.
-See "The launcher is process 1" in docs/decisions/training.md.
+See "The launcher is process 1" in docs/decisions/training.md. With ``batch`` in place of ``train`` it is a job of AWS
+Batch on one machine, whose folder ``training.batch`` fills from S3.
 
 It reads only ``<root>/input/config/*.json`` and the input channels; ``<root>`` is ``/opt/ml`` in a container and any
 folder elsewhere. The ranks connect to the first host by its name. Where hosts are processes of one machine and have no
@@ -334,12 +335,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m training.launch")
     parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="SageMaker's folder (default: %(default)s)")
-    parser.add_argument("command", nargs="?", choices=["train"], help="what SageMaker starts images with")
-    root: Path = parser.parse_args(arguments).root.resolve()
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["train", "batch"],
+        help="train: what SageMaker starts images with; batch: fill the folder from S3 and bring the results back",
+    )
+    options = parser.parse_args(arguments)
+    root: Path = options.root.resolve()
     # Without handlers of its own, process 1 ignores these signals.
     stop = StopSignal()
     signal.signal(signal.SIGTERM, stop.handle)
     signal.signal(signal.SIGINT, stop.handle)
+    if options.command == "batch":
+        from training import batch  # It needs boto3, which nothing else here does.
+
+        return batch.run(root, stop)
+    return run(root, stop, max(1, num_gpus()))
+
+
+def run(root: Path, stop: StopSignal, num_local: int) -> int:
+    """Run this host's ranks to their end, and write the failure file if they fail.
+
+    Args:
+        root: the folder that SageMaker calls ``/opt/ml``.
+        stop: the signal that ends them.
+        num_local: ranks to start on this host.
+
+    Returns:
+        The exit code of the rank that failed first, otherwise 0.
+    """
     try:
         host = HostConfig(root)
         if len(host.hosts) > 1:
@@ -348,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         write_failure(root, str(error))
         return 1
-    code, reason = Ranks(host, max(1, num_gpus()), stop).wait()
+    code, reason = Ranks(host, num_local, stop).wait()
     if code:
         write_failure(root, reason)
     return code

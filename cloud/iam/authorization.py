@@ -76,6 +76,22 @@ def assume(role: str, service: str, session: str) -> str:
     raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
 
 
+def lend(role: str, service: str, session: str) -> tuple[str, str, str]:
+    """Let a service assume a role for a program, and return access key, secret and session token.
+
+    Args:
+        role: ARN of the role.
+        service: The service, for example ``ecs-tasks.amazonaws.com``.
+        session: Name of the session.
+
+    Raises:
+        DeniedError: There is no such role, or it does not trust the service.
+    """
+    if lent := hooks.lend_session(role, service, session):
+        return lent
+    raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
+
+
 def assume_for_sagemaker(role: str) -> str:
     """Let SageMaker assume the role that a request names, and return the access key of the session.
 

@@ -30,7 +30,7 @@ HOOKS: Hooks = (
             "parse_policy_document",
         ),
     ),
-    (iam, ("_roles",)),
+    (iam, ("_instance_profiles", "_roles")),
     (sts, ("register_session",)),
 )
 
@@ -164,6 +164,39 @@ def open_session(role: str, service: str, name: str) -> str | None:
     }
     sts.register_session(key, session)
     return key
+
+
+def lend_session(role: str, service: str, name: str) -> tuple[str, str, str] | None:
+    """Let a service assume a role, and return credentials with which a program can sign its own requests.
+
+    Args:
+        role: ARN of the role.
+        service: The service, for example ``ecs-tasks.amazonaws.com``.
+        name: Name of the session.
+
+    Returns:
+        Access key, secret and session token; None when ``open_session`` returns None.
+    """
+    if open_session(role, service, name) is None:
+        return None
+    record = iam._roles[role.rpartition("/")[2]]
+    key, secret, token = f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+    session = {
+        "Arn": f"arn:aws:sts::{scope()[1]}:assumed-role/{record['RoleName']}/{name}",
+        "UserId": f"{record['RoleId']}:{name}",
+        "SecretAccessKey": secret,
+        "SessionToken": token,
+        "Expiration": time.time() + _SESSION_SECONDS,
+    }
+    sts.register_session(key, session)
+    return key, secret, token
+
+
+def role_of_instance(profile: str) -> str:
+    """Return the ARN of the role of an instance profile, given by its name or ARN; empty if there is none."""
+    record = iam._instance_profiles.get(profile.rpartition("/")[2])
+    roles = [iam._roles.get(name) for name in record["Roles"]] if record else []
+    return str(roles[0]["Arn"]) if roles and roles[0] else ""
 
 
 def is_service_allowed(service: str, action: str, resource: str, policy: Any, **source: str) -> bool:

@@ -22,6 +22,8 @@ SCHEDULER = "scheduler.amazonaws.com"
 CLOUDWATCH = "cloudwatch.amazonaws.com"
 LAMBDA = "lambda.amazonaws.com"
 APIGATEWAY = "apigateway.amazonaws.com"
+EC2 = "ec2.amazonaws.com"
+ECS_TASKS = "ecs-tasks.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
@@ -37,6 +39,7 @@ _SYNC = {
         "StepFunctionsGetEventsForSageMakerProcessingJobsRule",
     ),
     "StartBuild": (("BatchGetBuilds", "StopBuild"), "StepFunctionsGetEventForCodeBuildStartBuildRule"),
+    "SubmitJob": (("DescribeJobs", "TerminateJob"), "StepFunctionsGetEventsForBatchJobsRule"),
 }
 _FOLLOW_RULE = ("events:PutRule", "events:PutTargets", "events:DescribeRule")
 # The condition key whose value is the KMS key that a request names.
@@ -105,7 +108,9 @@ def for_task(resource: str, arguments: Request, scope: RequestScope) -> list[Per
     if pattern != "sync" or operation not in _SYNC:
         raise UnknownRequestError(f"The laptop cloud has no {resource}")
     actions, rule = _SYNC[operation]
-    watching = _each(tuple(f"{service}:{action}" for action in actions), needed[0].resource)
+    # The id of a job of Batch is not known before it is submitted, so its policies name all.
+    watched = "*" if service == "batch" else needed[0].resource
+    watching = _each(tuple(f"{service}:{action}" for action in actions), watched)
     return [*needed, *watching, *_each(_FOLLOW_RULE, scope.arn("events", f"rule/{rule}"))]
 
 
@@ -126,6 +131,8 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             return _of_sagemaker(operation, request, scope)
         case "applicationautoscaling", _:
             return _of_scaling(operation, request, scope)
+        case "batch", _:
+            return _of_batch(operation, request, scope)
         case "lambda", "Invoke":
             name = _text(request, "FunctionName")
             arn = name if name.startswith("arn:") else scope.arn("lambda", f"function:{name}")
@@ -294,6 +301,33 @@ def _sagemaker_arns(operation: str, request: Request, scope: RequestScope) -> li
     if operation in ("CreateEndpoint", "UpdateEndpoint"):
         arns.append(arn("endpoint-config", _text(request, "EndpointConfigName")))
     return arns
+
+
+def _of_batch(operation: str, request: Request, scope: RequestScope) -> list[Permission]:
+    # Over HTTP the members begin with a small letter.
+    members = {name[:1].upper() + name[1:]: value for name, value in request.items()}
+
+    def arn(kind: str, name: str) -> str:
+        return name if name.startswith("arn:") else scope.arn("batch", f"{kind}/{name}")
+
+    action = f"batch:{operation}"
+    if operation.startswith(("Describe", "List")):
+        return [Permission(action)]
+    if operation == "SubmitJob":
+        queue, definition = _text(members, "JobQueue"), _text(members, "JobDefinition")
+        return _each((action,), arn("job-definition", definition), arn("job-queue", queue))
+    if operation in ("CancelJob", "TerminateJob"):
+        return [Permission(action, arn("job", _text(members, "JobId")))]
+    if operation == "RegisterJobDefinition":
+        container = {n[:1].upper() + n[1:]: v for n, v in members.get("ContainerProperties", {}).items()}
+        role = _text(container, "JobRoleArn")
+        passing = [Permission("iam:PassRole", role, {"iam:PassedToService": ECS_TASKS})] if role else []
+        return [Permission(action, arn("job-definition", _text(members, "JobDefinitionName"))), *passing]
+    if operation == "DeregisterJobDefinition":
+        return [Permission(action, arn("job-definition", _text(members, "JobDefinition")))]
+    kind, member = ("job-queue", "JobQueue") if operation.endswith("JobQueue") else ("compute-environment", "")
+    member = member or "ComputeEnvironment"
+    return [Permission(action, arn(kind, _text(members, member) or _text(members, f"{member}Name")))]
 
 
 def _of_scaling(operation: str, request: Request, scope: RequestScope) -> list[Permission]:

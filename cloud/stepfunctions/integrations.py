@@ -41,7 +41,9 @@ _MODELS = {  # botocore's names of services, where resources name them different
     "sfn": "stepfunctions",
     "states": "stepfunctions",
 }
-_WAITING = {"codebuild:startBuild", "sagemaker:createProcessingJob", "sagemaker:createTrainingJob"}  # with ``.sync``
+_WAITING = {  # with ``.sync``
+    *("batch:submitJob", "codebuild:startBuild", "sagemaker:createProcessingJob", "sagemaker:createTrainingJob"),
+}
 _FIELDS = Path(__file__).with_name("fields.yaml")
 ANY_JSON = ("Message", "Payload")  # Arguments that may be any JSON; the optimized integrations write them as text.
 _PROTOCOLS = ("json", "query", "rest-json", "rest-xml")  # the protocols that MiniStack speaks
@@ -370,6 +372,19 @@ def missing(resource: str, reason: str) -> StatesError:
     if operation is None:
         return StatesError("States.TaskFailed", reason)
     return _refusal(operation.service_model, "", reason, 501)
+
+
+def to_request(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a task's arguments in the form of its service's API.
+
+    Args:
+        resource: The task's resource.
+        arguments: The task's arguments, which ``check`` has accepted.
+    """
+    match = _RESOURCE.fullmatch(resource)
+    operation = _operation(match["service"], match["action"]) if match else None
+    members: dict[str, Any] = _to_request(arguments, operation.input_shape) if operation else arguments
+    return members
 
 
 def denied(resource: str, reason: str) -> StatesError:

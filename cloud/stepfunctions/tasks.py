@@ -18,6 +18,7 @@ from cloud.stepfunctions.interpreter import Json, Task
 
 _SAGEMAKER = "arn:aws:states:::sagemaker:"
 _CODEBUILD = "arn:aws:states:::codebuild:"
+_BATCH = "arn:aws:states:::batch:"
 _PUBLISH = "arn:aws:states:::sns:publish"
 _INVOKE = "arn:aws:states:::lambda:invoke"
 _FUNCTION = "arn:aws:lambda:"
@@ -25,15 +26,19 @@ _JSON = {"Content-Type": "application/x-amz-json-1.1", "Connection": "keep-alive
 _JOB_POLL_SECONDS = 0.2
 _BUILD_POLL_SECONDS = 0.1
 _TERMINAL = ("Completed", "Failed", "Stopped")
+_ENDED = ("SUCCEEDED", "FAILED")  # the last statuses of Batch's jobs
+_STARTED_BY = {"name": "MANAGED_BY_AWS", "value": "STARTED_BY_STEP_FUNCTIONS"}
+_MAPS = ("Parameters", "Tags")  # members of a job of Batch whose keys somebody chose
 # By service: the error of an optimized integration when IAM denies the call. The names are those of the older AWS SDK
 # for Java.
 _DENIED = {
+    "batch": ("Batch.AWSBatchException", "AWSBatch", "AccessDeniedException"),
     "codebuild": ("CodeBuild.AWSCodeBuildException", "AWSCodeBuild", "AccessDeniedException"),
     "lambda": ("Lambda.AWSLambdaException", "AWSLambda", "AccessDeniedException"),
     "sagemaker": ("SageMaker.AmazonSageMakerException", "AmazonSageMaker", "AccessDeniedException"),
     "sns": ("SNS.AuthorizationErrorException", "AmazonSNS", "AuthorizationError"),
 }
-_STATUS = {"AWSCodeBuild": 400, "AWSLambda": 403, "AmazonSageMaker": 400, "AmazonSNS": 403}
+_STATUS = {"AWSBatch": 403, "AWSCodeBuild": 400, "AWSLambda": 403, "AmazonSageMaker": 400, "AmazonSNS": 403}
 _SNS_ERRORS = (  # the codes that the older SDK names; all others are its general exception
     *("AuthorizationError", "EndpointDisabled", "InternalError", "InvalidParameter", "InvalidParameterValue"),
     *("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired", "KMSThrottling"),
@@ -42,16 +47,21 @@ _SNS_ERRORS = (  # the codes that the older SDK names; all others are its genera
 _NO_KEY = ("SNS.KMSAccessDeniedException", "AmazonSNS", "KMSAccessDenied")
 
 
-def install(sagemaker: JsonApi, authorizer: authorization.Authorizer) -> None:
-    """Run state machines as AWS does, with the optimized integrations of SageMaker, CodeBuild and SNS.
+CallBatch = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+def install(sagemaker: JsonApi, batch: CallBatch, authorizer: authorization.Authorizer) -> None:
+    """Run state machines as AWS does, with the optimized integrations of SageMaker, Batch, CodeBuild and SNS.
 
     Args:
         sagemaker: SageMaker's API.
+        batch: Carries out an operation of Batch on a request in the API's own form; raises ApiError.
         authorizer: Provides the scope of a task's permissions.
     """
     hooks.run_state_machines(functools.partial(_authorize, authorizer))
     hooks.add_task(_SAGEMAKER, functools.partial(_call_sagemaker_task, sagemaker))
     hooks.add_task(_CODEBUILD, _start_build)
+    hooks.add_task(_BATCH, functools.partial(_submit_job, batch))
     hooks.add_task(_PUBLISH, _publish)
     hooks.add_task(_INVOKE, _invoke)
     hooks.add_task(_FUNCTION, _call_function)
@@ -230,6 +240,46 @@ def _call_codebuild(operation: str, request: Mapping[str, Any]) -> Any:
         return emulator.call_json("codebuild", f"CodeBuild_20161006.{operation}", request)
     except emulator.CallError as error:
         raise StatesError("CodeBuild.AWSCodeBuildException", str(error)) from None
+
+
+def _submit_job(call: CallBatch, task: Task) -> dict[str, Any]:
+    """Carry out ``batch:submitJob``; with ``.sync``, wait, and terminate the job when the task is stopped."""
+    request = integrations.to_request(task.resource, task.arguments)
+    if task.resource.endswith(".sync"):  # Step Functions marks the jobs that it waits for.
+        overrides = request.setdefault("containerOverrides", {})
+        overrides["environment"] = [*overrides.get("environment", []), _STARTED_BY]
+    answer = _call_batch(call, "SubmitJob", request)
+    submitted = integrations.with_metadata(_upper_members(answer), 200, _JSON)
+    if not task.resource.endswith(".sync"):
+        return submitted
+    task.submitted(submitted)
+    while (job := _call_batch(call, "DescribeJobs", {"jobs": [answer["jobId"]]})["jobs"][0])["status"] not in _ENDED:
+        if StoppableWork.current_is_stopped():
+            reason = "Terminated by Step Functions: the task was stopped"
+            _call_batch(call, "TerminateJob", {"jobId": answer["jobId"], "reason": reason})
+            raise SystemExit  # The thread ends silently, so that no retrier and no catcher runs.
+        time.sleep(_JOB_POLL_SECONDS)
+    result = _upper_members(job)
+    if job["status"] != "SUCCEEDED":
+        raise StatesError("States.TaskFailed", text_of(result))
+    return result
+
+
+def _call_batch(call: CallBatch, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return call(operation, request)
+    except ApiError as error:
+        cause = integrations.older_words(error.message, "AWSBatch", 400, error.code, {})
+        raise StatesError(f"Batch.{error.code}", cause) from None
+
+
+def _upper_members(value: Any) -> dict[str, Any]:
+    """Write members' names with a capital and in the order of the alphabet, as results of ``.sync`` have them."""
+    changed: dict[str, Any] = _change_case({key: value[key] for key in sorted(value)}, str.upper)
+    changed.update(
+        {name: value[name[:1].lower() + name[1:]] for name in _MAPS if name in changed}
+    )  # Their keys are data.
+    return changed
 
 
 def _change_case(value: Any, case: Callable[[str], str]) -> Any:

@@ -30,7 +30,7 @@ OUR_CODE = {
 NEEDED = {
     "serve": {"numpy", "openvino", "pillow", "starlette", "uvicorn"},
     "evaluate": {"numpy", "openvino", "pillow", "starlette", "torch", "uvicorn"},
-    "train": {"numpy", "pillow", "torch", "torchvision"},
+    "train": {"boto3", "botocore", "numpy", "pillow", "torch", "torchvision"},
 }
 
 

@@ -27,7 +27,7 @@ from cloud.core.processes import free_port
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/job"  # This role may do everything.
-TRUSTED = ("codebuild", "events", "lambda", "sagemaker", "states")
+TRUSTED = ("codebuild", "ec2", "ecs-tasks", "events", "lambda", "sagemaker", "states")
 REGION = "us-east-1"
 REPOSITORY = f"000000000000.dkr.ecr.{REGION}.amazonaws.com/model-server"
 IMAGE = f"{REPOSITORY}:serve-1"

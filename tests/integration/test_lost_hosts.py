@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from cloud.sagemaker.jobs import spot
+from cloud.core import spot
 from tests.integration.laptop import Cloud, eventually
 from tests.integration.training_jobs import program, put_program
 

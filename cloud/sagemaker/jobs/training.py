@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cloud.core import containers, processes
+from cloud.core import containers, processes, spot
 from cloud.core.clock import now
 from cloud.core.protocol import invalid
 from cloud.core.uris import AccessError, ImageUri, S3Uri
@@ -18,7 +18,6 @@ from cloud.ecr.images import ContainerImage, ImageError
 from cloud.iam import permissions
 from cloud.s3 import objects
 from cloud.sagemaker import metrics, rules
-from cloud.sagemaker.jobs import spot
 from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
 from cloud.sagemaker.jobs.metric_scanner import MetricScanner

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cloud.core import containers
-from cloud.sagemaker.jobs import spot
+from cloud.core import containers, spot
 from tests.integration.builds import build
 from tests.integration.laptop import IMAGE, REPOSITORY, ROLE, Cloud, eventually
 from tests.integration.training_jobs import IMAGE as AWS_IMAGE

@@ -1,0 +1,237 @@
+"""AWS Batch on the laptop: real processes, retries, interruptions, and jobs that AWS would never start."""
+
+import json
+import textwrap
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cloud.core import spot
+from tests.integration.builds import build
+from tests.integration.laptop import REPOSITORY, ROLE, Cloud, eventually
+
+IMAGE = f"{REPOSITORY}:serve-batch"
+PROGRAM = """
+import boto3, json, os, signal, sys, time
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+what, *rest = sys.argv[1:]
+if what == "write":
+    boto3.client("s3").put_object(Bucket="kennel", Key=rest[0], Body=json.dumps(dict(os.environ)).encode())
+elif what == "fail":
+    sys.exit(int(rest[0]))
+elif what == "sleep":
+    if os.environ["AWS_BATCH_JOB_ATTEMPT"] == "1":
+        print("sleeping", flush=True)
+        time.sleep(600)
+print("done", flush=True)
+"""
+STRATEGY = {"EC2": "BEST_FIT_PROGRESSIVE", "SPOT": "SPOT_PRICE_CAPACITY_OPTIMIZED"}
+
+
+@pytest.fixture(scope="module")
+def batch(cloud: Cloud) -> Any:
+    dockerfile = "FROM base AS serve\nWORKDIR /app\nCOPY serving serving\n"
+    dockerfile += 'ENTRYPOINT ["python", "/app/serving/job.py"]\n'
+    built = build(
+        cloud, {"serving/Dockerfile": dockerfile, "serving/job.py": textwrap.dedent(PROGRAM)}, "serve", "batch"
+    )
+    assert built["buildStatus"] == "SUCCEEDED"
+    iam = cloud.client("iam")
+    iam.create_instance_profile(InstanceProfileName="machines")
+    iam.add_role_to_instance_profile(InstanceProfileName="machines", RoleName=ROLE.rpartition("/")[2])
+    return cloud.client("batch")
+
+
+def queue_of(batch: Any, kind: str, maximum: int = 16, types: tuple[str, ...] = ("c7i.xlarge",), **queue: Any) -> str:
+    """Create a compute environment and a queue for it; return their common name."""
+    name = f"{kind.lower()}-{uuid.uuid4().hex[:6]}"
+    resources = {
+        "type": kind,
+        "allocationStrategy": STRATEGY[kind],
+        "minvCpus": 0,
+        "maxvCpus": maximum,
+        "instanceTypes": list(types),
+        "subnets": ["subnet-1"],
+        "securityGroupIds": ["sg-1"],
+        "instanceRole": "machines",
+    }
+    batch.create_compute_environment(computeEnvironmentName=name, type="MANAGED", computeResources=resources)
+    order = [{"order": 1, "computeEnvironment": name}]
+    batch.create_job_queue(jobQueueName=name, priority=1, computeEnvironmentOrder=order, **queue)
+    return name
+
+
+def submit(batch: Any, queue: str, *command: str, vcpus: int = 4, memory: int = 4096, **request: Any) -> str:
+    needs = [{"type": "VCPU", "value": str(vcpus)}, {"type": "MEMORY", "value": str(memory)}]
+    definition = batch.register_job_definition(
+        jobDefinitionName="work",
+        type="container",
+        containerProperties={"image": IMAGE, "jobRoleArn": ROLE, "resourceRequirements": needs},
+    )
+    overrides = {"command": list(command), "environment": [{"name": "COLOUR", "value": "red"}]}
+    return str(
+        batch.submit_job(
+            jobName="job",
+            jobQueue=queue,
+            jobDefinition=definition["jobDefinitionArn"],
+            containerOverrides=overrides,
+            **request,
+        )["jobId"]
+    )
+
+
+def until(batch: Any, job: str, *statuses: str) -> dict[str, Any]:
+    return eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0], lambda found: found["status"] in statuses)
+
+
+def ended(batch: Any, job: str) -> dict[str, Any]:
+    return until(batch, job, "SUCCEEDED", "FAILED")
+
+
+def desired(batch: Any, name: str) -> int:
+    (found,) = batch.describe_compute_environments(computeEnvironments=[name])["computeEnvironments"]
+    return int(found["computeResources"]["desiredvCpus"])
+
+
+def test_job_runs_with_its_roles_credentials_and_leaves_its_log(cloud: Cloud, batch: Any) -> None:
+    queue = queue_of(batch, "EC2")
+    job = submit(batch, queue, "write", "batch/environment.json")
+    found = ended(batch, job)
+    assert (found["status"], found["container"]["exitCode"]) == ("SUCCEEDED", 0)
+    assert found["statusReason"] == "Essential container in task exited"
+    written = cloud.client("s3").get_object(Bucket="kennel", Key="batch/environment.json")["Body"].read()
+    environment = json.loads(written)
+    assert environment["AWS_BATCH_JOB_ID"] == job
+    assert environment["AWS_BATCH_JOB_ATTEMPT"] == "1"
+    assert (environment["AWS_BATCH_JQ_NAME"], environment["AWS_BATCH_CE_NAME"]) == (queue, queue)
+    assert environment["COLOUR"] == "red"
+    stream = found["container"]["logStreamName"]
+    assert stream.startswith("work/default/")
+    events = cloud.client("logs").get_log_events(logGroupName="/aws/batch/job", logStreamName=stream)["events"]
+    assert [event["message"] for event in events] == ["done"]
+    assert desired(batch, queue) == 0
+
+
+def test_failed_attempts_are_retried_as_the_rules_say(batch: Any) -> None:
+    queue = queue_of(batch, "EC2")
+    rules = [{"onExitCode": "3", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]
+    strategy = {"attempts": 3, "evaluateOnExit": rules}
+    retried = submit(batch, queue, "fail", "3", retryStrategy=strategy)
+    at_once = submit(batch, queue, "fail", "4", retryStrategy=strategy)
+    plain = submit(batch, queue, "fail", "5", retryStrategy={"attempts": 2})
+    found = [ended(batch, job) for job in (retried, at_once, plain)]
+    assert [(job["status"], len(job["attempts"])) for job in found] == [("FAILED", 3), ("FAILED", 1), ("FAILED", 2)]
+    assert [job["container"]["exitCode"] for job in found] == [3, 4, 5]
+
+
+def test_interrupted_spot_job_starts_again(cloud: Cloud, batch: Any) -> None:
+    queue = queue_of(batch, "SPOT")
+    rules = [{"onStatusReason": "Host EC2*", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]
+    job = submit(batch, queue, "sleep", retryStrategy={"attempts": 2, "evaluateOnExit": rules})
+    until(batch, job, "RUNNING")
+    assert cloud.pids(f"batch-jobs/{job}")
+    assert desired(batch, queue) == 4
+    spot.interrupt(cloud.home, job, "", spot.BATCH_JOBS)
+    found = ended(batch, job)
+    assert found["status"] == "SUCCEEDED"
+    first, second = found["attempts"]
+    assert first["statusReason"].startswith("Host EC2 (instance i-")
+    assert "exitCode" not in first["container"]
+    assert second["container"]["exitCode"] == 0
+    assert cloud.pids(f"batch-jobs/{job}") == []
+
+
+def test_terminated_job_leaves_no_process_and_cancel_ends_only_what_waits(cloud: Cloud, batch: Any) -> None:
+    queue = queue_of(batch, "EC2", maximum=4)
+    runs, waits = submit(batch, queue, "sleep"), submit(batch, queue, "sleep")
+    until(batch, runs, "RUNNING")
+    until(batch, waits, "RUNNABLE")
+    for job in (runs, waits):
+        batch.cancel_job(jobId=job, reason="not needed")
+    found = ended(batch, waits)
+    assert (found["status"], found["statusReason"], found["isCancelled"]) == ("FAILED", "not needed", True)
+    assert until(batch, runs, "RUNNING")["status"] == "RUNNING"
+    batch.terminate_job(jobId=runs, reason="too expensive")
+    found = ended(batch, runs)
+    assert (found["status"], found["statusReason"], found["isTerminated"]) == ("FAILED", "too expensive", True)
+    assert found["container"]["exitCode"] == 143
+    assert cloud.pids(f"batch-jobs/{runs}") == []
+    listed = batch.list_jobs(jobQueue=queue, filters=[{"name": "JOB_NAME", "values": ["job*"]}])["jobSummaryList"]
+    assert {(job["jobId"], job["status"]) for job in listed} == {(runs, "FAILED"), (waits, "FAILED")}
+    assert batch.list_jobs(jobQueue=queue)["jobSummaryList"] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "needs", "reason"),
+    [
+        ({}, {"vcpus": 8}, "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job needs 8 vCPUs"),
+        ({}, {"memory": 8192}, "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"),
+        ({"maximum": 2}, {}, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"),
+    ],
+    ids=["more vCPUs than any type", "all of the memory", "above maxvCpus"],
+)
+def test_job_that_aws_never_starts_waits_and_says_why(
+    batch: Any, environment: dict[str, Any], needs: dict[str, Any], reason: str
+) -> None:
+    job = submit(batch, queue_of(batch, "EC2", **environment), "fail", "0", **needs)
+    found = eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0], lambda job: "statusReason" in job)
+    assert found["status"] == "RUNNABLE"
+    assert found["statusReason"].startswith(reason)
+    batch.cancel_job(jobId=job, reason="enough")
+    ended(batch, job)
+
+
+def test_disabled_environment_starts_nothing_until_it_is_enabled(batch: Any) -> None:
+    queue = queue_of(batch, "EC2")
+    batch.update_compute_environment(computeEnvironment=queue, state="DISABLED")
+    job = submit(batch, queue, "fail", "0")
+    found = eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0], lambda job: "statusReason" in job)
+    assert found["statusReason"].startswith("ACTION_REQUIRED")
+    batch.update_compute_environment(computeEnvironment=queue, state="ENABLED")
+    assert ended(batch, job)["status"] == "SUCCEEDED"
+
+
+def test_several_nodes_never_start_on_spot(batch: Any) -> None:
+    needs = [{"type": "VCPU", "value": "4"}, {"type": "MEMORY", "value": "2048"}]
+    definition = batch.register_job_definition(
+        jobDefinitionName="nodes",
+        type="multinode",
+        nodeProperties={
+            "numNodes": 2,
+            "mainNode": 0,
+            "nodeRangeProperties": [
+                {"targetNodes": "0:1", "container": {"image": IMAGE, "resourceRequirements": needs}}
+            ],
+        },
+    )["jobDefinitionArn"]
+    job = batch.submit_job(jobName="nodes", jobQueue=queue_of(batch, "SPOT"), jobDefinition=definition)["jobId"]
+    found = eventually(lambda: batch.describe_jobs(jobs=[job])["jobs"][0], lambda job: "statusReason" in job)
+    assert (found["status"], "never on SPOT" in found["statusReason"]) == ("RUNNABLE", True)
+    batch.terminate_job(jobId=job, reason="enough")
+
+
+def test_resources_are_refused_as_aws_refuses_them(batch: Any) -> None:
+    with pytest.raises(ClientError, match=r"ClientException.*Object does not exist|ClientException.*identifier"):
+        batch.submit_job(jobName="job", jobQueue="nowhere", jobDefinition="work")
+    queue = queue_of(batch, "EC2")
+    with pytest.raises(ClientError, match="must be in state DISABLED"):
+        batch.delete_job_queue(jobQueue=queue)
+    batch.update_job_queue(jobQueue=queue, state="DISABLED")
+    with pytest.raises(ClientError, match="not in state ENABLED"):
+        submit(batch, queue, "fail", "0")
+    batch.update_compute_environment(computeEnvironment=queue, state="DISABLED")
+    with pytest.raises(ClientError, match="found existing JobQueue relationship"):
+        batch.delete_compute_environment(computeEnvironment=queue)
+    batch.delete_job_queue(jobQueue=queue)
+    batch.delete_compute_environment(computeEnvironment=queue)
+    assert batch.describe_job_queues(jobQueues=[queue])["jobQueues"] == []
+
+
+def test_callers_need_the_rights_on_queue_and_definition(cloud: Cloud, batch: Any) -> None:
+    queue = queue_of(batch, "EC2")
+    role = cloud.make_role("submitter", {"Effect": "Allow", "Action": "batch:DescribeJobs", "Resource": "*"})
+    with pytest.raises(ClientError, match="AccessDenied.*batch:SubmitJob"):
+        cloud.client("batch", role=role).submit_job(jobName="job", jobQueue=queue, jobDefinition="work:1")
