@@ -15,8 +15,8 @@ from local.console import say, say_exactly
 from local.home import HOME, LocalError
 
 # Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
-# last, because it deletes the endpoint.
-DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown")
+# late, because it deletes the endpoint, and ec2-leak is last, because it kills the cloud.
+DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown", "ec2-leak")
 
 
 def main() -> int:

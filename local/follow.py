@@ -16,10 +16,13 @@ _SHORT_SECONDS = 0.1  # A state that takes less is printed only if its document 
 # The states of a training: one starts the job, the others wait for its end. They are printed as one step, "Train".
 _TRAINING = ("Train", "TrainInVpc", "AwaitTraining", "DescribeTraining", "CheckTraining")
 _TRAINING_ENDS = ("TrainingDone", "TrainingFailed")
-_LOOK_UPS = ("Find", "Describe")  # how the names of states begin that are repeated until something is there or gone
+_ON_EC2 = "TrainOnEc2"
+# How the names of states begin that are repeated until something is there or gone, or that only keep order.
+_LOOK_UPS = ("Find", "Describe", "Define", "Forget", "ReadEc2")
 _JOB_LOGS = {
     **dict.fromkeys((*_TRAINING, *_TRAINING_ENDS), "/aws/sagemaker/TrainingJobs"),
     "Evaluate": "/aws/sagemaker/ProcessingJobs",
+    _ON_EC2: "/aws/batch/job",
 }
 _SAME_TRAINING = "it had the same image, photos, hyperparameters, weights and instances"
 _SUMMARIES = {
@@ -86,7 +89,7 @@ def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _P
         poll_seconds: seconds between two looks; AWS throttles callers that ask too often.
     """
     states = cloud.client("stepfunctions")
-    logs, printed = _JobLogs(cloud, jobs), set[int]()
+    logs, printed, waiting = _JobLogs(cloud, jobs), set[int](), _WaitingJob(cloud)
     with Screen() as screen:
         while True:
             execution = states.describe_execution(executionArn=execution_arn)
@@ -99,7 +102,10 @@ def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _P
             if execution["status"] != "RUNNING":
                 break
             if working := next((visit for visit in visits if visit.left is None and _is_shown(visit)), None):
-                screen.passing(f"  {working.name:<24}{working.seconds:7.1f} s  {logs.progress or '…'}")
+                if working.name == _ON_EC2:
+                    _print_lines(screen, waiting.new_reasons(visits))
+                name = "Train" if working.name == _ON_EC2 else working.name
+                screen.passing(f"  {name:<24}{working.seconds:7.1f} s  {logs.progress or '…'}")
             elif any(visit.left is None and visit.name in _TRAINING for visit in visits):
                 screen.passing(f"  {'Train':<24}{_training_seconds(visits):7.1f} s  {logs.progress or '…'}")
             time.sleep(poll_seconds)
@@ -148,8 +154,11 @@ def _print_visit(screen: Screen, visits: list[Visit], index: int) -> None:
         which = visit.name.removeprefix("Describe")
         waited = sum(v.seconds for v in visits[: index + 1] if v.name in (f"Await{which}", f"Create{which}"))
         screen.step(which, f"{waited:.1f} s", "in service")
+    elif visit.name == _ON_EC2:
+        screen.step("Train", f"{visit.seconds:.1f} s", "on one machine of EC2")
     elif visit.name in _TRAINING_ENDS:
-        screen.step("Train", f"{_training_seconds(visits[:index]):.1f} s", "")
+        if not any(each.name == _ON_EC2 for each in visits):
+            screen.step("Train", f"{_training_seconds(visits[:index]):.1f} s", "")
     elif visit.name == "ReuseTraining" and visit.output:
         screen.step("Train", "reused", visit.output["job"])
         screen.line(f'{_SAME_TRAINING}; {{"reuse": false}} trains again', indent=6)
@@ -171,6 +180,10 @@ def _summary(visit: Visit) -> str:
             return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}"
         price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
         instances = f"{output['training']['instance_count']} instances{price}"
+        if output["training"]["ec2"]:
+            saved = f", {quote['training_saved']:.0%} less than on SageMaker" if quote["training_saved"] else ""
+            kind = "spot" if output["training"]["spot"] else "on demand"
+            instances = f"1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
         return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}"
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
@@ -258,7 +271,7 @@ class _JobLogs:
             return
         for stream in streams:
             name = stream["logStreamName"]
-            if "/algo-1" not in name or stream.get("creationTime", 0) / 1000 < since - 1:
+            if not ("/algo-1" in name or "/default/" in name) or stream.get("creationTime", 0) / 1000 < since - 1:
                 continue
             stream_key, job_key = f"{group}:{name}", f"{group}:{name.partition('/')[0]}/"
             if stream_key not in self._seen and any(seen.startswith(job_key) for seen in self._seen):
@@ -267,6 +280,25 @@ class _JobLogs:
             lines = [event["message"].rstrip() for page in pages for event in page["events"]]
             yield from (line for line in lines[self._seen.get(stream_key, 0) :] if line)
             self._seen[stream_key] = len(lines)
+
+
+class _WaitingJob:
+    """The job on EC2 of an execution, which may wait for a machine, or wait in vain."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._batch = cloud.client("batch")
+        self._told = ""
+
+    def new_reasons(self, visits: list[Visit]) -> list[str]:
+        """Return why the job waits, if Batch gives a reason that has not been told yet."""
+        plan = next(visit.output["training"] for visit in visits if visit.name == "Plan")
+        named = [{"name": "JOB_NAME", "values": [plan["job_name"]]}]
+        jobs = self._batch.list_jobs(jobQueue=plan["ec2"]["queue"], filters=named)["jobSummaryList"]
+        reason = next((job.get("statusReason", "") for job in jobs if job["status"] == "RUNNABLE"), "")
+        if not reason or reason == self._told:
+            return []
+        self._told = reason
+        return [f"the job waits for a machine of EC2: {reason}"]
 
 
 def _total_seconds(visits: list[Visit]) -> list[dict[str, Any]]:

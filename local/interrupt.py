@@ -25,6 +25,10 @@ def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
     Raises:
         LocalError: there is no such job or host, or the job cannot be interrupted.
     """
+    if name is None and (job_id := _running_on_ec2(cloud)):
+        spot.interrupt(HOME / "cloud", job_id, "", spot.BATCH_JOBS)
+        say(f"job {job_id}: its machine on EC2 is taken away; the job starts again from its checkpoints")
+        return
     sagemaker = cloud.client("sagemaker")
     job = _describe(sagemaker, name or _running_job(sagemaker))
     name, lost = job["TrainingJobName"], _lost_host(job, host)
@@ -43,6 +47,18 @@ def interrupt(cloud: Laptop, name: str | None, host: str | None) -> None:
         for step in job["SecondaryStatusTransitions"][num_before + len(statuses) :]:
             statuses.append(step["Status"])
             say(f"  {step['Status']:<12}  {step['StatusMessage']}")
+
+
+def _running_on_ec2(cloud: Laptop) -> str:
+    """Return the id of the job that runs on a spot machine of EC2; empty if there is none."""
+    batch = cloud.client("batch")
+    environments = batch.describe_compute_environments()["computeEnvironments"]
+    on_spot = {each["computeEnvironmentArn"] for each in environments if each["computeResources"]["type"] == "SPOT"}
+    for queue in batch.describe_job_queues()["jobQueues"]:
+        if on_spot & {each["computeEnvironment"] for each in queue["computeEnvironmentOrder"]}:
+            for job in batch.list_jobs(jobQueue=queue["jobQueueArn"], jobStatus="RUNNING")["jobSummaryList"]:
+                return str(job["jobId"])
+    return ""
 
 
 def _describe(sagemaker: Any, name: str) -> dict[str, Any]:

@@ -215,8 +215,10 @@ def _await_release(cloud: Laptop, execution_arn: str) -> None:
 
 
 def _runs_job(cloud: Laptop) -> bool:
-    sagemaker = cloud.client("sagemaker")
-    return any(
+    sagemaker, batch = cloud.client("sagemaker"), cloud.client("batch")
+    queues = [queue["jobQueueArn"] for queue in batch.describe_job_queues()["jobQueues"]]
+    on_ec2 = any(batch.list_jobs(jobQueue=queue, jobStatus="RUNNING")["jobSummaryList"] for queue in queues)
+    return on_ec2 or any(
         sagemaker.list_training_jobs(StatusEquals=status)["TrainingJobSummaries"]
         or sagemaker.list_processing_jobs(StatusEquals=status)["ProcessingJobSummaries"]
         for status in ("InProgress", "Stopping")

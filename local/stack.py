@@ -18,9 +18,11 @@ _LOG = HOME / "sam.log"
 TEMPLATE = HOME / "build" / "template.yaml"
 RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor}"  # the interpreter of this program
 BAKE = "BakeSeconds=4"  # No callers ask on a laptop, so an update has little to watch.
+# The laptop has no network of its own kind, so any names do. On AWS the subnets need a way to ECR, ECS and S3.
+EC2 = ("Ec2Subnets=subnet-0", "Ec2SecurityGroups=sg-0")
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
-    *("--parameter-overrides", RUNTIME, BAKE),
+    *("--parameter-overrides", RUNTIME, BAKE, *EC2),
 )
 
 

@@ -108,9 +108,10 @@ def for_task(resource: str, arguments: Request, scope: RequestScope) -> list[Per
     if pattern != "sync" or operation not in _SYNC:
         raise UnknownRequestError(f"The laptop cloud has no {resource}")
     actions, rule = _SYNC[operation]
-    # The id of a job of Batch is not known before it is submitted, so its policies name all.
-    watched = "*" if service == "batch" else needed[0].resource
-    watching = _each(tuple(f"{service}:{action}" for action in actions), watched)
+    if service == "batch":  # The id of a job is not known before it is submitted, so policies name all jobs.
+        watching = [Permission("batch:DescribeJobs"), Permission("batch:TerminateJob", scope.arn("batch", "job/*"))]
+    else:
+        watching = _each(tuple(f"{service}:{action}" for action in actions), needed[0].resource)
     return [*needed, *watching, *_each(_FOLLOW_RULE, scope.arn("events", f"rule/{rule}"))]
 
 

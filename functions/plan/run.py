@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from plan import ec2
 from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import (
@@ -24,7 +25,7 @@ from shared.contracts import (
     Verdict,
 )
 from shared.errors import RequestError
-from shared.prices import build_minutes, build_price, per_hour, storage_price
+from shared.prices import build_minutes, build_price, ec2_per_hour, per_hour, storage_price
 from shared.settings import Settings
 
 VARIANT = "main"
@@ -47,6 +48,8 @@ class PlanSettings(Settings):
         serving_image: image URI, or ``build``.
         vpc_subnets: ids separated by commas; empty for SageMaker's own network.
         vpc_security_groups: ids separated by commas; empty for SageMaker's own network.
+        ec2_spot_queue: ARN of the queue of AWS Batch for spot capacity; empty in a stack without subnets for EC2.
+        ec2_on_demand_queue: the same for machines on demand.
     """
 
     bucket: str
@@ -70,6 +73,8 @@ class PlanSettings(Settings):
     lease_hours: str
     vpc_subnets: str
     vpc_security_groups: str
+    ec2_spot_queue: str
+    ec2_on_demand_queue: str
 
     @property
     def network(self) -> dict[str, dict[str, list[str]]]:
@@ -139,33 +144,13 @@ def decide(
     run = run_id(execution_name)
     name = training_job_name(settings.endpoint_name, execution_name)
     run_uri = f"s3://{settings.bucket}/runs/{run}"
-    train_type = request.training_instance_type or settings.training_instance_type
-    train_count = request.training_instance_count or int(settings.training_instance_count)
-    _check_device(settings, train_type)
-    spot = settings.training_spot == "true" if request.spot is None else request.spot
-    hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
-    # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
-    # precision and the order of sums. The image contains code and packages.
-    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, train_count)
+    training = _training(request, settings, name, dataset, weights, images)
     endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
         promotion=None,
         dataset=dataset,
-        training=TrainingPlan(
-            key=key,
-            reused=None,
-            job_name=name,
-            weights_uri=weights.uri,
-            output_uri=f"s3://{settings.bucket}/training/{key}",
-            # All runs of a backbone share this prefix. The features in it are named by their content.
-            checkpoint_uri=f"s3://{settings.bucket}/checkpoints/{PurePosixPath(weights.uri).stem}",
-            hyperparameters=hyperparameters,
-            instance_type=train_type,
-            instance_count=train_count,
-            volume_key=_volume_key("VolumeKmsKeyId", train_type, settings),
-            spot=spot,
-        ),
+        training=training,
         evaluation=EvaluationPlan(
             job_name=name,
             artifact_uri=f"{run_uri}/artifact",
@@ -178,7 +163,44 @@ def decide(
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=_quote(endpoint, per_hour(train_type, train_count), images, settings.training_device),
+        quote=_quote(endpoint, training, images, settings.training_device),
+    )
+
+
+def _training(
+    request: Request, settings: PlanSettings, name: str, dataset: Dataset, weights: Weights, images: ImagePlan
+) -> TrainingPlan:
+    train_type = request.training_instance_type or settings.training_instance_type
+    train_count = request.training_instance_count or int(settings.training_instance_count)
+    on_ec2 = None
+    if request.train_on == "ec2":
+        queues = settings.ec2_spot_queue, settings.ec2_on_demand_queue
+        on_ec2 = ec2.plan(request, settings.training_instance_type, *queues)
+    _check_device(settings, train_type)
+    spot = settings.training_spot == "true" if request.spot is None else request.spot
+    hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
+    # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
+    # precision and the order of sums. The image contains code and packages. One machine of EC2 with N processes trains
+    # what N instances of that type train with one process each, so the two have one key.
+    count = train_count
+    if on_ec2:
+        count = 1 if ec2.machine(on_ec2.instance_type).gpus else on_ec2.ranks
+    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, count)
+    return TrainingPlan(
+        key=key,
+        reused=None,
+        job_name=f"{name}{ec2.SUFFIX}" if on_ec2 else name,
+        weights_uri=weights.uri,
+        output_uri=f"s3://{settings.bucket}/training/{key}",
+        # All runs of a backbone share this prefix. The features in it are named by their content.
+        checkpoint_uri=f"s3://{settings.bucket}/checkpoints/{PurePosixPath(weights.uri).stem}",
+        hyperparameters=hyperparameters,
+        instance_type=on_ec2.instance_type if on_ec2 else train_type,
+        instance_count=1 if on_ec2 else train_count,
+        volume_key={} if on_ec2 else _volume_key("VolumeKmsKeyId", train_type, settings),
+        spot=request.spot is not False if on_ec2 else spot,
+        ec2=on_ec2,
+        trained_models_uri=f"s3://{settings.bucket}/TrainedModels",
     )
 
 
@@ -224,7 +246,7 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         endpoint=endpoint,
         limits=None,
         network=settings.network,
-        quote=_quote(endpoint, 0.0, images, settings.training_device),
+        quote=_quote(endpoint, None, images, settings.training_device),
     )
 
 
@@ -259,10 +281,19 @@ def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:
     return {"InputName": name, "S3Input": {**source, "S3DataType": "S3Prefix", "S3InputMode": "File"}}
 
 
-def _quote(endpoint: EndpointPlan, training_per_hour: float | None, images: ImagePlan, device: str) -> Quote:
+def _quote(endpoint: EndpointPlan, training: TrainingPlan | None, images: ImagePlan, device: str) -> Quote:
+    price: float | None = 0.0
+    saved = None
+    if training and training.ec2:
+        price = ec2_per_hour(training.instance_type, training.spot)
+        full = per_hour(f"ml.{training.instance_type}", 1)
+        saved = round(1 - price / full, 2) if price and full else None
+    elif training:
+        price = per_hour(training.instance_type, training.instance_count)
     targets = [target for build in (images.training_build, images.serving_build) if build for target in build.targets]
     return Quote(
-        training_per_hour=training_per_hour,
+        training_per_hour=price,
+        training_saved=saved,
         endpoint_per_hour=per_hour(endpoint.instance_type, endpoint.min_instances),
         build=build_price(targets, device),
         build_minutes=build_minutes(targets, device),
@@ -275,7 +306,7 @@ def with_reused_model(run: Run, model: TrainedModel) -> Run:
     assert run.training
     training = run.training.model_copy(update={"reused": model})
     images = run.images.model_copy(update={"training_build": None})
-    quote = _quote(run.endpoint, 0.0, images, device="")
+    quote = _quote(run.endpoint, None, images, device="")
     return run.model_copy(update={"training": training, "images": images, "quote": quote})
 
 

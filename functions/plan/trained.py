@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from plan.ec2 import SUFFIX
 from shared.contracts import TrainedModel
 from shared.s3 import Location, parse_uri
 
@@ -18,7 +19,8 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
     """Return the newest model below ``output_uri`` whose job completed, or None.
 
     The job must be checked, because stopped jobs leave models too.
-    See "A training is known by its model's location and SageMaker's answer" in docs/decisions/training.md.
+    See "A training is known by its model's location and SageMaker's answer" in docs/decisions/training.md. A job on EC2
+    uploads its model as its last step, so the model alone says that it completed.
 
     Args:
         job_prefix: beginning of the names of the stack's own jobs. The function may not describe other jobs.
@@ -29,7 +31,7 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
     for item in sorted(models, key=lambda item: item["LastModified"], reverse=True):
         job = item["Key"].removeprefix(prefix).removesuffix(_MODEL)
         model = TrainedModel(job=job, model_uri=Location(bucket, item["Key"]).uri)
-        if _is_completed(sagemaker, model):
+        if job.endswith(SUFFIX) or _is_completed(sagemaker, model):
             return model
     return None
 

@@ -78,7 +78,8 @@ class Request(Limits):
             the model.
         training_instance_type: instance type that trains.
         training_instance_count: number of instances that train together.
-        spot: whether to train on spot capacity.
+        train_on: ``sagemaker``, or ``ec2`` for one machine of EC2, started by AWS Batch in the stack's subnets.
+        spot: whether to train on spot capacity. On EC2 the default is yes.
         serving_instance_type: instance type that evaluates and serves.
         min_instances: smallest number of instances of the endpoint.
         max_instances: largest number of instances of the endpoint.
@@ -96,6 +97,7 @@ class Request(Limits):
     reuse: bool = True
     training_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     training_instance_count: Count | None = None
+    train_on: Literal["sagemaker", "ec2"] = "sagemaker"
     spot: bool | None = None
     serving_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     min_instances: Count = 1
@@ -138,8 +140,24 @@ class TrainedModel(Document):
     model_uri: str
 
 
+class Ec2Plan(Document):
+    """The machine of EC2 that trains.
+
+    Attributes:
+        instance_type: for example ``c7i.xlarge``.
+        ranks: number of processes that train on it.
+        queue: ARN of the queue of AWS Batch, for spot capacity or on demand.
+        needs: vCPUs, memory and GPUs of the job, in the form of RegisterJobDefinition. They fill the machine.
+    """
+
+    instance_type: str
+    ranks: int
+    queue: str
+    needs: list[dict[str, str]]
+
+
 class TrainingPlan(Document):
-    """Everything that the Train state passes to SageMaker. URIs have no slash at the end.
+    """Everything that the states of the training pass to SageMaker or to AWS Batch. URIs have no slash at the end.
 
     Attributes:
         key: 16 hex digits of everything that decides the model. Jobs with the same key write their models
@@ -147,6 +165,8 @@ class TrainingPlan(Document):
         reused: model of an earlier job with this key; the run then trains nothing.
         volume_key: ``VolumeKmsKeyId`` with the stack's key, in the form of ResourceConfig; ``{}`` for instances that
             encrypt their own disks.
+        ec2: None for a training on SageMaker.
+        trained_models_uri: where a training on EC2 leaves a second copy of its model.
     """
 
     key: str
@@ -160,6 +180,8 @@ class TrainingPlan(Document):
     instance_count: int
     volume_key: dict[str, str]
     spot: bool
+    ec2: Ec2Plan | None
+    trained_models_uri: str
 
 
 class EvaluationPlan(Document):
@@ -250,6 +272,7 @@ class Quote(Document):
 
     Attributes:
         training_per_hour: price of all training instances together; 0 if an earlier training is reused.
+        training_saved: share that EC2 saves of SageMaker's price on demand for the same machine; None on SageMaker.
         endpoint_per_hour: price of ``min_instances`` instances.
         build: estimated price of building the missing images, once; 0 if none is missing.
         build_minutes: estimated minutes of these builds together.
@@ -257,6 +280,7 @@ class Quote(Document):
     """
 
     training_per_hour: float | None
+    training_saved: float | None
     endpoint_per_hour: float | None
     build: float
     build_minutes: float

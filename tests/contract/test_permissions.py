@@ -2,7 +2,7 @@
 
 import json
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import chain, product
 
 import botocore.session
 import pytest
@@ -11,6 +11,7 @@ from botocore.validate import ParamValidator
 from cloud.iam import permissions
 from cloud.iam.permissions import RequestScope
 from cloud.stepfunctions import expressions
+from plan import ec2
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Request
@@ -27,6 +28,7 @@ PSEUDO = {
 }
 # ARN of a resource by its type. {} stands for its name, or for its logical id in lower case.
 ARNS = {
+    "AWS::Batch::JobQueue": SCOPE.arn("batch", "job-queue/{}"),
     "AWS::CodeBuild::Project": SCOPE.arn("codebuild", "project/{}"),
     "AWS::ECR::Repository": SCOPE.arn("ecr", "repository/{}"),
     "AWS::IAM::Role": f"arn:aws:iam::{SCOPE.account}:role/{{}}",
@@ -37,7 +39,9 @@ ARNS = {
     "AWS::SageMaker::ModelPackageGroup": SCOPE.arn("sagemaker", "model-package-group/{}"),
     "AWS::Serverless::Function": SCOPE.arn("lambda", "function:{}"),
 }
-REF_IS_ARN = ("AWS::SNS::Topic", "AWS::SageMaker::ModelPackageGroup")
+REF_IS_ARN = ("AWS::Batch::JobQueue", "AWS::SNS::Topic", "AWS::SageMaker::ModelPackageGroup")
+# Parameters that are not left at their defaults: a stack that can train on EC2.
+PARAMETERS = {"Ec2Subnets": "subnet-1", "Ec2SecurityGroups": "sg-1"}
 NAMES = ("FunctionName", "LogGroupName", "ModelPackageGroupName", "Name")
 
 # Rights that AWS uses without a task.
@@ -84,7 +88,13 @@ STEP_POLICY = {
     },
 }
 # The input of a task by its state. The other states read only variables and the context.
+DEFINITION = SCOPE.arn("batch", "job-definition/kennel-x-ec2:1")
 INPUTS = {
+    "DefineEc2Job": [{"image": IMAGE}],
+    "TrainOnEc2": [{"definition": DEFINITION}],
+    "ForgetEc2Job": [{"definition": DEFINITION}],
+    "ReadEc2Failure": [{"definition": DEFINITION, "ended": {"JobName": "kennel-x-ec2", "StatusReason": "no dogs"}}],
+    "ForgetFailedEc2Job": [{"definition": DEFINITION, "reason": "no dogs"}],
     "Train": [{"image": IMAGE}],
     "TrainInVpc": [{"image": IMAGE}],
     "StopTraining": ["kennel-x"],
@@ -130,7 +140,7 @@ class Resolver:
         if name in PSEUDO:
             return PSEUDO[name]
         if name in self.template["Parameters"]:
-            return str(self.template["Parameters"][name]["Default"])
+            return PARAMETERS.get(name, str(self.template["Parameters"][name]["Default"]))
         resource = self.template["Resources"][name]
         if resource["Type"] in REF_IS_ARN:
             return self.arn(name)
@@ -155,14 +165,21 @@ class Resolver:
                 return self.resolve(left) == self.resolve(right)
             case "Fn::Not", [inner]:
                 return not self.holds(inner)
+            case "Fn::And", conditions:
+                return all(self.holds(each) for each in conditions)
+            case "Condition", name:
+                return self.holds(self.template["Conditions"][name])
 
 
 def statements(template, name):
     """Yield the statements of a role: of its own policies and of the stack's managed policies."""
     properties = template["Resources"][name]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
-    # Optional managed policies are intrinsic functions other than Ref.
-    for managed in (each for each in properties.get("ManagedPolicyArns", []) if "Ref" in each):
+    for managed in properties.get("ManagedPolicyArns", []):
+        if "Fn::If" in managed:
+            condition, managed, _ = managed["Fn::If"]
+            if not Resolver(template).holds(template["Conditions"][condition]):
+                continue
         documents.append(template["Resources"][managed["Ref"]]["Properties"]["PolicyDocument"])
     for document in Resolver(template).resolve(documents):
         for statement in document["Statement"]:
@@ -213,7 +230,11 @@ def sample_run(template):
         top1=0.9,
     )
     weights = Weights(f"{bucket_uri}/weights/x.pth", "etag")
-    return decide(Request(), settings, "20261123-101500", dataset, weights, images, champion)
+    run = decide(Request(), settings, "20261123-101500", dataset, weights, images, champion)
+    # A run trains on SageMaker or on EC2. The sample has what the states of both read.
+    request, queues = Request(train_on="ec2"), (settings.ec2_spot_queue, settings.ec2_on_demand_queue)
+    on_ec2 = ec2.plan(request, settings.training_instance_type, *queues)
+    return run.model_copy(update={"training": run.training.model_copy(update={"ec2": on_ec2})})
 
 
 def sample_variables(run):
@@ -279,7 +300,11 @@ def requests(machine, machines, template, run):
 def needed(machine, machines, template):
     """Return the permissions that the machine's tasks need: (task, permission)."""
     pairs = []
-    for name, resource, arguments in requests(machine, machines, template, sample_run(template)):
+    run = sample_run(template)
+    queue = Resolver(template).arn("Ec2OnDemandQueue")
+    on_demand = run.training.model_copy(update={"ec2": run.training.ec2.model_copy(update={"queue": queue})})
+    runs = [run, run.model_copy(update={"training": on_demand})]
+    for name, resource, arguments in chain.from_iterable(requests(machine, machines, template, each) for each in runs):
         for permission in permissions.for_task(resource, arguments, SCOPE):
             # The template encrypts its bucket and its topic with one key.
             uses = permissions.key_uses(permission, Resolver(template).arn("Key"))

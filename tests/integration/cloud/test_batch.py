@@ -233,5 +233,5 @@ def test_resources_are_refused_as_aws_refuses_them(batch: Any) -> None:
 def test_callers_need_the_rights_on_queue_and_definition(cloud: Cloud, batch: Any) -> None:
     queue = queue_of(batch, "EC2")
     role = cloud.make_role("submitter", {"Effect": "Allow", "Action": "batch:DescribeJobs", "Resource": "*"})
-    with pytest.raises(ClientError, match="AccessDenied.*batch:SubmitJob"):
+    with pytest.raises(ClientError, match=r"AccessDenied.*batch:SubmitJob"):
         cloud.client("batch", role=role).submit_job(jobName="job", jobQueue=queue, jobDefinition="work:1")

@@ -46,6 +46,8 @@ SETTINGS = PlanSettings(
     lease_hours="72",
     vpc_subnets="",
     vpc_security_groups="",
+    ec2_spot_queue="",
+    ec2_on_demand_queue="",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(

@@ -1,0 +1,87 @@
+"""Plan decides a training on EC2: its machine, its ranks, its key and its price."""
+
+from dataclasses import replace
+
+import pytest
+
+from cloud.batch import instance_types
+from plan import ec2, request
+from plan.run import decide
+from shared.contracts import Request
+from shared.errors import RequestError
+from tests.unit.functions.test_plan import DATASET, IMAGES, SETTINGS, WEIGHTS
+
+QUEUES = replace(SETTINGS, ec2_spot_queue="arn:spot", ec2_on_demand_queue="arn:demand", training_spot="false")
+
+
+def training(settings=QUEUES, **fields):
+    return decide(Request(**fields), settings, "x", DATASET, WEIGHTS, IMAGES, None).training
+
+
+def test_machine_of_four_vcpus_trains_with_two_ranks_on_spot():
+    found = training(train_on="ec2")
+    assert (found.ec2.instance_type, found.ec2.ranks, found.ec2.queue, found.spot) == (
+        "c7i.xlarge",
+        2,
+        "arn:spot",
+        True,
+    )
+    # 8 GiB, of which the system and the agent need a part
+    assert found.ec2.needs == [{"Type": "VCPU", "Value": "4"}, {"Type": "MEMORY", "Value": "7168"}]
+    assert found.job_name.endswith("-ec2")
+    assert found.output_uri == f"s3://b/training/{found.key}"
+    assert found.trained_models_uri == "s3://b/TrainedModels"
+    assert training(train_on="ec2", spot=False).ec2.queue == "arn:demand"
+
+
+def test_training_on_ec2_has_the_key_of_as_many_instances_on_sagemaker():
+    assert training(train_on="ec2").key == training(training_instance_count=2).key
+    assert training(train_on="ec2").key != training(training_instance_count=1).key
+
+
+def test_machine_with_gpus_has_a_rank_for_each_and_the_key_of_one_instance():
+    settings = replace(QUEUES, training_instance_type="ml.g5.12xlarge", training_device="cuda")
+    found = training(settings, train_on="ec2")
+    assert found.ec2.ranks == 4
+    assert found.ec2.needs[-1] == {"Type": "GPU", "Value": "4"}
+    assert found.key == training(settings, training_instance_count=1).key
+
+
+def test_quote_names_what_ec2_saves_of_sagemakers_price():
+    spot, demand = (
+        decide(Request(train_on="ec2", spot=spot), QUEUES, "x", DATASET, WEIGHTS, IMAGES, None).quote
+        for spot in (None, False)
+    )
+    assert (demand.training_per_hour, demand.training_saved) == (0.1785, 0.15)  # of 0.21
+    assert (spot.training_per_hour, spot.training_saved) == (pytest.approx(0.0892, abs=1e-4), 0.58)
+    assert decide(Request(), QUEUES, "x", DATASET, WEIGHTS, IMAGES, None).quote.training_saved is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "sentence"),
+    [
+        ({}, SETTINGS, "the stack has no subnets for EC2; deploy it with Ec2Subnets and Ec2SecurityGroups"),
+        ({"training_instance_type": "ml.c7i.2xlarge"}, QUEUES, "the stack's machines on EC2 are c7i.xlarge"),
+        ({"training_instance_count": 2}, QUEUES, "on EC2 one machine trains"),
+        ({}, replace(QUEUES, training_instance_type="ml.p5.48xlarge"), "nothing is known here about the machines"),
+    ],
+)
+def test_what_cannot_be_trained_on_ec2_is_refused_with_a_sentence(fields, settings, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        training(settings, train_on="ec2", **fields)
+
+
+def test_other_places_are_refused_by_the_request():
+    with pytest.raises(RequestError, match="train_on"):
+        request.parse({"train_on": "moon"})
+
+
+@pytest.mark.parametrize(
+    "name", ["c7i.large", "c7i.xlarge", "m5.2xlarge", "r6i.4xlarge", "g4dn.xlarge", "g5.12xlarge", "g5.48xlarge"]
+)
+def test_a_job_asks_for_what_the_laptop_says_that_the_machine_can_give(name):
+    """The two sides have their own rules, because the product and the cloud import nothing of each other."""
+    found, offered = ec2.machine(name), instance_types.find(name)
+    assert (found.vcpus, found.memory, found.gpus) == (offered.vcpus, offered.memory, offered.gpus)
+    assert offered.fits(found.vcpus, found.memory * 7 // 8, found.gpus)
+    assert not offered.fits(found.vcpus, found.memory, found.gpus)

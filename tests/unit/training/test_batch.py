@@ -1,0 +1,133 @@
+"""A job of AWS Batch on one machine: its settings, its folder, and what it mirrors to S3."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from training import batch
+from training.batch import BatchError, Mirror, Settings, Storage
+from training.launch import StopSignal
+
+VARIABLES = {
+    "DATASET_URI": "s3://b/dataset/",
+    "WEIGHTS_URI": "s3://b/weights/w.pth",
+    "CHECKPOINT_URI": "s3://b/checkpoints/w",
+    "OUTPUT_URI": "s3://b/training/1/job/output",
+    "TRAINED_MODELS_URI": "s3://b/TrainedModels/job",
+    "HYPERPARAMETERS": '{"epochs": "3"}',
+    "RANKS": "2",
+}
+
+
+class Objects:
+    """The objects of a bucket, with the calls of boto3's client that the module makes."""
+
+    def __init__(self, **objects: bytes) -> None:
+        self.objects = dict(objects)
+
+    def get_paginator(self, _operation):
+        return self
+
+    def paginate(self, Bucket, Prefix):  # noqa: ARG002 - as boto3 calls it
+        return [{"Contents": [{"Key": key} for key in sorted(self.objects) if key.startswith(Prefix)]}]
+
+    def download_file(self, _bucket, key, file):
+        Path(file).write_bytes(self.objects[key])
+
+    def upload_file(self, file, _bucket, key):
+        self.objects[key] = Path(file).read_bytes()
+
+    def delete_object(self, Bucket, Key):  # noqa: ARG002 - as boto3 calls it
+        del self.objects[Key]
+
+
+def storage(objects):
+    return Storage(objects, StopSignal())
+
+
+def test_settings_are_read_from_the_environment():
+    settings = Settings.from_environment(VARIABLES)
+    assert (settings.dataset, settings.ranks, settings.hyperparameters) == ("s3://b/dataset", 2, {"epochs": "3"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"RANKS": ""}, "has no RANKS"),
+        ({"RANKS": "0"}, "RANKS is 0"),
+        ({"OUTPUT_URI": "/tmp/x"}, "OUTPUT_URI is '/tmp/x'; expected s3://"),
+        ({"HYPERPARAMETERS": "{"}, "HYPERPARAMETERS must be a JSON object"),
+    ],
+)
+def test_wrong_environment_is_refused_with_a_sentence(changed, sentence):
+    with pytest.raises(BatchError, match=sentence):
+        Settings.from_environment(VARIABLES | changed)
+
+
+def test_folder_is_laid_out_as_sagemaker_does(tmp_path):
+    objects = Objects(
+        **{
+            "dataset/train/a/1.jpg": b"1",
+            "dataset2/train/a/1.jpg": b"no",
+            "weights/w.pth": b"w",
+            "checkpoints/w/features.pt": b"f",
+        }
+    )
+    assert batch._lay_out(tmp_path, Settings.from_environment(VARIABLES), storage(objects)) == (1, 1)
+    files = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()}
+    assert files == {
+        "input/config/resourceconfig.json",
+        "input/config/hyperparameters.json",
+        "input/data/dataset/train/a/1.jpg",
+        "input/data/weights/w.pth",
+        "checkpoints/features.pt",
+    }
+    resources = json.loads((tmp_path / "input/config/resourceconfig.json").read_text())
+    assert (resources["current_host"], resources["hosts"]) == ("algo-1", ["algo-1"])
+
+
+def test_archive_keeps_its_name(tmp_path):
+    assert storage(Objects(**{"datasets/x.zip": b"z", "datasets/x.zip2": b"no"})).download(
+        "s3://b/datasets/x.zip", tmp_path
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_empty_channel_is_named(tmp_path):
+    with pytest.raises(BatchError, match="no object at s3://b/dataset, the channel dataset"):
+        batch._lay_out(tmp_path, Settings.from_environment(VARIABLES), storage(Objects()))
+
+
+def test_key_that_leads_out_of_the_folder_is_refused(tmp_path):
+    with pytest.raises(BatchError, match="leads out of the folder"):
+        storage(Objects(**{"dataset/../../x": b"x"})).download("s3://b/dataset", tmp_path / "data")
+
+
+def test_mirror_uploads_what_is_new_and_deletes_what_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "_MIRROR_SECONDS", 0.01)
+    (tmp_path / "kept.pt").write_text("kept")
+    (tmp_path / "finished.pt").write_text("old")
+    objects = Objects(**{"checkpoints/w/kept.pt": b"kept", "checkpoints/w/finished.pt": b"old"})
+    mirror = Mirror(storage(objects), tmp_path, "s3://b/checkpoints/w")
+    (tmp_path / "head.pt").write_text("half way")
+    deadline = time.monotonic() + 5
+    while "checkpoints/w/head.pt" not in objects.objects and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert objects.objects["checkpoints/w/head.pt"] == b"half way"
+    (tmp_path / "finished.pt").unlink()
+    (tmp_path / "head.pt").write_text("the end")
+    mirror.finish()
+    assert objects.objects == {"checkpoints/w/kept.pt": b"kept", "checkpoints/w/head.pt": b"the end"}
+
+
+def test_model_is_uploaded_last_where_the_evaluation_looks(tmp_path):
+    written = []
+    objects = Objects()
+    upload = objects.upload_file
+    objects.upload_file = lambda file, bucket, key: (written.append(key), upload(file, bucket, key))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "labels.json").write_text("{}")
+    batch._upload_model(tmp_path, Settings.from_environment(VARIABLES), storage(objects))
+    assert written == ["TrainedModels/job/model.tar.gz", "training/1/job/output/model.tar.gz"]
