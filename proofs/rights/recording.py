@@ -95,6 +95,8 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
         execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, {"dataset": _dataset_key(), **event}))
         output = json.loads(execution.get("output", "{}"))
         report.promise("a challenger is refused", output.get("status") == "refused")
+    with recording.part("trainings on EC2"):
+        _train_on_ec2(cloud, report)
     with recording.part("a bad smoke test"):
         _run_drill(runs.bad_smoke, cloud, report)
     with recording.part("two starts and a lock that was left"):
@@ -169,6 +171,19 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
             answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": cloud.deployed.api_key})
             statuses[name] = answer.status
     return statuses
+
+
+def _train_on_ec2(cloud: DrillCloud, report: Report) -> None:
+    """Train on EC2 twice, on spot and on demand, and once in vain; the gate refuses the models."""
+    refused = json.loads((ROOT / "events" / "pipeline-refused.json").read_text())
+    for spot, epochs, status in ((True, 3, "SUCCEEDED"), (False, 4, "SUCCEEDED"), (True, -1, "FAILED")):
+        request = {"dataset": _dataset_key(), **refused, "train_on": "ec2", "spot": spot}
+        request["hyperparameters"] = {"epochs": epochs}
+        execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, request))
+        report.promise(f"a training of {epochs} epochs on EC2 ends as {status}", execution["status"] == status)
+        if status == "FAILED":
+            report.promise("the failure names the hyperparameter", "'epochs' must be" in execution.get("cause", ""))
+            cloud.wait(lambda: not runs.lock_holder(cloud), "the lock", 120)
 
 
 def _raise_alarms(cloud: DrillCloud) -> None:

@@ -1,5 +1,6 @@
 """The branch of the pipeline that trains, run by the laptop's interpreter with scripted answers of an account."""
 
+import json
 from collections import ChainMap
 from typing import Any
 
@@ -27,6 +28,8 @@ RUN: dict[str, Any] = {
         "instance_count": 2,
         "volume_key": {"VolumeKmsKeyId": "arn:k"},
         "spot": True,
+        "ec2": None,
+        "trained_models_uri": "s3://bucket/TrainedModels",
     },
     "images": {
         "train": f"{REPOSITORY}@{DIGEST}",
@@ -176,3 +179,69 @@ def test_training_that_does_not_end_is_given_up_after_nine_hours(train, monkeypa
     with pytest.raises(StatesError, match="the training job did not end within 9 hours"):
         train(account)
     assert len(account.of("describeTrainingJob")) == 10
+
+
+ON_EC2 = RUN["training"] | {
+    "job_name": "kennel-x-ec2",
+    "output_uri": "s3://bucket/training/0123",
+    "ec2": {
+        "instance_type": "c7i.xlarge",
+        "ranks": 2,
+        "queue": "arn:queue",
+        "needs": [{"Type": "VCPU", "Value": "4"}, {"Type": "MEMORY", "Value": "7168"}],
+    },
+}
+DEFINED = {"JobDefinitionArn": "arn:definition:1"}
+
+
+def failed(reason: str, **container: str) -> StatesError:
+    """Return the error of a job of Batch that did not succeed."""
+    ended = {"JobName": "kennel-x-ec2", "StatusReason": reason, "Container": container}
+    return StatesError("States.TaskFailed", json.dumps(ended))
+
+
+def ec2_account(**answers: list[Any]) -> Account:
+    defaults = {"registerJobDefinition": [DEFINED], "deregisterJobDefinition": [{}]}
+    return Account(**defaults | {"submitJob.sync": [{}]} | answers)
+
+
+def test_training_on_ec2_defines_its_job_runs_it_and_forgets_it(train):
+    account = ec2_account()
+    model = "s3://bucket/training/0123/kennel-x-ec2/output/model.tar.gz"
+    assert train(account, training=ON_EC2) == {"job": "kennel-x-ec2", "model_uri": model}
+    assert [action for action, _ in account.calls] == [
+        "registerJobDefinition",
+        "submitJob.sync",
+        "deregisterJobDefinition",
+    ]
+    (definition,), (job_request,) = account.of("registerJobDefinition"), account.of("submitJob.sync")
+    container = definition["ContainerProperties"]
+    assert (container["Image"], container["Command"]) == (RUN["images"]["train"], ["batch"])
+    variables = {each["Name"]: each["Value"] for each in container["Environment"]}
+    assert variables["OUTPUT_URI"] == "s3://bucket/training/0123/kennel-x-ec2/output"
+    assert variables["TRAINED_MODELS_URI"] == "s3://bucket/TrainedModels/kennel-x-ec2"
+    assert json.loads(variables["HYPERPARAMETERS"]) == {"epochs": "3"}
+    assert variables["RANKS"] == "2"
+    assert definition["RetryStrategy"]["EvaluateOnExit"][0] == {"OnStatusReason": "Host EC2*", "Action": "RETRY"}
+    assert job_request == {"JobName": "kennel-x-ec2", "JobQueue": "arn:queue", "JobDefinition": "arn:definition:1"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"),
+    [
+        ({"getObject": [{"Body": "training: no dogs"}]}, "training: no dogs"),
+        (
+            {"getObject": [StatesError("S3.NoSuchKeyException", "no such key")]},
+            "the job on EC2 kennel-x-ec2 failed: Task failed to start; CannotPullContainerError: no such image",
+        ),
+    ],
+    ids=["a job that ran", "a job that never ran"],
+)
+def test_failed_training_on_ec2_fails_the_run_with_the_reason(train, answers, cause):
+    end = failed("Task failed to start", Reason="CannotPullContainerError: no such image")
+    account = ec2_account(**{"submitJob.sync": [end]}, **answers)
+    with pytest.raises(StatesError) as failure:
+        train(account, training=ON_EC2)
+    assert (failure.value.error, failure.value.cause) == ("TrainingFailed", cause)
+    assert len(account.of("submitJob.sync")) == 1
+    assert account.of("deregisterJobDefinition") == [{"JobDefinition": "arn:definition:1"}]
