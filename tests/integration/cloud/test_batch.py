@@ -235,3 +235,82 @@ def test_callers_need_the_rights_on_queue_and_definition(cloud: Cloud, batch: An
     role = cloud.make_role("submitter", {"Effect": "Allow", "Action": "batch:DescribeJobs", "Resource": "*"})
     with pytest.raises(ClientError, match=r"AccessDenied.*batch:SubmitJob"):
         cloud.client("batch", role=role).submit_job(jobName="job", jobQueue=queue, jobDefinition="work:1")
+
+
+def machine_of(cloud: Cloud, queue: str, definition: str, *command: str) -> str:
+    """Create a state machine with one task, which waits for a job; return its ARN."""
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::batch:submitJob.sync",
+        "Arguments": {
+            "JobName": "waited",
+            "JobQueue": queue,
+            "JobDefinition": definition,
+            "ContainerOverrides": {"Command": list(command)},
+        },
+        "End": True,
+    }
+    machine = {"QueryLanguage": "JSONata", "StartAt": "Work", "States": {"Work": task}}
+    states = cloud.client("stepfunctions")
+    name = f"batch-{uuid.uuid4().hex[:6]}"
+    created = states.create_state_machine(name=name, definition=json.dumps(machine), roleArn=ROLE)
+    return str(created["stateMachineArn"])
+
+
+def definition_of(batch: Any) -> str:
+    needs = [{"type": "VCPU", "value": "4"}, {"type": "MEMORY", "value": "4096"}]
+    container = {"image": IMAGE, "resourceRequirements": needs}
+    registered = batch.register_job_definition(
+        jobDefinitionName="waited", type="container", containerProperties=container, parameters={"colour": "red"}
+    )
+    return str(registered["jobDefinitionArn"])
+
+
+def test_state_machine_waits_for_a_job_and_gets_its_description_in_aws_form(cloud: Cloud, batch: Any) -> None:
+    """The names are those of a job's description that public reports of failed states quote."""
+    queue, states = queue_of(batch, "EC2"), cloud.client("stepfunctions")
+    for code, status in (("0", "SUCCEEDED"), ("7", "FAILED")):
+        machine = machine_of(cloud, queue, definition_of(batch), "fail", code)
+        started = states.start_execution(stateMachineArn=machine)["executionArn"]
+        ended_one = eventually(
+            lambda started=started: states.describe_execution(executionArn=started),
+            lambda found: found["status"] != "RUNNING",
+        )
+        assert ended_one["status"] == status
+        job = json.loads(ended_one["output"] if status == "SUCCEEDED" else ended_one["cause"])
+        assert (job["JobName"], job["Status"], job["StatusReason"]) == (
+            "waited",
+            status,
+            "Essential container in task exited",
+        )
+        assert job["Container"]["ExitCode"] == int(code)
+        assert job["Attempts"][0]["Container"]["LogStreamName"].startswith("waited/default/")
+        assert {"Name": "MANAGED_BY_AWS", "Value": "STARTED_BY_STEP_FUNCTIONS"} in job["Container"]["Environment"]
+        assert isinstance(job["CreatedAt"], int)
+        if status == "FAILED":
+            assert ended_one["error"] == "States.TaskFailed"
+
+
+def test_stopped_execution_ends_its_job(cloud: Cloud, batch: Any) -> None:
+    queue, states = queue_of(batch, "SPOT"), cloud.client("stepfunctions")
+    machine = machine_of(cloud, queue, definition_of(batch), "sleep")
+    execution = states.start_execution(stateMachineArn=machine)["executionArn"]
+    (job,) = eventually(lambda: batch.list_jobs(jobQueue=queue)["jobSummaryList"], lambda found: len(found) == 1)
+    states.stop_execution(executionArn=execution)
+    assert ended(batch, job["jobId"])["isTerminated"] is True
+    assert cloud.pids(f"batch-jobs/{job['jobId']}") == []
+    assert desired(batch, queue) == 0
+
+
+def test_task_needs_the_rights_to_submit_watch_and_end_its_job(cloud: Cloud, batch: Any) -> None:
+    queue, states = queue_of(batch, "EC2"), cloud.client("stepfunctions")
+    every = ("batch:SubmitJob", "batch:DescribeJobs", "events:PutRule", "events:PutTargets", "events:DescribeRule")
+    role = cloud.make_role("almost", {"Effect": "Allow", "Action": list(every), "Resource": "*"})
+    machine = machine_of(cloud, queue, definition_of(batch), "fail", "0")
+    states.update_state_machine(stateMachineArn=machine, roleArn=role)
+    execution = states.start_execution(stateMachineArn=machine)["executionArn"]
+    found = eventually(
+        lambda: states.describe_execution(executionArn=execution), lambda found: found["status"] != "RUNNING"
+    )
+    assert (found["status"], found["error"]) == ("FAILED", "Batch.AWSBatchException")
+    assert "batch:TerminateJob" in found["cause"]
