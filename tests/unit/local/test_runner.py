@@ -12,7 +12,7 @@ from dataset import DatasetError
 from local import data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
-from local.follow import Visit, _in_columns, _is_shown, _JobLogs, _print_visit, _summary, _visits
+from local.follow import Visit, _in_columns, _is_shown, _JobLogs, _print_visit, _summary, _visits, _WaitingJob
 from local.home import LocalError
 
 
@@ -113,11 +113,24 @@ def test_the_plan_is_summarized_in_numbers(other, photos):
     plan = {
         "dataset": {"num_classes": 3, "counts": {"train": 1200, "valid": 30, "test": 40, **other}},
         "quote": {"training_per_hour": 0.42},
-        "training": {"instance_count": 2, "reused": None},
+        "training": {"instance_count": 2, "reused": None, "ec2": None},
         "images": {"training_build": None, "serving_build": None},
     }
     expected = f"3 breeds, 1,200 / 30 / 40 {photos}; 2 instances, $0.42 an hour on AWS"
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
+
+
+def test_the_plan_says_what_a_machine_of_ec2_saves():
+    plan = {
+        "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
+        "quote": {"training_per_hour": 0.0892, "training_saved": 0.58},
+        "training": {"instance_count": 1, "instance_type": "c7i.xlarge", "reused": None, "spot": True},
+        "images": {"training_build": None, "serving_build": None},
+    }
+    plan["training"]["ec2"] = {"ranks": 2}
+    assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == (
+        "3 breeds, 12 / 3 / 4 photos; 1 c7i.xlarge of EC2 (spot), $0.09 an hour on AWS, 58% less than on SageMaker"
+    )
 
 
 def test_the_plan_says_what_is_built_first_and_what_that_takes():
@@ -125,7 +138,7 @@ def test_the_plan_says_what_is_built_first_and_what_that_takes():
     plan = {
         "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
         "quote": {"training_per_hour": None, "build": 0.09, "build_minutes": 9},
-        "training": {"instance_count": 1, "reused": None},
+        "training": {"instance_count": 1, "reused": None, "ec2": None},
         "images": {"training_build": {"targets": ["train"]}, "serving_build": serving},
     }
     begin = "3 breeds, 12 / 3 / 4 photos; 1 instances"
@@ -279,3 +292,28 @@ def test_states_that_ask_again_until_something_is_gone_have_no_line() -> None:
     for name in ("FindProduction", "FindStaging", "DescribeTouched"):
         assert not _is_shown(Visit(name, "Task", 0.0, 1.0, {}))
     assert _is_shown(Visit("UpdateProduction", "Task", 0.0, 1.0, {}))
+
+
+class Batch:
+    """AWS Batch with one job, which waits."""
+
+    reason = ""
+
+    def client(self, _service):
+        return self
+
+    def list_jobs(self, jobQueue, filters):
+        assert (jobQueue, filters) == ("arn:queue", [{"name": "JOB_NAME", "values": ["kennel-x-ec2"]}])
+        waiting = {"status": "RUNNABLE"} | ({"statusReason": self.reason} if self.reason else {})
+        return {"jobSummaryList": [waiting]}
+
+
+def test_job_that_waits_in_vain_is_told_once_for_each_reason():
+    batch = Batch()
+    waiting = _WaitingJob(batch)
+    training = {"job_name": "kennel-x-ec2", "ec2": {"queue": "arn:queue"}}
+    visits = [Visit("Plan", "Task", 0, 1, {"training": training}), Visit("TrainOnEc2", "Task", 1)]
+    assert waiting.new_reasons(visits) == []
+    batch.reason = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - too much"
+    assert waiting.new_reasons(visits) == [f"the job waits for a machine of EC2: {batch.reason}"]
+    assert waiting.new_reasons(visits) == []
