@@ -42,7 +42,7 @@ def ec2_leak(cloud: DrillCloud, report: Report) -> None:
 
 
 def _train(cloud: DrillCloud) -> str:
-    """Start a run whose training on EC2 lasts, wait until its ranks run, and return the execution."""
+    """Start a run whose training on EC2 lasts, wait until its ranks are in an epoch, and return the execution."""
     request = {
         "train_on": "ec2",
         "dataset": prepare(sketches()).key,
@@ -50,7 +50,9 @@ def _train(cloud: DrillCloud) -> str:
         "hyperparameters": {"epochs": 10_000},
     }
     execution = cloud.start(cloud.deployed.pipeline_arn, request)
-    cloud.wait(lambda: len(_ranks(cloud)) >= 2, "two ranks on EC2", 120)
+    cloud.wait(lambda: any("epoch=" in _log(cloud, job) for job in _jobs(cloud)), "the first epoch on EC2", 120)
+    if len(_ranks(cloud)) < 2:
+        raise LocalError("fewer than two ranks train on the machine of EC2")
     return execution
 
 
@@ -73,6 +75,11 @@ def _jobs(cloud: DrillCloud) -> list[str]:
     queues = [queue["jobQueueArn"] for queue in batch.describe_job_queues()["jobQueues"]]
     listed = [batch.list_jobs(jobQueue=queue, jobStatus=status) for queue in queues for status in _ACTIVE]
     return [job["jobId"] for each in listed for job in each["jobSummaryList"]]
+
+
+def _log(cloud: DrillCloud, job: str) -> str:
+    files = (cloud.home / "cloud" / "batch-jobs" / job).glob("*.log")
+    return "".join(file.read_text() for file in files)
 
 
 def _vcpus(cloud: DrillCloud) -> int:

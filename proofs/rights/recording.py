@@ -174,9 +174,14 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
 
 
 def _train_on_ec2(cloud: DrillCloud, report: Report) -> None:
-    """Train on EC2 twice, on spot and on demand, and once in vain; the gate refuses the models."""
+    """Train on EC2 on spot and on demand, and twice in vain; the gate refuses the models."""
     refused = json.loads((ROOT / "events" / "pipeline-refused.json").read_text())
-    for spot, epochs, status in ((True, 3, "SUCCEEDED"), (False, 4, "SUCCEEDED"), (True, -1, "FAILED")):
+    for spot, epochs, status in (
+        (True, 3, "SUCCEEDED"),
+        (False, 4, "SUCCEEDED"),
+        (True, -1, "FAILED"),
+        (True, -2, "FAILED"),
+    ):
         request = {"dataset": _dataset_key(), **refused, "train_on": "ec2", "spot": spot}
         request["hyperparameters"] = {"epochs": epochs}
         execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, request))
