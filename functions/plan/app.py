@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import images, lock, photos, request, trained, versions, weights
+from plan import ec2, images, lock, photos, request, trained, versions, weights
 from plan.run import PlanSettings, decide, decide_promotion, training_job_name, with_reused_model
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
@@ -47,6 +47,8 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     # Checks that need no lock come first.
     dataset_location = _in_bucket("dataset", parsed.dataset)
     weights_location = _in_bucket("weights", parsed.weights) if parsed.weights else None
+    if parsed.train_on == "ec2":
+        ec2.plan(parsed, settings.training_instance_type, settings.ec2_spot_queue, settings.ec2_on_demand_queue)
     abandoned = lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
         if abandoned:

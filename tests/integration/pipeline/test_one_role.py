@@ -43,6 +43,12 @@ def test_one_existing_role_does_everything(bare: Kennel) -> None:
         timeout=120,
     )
     assert {role["RoleName"] for role in iam.list_roles()["Roles"]} == before
+    # Nothing of a training on EC2 exists without subnets, and Plan says so before it does anything.
+    environments = bare.client("batch").describe_compute_environments()["computeEnvironments"]
+    assert not [each for each in environments if each["computeEnvironmentName"].endswith("-lab")]
+    refused = bare.finish(bare.start({"train_on": "ec2"}, stack="lab"))
+    assert refused["status"] == "FAILED"
+    assert "the stack has no subnets for EC2" in refused["cause"]
     archive = shutil.make_archive(str(bare.home / "lab"), "zip", bare.photos)
     bucket = bare.outputs("lab")["BucketName"]
     bare.client("s3").upload_file(archive, bucket, "dogs.zip")
