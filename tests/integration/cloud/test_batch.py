@@ -314,3 +314,59 @@ def test_task_needs_the_rights_to_submit_watch_and_end_its_job(cloud: Cloud, bat
     )
     assert (found["status"], found["error"]) == ("FAILED", "Batch.AWSBatchException")
     assert "batch:TerminateJob" in found["cause"]
+
+
+def test_template_makes_changes_and_removes_environments_and_queues(cloud: Cloud, batch: Any) -> None:
+    def template(maximum: int, priority: int) -> str:
+        resources = {
+            "Type": "SPOT",
+            "AllocationStrategy": "SPOT_PRICE_CAPACITY_OPTIMIZED",
+            "MinvCpus": 0,
+            "MaxvCpus": maximum,
+            "InstanceTypes": [{"Fn::Select": [1, {"Fn::Split": ["ml.", "ml.c7i.xlarge"]}]}],
+            "Subnets": {"Fn::Split": [",", "subnet-1,subnet-2"]},
+            "SecurityGroupIds": ["sg-1"],
+            "InstanceRole": "machines",
+        }
+        queue = {"Priority": priority, "ComputeEnvironmentOrder": [{"Order": 1, "ComputeEnvironment": {"Ref": "Env"}}]}
+        env = {"Type": "MANAGED", "State": "ENABLED", "ReplaceComputeEnvironment": False, "ComputeResources": resources}
+        return json.dumps(
+            {
+                "Resources": {
+                    "Env": {"Type": "AWS::Batch::ComputeEnvironment", "Properties": env},
+                    "Queue": {"Type": "AWS::Batch::JobQueue", "Properties": queue},
+                },
+                "Outputs": {"Queue": {"Value": {"Ref": "Queue"}}},
+            }
+        )
+
+    formation, stack = cloud.client("cloudformation"), f"batch-{uuid.uuid4().hex[:6]}"
+
+    def settled(*statuses: str) -> dict[str, Any]:
+        return eventually(
+            lambda: formation.describe_stacks(StackName=stack)["Stacks"][0],
+            lambda found: found["StackStatus"] in statuses,
+        )
+
+    def made() -> tuple[dict[str, Any], dict[str, Any]]:
+        (output,) = settled("CREATE_COMPLETE", "UPDATE_COMPLETE")["Outputs"]
+        (queue,) = batch.describe_job_queues(jobQueues=[output["OutputValue"]])["jobQueues"]
+        order = [each["computeEnvironment"] for each in queue["computeEnvironmentOrder"]]
+        (found,) = batch.describe_compute_environments(computeEnvironments=order)["computeEnvironments"]
+        return queue, found
+
+    formation.create_stack(StackName=stack, TemplateBody=template(8, 1))
+    queue, environment = made()
+    assert (queue["priority"], environment["status"]) == (1, "VALID")
+    assert environment["computeResources"]["instanceTypes"] == ["c7i.xlarge"]
+    assert environment["computeResources"]["subnets"] == ["subnet-1", "subnet-2"]
+    formation.update_stack(StackName=stack, TemplateBody=template(16, 2))
+    queue, environment = eventually(made, lambda found: found[0]["priority"] == 2)
+    assert environment["computeResources"]["maxvCpus"] == 16
+    formation.delete_stack(StackName=stack)
+    arn = environment["computeEnvironmentArn"]
+    eventually(
+        lambda: batch.describe_compute_environments(computeEnvironments=[arn])["computeEnvironments"],
+        lambda found: not found,
+    )
+    assert batch.describe_job_queues(jobQueues=[queue["jobQueueArn"]])["jobQueues"] == []
