@@ -79,7 +79,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "SeeTheNetwork",
         "DeliverLogs",
         "SendTraces",
-        "JoinTheCluster",  # AWS's own policy for machines of ECS has them on all resources, too.
+        "FindTheCluster",
         "WatchJobsOnEc2",
     }
 
