@@ -114,6 +114,7 @@ def document_of(s3: Any, key: str, name: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_interrupted_training_on_ec2_ends_with_the_parameters_of_two_hosts_on_sagemaker(
     cloud: Cloud, s3: Any, queue: str
 ) -> None:
