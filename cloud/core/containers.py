@@ -92,6 +92,7 @@ def spawn(
     document = {
         "root": str(container.root),
         "binds": [*_machine_binds(), *container.binds],
+        "packages": _packages(),
         "folder": container.folder,
         "own_pids": container.own_pids,
         "stage": str(stage),
@@ -127,3 +128,8 @@ def _machine_binds() -> tuple[tuple[str, str, bool], ...]:
     resolver = os.path.realpath("/etc/resolv.conf")  # It often lies in /run.
     shown += [resolver] if os.path.exists(resolver) else []
     return tuple((path, path, True) for path in shown if Path(path).parts[1] not in launcher.SYSTEM)
+
+
+def _packages() -> list[str]:
+    """Return all paths of the folder with this Python's packages, to which ``pip install`` in a container adds more."""
+    return [os.path.realpath(sys.prefix), *({sys.prefix} - {os.path.realpath(sys.prefix)})]

@@ -9,6 +9,7 @@ when the outer process ends. All mounts vanish with the last process of the cont
 See "A job runs in namespaces, with its tree at /opt/ml" in docs/decisions/laptop-cloud.md.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -59,6 +60,24 @@ def _make_read_only(target: str) -> None:
     if _libc.syscall(number, ctypes.c_int(_AT_FDCWD), path, ctypes.c_uint(_AT_RECURSIVE), attributes, size):
         # Kernels before 5.12 make one mount read-only, but not those below it.
         _libc.mount(None, path, None, ctypes.c_ulong(_REMOUNT | _BIND | _READ_ONLY), None)
+
+
+def _layer(target: str) -> None:
+    """Let a read-only folder accept changes, which stay in the container and in memory.
+
+    Where the kernel has no overlays for this user, the folder stays read-only.
+    """
+    layer = f"{target}.layer"
+    os.mkdir(layer)
+    _mount("tmpfs", layer, "tmpfs", _NO_DEVICES, "mode=0755")
+    os.mkdir(f"{layer}/upper")
+    os.mkdir(f"{layer}/work")
+    with contextlib.suppress(OSError):
+        options = f"lowerdir={target},upperdir={layer}/upper,workdir={layer}/work"
+        _mount("overlay", target, "overlay", _NO_DEVICES, options)
+    # The overlay keeps its own hold on the memory.
+    _check(_libc.umount2(layer.encode(), _DETACH), "umount")
+    os.rmdir(layer)
 
 
 def _merge(source: str, new_root: str, place: str) -> None:
@@ -116,6 +135,11 @@ def _fill(new_root: str, container: dict[str, Any]) -> None:
         if os.path.isdir(new_root + parent) and not os.path.lexists(new_root + place):
             _open_up(new_root + parent, parent)
         _bind(source, new_root + place, read_only)
+    packages, *aliases = container["packages"]
+    if os.path.isdir(new_root + packages):
+        _layer(new_root + packages)
+        for alias in aliases:
+            _bind(new_root + packages, new_root + alias, read_only=False)
 
 
 def _enter(container: dict[str, Any]) -> None:

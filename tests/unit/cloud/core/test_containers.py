@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ def folder() -> Iterator[Path]:
         path = Path(name)
         (path / "root/opt/ml").mkdir(parents=True)
         (path / "stage").mkdir()
+        (path / "packages/old").mkdir(parents=True)
         shutil.copy(launcher.__file__, path / "launcher.py")
         for each in (path, *path.rglob("*")):
             os.chown(each, NOBODY, NOBODY)
@@ -37,12 +40,16 @@ def nobody_may() -> bool:
 
 @pytest.mark.skipif(not nobody_may(), reason="needs root, a Python for all, and user namespaces for everybody")
 def test_a_user_gets_a_container_too_and_stays_who_they_are(folder: Path) -> None:
-    program = "id -u; echo $$; cat /opt/ml/here; touch /opt/ml/there /usr/x; umount /proc; exit 7"
+    program = (
+        "id -u; echo $$; cat /opt/ml/here; touch /packages/new; ls /alias; "
+        "touch /opt/ml/there /usr/x; umount /proc; exit 7"
+    )
     (folder / "root/opt/ml/here").write_text("found\n")
     document = {
         "root": f"{folder}/root",
         "stage": f"{folder}/stage",
-        "binds": [],
+        "binds": [[f"{folder}/packages", "/packages", True]],
+        "packages": ["/packages", "/alias"],
         "folder": "/opt/ml",
         "own_pids": True,
         "hostname": "aws",
@@ -53,11 +60,34 @@ def test_a_user_gets_a_container_too_and_stays_who_they_are(folder: Path) -> Non
     nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     ended = subprocess.run(command, pass_fds=[report], capture_output=True, text=True, check=False, **nobody)
     os.close(report)
-    assert ended.stdout.splitlines() == [str(NOBODY), "1", "found"], ended
+    assert ended.stdout.splitlines() == [str(NOBODY), "1", "found", "new", "old"], ended
     assert "/usr/x" in ended.stderr
     assert "umount" in ended.stderr
     assert (folder / "root/opt/ml/there").exists()
+    assert [each.name for each in (folder / "packages").iterdir()] == ["old"]
     assert ended.returncode == 7
+
+
+@pytest.mark.skipif(not containers.available(), reason="this machine allows no namespaces")
+def test_packages_that_a_container_installs_are_gone_with_it(tmp_path: Path) -> None:
+    packages = Path(sysconfig.get_path("purelib"))
+    module = f"kennel_test_{os.getpid()}"
+    program = f"""
+import importlib, pathlib, os
+path = pathlib.Path({str(packages)!r}, "{module}.py")
+assert not path.exists()
+path.write_text("answer = 42")
+importlib.invalidate_caches()
+import {module}
+print({module}.answer, [name for name in os.listdir({str(packages.parents[3])!r}) if "layer" in name])
+"""
+    (tmp_path / "root").mkdir()
+    environment = containers.environment_of(processes.clean_environment(tmp_path / "tmp"))
+    container = containers.Container(tmp_path / "root", (), "/")
+    for _ in range(2):
+        process = containers.spawn([sys.executable, "-c", program], environment, processes.mark_of("test"), container)
+        assert process.communicate(timeout=60)[0].decode().splitlines()[-1:] == ["42 []"]
+        assert not (packages / f"{module}.py").exists()
 
 
 def test_off_means_off(monkeypatch: pytest.MonkeyPatch) -> None:
