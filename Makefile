@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 DATA ?=
 EVENT ?=
+NOTEBOOK ?=
 MUTANTS ?= 5
 SEED ?= 0
 CHECKOV_VERSION := 3.3.30
@@ -13,13 +14,14 @@ CHECKOV := $(CHECKOV_VENV)/bin/checkov
 PIP_AUDIT_VERSION := 2.10.1
 PIP_AUDIT_VENV := .tools/pip-audit-$(PIP_AUDIT_VERSION)
 PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
+NOTEBOOK_VENV := .tools/notebook
 TRANSFORMED := .kennel/lint/template.json
 # More workers than cores: most tests of the laptop cloud wait for it most of the time.
 WORKERS := -n 3 --no-loadscope-reorder
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down test test-slow check lint openapi proof aws-smoke
+.PHONY: help install run up down notebook test test-slow check lint openapi proof aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -32,6 +34,9 @@ up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 
 down: $(VENV)/run.stamp  ## stop the laptop cloud and everything on it
 	@$(BIN)/python -m local down
+
+notebook: $(VENV)/run.stamp $(NOTEBOOK_VENV)/lock.stamp  ## open examples/kennel.ipynb on the laptop cloud [NOTEBOOK=run]
+	@$(BIN)/python -m local notebook $(if $(filter run,$(NOTEBOOK)),--run)
 
 proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and no more, 20 minutes [MUTANTS=5] [SEED=0]
 	@$(BIN)/python -m local proof --mutants $(MUTANTS) --seed $(SEED)
@@ -78,6 +83,13 @@ $(VENV)/run.stamp: pyproject.toml requirements.lock
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@$(BIN)/pip install -q -c requirements.lock -e ".[dev]"
+	@touch $@
+
+# The SDK of SageMaker requires a newer boto3 than the laptop cloud allows. 1.2 GB, without torch.
+$(NOTEBOOK_VENV)/lock.stamp: examples/requirements.lock
+	@test -d $(NOTEBOOK_VENV) || $(PYTHON) -m venv $(NOTEBOOK_VENV)
+	@echo "Installing Jupyter and the SageMaker SDK into $(NOTEBOOK_VENV) (minutes, once)"
+	@$(NOTEBOOK_VENV)/bin/pip install -q -r examples/requirements.lock
 	@touch $@
 
 # In environments of their own: checkov requires other versions of much that the rest needs.

@@ -9,7 +9,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import interrupt, invoke, laptop, run, stack
+from local import interrupt, invoke, laptop, notebook, run, stack
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
 from local.home import HOME, LocalError
@@ -94,6 +94,10 @@ def _invoke(arguments: argparse.Namespace) -> int:
     return invoke.invoke(run.running(), arguments.event, arguments.options)
 
 
+def _notebook(arguments: argparse.Namespace) -> int:
+    return notebook.open_notebook(run.running(), arguments.run)
+
+
 def _interrupt(arguments: argparse.Namespace) -> int:
     interrupt.interrupt(run.running(), arguments.job, arguments.host)
     return 0
@@ -148,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("event", choices=invoke.SAMPLES, help="its sample event")
     command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
     command.set_defaults(do=_invoke)
+
+    command = commands.add_parser("notebook", help="open examples/kennel.ipynb in Jupyter Lab, on the laptop cloud")
+    command.add_argument("--run", action="store_true", help="run all its cells without a browser")
+    command.set_defaults(do=_notebook)
 
     command = commands.add_parser(
         "drill", help="show that a promise about the endpoint holds, on a separate laptop cloud; prints JSON"

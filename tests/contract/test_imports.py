@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "local": RUNNER,
     "proofs": RUNNER | {"local"},
     "benchmarks": RUNNER | {"functions", "local", "serving", "training"},
+    "examples": set(),
 }
 
 
