@@ -367,6 +367,8 @@ def run(root: Path, stop: StopSignal, num_local: int) -> int:
     """
     try:
         host = HostConfig(root)
+        # SageMaker's clients show a job's log only once every host has written a line.
+        print(f"launcher: this is host {host.name}, {host.rank + 1} of {len(host.hosts)}", flush=True)
         if len(host.hosts) > 1:
             wait_for_name(host.master_address, stop)
     except LaunchError as error:

@@ -21,12 +21,14 @@ _MAX_BATCH = 5000  # events in one PutLogEvents request
 class LogStream:
     """The log of one process: each line goes to a file at once, and to CloudWatch Logs at the next ``flush``.
 
+    The log stream is created with its first line, as on AWS.
+
     Attributes:
         last_line: The last line that was not blank; failure reasons quote it.
     """
 
     def __init__(self, group: str, stream: str, file: Path, caller: str) -> None:
-        """Open the file, and create the log stream if the caller may.
+        """Open the file.
 
         Args:
             group: Name of the log group.
@@ -40,7 +42,8 @@ class LogStream:
         self._pending: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self.last_line = ""
-        self._has_stream = _open(self._target, caller)
+        self._caller = caller
+        self._has_stream: bool | None = None  # None before the first line
 
     def write(self, line: str) -> None:
         """Write one line, given without its line end."""
@@ -48,8 +51,6 @@ class LogStream:
         self._file.flush()
         if line.strip():
             self.last_line = line.strip()
-            if not self._has_stream:
-                return
             with self._lock:
                 self._pending.append({"timestamp": int(time.time() * 1000), "message": line[:MAX_LINE]})
 
@@ -57,6 +58,10 @@ class LogStream:
         """Send the pending lines to CloudWatch Logs."""
         with self._lock:
             pending, self._pending = self._pending, []
+        if pending and self._has_stream is None:
+            self._has_stream = _open(self._target, self._caller)
+        if not self._has_stream:
+            return
         for start in range(0, len(pending), _MAX_BATCH):
             batch = {**self._target, "logEvents": pending[start : start + _MAX_BATCH]}
             deliver("logs", "Logs_20140328.PutLogEvents", batch)

@@ -27,7 +27,8 @@ for name in config["hosts"]:
     socket.gethostbyname(name)
 if not Path("/opt/ml/input/config/hyperparameters.json").read_text().count("empty"):
     Path("/opt/ml/model/weights").write_text(config["current_host"])
-print("done")
+if config["current_host"] == "algo-1":
+    print("done")
 """
 NOTHING = "laptop cloud: the job succeeded, but left nothing in /opt/ml/{}; SageMaker completes such a job, too"
 CLUSTER = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
@@ -114,6 +115,14 @@ def test_a_model_written_to_opt_ml_arrives_and_peers_are_known(within: Cloud) ->
     job = train(within, count=2)
     assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
     assert model(within, job) == {"weights": "algo-1"}
+
+
+def test_a_host_has_a_log_stream_once_it_has_written_a_line(within: Cloud) -> None:
+    job = train(within, count=2)
+    streams = within.client("logs").describe_log_streams(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{job['TrainingJobName']}/"
+    )
+    assert [each["logStreamName"].partition("/")[2][:6] for each in streams["logStreams"]] == ["algo-1"]
 
 
 def test_an_empty_model_is_told(within: Cloud) -> None:

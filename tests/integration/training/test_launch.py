@@ -133,6 +133,10 @@ def test_hosts_connect_by_name_whatever_the_environment_says(
     processes = [start(root, free_port, bare | stray) for root in roots]
     logs = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
+    assert [log.splitlines()[0] for log in logs] == [
+        "launcher: this is host localhost, 1 of 2",
+        "launcher: this is host algo-2, 2 of 2",
+    ]
     ddp = document(roots[0], "ddp.json")
     assert (ddp["world_size"], ddp["hosts"], ddp["in_sync"]) == (2, list(hosts), True)
     assert sum(ddp["samples_per_rank"]) == NUM_TRAIN
