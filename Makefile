@@ -47,7 +47,7 @@ aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from depl
 test: $(VENV)/dev.stamp  ## all tests but the slow ones
 	@$(BIN)/python -m pytest $(WORKERS)
 
-test-slow: $(VENV)/dev.stamp  ## the slow tests, such as the update of an earlier release to this tree
+test-slow: $(VENV)/dev.stamp $(NOTEBOOK_VENV)/lock.stamp  ## the slow tests, such as the update of an earlier release to this tree
 	@$(BIN)/python -m pytest -m slow --durations=10
 
 install: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)  ## everything that make check needs
