@@ -1,7 +1,7 @@
 """Models, model package groups and their versioned packages; they are stored, and nothing runs."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,11 @@ from cloud.s3 import objects
 from cloud.sagemaker import rules
 from cloud.sagemaker.store import Record, Store, page
 
+# UpdateModelPackage replaces these members as a whole.
+_REPLACED = (
+    *("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri"),
+    *("ModelCard", "ModelLifeCycle", "ModelPackageRegistrationType"),
+)
 _NO_ACCESS = (
     'Could not access model data at {data}. Please ensure that the role "{role}" exists and that its trust '
     'relationship policy allows the action "sts:AssumeRole" for the service principal "sagemaker.amazonaws.com". Also '
@@ -69,7 +74,7 @@ class Models:
     def create(self, request: Request) -> dict[str, Any]:
         """Create a model; its image and its data must exist."""
         rules.model(request)
-        container = self.container(request["PrimaryContainer"])
+        container = self.container(rules.container_of(request))
         rules.container(container, self._store.region)
         image, data = container["Image"], S3Uri.parse(data_uri(container))
         try:
@@ -175,13 +180,15 @@ class Packages:
 
     def list_groups(self, request: Request) -> dict[str, Any]:
         """List groups, the newest last unless the request says otherwise."""
-        groups, token = page(request, self._store.of(ModelPackageGroup), order="Ascending")
+        # No other account shares groups with this one.
+        shared = request.get("CrossAccountFilterOption") == "CrossAccount"
+        groups, token = page(request, [] if shared else self._store.of(ModelPackageGroup), order="Ascending")
         return {"ModelPackageGroupSummaryList": [_group_record(each) for each in groups], "NextToken": token}
 
     def delete_group(self, request: Request) -> dict[str, Any]:
         """Delete an empty group."""
         group = self._group(request["ModelPackageGroupName"])
-        if self._packages_of(group.name):
+        if any(each.version and each.name == group.name for each in self._store.of(ModelPackage)):
             message = f"Model Package Group {group.arn} cannot be deleted because it holds model packages."
             raise ApiError("ConflictException", message)
         self._store.remove(group.arn)
@@ -226,16 +233,22 @@ class Packages:
             )
             for key in request.get("CustomerMetadataPropertiesToRemove", []):
                 metadata.pop(key, None)
-            replaced = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri")
-            package.request.update({key: request[key] for key in replaced if key in request})
+            package.request.update({key: request[key] for key in _REPLACED if key in request})
+            if more := request.get("AdditionalInferenceSpecificationsToAdd"):
+                specifications = package.request.get("AdditionalInferenceSpecifications", [])
+                package.request["AdditionalInferenceSpecifications"] = [*specifications, *more]
             package.request["CustomerMetadataProperties"] = metadata
             package.modified = now()
         return {"ModelPackageArn": package.arn}
 
     def list(self, request: Request) -> dict[str, Any]:
-        """List the packages of a group, or those without one; the newest first unless the request says otherwise."""
+        """List packages: of a group, without one, or both; the newest first unless the request says otherwise."""
         group_name = request.get("ModelPackageGroupName")
-        packages = self._packages_of(self._group(group_name).name if group_name else None)
+        group = self._group(group_name).name if group_name else None
+        kind = request.get("ModelPackageType", "Versioned" if group else "Unversioned")
+        packages = [each for each in self._store.of(ModelPackage) if not group or (each.version and each.name == group)]
+        if kind != "Both":
+            packages = [each for each in packages if (each.version is None) == (kind == "Unversioned")]
         if approval := request.get("ModelApprovalStatus"):
             packages = [package for package in packages if package.approval == approval]
         packages, token = page(request, packages)
@@ -256,13 +269,6 @@ class Packages:
 
     def _arn(self, kind: str, name_or_arn: str) -> str:
         return name_or_arn if name_or_arn.startswith("arn:") else self._store.arn(kind, name_or_arn)
-
-    def _packages_of(self, group: str | None) -> Sequence[ModelPackage]:
-        """Return the packages of a group, or those without a group."""
-        packages = self._store.of(ModelPackage)
-        if group is None:
-            return [package for package in packages if package.version is None]
-        return [package for package in packages if package.version and package.name == group]
 
 
 def _group_record(group: ModelPackageGroup) -> dict[str, Any]:

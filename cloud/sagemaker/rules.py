@@ -31,7 +31,7 @@ _NOT_IN_TRAINING = (
 )
 _NOT_IN_ALGORITHMS = ("AlgorithmName", "TrainingImageConfig")
 _NOT_IN_CLUSTERS = ("InstancePlacementConfig", "InstancePreferences", "KeepAlivePeriodInSeconds", "TrainingPlanArn")
-_NOT_IN_MODELS = ("Containers", "InferenceExecutionConfig", "VpcConfig")
+_NOT_IN_MODELS = ("InferenceExecutionConfig", "VpcConfig")
 _NOT_IN_CONTAINERS = ("AdditionalModelDataSources", "ContainerMetricsConfig", "ImageConfig", "MultiModelConfig")
 _NOT_IN_CONFIGS = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig", "ShadowProductionVariants", "VpcConfig")
 _NOT_IN_VARIANTS = (
@@ -229,12 +229,22 @@ def model(request: Request) -> None:
         ApiError: it is refused.
     """
     _refuse_members(request, _NOT_IN_MODELS)
-    if "PrimaryContainer" not in request:
-        raise invalid("PrimaryContainer is missing; the laptop cloud supports models of one PrimaryContainer only.")
+    if len(_containers(request)) != 1:
+        raise invalid("The laptop cloud supports models of one container only, in PrimaryContainer or in Containers.")
     if "ExecutionRoleArn" not in request:
         raise invalid(
             "ExecutionRoleArn is missing; the laptop cloud needs the role that reads the model's data and image."
         )
+
+
+def container_of(request: Request) -> Mapping[str, Any]:
+    """Return the only container of a request of CreateModel that ``model`` has checked."""
+    return _containers(request)[0]
+
+
+def _containers(request: Request) -> list[Mapping[str, Any]]:
+    primary = [request["PrimaryContainer"]] if "PrimaryContainer" in request else []
+    return [*primary, *request.get("Containers", [])]
 
 
 def container(specification: Mapping[str, Any], region: str) -> None:

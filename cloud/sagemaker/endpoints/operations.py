@@ -218,7 +218,7 @@ class Endpoints:
 
     def _variant(self, specification: Mapping[str, Any]) -> Variant:
         model = self._models.find(specification["ModelName"])
-        primary_container = model.request["PrimaryContainer"]
+        primary_container = rules.container_of(model.request)
         container = self._models.container(primary_container)
         return Variant(
             name=specification["VariantName"],

@@ -336,7 +336,7 @@ def test_hosting_that_the_laptop_lacks_is_refused_plainly() -> None:
     serverless = {"VariantName": "main", "ModelName": "m", "ServerlessConfig": {"MaxConcurrency": 1}}
     rolling = {"RollingUpdatePolicy": {"MaximumBatchSize": size(50), "WaitIntervalInSeconds": 0}}
     for broken in (
-        lambda: rules.model({"Containers": [CONTAINER]}),
+        lambda: rules.model({"Containers": [CONTAINER] * 2}),
         lambda: rules.model({"ModelName": "m"}),
         lambda: rules.container(CONTAINER | {"Mode": "MultiModel"}, REGION),
         lambda: rules.container({"Image": IMAGE}, REGION),
