@@ -36,6 +36,7 @@ def install(home: Path) -> None:
         home: Folder of the record, ``authorizations.jsonl``.
     """
     hooks.treat_loopback_as_tls()
+    hooks.refuse_what_is_missing()
     hooks.report_decisions(_decision_writer(home / DECISIONS), _additional_permissions)
     events_hooks.check_roles(_is_trusting_scheduler)
     events_hooks.authorize_rules(_may_start_execution)

@@ -30,7 +30,7 @@ HOOKS: Hooks = (
             "parse_policy_document",
         ),
     ),
-    (iam, ("_instance_profiles", "_roles")),
+    (iam, ("_IAM_HANDLERS", "_error", "_instance_profiles", "_p", "_roles", "policy_known")),
     (sts, ("register_session",)),
 )
 
@@ -266,3 +266,35 @@ def treat_loopback_as_tls() -> None:
         return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
 
     iam_evaluator._resolve_condition_key = resolve_as_tls
+
+
+def refuse_what_is_missing() -> None:
+    """Refuse to attach a policy that is not here, and to simulate a role that is not, where MiniStack passes it over.
+
+    Such a policy would give no rights, and the simulation would deny everything; neither would say why.
+    """
+
+    def attach(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def checked(parameters: Any) -> Any:
+            arn = iam._p(parameters, "PolicyArn")
+            if iam.policy_known(arn):
+                return handler(parameters)
+            hint = " on the laptop cloud, which has few of AWS's own policies" if ":iam::aws:" in arn else ""
+            message = f"Policy {arn} does not exist or is not attachable{hint}."
+            return iam._error(404, "NoSuchEntity", message, ns="iam")
+
+        return checked
+
+    def simulate(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def checked(parameters: Any) -> Any:
+            _, is_role, path = iam._p(parameters, "PolicySourceArn").partition(":role/")
+            name = path.rpartition("/")[2]
+            if is_role and name not in iam._roles:
+                return iam._error(404, "NoSuchEntity", f"The role with name {name} cannot be found.", ns="iam")
+            return handler(parameters)
+
+        return checked
+
+    for operation in ("AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"):
+        iam._IAM_HANDLERS[operation] = attach(iam._IAM_HANDLERS[operation])
+    iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate(iam._IAM_HANDLERS["SimulatePrincipalPolicy"])

@@ -521,3 +521,31 @@ def test_every_decision_is_written_down_with_its_statement(cloud: Cloud) -> None
         ("s3:GetObject", f"{KENNEL}/secret", False, ""),
     ]
     assert mine[0]["context"]["s3:prefix"] == "nothing/"
+
+
+def test_a_policy_that_is_not_here_cannot_be_attached(cloud: Cloud) -> None:
+    iam, name = cloud.client("iam"), unique("attached")
+    cloud.make_role(name, allow("sns:Publish"))
+    for arn, hint in (
+        (
+            "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess",
+            "on the laptop cloud, which has few of AWS's own policies",
+        ),
+        ("arn:aws:iam::000000000000:policy/nobodys", "attachable."),
+    ):
+        with pytest.raises(iam.exceptions.NoSuchEntityException, match=f"Policy {arn} does not exist.*{hint}"):
+            iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+    iam.attach_role_policy(RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    assert [each["PolicyName"] for each in attached] == ["AmazonS3ReadOnlyAccess"]
+    source = f"arn:aws:iam::000000000000:role/{name}"
+    [result] = iam.simulate_principal_policy(PolicySourceArn=source, ActionNames=["s3:GetObject"])["EvaluationResults"]
+    assert result["EvalDecision"] == "allowed"
+
+
+def test_a_role_that_is_not_here_is_not_simulated(cloud: Cloud) -> None:
+    iam = cloud.client("iam")
+    with pytest.raises(iam.exceptions.NoSuchEntityException, match="The role with name nobody cannot be found"):
+        iam.simulate_principal_policy(
+            PolicySourceArn="arn:aws:iam::000000000000:role/nobody", ActionNames=["s3:GetObject"]
+        )
