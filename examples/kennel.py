@@ -47,7 +47,7 @@ ranges = {"learning_rate": ContinuousParameter(3e-4, 3e-2, "Logarithmic"), "epoc
 limits = {"max_jobs": 4, "max_parallel_jobs": 2}
 tuner = HyperparameterTuner(trainer, metric["Name"], ranges, [metric], base_tuning_job_name=MINE, **limits)
 tuner.tune()
-tuner.analytics().dataframe()[["TrainingJobName", "TrainingJobStatus", *ranges, "FinalObjectiveValue"]]
+print(tuner.analytics().dataframe()[["TrainingJobName", *ranges, "FinalObjectiveValue"]].to_string(index=False))
 # %% [markdown]
 # ## Deploy a second endpoint from the newest approved model package
 # Until the last cell deletes it, it costs as much by the hour as one instance of the first.
