@@ -76,5 +76,5 @@ for known in json.loads(S3Downloader.read_file(golden + "golden.json", session))
 # %%
 for resource in (Endpoint, EndpointConfig, Model):
     resource.get(MINE).delete()
-IamRoleResolver().delete_execution_role("training", role_name=MINE)
 session.boto_session.resource("s3").Bucket(bucket).objects.filter(Prefix=f"{MINE}/").delete()
+IamRoleResolver().delete_execution_role("training", role_name=MINE)
