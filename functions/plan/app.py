@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import ec2, images, lock, photos, request, trained, versions, weights
+from plan import ec2, images, lock, photos, request, trained, tuning, versions, weights
 from plan.run import PlanSettings, decide, decide_promotion, training_job_name, with_reused_model
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
@@ -61,7 +61,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
-    summary = run.model_dump(include={"dataset", "training", "promotion", "quote"})
+    summary = run.model_dump(include={"dataset", "training", "tuning", "promotion", "quote"})
     logger.info("run planned", extra={"run": run.id, **summary})
     return run
 
@@ -69,10 +69,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
 def _with_training(
     parsed: Request, execution_name: str, dataset_location: Location, weights_location: Location | None
 ) -> Run:
-    backbone = str(parsed.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))
+    backbones = tuning.backbones(parsed, weights.DEFAULT_BACKBONE)
     champion = _champion()
     dataset = photos.inspect(s3, dataset_location)
-    backbone_weights = weights.prepare(s3, settings.bucket, backbone, weights_location)
+    backbone_weights = weights.prepare(s3, settings.bucket, backbones, weights_location)
     image_plan = images.prepare(s3, ecr, settings)
     run = decide(parsed, settings, execution_name, dataset, backbone_weights, image_plan, champion)
     assert run.training

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from shared.contracts import Request
 from shared.errors import RequestError
+from shared.tuning import Tune
 
 
 def parse(raw: Any) -> Request:
@@ -26,8 +27,9 @@ def parse(raw: Any) -> Request:
 def _sentence(error: Any) -> str:
     field = ".".join(str(part) for part in error["loc"]) or "request"
     if error["type"] == "extra_forbidden":
-        matches = get_close_matches(field, Request.model_fields, n=1)
-        hint = f"did you mean '{matches[0]}'?" if matches else f"known fields: {', '.join(Request.model_fields)}"
+        known = Tune.model_fields if error["loc"][0] == "tune" else Request.model_fields
+        matches = get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean '{matches[0]}'?" if matches else f"known fields: {', '.join(known)}"
         return f"{field}: unknown field ({hint})"
     message = error["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field != "request" else message

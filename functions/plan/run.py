@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from plan import ec2
+from plan import ec2, tuning
 from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import (
@@ -27,6 +27,7 @@ from shared.contracts import (
 from shared.errors import RequestError
 from shared.prices import build_minutes, build_price, ec2_per_hour, per_hour, storage_price
 from shared.settings import Settings
+from shared.tuning import TuningPlan
 
 VARIANT = "main"
 _GPUS = re.compile(r"ml\.[gp]\d.*\..+")  # Instance types with GPUs of NVIDIA.
@@ -138,23 +139,27 @@ def decide(
     """Decide a run with training: all its names and locations.
 
     Raises:
-        RequestError: the stack has only one of the two network parameters, or its training image cannot use the
-            instances' GPUs.
+        RequestError: the stack has only one of the two network parameters, its training image cannot use the
+            instances' GPUs, or the search for hyperparameters is impossible.
     """
     run = run_id(execution_name)
     name = training_job_name(settings.endpoint_name, execution_name)
     run_uri = f"s3://{settings.bucket}/runs/{run}"
-    training = _training(request, settings, name, dataset, weights, images)
+    report_uri = f"{run_uri}/report"
+    machines = _machines(request, settings)
+    search = tuning.plan(request, machines, dataset, settings.endpoint_name, run, f"{report_uri}/tuned.json")
+    training = _training(request, settings, name, dataset, weights, images, search)
     endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
         promotion=None,
         dataset=dataset,
         training=training,
+        tuning=search,
         evaluation=EvaluationPlan(
             job_name=name,
             artifact_uri=f"{run_uri}/artifact",
-            report_uri=f"{run_uri}/report",
+            report_uri=report_uri,
             champion_uri=champion.artifact_uri if champion else "",
             inputs=[_input("dataset", dataset.uri)] + ([_input("champion", champion.artifact_uri)] if champion else []),
             volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
@@ -167,8 +172,21 @@ def decide(
     )
 
 
+def _machines(request: Request, settings: PlanSettings) -> tuning.Machines:
+    """Return the machines that train, whose cores a search may use."""
+    train_type = request.training_instance_type or settings.training_instance_type
+    count = request.training_instance_count or int(settings.training_instance_count)
+    return tuning.Machines(train_type, 1 if request.train_on == "ec2" else count, bool(_GPUS.fullmatch(train_type)))
+
+
 def _training(
-    request: Request, settings: PlanSettings, name: str, dataset: Dataset, weights: Weights, images: ImagePlan
+    request: Request,
+    settings: PlanSettings,
+    name: str,
+    dataset: Dataset,
+    weights: Weights,
+    images: ImagePlan,
+    search: TuningPlan | None,
 ) -> TrainingPlan:
     train_type = request.training_instance_type or settings.training_instance_type
     train_count = request.training_instance_count or int(settings.training_instance_count)
@@ -181,11 +199,14 @@ def _training(
     hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
     # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
     # precision and the order of sums. The image contains code and packages. One machine of EC2 with N processes trains
-    # what N instances of that type train with one process each, so the two have one key.
+    # what N instances of that type train with one process each, so the two have one key. A search decides, too.
+    if search and search.where == "inside":
+        hyperparameters["tune"] = tuning.hyperparameter(search)
+    searched = [tuning.hyperparameter(search)] if search and search.where == "jobs" else []
     count = train_count
     if on_ec2:
         count = 1 if ec2.machine(on_ec2.instance_type).gpus else on_ec2.ranks
-    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, count)
+    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, count, *searched)
     return TrainingPlan(
         key=key,
         reused=None,
@@ -234,6 +255,7 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         ),
         dataset=None,
         training=None,
+        tuning=None,
         evaluation=EvaluationPlan(
             job_name="",
             artifact_uri=f"{version.run_uri}/artifact",

@@ -4,6 +4,7 @@ See "Weights travel in a channel of their own" in docs/decisions/backbones.md.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,30 +41,46 @@ class Weights(NamedTuple):
     etag: str
 
 
-def prepare(s3: "S3Client", bucket: str, backbone: str, file: Location | None, layer: Path = LAYER) -> Weights:
+def prepare(
+    s3: "S3Client", bucket: str, backbones: Sequence[str], file: Location | None, layer: Path = LAYER
+) -> Weights:
     """Check the request's weights file. Without one, upload the layer's weights unless the bucket has them.
 
     Args:
+        backbones: names of the backbones; more than one if a search chooses among them.
         file: location of the weights file that the request names.
 
+    Returns:
+        The weights file, or a folder with one for each of several backbones.
+
     Raises:
-        RequestError: the backbone is unknown, there are no weights for it, or the file does not exist.
+        RequestError: a backbone is unknown, there are no weights for it, or the file does not exist.
     """
-    backbone = backbone.strip('" ')  # Training also accepts the quotes of JSON.
     embedded = {path.stem: path for path in (layer / "weights").glob("*.pth")}
+    names = [each.strip('" ') for each in backbones]  # Training also accepts the quotes of JSON.
+    for name in names:
+        _check_name(name, embedded, file)
+    if file:
+        return _checked(s3, file)
+    if len(names) == 1:
+        return _uploaded(s3, bucket, embedded[names[0]], "")
+    digest = hashlib.sha256("".join(map(_digest, map(embedded.__getitem__, sorted(names)))).encode()).hexdigest()[:16]
+    folder = f"{'-'.join(sorted(names))}-{digest}"
+    files = [_uploaded(s3, bucket, embedded[name], folder) for name in sorted(names)]
+    return Weights(f"s3://{bucket}/weights/{folder}", "".join(each.etag for each in files))
+
+
+def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | None) -> None:
     if backbone not in {*embedded, *TORCHVISION}:
         matches = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
         known = f"{', '.join(sorted(embedded))} and torchvision's classifiers are known"
         hint = f"did you mean '{matches[0]}'?" if matches else known
         raise RequestError(f"hyperparameters.backbone: '{backbone}' is unknown ({hint})")
-    if file:
-        return _checked(s3, file)
-    if backbone not in embedded:
+    if not file and backbone not in embedded:
         raise RequestError(
             f"weights: missing; the stack has no weights for {backbone}, only for {' and '.join(sorted(embedded))}; "
             "upload a .pth or .safetensors file to the stack's bucket and name it here"
         )
-    return _uploaded(s3, bucket, embedded[backbone])
 
 
 def _checked(s3: "S3Client", file: Location) -> Weights:
@@ -77,10 +94,15 @@ def _checked(s3: "S3Client", file: Location) -> Weights:
     return Weights(file.uri, objects[0]["ETag"])
 
 
-def _uploaded(s3: "S3Client", bucket: str, file: Path) -> Weights:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
-    location = Location(bucket, f"weights/{file.stem}-{digest}{file.suffix}")
+def _uploaded(s3: "S3Client", bucket: str, file: Path, folder: str) -> Weights:
+    """Upload an embedded file: by its content's digest, or by its backbone's name into a folder that has the digest."""
+    name = f"{folder}/{file.name}" if folder else f"{file.stem}-{_digest(file)}{file.suffix}"
+    location = Location(bucket, f"weights/{name}")
     if not exists(s3, location):
         s3.upload_file(str(file), *location)
     return _checked(s3, location)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -7,20 +7,10 @@ frozen. The documents that people write refuse unknown fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, AliasPath, Field, model_validator
 
-
-class Document(BaseModel):
-    """A document that Kennel itself writes. Unknown fields are refused; values never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class JobDocument(BaseModel):
-    """A document that a job writes. It may contain more fields than its readers need."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+from shared.base import Document, JobDocument
+from shared.tuning import Tune, TuningPlan
 
 Count = Annotated[int, Field(ge=1, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -89,6 +79,7 @@ class Request(Limits):
             an endpoint that stays.
         promote: number of a version in the model package group that served before. The run deploys it
             again with the same steps, without training.
+        tune: the search for hyperparameters before the training; None for no search.
     """
 
     dataset: str = "dataset/"
@@ -105,6 +96,7 @@ class Request(Limits):
     max_p99_ms: Annotated[float, Field(ge=1, le=60_000)] | None = None
     lease_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
     promote: Annotated[int, Field(ge=1)] | None = None
+    tune: Tune | None = None
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Request":
@@ -300,6 +292,7 @@ class Run(Document):
 
     Attributes:
         promotion: the version that a run without training deploys. Such a run has no dataset and no training.
+        tuning: the search for hyperparameters; None if the request asks for none.
         network: ``{}``, or ``VpcConfig`` in SageMaker's form, with the subnets and security groups of the
             jobs and the endpoint.
     """
@@ -308,6 +301,7 @@ class Run(Document):
     promotion: Promotion | None
     dataset: Dataset | None
     training: TrainingPlan | None
+    tuning: TuningPlan | None
     evaluation: EvaluationPlan
     images: ImagePlan
     endpoint: EndpointPlan

@@ -496,30 +496,30 @@ def test_embedded_weights_are_uploaded_once_per_content(layer):
     s3 = Objects()
     # printf efficientnet_lite2 | sha256sum
     uri = "s3://b/weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri == uri
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri == uri
+    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri == uri
+    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri == uri
     assert s3.uploads == 1
     (layer / "weights/efficientnet_lite2.pth").write_text("changed")
-    assert weights.prepare(s3, "b", "efficientnet_lite2", None, layer).uri != uri
+    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri != uri
 
 
 def test_embedded_weights_with_a_sibling_are_refused(layer):
     key = "weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
     s3 = Objects(key, f"{key}.bak")
     with pytest.raises(RequestError, match=r"weights: other objects begin with s3://b/weights/.* too; rename"):
-        weights.prepare(s3, "b", "efficientnet_lite2", None, layer)
+        weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer)
 
 
 def test_backbone_is_accepted_in_quotes_as_training_does(layer):
     s3 = Objects("w.pth")
-    assert weights.prepare(s3, "b", '"resnet50"', Location("b", "w.pth"), layer).uri == "s3://b/w.pth"
+    assert weights.prepare(s3, "b", ['"resnet50"'], Location("b", "w.pth"), layer).uri == "s3://b/w.pth"
 
 
 def test_weights_of_the_request_are_used_without_an_upload(layer):
     s3 = Objects("mine/resnet50.safetensors")
     file = Location("b", "mine/resnet50.safetensors")
     expected = Weights("s3://b/mine/resnet50.safetensors", "of mine/resnet50.safetensors")
-    assert weights.prepare(s3, "b", "resnet50", file, layer) == expected
+    assert weights.prepare(s3, "b", ["resnet50"], file, layer) == expected
     assert s3.uploads == 0
 
 
@@ -546,7 +546,7 @@ def test_weights_of_the_request_are_used_without_an_upload(layer):
 def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence):
     s3 = Objects("w.pth", "w.zip", "two.pth", "two.pth.bak")
     with pytest.raises(RequestError, match=sentence):
-        weights.prepare(s3, "b", backbone, Location("b", key) if key else None, layer)
+        weights.prepare(s3, "b", [backbone], Location("b", key) if key else None, layer)
 
 
 def test_prefix_around_one_archive_is_that_archive():

@@ -1,0 +1,133 @@
+"""Check the ranges of a search, and write them as the training program and SageMaker read them."""
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from plan.tunable import TUNABLE, Range, Tunable, default_ranges
+from shared.errors import RequestError
+
+
+def parse(raw: Mapping[str, Any], fixed: Mapping[str, Any], mode: str) -> dict[str, Range]:
+    """Return the whole ranges of a search; the defaults of the mode if the request names none.
+
+    Args:
+        raw: the request's ``tune.ranges``.
+        fixed: the request's ``hyperparameters``; those are not searched.
+        mode: ``head`` or ``full``.
+
+    Raises:
+        RequestError: the message names every wrong range.
+    """
+    if not raw:
+        ranges = {name: each for name, each in default_ranges(mode).items() if name not in fixed}
+        if not ranges:
+            raise RequestError(
+                "tune.ranges: hyperparameters fixes all that is searched by default; "
+                "leave some of them out there, or name ranges here"
+            )
+        return ranges
+    parsed, problems = {}, []
+    for name, each in raw.items():
+        try:
+            parsed[name] = _range(name, each, fixed, mode)
+        except ValueError as error:
+            problems.append(f"tune.ranges.{name}: {error}")
+    if problems:
+        raise RequestError("; ".join(problems))
+    return parsed
+
+
+def num_combinations(ranges: Mapping[str, Range]) -> float:
+    """Return how many different sets of hyperparameters the ranges contain; infinity if a range is continuous."""
+    return math.prod(_num_values(name, each) for name, each in ranges.items())
+
+
+def for_sagemaker(ranges: Mapping[str, Range]) -> dict[str, list[dict[str, str | list[str]]]]:
+    """Return the ranges in the form of CreateHyperParameterTuningJob, which takes all values as text."""
+    result: dict[str, list[dict[str, str | list[str]]]] = {
+        f"{kind}ParameterRanges": [] for kind in ("Continuous", "Integer", "Categorical")
+    }
+    scales = {"linear": "Linear", "log": "Logarithmic"}
+    for name, each in ranges.items():
+        if isinstance(each, list):
+            result["CategoricalParameterRanges"].append({"Name": name, "Values": [str(value) for value in each]})
+            continue
+        item: dict[str, str | list[str]] = {"Name": name, "MinValue": str(each["min"]), "MaxValue": str(each["max"])}
+        item["ScalingType"] = scales[str(each["scale"])]
+        result[f"{TUNABLE[name].kind.capitalize()}ParameterRanges"].append(item)
+    return result
+
+
+def _range(name: str, raw: Any, fixed: Mapping[str, Any], mode: str) -> Range:
+    if name not in TUNABLE:
+        close = get_close_matches(name, TUNABLE, n=1)
+        raise ValueError(
+            f"unknown hyperparameter (did you mean '{close[0]}'?)"
+            if close
+            else f"can be searched: {', '.join(TUNABLE)}"
+        )
+    tunable = TUNABLE[name]
+    if tunable.mode not in ("", mode):
+        raise ValueError(f"only mode {tunable.mode} reads it, and this training is in mode {mode}; leave it out")
+    if name in fixed:
+        raise ValueError("hyperparameters fixes it, too; leave it out in one of them")
+    if isinstance(raw, list):
+        return _values(raw, tunable)
+    if not isinstance(raw, dict) or tunable.kind == "categorical":
+        form = "a list of values" if tunable.kind == "categorical" else 'a list of values or {"min": …, "max": …}'
+        raise ValueError(f"must be {form}")
+    return _interval(raw, tunable)
+
+
+def _values(raw: list[Any], tunable: Tunable) -> Range:
+    if not raw:
+        raise ValueError("the list is empty; give at least one value")
+    for value in raw:
+        if tunable.kind == "categorical":
+            if not isinstance(value, str) or (tunable.values and value not in tunable.values):
+                raise ValueError(f"must contain {' or '.join(tunable.values) or 'names'}, not {value!r}")
+        else:
+            _check_number(value, tunable)
+    if len(set(raw)) < len(raw):
+        raise ValueError("a value is in the list twice")
+    if len(raw) > 30:
+        raise ValueError(f"has {len(raw)} values; SageMaker allows 30")
+    return list(raw)
+
+
+def _interval(raw: dict[str, Any], tunable: Tunable) -> Range:
+    if unknown := raw.keys() - {"min", "max", "scale"}:
+        raise ValueError(f"unknown field {', '.join(sorted(unknown))}; a range has min, max and scale")
+    if missing := {"min", "max"} - raw.keys():
+        raise ValueError(f"{' and '.join(sorted(missing))} missing; a range has min and max")
+    scale = raw.get("scale", "linear")
+    if scale not in ("linear", "log"):
+        raise ValueError(f"scale must be linear or log, not {scale!r}")
+    for value in (raw["min"], raw["max"]):
+        _check_number(value, tunable)
+    if raw["min"] > raw["max"]:
+        raise ValueError(f"min ({raw['min']:g}) is above max ({raw['max']:g}); exchange them")
+    if raw["min"] == raw["max"]:
+        raise ValueError(f"min and max are both {raw['min']:g}; give that value in hyperparameters instead")
+    if scale == "log" and raw["min"] <= 0:
+        raise ValueError(f"with a log scale min must be above 0, not {raw['min']:g}")
+    return {"min": raw["min"], "max": raw["max"], "scale": scale}
+
+
+def _check_number(value: Any, tunable: Tunable) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must contain numbers, not {value!r}")
+    if tunable.kind == "integer" and not isinstance(value, int):
+        raise ValueError(f"must contain whole numbers, not {value!r}")
+    if not tunable.low <= value <= tunable.high:  # This also refuses nan.
+        raise ValueError(f"must be between {tunable.low:g} and {tunable.high:g}, not {value:g}")
+
+
+def _num_values(name: str, each: Range) -> float:
+    if isinstance(each, list):
+        return len(each)
+    if TUNABLE[name].kind == "integer":
+        return int(each["max"]) - int(each["min"]) + 1
+    return math.inf

@@ -1,0 +1,241 @@
+"""Decide the search for hyperparameters: its ranges, its strategy, where it runs, and what both ways would cost.
+
+See "A search runs inside the training job" in docs/decisions/training.md for the figures.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from plan import ranges
+from plan.tunable import Range
+from shared.contracts import Dataset, Request
+from shared.errors import RequestError
+from shared.prices import per_hour
+from shared.tuning import Strategy, TuningPlan, TuningQuote
+
+_DEFAULT_PARALLEL = 8
+_MIN_PHOTOS_PER_CLASS = 20  # the limit for mode full in training/train.py
+_EPOCHS = {"head": 20, "full": 5}  # the defaults in training/hyperparameters.py
+_JOB_START_SECONDS = 120.0  # of a SageMaker job, from its request until its program runs
+_FEATURES_PER_SECOND = 92.0  # photos, for each vCPU
+_FULL_PHOTOS_PER_SECOND = 18.0  # photos of one epoch in mode full, for each vCPU
+# Seconds of one core for a photo of one epoch of mode head: a part for itself, and one for each class.
+_HEAD_SECONDS = (4e-6, 1.3e-7)
+_SHARE_OF_EPOCHS = 0.3  # the part of its epochs that a trial trains in the mean, because weak ones end early
+_FINAL_TRAININGS = 8  # The best three and the defaults are trained again, each with two other seeds.
+_LONGEST_TEXT = 2500  # characters of a hyperparameter on SageMaker
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What trains: instances of one type, and whether they have GPUs."""
+
+    instance_type: str
+    count: int
+    has_gpus: bool
+
+
+def plan(
+    request: Request, machines: Machines, dataset: Dataset, endpoint_name: str, run: str, document_uri: str
+) -> TuningPlan | None:
+    """Return the search that the request asks for, or None if it asks for none.
+
+    Raises:
+        RequestError: the search is impossible; the message says what to change.
+    """
+    tune = request.tune
+    if tune is None:
+        return None
+    if "tune" in request.hyperparameters:
+        raise RequestError("hyperparameters.tune: the request's field tune says it; leave it out here")
+    mode = _mode(request.hyperparameters, machines, dataset)
+    parsed = ranges.parse(tune.ranges, request.hyperparameters, mode)
+    if "backbone" in parsed and request.weights:
+        raise RequestError("tune.ranges.backbone: weights names the file of one backbone; leave out one of them")
+    strategy, trials = _strategy(tune.strategy, tune.trials, parsed)
+    max_parallel = min(trials, tune.max_parallel or _DEFAULT_PARALLEL)
+    inside, jobs = _quotes(
+        mode, trials, max_parallel, _epochs(mode, parsed, request.hyperparameters), machines, dataset
+    )
+    where = _where(tune.where, mode, inside, jobs)
+    if where == "jobs" and request.train_on == "ec2":
+        raise RequestError(
+            "tune.where: jobs of a search run on SageMaker, and train_on is ec2; ask for inside with "
+            '{"hyperparameters": {"mode": "head"}}, or leave out train_on'
+        )
+    return TuningPlan(
+        where=where,
+        reason=_reason(tune.where, mode, trials, inside, jobs),
+        mode=mode,
+        trials=trials,
+        strategy=strategy,
+        max_parallel=max_parallel,
+        minutes=tune.minutes,
+        seed=tune.seed,
+        objective=tune.objective,
+        goal="Minimize" if tune.objective == "valid_loss" else "Maximize",
+        ranges=parsed,
+        parameter_ranges=ranges.for_sagemaker(parsed),
+        job_name=_job_name(endpoint_name, run),
+        document_uri=document_uri,
+        inside=inside,
+        jobs=jobs,
+    )
+
+
+def hyperparameter(tuning: TuningPlan) -> str:
+    """Return the value of the training's hyperparameter ``tune``.
+
+    Raises:
+        RequestError: it is longer than SageMaker allows.
+    """
+    fields = {"trials", "strategy", "max_parallel", "minutes", "seed", "objective", "ranges"}
+    text = json.dumps(tuning.model_dump(include=fields, exclude_none=True), separators=(",", ":"), sort_keys=True)
+    if len(text) > _LONGEST_TEXT:
+        raise RequestError(
+            f"tune.ranges: as text they have {len(text)} characters; SageMaker allows {_LONGEST_TEXT}; "
+            "name fewer values"
+        )
+    return text
+
+
+def backbones(request: Request, default: str) -> list[str]:
+    """Return the backbones that the training needs, without checking them."""
+    if request.tune and isinstance(values := request.tune.ranges.get("backbone"), list) and values:
+        return [str(each) for each in values]
+    return [str(request.hyperparameters.get("backbone", default))]
+
+
+def _mode(hyperparameters: Mapping[str, Any], machines: Machines, dataset: Dataset) -> Literal["head", "full"]:
+    """Return the mode that the training will choose, see ``choose_mode`` in training/train.py."""
+    mode = str(hyperparameters.get("mode", "auto")).strip('" ')
+    if mode in ("head", "full"):
+        return "full" if mode == "full" else "head"
+    is_enough = dataset.counts.get("train", 0) >= _MIN_PHOTOS_PER_CLASS * dataset.num_classes
+    return "full" if machines.has_gpus and is_enough else "head"
+
+
+def _strategy(wish: str, trials: int, parsed: Mapping[str, Range]) -> tuple[Strategy, int]:
+    """Return the strategy, and the number of trials: with ``grid`` that of all combinations."""
+    combinations = ranges.num_combinations(parsed)
+    listed = all(isinstance(each, list) for each in parsed.values())
+    if wish == "grid" and not listed:
+        names = [name for name, each in parsed.items() if not isinstance(each, list)]
+        raise RequestError(f"tune.strategy: grid tries listed values; give {', '.join(names)} as a list of values")
+    if wish == "grid" or (wish == "auto" and listed and combinations <= trials):
+        if combinations > trials:
+            raise RequestError(
+                f"tune.trials: the grid has {combinations:,} combinations and trials is {trials}; "
+                "raise trials, or list fewer values"
+            )
+        return "grid", int(combinations)
+    if combinations < trials:
+        raise RequestError(
+            f"tune.trials: the ranges have only {combinations:,} combinations and trials is {trials}; "
+            "lower trials, or widen the ranges"
+        )
+    strategies: dict[str, Strategy] = {"random": "random", "hyperband": "hyperband"}
+    return strategies.get(wish, "bayesian"), trials
+
+
+def _epochs(mode: str, parsed: Mapping[str, Range], hyperparameters: Mapping[str, Any]) -> float:
+    """Return the epochs of a training in the mean of all trials."""
+    name = "epochs" if mode == "head" else "full_epochs"
+    searched = parsed.get(name)
+    if isinstance(searched, dict):
+        return (float(searched["min"]) + float(searched["max"])) / 2
+    if searched:
+        return sum(map(float, searched)) / len(searched)
+    try:
+        return float(hyperparameters.get(name, _EPOCHS[mode]))
+    except ValueError:  # The training will refuse it, with its own sentence.
+        return _EPOCHS[mode]
+
+
+def _quotes(
+    mode: str,
+    trials: int,
+    max_parallel: int,
+    epochs: float,
+    machines: Machines,
+    dataset: Dataset,
+) -> tuple[TuningQuote | None, TuningQuote]:
+    """Return the quotes of a search inside the training job, None where that is impossible, and of one as jobs."""
+    photos, cores = dataset.counts.get("train", 0), _num_cores(machines.instance_type)
+    features = sum(dataset.counts.get(split, 0) for split in ("train", "valid")) / (_FEATURES_PER_SECOND * cores)
+    photo, of_class = _HEAD_SECONDS
+    core_seconds = epochs * photos * (photo + of_class * dataset.num_classes)
+    price = per_hour(machines.instance_type, machines.count)
+    before = _JOB_START_SECONDS + features / machines.count
+    seconds: float | None = before + core_seconds
+    inside = None
+    if mode == "full":
+        seconds = None
+        if not machines.has_gpus:
+            seconds = before + epochs * photos / (_FULL_PHOTOS_PER_SECOND * cores * machines.count)
+    else:
+        searching = (trials * _SHARE_OF_EPOCHS + _FINAL_TRAININGS) * core_seconds / (cores * machines.count)
+        inside = _quote(searching, searching, price)
+    num_jobs = trials + _FINAL_TRAININGS
+    if seconds is None:
+        return inside, TuningQuote(minutes=None, dollars=None)
+    return inside, _quote(math.ceil(num_jobs / max_parallel) * seconds, num_jobs * seconds, price)
+
+
+def _quote(seconds: float, billed_seconds: float, price: float | None) -> TuningQuote:
+    dollars = None if price is None else round(price * billed_seconds / 3600, 4)
+    return TuningQuote(minutes=round(seconds / 60, 1), dollars=dollars)
+
+
+def _num_cores(instance_type: str) -> int:
+    """Return the number of vCPUs, which the sizes of the instance types tell: large has 2, 4xlarge has 16."""
+    size = instance_type.rpartition(".")[2]
+    match = re.match(r"(\d*)xlarge", size)
+    return 4 * int(match[1] or 1) if match else 2
+
+
+def _where(wish: str, mode: str, inside: TuningQuote | None, jobs: TuningQuote) -> Literal["inside", "jobs"]:
+    if wish == "inside" and inside is None:
+        raise RequestError(
+            f"tune.where: inside the training job only mode head can be searched, and this training is in mode {mode}; "
+            'ask for jobs, or add {"hyperparameters": {"mode": "head"}}'
+        )
+    if wish == "inside" or (wish == "auto" and inside and _is_cheaper(inside, jobs)):
+        return "inside"
+    return "jobs"
+
+
+def _is_cheaper(one: TuningQuote, other: TuningQuote) -> bool:
+    if one.dollars is not None and other.dollars is not None:
+        return one.dollars <= other.dollars
+    return (one.minutes or 0.0) <= (other.minutes or math.inf)
+
+
+def _reason(wish: str, mode: str, trials: int, inside: TuningQuote | None, jobs: TuningQuote) -> str:
+    before = f"as {trials + _FINAL_TRAININGS} training jobs, each of which starts and computes the features anew"
+    if inside is None:
+        ways = f"mode {mode} is searched {before.replace(' and computes the features', '')}: {_words(jobs)}"
+    else:
+        ways = f"{trials} trials inside the training job: {_words(inside)}; {before}: {_words(jobs)}"
+    return ways if wish == "auto" or inside is None else f"{ways}; the request says {wish}"
+
+
+def _words(quote: TuningQuote) -> str:
+    if quote.minutes is None:
+        return "nobody has measured what they take"
+    minutes = f"about {quote.minutes:,.1f} minutes"
+    return minutes if quote.dollars is None else f"{minutes} and ${quote.dollars:,.3f}"
+
+
+def _job_name(endpoint_name: str, run: str) -> str:
+    """Return a name for the tuning job, which may have 32 characters; it begins as all names of the stack do."""
+    name = f"{endpoint_name}-{run}"
+    if len(name) <= 32:
+        return name
+    digits = hashlib.sha256(run.encode()).hexdigest()
+    return f"{endpoint_name}-{digits}"[:32]

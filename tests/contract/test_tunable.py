@@ -1,0 +1,35 @@
+"""Plan's table of the hyperparameters that can be searched agrees with the training program."""
+
+import dataclasses
+
+from plan import tuning
+from plan.tunable import TUNABLE, default_ranges
+from training import train
+from training.hyperparameters import Hyperparameters
+
+FIELDS = {field.name: field for field in dataclasses.fields(Hyperparameters)}
+NEVER_SEARCHED = {"mode", "precision", "checkpoint_seconds", "seed"}  # They decide where and when, not how well.
+
+
+def test_every_hyperparameter_that_decides_the_model_can_be_searched():
+    assert TUNABLE.keys() == FIELDS.keys() - NEVER_SEARCHED
+
+
+def test_kinds_limits_and_modes_are_those_of_the_training_program():
+    for name, tunable in TUNABLE.items():
+        meta, default = FIELDS[name].metadata, FIELDS[name].default
+        kind = {str: "categorical", int: "integer", float: "continuous"}[type(default)]
+        assert (tunable.kind, tunable.mode) == (kind, meta["mode"]), name
+        assert tunable.values == meta.get("choices", ()), name
+        assert (tunable.low, tunable.high) == (meta.get("low", 0), meta.get("high", 0)), name
+
+
+def test_default_ranges_contain_the_defaults():
+    for mode in ("head", "full"):
+        for name, each in default_ranges(mode).items():
+            assert each["min"] <= FIELDS[name].default <= each["max"], name
+
+
+def test_plan_chooses_the_mode_as_the_training_does():
+    assert tuning._MIN_PHOTOS_PER_CLASS == train._MIN_PHOTOS_PER_CLASS
+    assert {"head": FIELDS["epochs"].default, "full": FIELDS["full_epochs"].default} == tuning._EPOCHS

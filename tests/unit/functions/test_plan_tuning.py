@@ -1,0 +1,220 @@
+"""Plan's decisions about a search for hyperparameters: ranges, strategy, place, quotes, and what it refuses."""
+
+import json
+
+import pytest
+
+from plan import ranges, request
+from plan.run import PlanSettings, decide
+from plan.weights import Weights
+from shared.contracts import Dataset, ImagePlan, Request
+from shared.errors import RequestError
+
+DOGS = Dataset(uri="s3://b/dataset", fingerprint="f", num_classes=120, counts={"train": 7200, "valid": 1800}, ignored=0)
+WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
+IMAGES = ImagePlan(
+    **dict.fromkeys(("train", "train_content", "evaluate", "serve", "repository", "context"), "x"),
+    training_build=None,
+    serving_build=None,
+)
+SETTINGS = PlanSettings(
+    **dict.fromkeys(PlanSettings.__dataclass_fields__, "")
+    | {"endpoint_name": "dogs", "bucket": "b", "training_instance_type": "ml.c7i.xlarge"}
+    | {"training_instance_count": "2", "training_spot": "false", "serving_instance_type": "ml.c7i.large"}
+    | {"max_p99_microseconds": "250000", "bake_seconds": "300", "lease_hours": "72", "training_image": "x"}
+)
+
+
+def run(fields=None, name="x", /, **tune):
+    return decide(Request.model_validate({"tune": tune, **(fields or {})}), SETTINGS, name, DOGS, WEIGHTS, IMAGES, None)
+
+
+def refusal(fields=None, /, **tune):
+    with pytest.raises(RequestError) as error:
+        run(fields, **tune)
+    return str(error.value)
+
+
+def test_without_tune_nothing_is_searched():
+    plan = decide(Request(), SETTINGS, "x", DOGS, WEIGHTS, IMAGES, None)
+    assert plan.tuning is None
+    assert "tune" not in plan.training.hyperparameters
+
+
+def test_a_search_inside_is_one_hyperparameter_of_the_training_job():
+    plan = run(trials=16, minutes=5, ranges={"epochs": {"min": 5, "max": 40}, "sampling": ["natural", "balanced"]})
+    assert plan.tuning.where == "inside"
+    assert json.loads(plan.training.hyperparameters["tune"]) == {
+        "trials": 16,
+        "strategy": "bayesian",
+        "max_parallel": 8,
+        "minutes": 5.0,
+        "seed": 0,
+        "objective": "valid_top1",
+        "ranges": {"epochs": {"min": 5, "max": 40, "scale": "linear"}, "sampling": ["natural", "balanced"]},
+    }
+    assert plan.tuning.document_uri == f"{plan.evaluation.report_uri}/tuned.json"
+
+
+def test_the_default_ranges_leave_out_what_the_request_fixes():
+    assert run().tuning.ranges.keys() == {"epochs", "global_batch_size", "learning_rate", "pull"}
+    fixed = run({"hyperparameters": {"epochs": 20, "pull": 0.1}})
+    assert fixed.tuning.ranges.keys() == {"global_batch_size", "learning_rate"}
+    assert fixed.training.hyperparameters.keys() == {"epochs", "pull", "tune"}
+
+
+def test_ranges_in_sagemakers_form_are_text():
+    written = ranges.for_sagemaker(
+        {
+            "learning_rate": {"min": 0.0003, "max": 0.03, "scale": "log"},
+            "epochs": {"min": 5, "max": 40, "scale": "linear"},
+            "backbone": ["efficientnet_lite0", "efficientnet_lite2"],
+            "pull": [0.05, 1],
+        }
+    )
+    assert written == {
+        "ContinuousParameterRanges": [
+            {"Name": "learning_rate", "MinValue": "0.0003", "MaxValue": "0.03", "ScalingType": "Logarithmic"}
+        ],
+        "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "5", "MaxValue": "40", "ScalingType": "Linear"}],
+        "CategoricalParameterRanges": [
+            {"Name": "backbone", "Values": ["efficientnet_lite0", "efficientnet_lite2"]},
+            {"Name": "pull", "Values": ["0.05", "1"]},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"learning_rat": [1]}, "learning_rat: unknown hyperparameter (did you mean 'learning_rate'?)"),
+        ({"seed": [1, 2]}, "seed: can be searched: backbone, epochs, "),
+        ({"keep": [0.1, 0.2]}, "keep: only mode full reads it, and this training is in mode head; leave it out"),
+        ({"epochs": []}, "epochs: the list is empty; give at least one value"),
+        ({"epochs": [10, 10]}, "epochs: a value is in the list twice"),
+        ({"epochs": [2.5]}, "epochs: must contain whole numbers, not 2.5"),
+        ({"epochs": {"min": 40, "max": 5}}, "epochs: min (40) is above max (5); exchange them"),
+        (
+            {"epochs": {"min": 5, "max": 5}},
+            "epochs: min and max are both 5; give that value in hyperparameters instead",
+        ),
+        ({"epochs": {"min": 5}}, "epochs: max missing; a range has min and max"),
+        ({"epochs": {"min": 5, "max": 9, "step": 2}}, "epochs: unknown field step; a range has min, max and scale"),
+        ({"epochs": {"min": True, "max": 9}}, "epochs: must contain numbers, not True"),
+        ({"epochs": 7}, 'epochs: must be a list of values or {"min": …, "max": …}'),
+        ({"pull": {"min": 0, "max": 1, "scale": "log"}}, "pull: with a log scale min must be above 0, not 0"),
+        ({"pull": {"min": 1, "max": 2, "scale": "exp"}}, "pull: scale must be linear or log, not 'exp'"),
+        ({"learning_rate": {"min": 0.1, "max": 11}}, "learning_rate: must be between 1e-08 and 10, not 11"),
+        ({"sampling": ["natural", "even"]}, "sampling: must contain natural or balanced, not 'even'"),
+        ({"sampling": {"min": 0, "max": 1}}, "sampling: must be a list of values"),
+    ],
+)
+def test_a_wrong_range_is_refused_with_what_to_change(given, sentence):
+    assert refusal(ranges=given).startswith(f"tune.ranges.{sentence}")
+
+
+def test_every_wrong_range_is_named():
+    assert refusal(ranges={"epochs": [], "puls": [1]}).count("tune.ranges.") == 2
+
+
+def test_a_hyperparameter_is_fixed_or_searched_but_not_both():
+    message = refusal({"hyperparameters": {"epochs": 3}}, ranges={"epochs": [3, 4]})
+    assert message == "tune.ranges.epochs: hyperparameters fixes it, too; leave it out in one of them"
+    assert "hyperparameters.tune" in refusal({"hyperparameters": {"tune": "{}"}})
+    assert "one backbone" in refusal({"weights": "w.pth"}, ranges={"backbone": ["resnet50"]})
+
+
+def test_unknown_fields_of_tune_are_refused_with_a_hint():
+    with pytest.raises(RequestError, match=r"tune.trails: unknown field \(did you mean 'trials'\?\)"):
+        request.parse({"tune": {"trails": 3}})
+    with pytest.raises(RequestError, match=r"tune\.trials: Input should be greater than or equal to 2"):
+        request.parse({"tune": {"trials": 0}})
+
+
+def test_a_grid_is_all_combinations_and_no_larger_than_the_trials():
+    lists = {"epochs": [5, 10, 20], "sampling": ["natural", "balanced"]}
+    assert (run(ranges=lists).tuning.strategy, run(ranges=lists).tuning.trials) == ("grid", 6)
+    assert refusal(ranges=lists, strategy="grid", trials=5) == (
+        "tune.trials: the grid has 6 combinations and trials is 5; raise trials, or list fewer values"
+    )
+    message = refusal(ranges={"pull": {"min": 0.1, "max": 1}}, strategy="grid")
+    assert message == "tune.strategy: grid tries listed values; give pull as a list of values"
+
+
+def test_more_trials_than_combinations_are_refused():
+    message = refusal(ranges={"epochs": {"min": 5, "max": 9}}, strategy="random", trials=6)
+    assert message == (
+        "tune.trials: the ranges have only 5 combinations and trials is 6; lower trials, or widen the ranges"
+    )
+
+
+def test_the_cheaper_way_is_taken_with_the_quotes_of_both():
+    tuning = run(trials=64).tuning
+    # 20 epochs of 7,200 photos take 20 * 7,200 * (4 + 0.13 * 120) µs = 2.82 s of a core. Inside, that is
+    # (64 * 0.3 + 8) * 2.82 s on 8 cores = 9.6 s. As jobs, it is 72 jobs in 9 rounds of 8, each with
+    # 120 s + 9,000 photos / (92 * 8) + 2.82 s = 135.05 s.
+    assert (tuning.inside.minutes, tuning.jobs.minutes) == (0.2, pytest.approx(9 * 135.05 / 60, abs=0.1))
+    assert tuning.inside.dollars == pytest.approx(9.6 * 0.42 / 3600, abs=1e-4)
+    assert tuning.jobs.dollars == pytest.approx(72 * 135.05 * 0.42 / 3600, abs=1e-2)
+    assert tuning.reason == (
+        "64 trials inside the training job: about 0.2 minutes and $0.001; as 72 training jobs, each of which starts "
+        f"and computes the features anew: about 20.3 minutes and ${tuning.jobs.dollars:.3f}"
+    )
+
+
+def test_the_request_may_choose_the_dearer_way():
+    plan = run(trials=8, where="jobs")
+    assert plan.tuning.where == "jobs"
+    assert "tune" not in plan.training.hyperparameters
+    assert plan.tuning.reason.endswith("; the request says jobs")
+
+
+def test_mode_full_is_searched_by_jobs_only():
+    full = {"hyperparameters": {"mode": "full"}}
+    tuning = run(full).tuning
+    assert (tuning.where, tuning.mode, tuning.inside) == ("jobs", "full", None)
+    assert tuning.ranges.keys() == {"full_learning_rate", "layer_decay", "keep", "weight_decay", "label_smoothing"}
+    assert "inside the training job only mode head can be searched" in refusal(full, where="inside")
+    gpus = run({"training_instance_type": "ml.g5.xlarge"}).tuning
+    assert (gpus.mode, gpus.where, gpus.jobs.minutes) == ("full", "jobs", None)
+
+
+def test_on_ec2_a_search_runs_inside_the_one_machine():
+    queues = {"ec2_spot_queue": "arn:s", "ec2_on_demand_queue": "arn:d"}
+    settings = PlanSettings(**{**vars(SETTINGS), **queues})
+    request = Request(train_on="ec2", tune={"trials": 8})
+    plan = decide(request, settings, "x", DOGS, WEIGHTS, IMAGES, None)
+    assert plan.tuning.where == "inside"
+    assert "tune" in plan.training.hyperparameters
+    assert "train_on is ec2" in refusal({"train_on": "ec2"}, where="jobs")
+
+
+def test_a_search_has_a_key_of_its_own_on_either_way():
+    keys = {
+        run(trials=8).training.key,
+        run(trials=9).training.key,
+        run(trials=8, where="jobs").training.key,
+        run(trials=9, where="jobs").training.key,
+        decide(Request(), SETTINGS, "x", DOGS, WEIGHTS, IMAGES, None).training.key,
+    }
+    assert len(keys) == 5
+    assert run(trials=8).training.key == run(None, "y", trials=8).training.key
+
+
+@pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "x"])
+def test_the_tuning_jobs_name_fits_sagemaker(name):
+    for endpoint in ("dogs", "d" * 30):
+        settings = PlanSettings(**{**vars(SETTINGS), "endpoint_name": endpoint})
+        plan = decide(Request(tune={"trials": 4}), settings, name, DOGS, WEIGHTS, IMAGES, None)
+        assert len(plan.tuning.job_name) <= 32
+        assert plan.tuning.job_name.startswith(f"{endpoint}-")
+        assert plan.tuning.job_name[-1] != "-"
+
+
+def test_ranges_that_sagemaker_would_cut_off_are_refused():
+    many = {name: [i / 1000 + 0.01 for i in range(30)] for name in ("learning_rate", "pull")}
+    many |= {"epochs": list(range(10_000 - 30, 10_000)), "global_batch_size": list(range(999_960, 999_990))}
+    assert len(run(ranges=many).training.hyperparameters["tune"]) < 2500
+    many |= {name: [i / 1e13 + 0.1234567 for i in range(30)] for name in ("learning_rate", "pull")}
+    many["backbone"] = [f"backbone-{i:040}" for i in range(30)]
+    assert "SageMaker allows 2500" in refusal(ranges=many)
