@@ -120,6 +120,11 @@ class Pretrained:
         return Backbone(self.name, network.eval())
 
 
+def weights_file(weights: Path | None, backbone: str) -> Path | None:
+    """Return the file of a backbone's weights, where a folder may hold those of several."""
+    return weights / f"{backbone}.pth" if weights and weights.is_dir() else weights
+
+
 def find_backbone(name: str, weights: Path | None) -> Pretrained:
     """Return a backbone by name.
 

@@ -93,11 +93,14 @@ class HostConfig:
                     f"give the training job the input channels {' and '.join(CHANNELS)}"
                 )
         files = sorted(self._channel("weights").iterdir())
-        if len(files) != 1:
+        chosen = str(self.hyperparameters.get("backbone", "")).strip('" ') + ".pth"
+        is_choice = "tune" in self.hyperparameters or chosen in [file.name for file in files]
+        if len(files) != 1 and not (files and is_choice):
             raise LaunchError(
                 f"launcher: channel 'weights' holds {len(files)} files; it must hold one, the backbone's weights"
             )
-        self.weights = files[0]
+        # A search among several backbones has a file for each, by its name.
+        self.weights = files[0] if len(files) == 1 else self._channel("weights")
 
     def command(self) -> list[str]:
         """Return the command of the training program, with this host's folders and the job's hyperparameters."""

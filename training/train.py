@@ -32,7 +32,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,23 +43,28 @@ from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from training import hyperparameters
 from training.artifact import ExportedClassifier, ddp_document, labels_document, write_model
-from training.backbones import Pretrained, find_backbone
+from training.backbones import Backbone, Pretrained, find_backbone, weights_file
 from training.checkpoint import Checkpoint, remove_finished
 from training.curves import learning_curve
-from training.distributed import PeerLostError, World, gather, process_group, share_cores, step_timeout
+from training.distributed import Cores, PeerLostError, World, gather, process_group, share_cores, step_timeout
 from training.files import FileWriteError, replace_file, replace_json
 from training.full import FullTraining, FullTrainingData
-from training.head import HeadTraining, NonFiniteLossError, starting_head
+from training.head import HeadStart, HeadTraining, NonFiniteLossError, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.imagenet_dogs import imagenet_rows
 from training.launch import PEER_LOST_EXIT_CODE, STOPPED_EXIT_CODE
 from training.loader import TrainLoader
 from training.memory import keep_freed_memory
-from training.photos import decode_photos, hash_photos
+from training.photos import HashedPhotos, decode_photos, hash_photos
 from training.preprocess import TrainingPreprocess
 from training.report import DataReport
-from training.samples import class_indices, head_samples
+from training.samples import HeadSamples, class_indices, head_samples
+from training.scatter import scatter
+from training.search import Search
+from training.search import parse as parse_search
 from training.stopping import StopRequestedError, stopping_on_sigterm
+from training.trials import Trainer, TrialRounds, data_of_all_ranks
+from training.tuned import run_finals, tuned_document, winning_settings
 from training.weights import WeightsError
 
 SPLITS = ("train", "valid")  # Only the evaluation reads the test photos.
@@ -104,12 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         strings = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
-        settings = hyperparameters.from_strings({**options.hyperparameters, **strings})
-        pretrained = find_backbone(settings.backbone, options.weights)
+        named = {**options.hyperparameters, **strings}
+        tune = options.tune or named.pop("tune", None)
+        settings = hyperparameters.from_strings(named)
+        search = parse_search(str(tune), settings, frozenset(named)) if tune else None
+        names = search.backbones() if search else [settings.backbone]
+        pretrained = {name: find_backbone(name, weights_file(options.weights, name)) for name in names}
         checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
         with stopping_on_sigterm(), process_group() as world:
             folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir)
-            train(world, settings, pretrained, folders)
+            train(world, settings, pretrained, folders, search)
     except PeerLostError as error:
         print(error, file=sys.stderr)
         return PEER_LOST_EXIT_CODE
@@ -125,14 +134,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folders: Folders) -> None:
+def train(
+    world: World,
+    settings: Hyperparameters,
+    pretrained: Mapping[str, Pretrained],
+    folders: Folders,
+    search: Search | None = None,
+) -> None:
     """Run the whole training of one rank; all ranks must call it.
 
     Args:
         world: this rank among its peers.
-        settings: the hyperparameters.
-        pretrained: the backbone.
+        settings: the hyperparameters; those that a search varies have their defaults.
+        pretrained: the backbone, or all backbones that a search may choose, by name.
         folders: where to read and write.
+        search: the search for hyperparameters before the training; None for no search.
 
     Raises:
         PeerLostError: another rank ended too early or hangs.
@@ -145,58 +161,140 @@ def train(world: World, settings: Hyperparameters, pretrained: Pretrained, folde
     classes = source.listing.classes
     mode, reason = choose_mode(settings, world.device, len(source.listing.of("train")), len(classes))
     world.print_once(f"mode {mode}: {reason}")
-
-    backbone, rows = pretrained.load(), imagenet_rows(classes)
-    world.print_once(imagenet_sentence(classes, rows))
-    cores = share_cores(world)
-    world.print_once(cores.sentence(), *world.notices)
-    start, threads = starting_head(backbone.fc, rows), cores.taken[world.rank]
+    if search and mode != "head":
+        raise HyperparameterError(
+            "tune: inside a training only mode head is searched, and this is mode full; set mode to head, "
+            "or leave out tune"
+        )
+    rows, cores = imagenet_rows(classes), share_cores(world)
+    world.print_once(imagenet_sentence(classes, rows), cores.sentence(), *world.notices)
+    threads = cores.taken[world.rank]
     photos = {split: hash_photos(world, source, split, threads) for split in SPLITS}
-    samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints, threads)
-    report = DataReport(source.listing, photos, samples.unreadable)
+    prepared = {
+        name: _prepare(world, settings, each, source, photos, rows, folders, threads)
+        for name, each in pretrained.items()
+    }
+    unreadable = next(iter(prepared.values())).samples.unreadable
+    report = DataReport(source.listing, photos, unreadable)
     world.print_once(*report.sentences())
     report.refuse_empty_classes(str(folders.data))
 
-    run_key = _run_key(settings, world, pretrained, report, mode)
-    checkpoints = {
-        phase: Checkpoint(world, folders.checkpoints / f"{phase}-{run_key}.pt", run_key, settings.checkpoint_seconds)
-        for phase in (("head", "full") if mode == "full" else ("head",))
-    }
-    num_train = len(report.readable("train"))
-    head_training = HeadTraining(world, settings, start, samples.train, samples.valid, num_train, checkpoints["head"])
-    with step_timeout(world):
-        head_training.run()
-    phases = [{"name": "head", "epochs": head_training.progress.epochs}]
-    last: HeadTraining | FullTraining = head_training
-    head = head_training.head.cpu()
-    if mode == "full":
-        data = _full_training_data(world, settings, pretrained, source, report, folders.scratch, threads)
-        last = FullTraining(world, settings, backbone, head, start, data, checkpoints["full"], threads)
-        with step_timeout(world):
-            last.run()
-        phases.append({"name": "full", "epochs": last.progress.epochs})
-        backbone, head = last.result()
-
-    checksums, hosts = gather(world, last.checksum()), gather(world, world.host)
+    documents: dict[str, Any] = {}
+    checkpoints: list[Checkpoint] = []
+    if search:
+        key = _run_key(settings, world, pretrained.values(), report, repr(search.document()))
+        checkpoints = _checkpoints(world, settings, folders, ("search", "finals"), key)
+        settings, documents["tuned"] = _tune(world, search, cores, prepared, checkpoints)
+    chosen = prepared[settings.backbone]
+    key = _run_key(settings, world, [chosen.pretrained], report, mode)
+    of_phases = _checkpoints(world, settings, folders, ("head", "full") if mode == "full" else ("head",), key)
+    trained = _train_phases(world, settings, chosen, source, report, folders.scratch, threads, of_phases)
+    checksums, hosts = gather(world, trained.last.checksum()), gather(world, world.host)
     if world.is_main:
-        progress, history = last.progress, {"start_top1": head_training.progress.start_top1, "phases": phases}
+        progress, num_train = trained.last.progress, len(report.readable("train"))
         ddp = ddp_document(hosts, world.backend, num_train, progress.samples_per_rank, progress.steps, checksums)
         equality = "equal" if ddp["in_sync"] else "NOT equal: the ranks trained separately"
         world.print_once(f"{world.world_size} rank(s), parameters {equality}")
-        documents = {
+        rate, top1 = chosen.samples.photos_per_second, trained.last.valid_top1
+        documents |= {
             "labels": labels_document(classes, rows),
-            "preprocess": asdict(pretrained.preprocess),
+            "preprocess": asdict(chosen.pretrained.preprocess),
             "ddp": ddp,
             "data": report.document(),
-            "history": history,
-            "training": _training_document(settings, mode, begin, samples.photos_per_second, history, last.valid_top1),
+            "history": trained.history,
+            "training": _training_document(settings, mode, begin, rate, trained.history, top1),
         }
-        _write_artifact(world, folders.model, documents, ExportedClassifier(backbone, head), pretrained.preprocess)
+        _write_artifact(world, folders.model, documents, trained.classifier, chosen.pretrained.preprocess)
         seconds = time.monotonic() - begin
-        world.print_once(f"trained in {seconds:.1f} s: valid_top1={last.valid_top1:.4f}, model in {folders.model}")
+        world.print_once(f"trained in {seconds:.1f} s: valid_top1={top1:.4f}, model in {folders.model}")
     gather(world, None)  # Wait until rank 0 has written the model.
-    for checkpoint in checkpoints.values():
+    for checkpoint in checkpoints + of_phases:
         checkpoint.finish()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A backbone, the start of the head, and this rank's samples in its features."""
+
+    pretrained: Pretrained
+    backbone: Backbone
+    start: HeadStart
+    samples: HeadSamples
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The end of a training: its last phase, the trained network, and the content of ``history.json``."""
+
+    last: HeadTraining | FullTraining
+    classifier: ExportedClassifier
+    history: dict[str, Any]
+
+
+def _prepare(
+    world: World,
+    settings: Hyperparameters,
+    pretrained: Pretrained,
+    source: Source,
+    photos: Mapping[str, HashedPhotos],
+    rows: Sequence[int | None],
+    folders: Folders,
+    threads: int,
+) -> Prepared:
+    """Compute the features of one backbone; all ranks must call it."""
+    backbone = pretrained.load()
+    start = starting_head(backbone.fc, rows)
+    samples = head_samples(world, settings, pretrained, source, photos, start, folders.checkpoints, threads)
+    return Prepared(pretrained, backbone, start, samples)
+
+
+def _tune(
+    world: World, search: Search, cores: Cores, prepared: Mapping[str, Prepared], checkpoints: Sequence[Checkpoint]
+) -> tuple[Hyperparameters, dict[str, Any]]:
+    """Search hyperparameters; return the best ones and the content of ``tuned.json``; all ranks must call it."""
+    data = {
+        name: data_of_all_ranks(world, each.start, each.samples.train, each.samples.valid)
+        for name, each in prepared.items()
+    }
+    trainer = Trainer(world, cores, data)
+    rounds = TrialRounds(world, search, trainer, checkpoints[0])
+    world.print_once(f"searching {', '.join(search.ranges)} in {search.trials} trials ({search.strategy})")
+    trials, begin = rounds.run(), time.monotonic()
+    finalists = run_finals(world, search, trainer, trials, checkpoints[1])
+    tuned = tuned_document(world, search, trials, finalists, rounds.seconds + time.monotonic() - begin)
+    world.print_once(
+        f"searched {len(trials)} trials in {tuned['seconds']:.1f} s and {tuned['cpu_seconds']:.1f} s of cores: "
+        f"{tuned['gain']['sentence']}"
+    )
+    return winning_settings(search, finalists), tuned
+
+
+def _train_phases(
+    world: World,
+    settings: Hyperparameters,
+    prepared: Prepared,
+    source: Source,
+    report: DataReport,
+    scratch: Path,
+    threads: int,
+    checkpoints: Sequence[Checkpoint],
+) -> Trained:
+    """Train the head and, with a second checkpoint, the whole network; all ranks must call it."""
+    samples, num_train = prepared.samples, len(report.readable("train"))
+    training = HeadTraining(world, settings, prepared.start, samples.train, samples.valid, num_train, checkpoints[0])
+    with step_timeout(world):
+        training.run()
+    phases = [{"name": "head", "epochs": training.progress.epochs}]
+    history = {"start_top1": training.progress.start_top1, "phases": phases}
+    head = training.head.cpu()
+    if len(checkpoints) == 1:
+        return Trained(training, ExportedClassifier(prepared.backbone, head), history)
+    data = _full_training_data(world, settings, prepared.pretrained, source, report, scratch, threads)
+    full = FullTraining(world, settings, prepared.backbone, head, prepared.start, data, checkpoints[1], threads)
+    with step_timeout(world):
+        full.run()
+    phases.append({"name": "full", "epochs": full.progress.epochs})
+    return Trained(full, ExportedClassifier(*full.result()), history)
 
 
 def choose_mode(settings: Hyperparameters, device: torch.device, num_photos: int, num_classes: int) -> tuple[str, str]:
@@ -270,19 +368,38 @@ def _write_artifact(
     for name, document in documents.items():
         replace_json(folder / f"{name}.json", document)
     replace_file(folder / "history.svg", learning_curve(documents["history"]).encode())
+    if "tuned" in documents:
+        replace_file(folder / "tuned.svg", scatter(documents["tuned"]).encode())
     begin = time.monotonic()
     write_model(folder / "model.pt2", classifier, spec.image_size)
     world.print_once(f"exported in {time.monotonic() - begin:.1f} s")
 
 
-def _run_key(settings: Hyperparameters, world: World, pretrained: Pretrained, report: DataReport, mode: str) -> str:
-    """Return 16 hex digits that differ between runs which must not resume from each other's checkpoint."""
+def _checkpoints(
+    world: World, settings: Hyperparameters, folders: Folders, names: Iterable[str], key: str
+) -> list[Checkpoint]:
+    return [
+        Checkpoint(world, folders.checkpoints / f"{name}-{key}.pt", key, settings.checkpoint_seconds) for name in names
+    ]
+
+
+def _run_key(
+    settings: Hyperparameters, world: World, pretrained: Iterable[Pretrained], report: DataReport, what: str
+) -> str:
+    """Return 16 hex digits that differ between runs which must not resume from each other's checkpoint.
+
+    Args:
+        settings: the hyperparameters.
+        world: this rank among its peers.
+        pretrained: the backbones.
+        report: the photos.
+        what: the mode, or what is searched in mode head.
+    """
     parts = (
-        settings.of_mode(mode),
-        mode,
+        settings.of_mode("full" if what == "full" else "head"),
+        what,
         world.world_size,
-        asdict(pretrained.preprocess),
-        pretrained.digest,
+        *((asdict(each.preprocess), each.digest) for each in pretrained),
         report.digest(),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -312,7 +429,15 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of features and checkpoints to continue from (default: MODEL_DIR/checkpoints)",
     )
     parser.add_argument(
-        "--weights", type=Path, help="the backbone's .pth or .safetensors (default: the file of its pip package)"
+        "--weights",
+        type=Path,
+        help="the backbone's .pth or .safetensors, or a folder with BACKBONE.pth for each backbone that is searched "
+        "(default: the file of its pip package)",
+    )
+    parser.add_argument(
+        "--tune",
+        metavar="JSON",
+        help="search hyperparameters before the training, such as '{\"trials\": 64}'; see docs/training.md",
     )
     parser.add_argument(
         "--hyperparameters",
