@@ -1,5 +1,6 @@
 """The linear head: its start from the ImageNet classifier, and its training over all ranks."""
 
+import copy
 import hashlib
 import math
 import os
@@ -299,7 +300,8 @@ class HeadTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
+        """Continue from a state, which stays as it is."""
+        state = copy.deepcopy(state)  # The optimizer would go on in the state's own tensors.
         self.progress = TrainingProgress(**state["progress"])
         self.head.load_state_dict(state["head"])
         self._optimizer.load_state_dict(state["optimizer"])

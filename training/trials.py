@@ -211,7 +211,8 @@ class TrialRounds:
         self.trials: list[Trial] = []
         self.seconds = 0.0
         self._states: dict[int, dict[str, Any]] = {}  # of the trials that go on
-        self._done: dict[int, JobResult] = {}  # what a round had finished when it was interrupted
+        self._is_interrupted = False  # whether the round that comes next was chosen before, and partly trained
+        self._done: dict[int, JobResult] = {}  # what it had finished then
 
     def run(self) -> list[Trial]:
         """Run all rounds.
@@ -240,10 +241,10 @@ class TrialRounds:
                 self._world, stop_is_requested(), self._world.is_main and self._checkpoint.due()
             )
             if is_stopping:
-                self._done = results
+                self._is_interrupted, self._done = True, results
                 self._save()
                 stop_together(self._world)
-            self._done = {}
+            self._is_interrupted, self._done = False, {}
             self._take(results, sorted(jobs))
             if is_due:
                 self._save()
@@ -260,7 +261,7 @@ class TrialRounds:
         if is_over:
             for trial in self.trials:
                 trial.ended = trial.ended or "the time was used up"
-        elif not self._done:  # A round that was interrupted has its trials already.
+        elif not self._is_interrupted:
             count = min(self._search.max_parallel, self._search.trials - len(self.trials))
             # Only rank 0 chooses, because other machines might compute the choice with other roundings.
             chosen = next_trials(self._search, self._tried(), count) if self._world.is_main and count else []
@@ -343,6 +344,7 @@ class TrialRounds:
                 "trials": [asdict(trial) for trial in self.trials],
                 "seconds": self.seconds,
                 "states": self._states,
+                "is_interrupted": self._is_interrupted,
                 "done": {number: vars(result) for number, result in self._done.items()},
             }
         )
@@ -351,6 +353,7 @@ class TrialRounds:
         self.trials = [Trial(**each) for each in state["trials"]]
         self.seconds = state["seconds"]
         self._states = state["states"]
+        self._is_interrupted = state["is_interrupted"]
         self._done = {number: JobResult(**each) for number, each in state["done"].items()}
 
 
