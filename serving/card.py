@@ -13,6 +13,7 @@ from PIL import Image
 from dataset import Source
 from serving.evaluation_metrics import wilson
 from serving.preprocess import ServingPreprocess, pixels
+from serving.scatter import scatter
 from serving.served_artifact import Card
 
 _EXAMPLE_SIDE = 160  # pixels; twice the size on the page, for screens with two pixels per CSS pixel
@@ -20,9 +21,12 @@ _EXAMPLE = ServingPreprocess(
     _EXAMPLE_SIDE, "shortest_side", _EXAMPLE_SIDE, "bilinear", 1, (0, 0, 0), (1, 1, 1), "RGB", True
 )
 _NUM_WORST_BREEDS = 3
+_NUM_TRIALS = 10
 
 
-def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes) -> str:
+def render_card(
+    report: dict[str, Any], card: Card, source: Source, curve: bytes, tuned: dict[str, Any] | None = None
+) -> str:
     """Render the page.
 
     Args:
@@ -30,6 +34,7 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
         card: The artifact's card.
         source: The dataset, for an example photo of each confusion.
         curve: The training's learning curve, SVG.
+        tuned: ``tuned.json``, if hyperparameters were searched.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -55,6 +60,9 @@ def render_card(report: dict[str, Any], card: Card, source: Source, curve: bytes
         median_interval=wilson(round(challenger["top1"] * median_photos), median_photos),
         worse_breeds=_worse_breeds(report["comparison"]),
         curve=_data_url("image/svg+xml", curve),
+        tuned=tuned,
+        best_trials=_best_trials(tuned),
+        trials_picture=_data_url("image/svg+xml", scatter(tuned).encode()) if tuned else "",
         examples={p["photo"]: _example(source.read(photos[p["photo"]])) for p in challenger["most_confused"]},
     )
     return page
@@ -64,6 +72,12 @@ def _worse_breeds(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the breeds of which the challenger names fewer photos than the champion, the largest loss first."""
     breeds = [b for b in (comparison or {}).get("per_breed", []) if b["only_champion"] > b["only_challenger"]]
     return sorted(breeds, key=lambda b: b["only_challenger"] - b["only_champion"])[:_NUM_WORST_BREEDS]
+
+
+def _best_trials(tuned: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the trials that came furthest, the best first."""
+    trials = [trial for trial in (tuned or {}).get("trials", []) if trial["valid_top1"]]
+    return sorted(trials, key=lambda t: (not t["finished"], -t["valid_top1"][-1], t["valid_loss"][-1]))[:_NUM_TRIALS]
 
 
 def _example(photo: bytes) -> str:

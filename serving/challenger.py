@@ -46,6 +46,7 @@ class TrainedModel:
         hashes: Paths of the photos of the train and valid splits, by the first 16 hex digits of their SHA-256.
         leaked: Photos that training itself found in two splits.
         curve: The learning curve, SVG.
+        tuned: ``tuned.json``: the search for hyperparameters; None if there was none.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class TrainedModel:
     hashes: dict[str, str]
     leaked: list[dict[str, str]]
     curve: bytes
+    tuned: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def read_trained(archive: Path, folder: Path) -> TrainedModel:
             {h: path for split in ("valid", "train") for h, path in data["hashes"][split].items()},
             data["leaked"],
             (folder / "history.svg").read_bytes(),
+            json.loads(tuned.read_bytes()) if (tuned := folder / "tuned.json").exists() else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"{archive}: not an artifact of the training job ({error})") from error

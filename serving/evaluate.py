@@ -103,9 +103,11 @@ def evaluate(root: Path, version: str) -> None:
         report["comparison"] = compare(served, judgement, champion, champion_judgement, source)
     files = {
         **golden_files(served.artifact.golden),
-        "card.html": render_card(report, served.artifact.card, source, trained.curve).encode(),
+        "card.html": render_card(report, served.artifact.card, source, trained.curve, trained.tuned).encode(),
         "evaluation.json": (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode(),
     }
+    if trained.tuned:
+        files["tuned.json"] = (json.dumps(trained.tuned, indent=1) + "\n").encode()
     write_files(files, root / "output" / "report")
 
 

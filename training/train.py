@@ -59,7 +59,6 @@ from training.photos import HashedPhotos, decode_photos, hash_photos
 from training.preprocess import TrainingPreprocess
 from training.report import DataReport
 from training.samples import HeadSamples, class_indices, head_samples
-from training.scatter import scatter
 from training.search import Search
 from training.search import parse as parse_search
 from training.stopping import StopRequestedError, stopping_on_sigterm
@@ -368,8 +367,6 @@ def _write_artifact(
     for name, document in documents.items():
         replace_json(folder / f"{name}.json", document)
     replace_file(folder / "history.svg", learning_curve(documents["history"]).encode())
-    if "tuned" in documents:
-        replace_file(folder / "tuned.svg", scatter(documents["tuned"]).encode())
     begin = time.monotonic()
     write_model(folder / "model.pt2", classifier, spec.image_size)
     world.print_once(f"exported in {time.monotonic() - begin:.1f} s")

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dataset import Source, open_source
 from serving.card import render_card
+from serving.scatter import scatter
 from serving.served_artifact import ServedArtifact
 from tests.unit.serving.conftest import CURVE
 
@@ -148,3 +150,49 @@ def test_card_does_not_claim_clean_splits_when_photos_are_in_two(
         "1 photo is in two splits; if a test photo is among them, the figures on this page look better than they are."
     )
     assert not page.says("were not used for training")
+
+
+def tuned() -> dict[str, Any]:
+    """Return a small ``tuned.json``: the first trial ended early, the second won."""
+    first = {"trial": 1, "hyperparameters": {"learning_rate": 0.1, "sampling": "natural"}, "epochs": 9}
+    second = {"trial": 2, "hyperparameters": {"learning_rate": 0.001, "sampling": "balanced"}, "epochs": 9}
+    weak = {"compared_after": [1], "valid_top1": [0.5], "valid_loss": [2.0], "finished": False, "ended": "not among"}
+    best = {"compared_after": [1, 9], "valid_top1": [0.6, 0.75], "valid_loss": [1.5, 1.0], "finished": True}
+    failed = {"compared_after": [], "valid_top1": [], "valid_loss": [], "finished": False, "ended": "failed: x"}
+    return {
+        "search": {
+            "strategy": "bayesian",
+            "ranges": {
+                "learning_rate": {"min": 0.001, "max": 1, "scale": "log"},
+                "sampling": ["natural", "balanced"],
+            },
+        },
+        "trials": [first | weak, second | best | {"ended": "finished"}, first | failed | {"trial": 3}],
+        "finalists": [
+            {"trial": 2, "valid_top1": [0.75, 0.7]},
+            {"trial": 0, "valid_top1": [0.5, 0.6]},
+        ],
+        "winner": 2,
+        "gain": {"sentence": "nothing gained: +0.10 points"},
+        "seconds": 3.2,
+        "cpu_seconds": 6.1,
+    }
+
+
+def test_card_tells_of_the_search_only_if_there_was_one(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
+    assert not rendered(report, artifact, source).says("How its hyperparameters were found")
+    page = Page(render_card(report, artifact.card, source, CURVE, tuned()))
+    assert page.says("3 trials (bayesian) in 3 seconds and 6 seconds of cores; nothing gained: +0.10 points.")
+    assert page.says("2 ✓ 0.001 balanced 9 of 9 75.00% 1.0000 finished 1 0.1 natural 1 of 9 50.00% 2.0000 not among")
+    assert page.says("trial 2 with 75.00% and 70.00%, the defaults with 50.00% and 60.00%.")
+    assert len(page.values("img", "src")) == 2 + len(report["challenger"]["most_confused"])
+
+
+def test_trials_stand_where_their_values_are() -> None:
+    """0.1 of 0.001 to 1 is two thirds of the way on a log scale: 52 + 312 * 2 / 3 = 260."""
+    picture = scatter(tuned())
+    circles = re.findall(r'<circle class="(\w+)" cx="([\d.]+)" cy="([\d.]+)"', picture)
+    assert circles[:2] == [("weak", "260.0", "190.0"), ("winner", "52.0", "34.0")]
+    assert circles[2:] == [("weak", "52.0", "190.0"), ("winner", "364.0", "34.0")]

@@ -13,7 +13,6 @@ from training.checkpoint import Checkpoint
 from training.distributed import Cores, World
 from training.head import HeadStart, HeadTraining, Samples
 from training.hyperparameters import HyperparameterError, Hyperparameters
-from training.scatter import scatter
 from training.search import Search, parse
 from training.stopping import StopRequestedError
 from training.trials import Trainer, Trial, TrialData, TrialRounds, data_of_all_ranks, trial_line
@@ -248,9 +247,6 @@ def test_the_best_three_and_the_defaults_are_trained_again_with_other_seeds(tmp_
     }
     assert len(document["trials"]) == 12
     assert all(each["ended"] for each in document["trials"])
-    picture = scatter(document)
-    assert picture.count("<circle") == 12
-    assert picture.count('class="winner"') == 1
 
 
 def finalist(trial: int, rate: float, right: list[float]) -> Finalist:
