@@ -27,6 +27,7 @@ NAMES = (
     "serving_start",
     "time_to_accuracy",
     "train_step",
+    "tuning",
 )
 
 

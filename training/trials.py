@@ -272,7 +272,7 @@ class TrialRounds:
         return any(not trial.ended for trial in self.trials)
 
     def _ends(self, number: int, epochs: int) -> list[int]:
-        ends = [math.ceil(epochs * part) for part in _PARTS]
+        ends = [min(epochs, max(1, round(epochs * part))) for part in _PARTS]
         if self._search.strategy == "hyperband":  # Its brackets begin to compare at different ends.
             ends = ends[(number - 1) % len(_PARTS) :]
         return sorted(set(ends))

@@ -41,13 +41,13 @@ def _linear(low: float, high: float) -> Range:
 
 TUNABLE = {
     "backbone": Tunable("categorical"),
-    "epochs": Tunable("integer", 0, 10_000, searched_in=("head",), default=_linear(10, 30)),
+    "epochs": Tunable("integer", 0, 10_000, searched_in=("head",), default=_linear(8, 24)),
     "full_epochs": Tunable("integer", 1, 10_000, mode="full"),
     "global_batch_size": Tunable("integer", 1, 1_000_000, searched_in=("head",), default=_log(64, 256)),
     "learning_rate": Tunable("continuous", 1e-8, 10, searched_in=("head",), default=_log(3e-4, 3e-2)),
     "full_learning_rate": Tunable("continuous", 1e-8, 10, (), "full", ("full",), _log(1e-4, 1e-3)),
     "layer_decay": Tunable("continuous", 0.01, 1, (), "full", ("full",), _linear(0.6, 0.95)),
-    "pull": Tunable("continuous", 0, 1_000, searched_in=("head",), default=_log(5e-3, 0.5)),
+    "pull": Tunable("continuous", 0, 1_000, searched_in=("head",), default=_log(0.03, 0.3)),
     "keep": Tunable("continuous", 0, 1, (), "full", ("full",), _linear(0.0, 0.6)),
     "weight_decay": Tunable("continuous", 0, 10, (), "full", ("full",), _log(1e-3, 0.1)),
     "label_smoothing": Tunable("continuous", 0, 0.9, (), "full", ("full",), _linear(0.0, 0.2)),

@@ -6,6 +6,7 @@ from plan import tuning
 from plan.tunable import TUNABLE, default_ranges
 from training import train
 from training.hyperparameters import Hyperparameters
+from training.search import DEFAULT_RANGES
 
 FIELDS = {field.name: field for field in dataclasses.fields(Hyperparameters)}
 NEVER_SEARCHED = {"mode", "precision", "checkpoint_seconds", "seed"}  # They decide where and when, not how well.
@@ -28,6 +29,10 @@ def test_default_ranges_contain_the_defaults():
     for mode in ("head", "full"):
         for name, each in default_ranges(mode).items():
             assert each["min"] <= FIELDS[name].default <= each["max"], name
+
+
+def test_the_training_program_has_the_same_default_ranges():
+    assert default_ranges("head") == DEFAULT_RANGES
 
 
 def test_plan_chooses_the_mode_as_the_training_does():
