@@ -44,6 +44,14 @@ _PROGRESS = re.compile(
 )
 
 
+# The line of a trial of a search, see ``trial_line`` in training/trials.py.
+_TRIAL = re.compile(
+    r"^trial=(?P<number>\S+) epochs=\S+ (trial_top1=(?P<top1>\S+) trial_loss=\S+ )?cpu_s=\S+ (?P<values>[^(]*) "
+    r"\((?P<ended>.*)\)$"
+)
+_GOES_ON = "(goes on)"  # how the line of a trial ends that is still trained
+
+
 @dataclass
 class Visit:
     """One stay of the execution in a state; times are in seconds since the epoch."""
@@ -184,7 +192,8 @@ def _summary(visit: Visit) -> str:
             saved = f", {quote['training_saved']:.0%} less than on SageMaker" if quote["training_saved"] else ""
             kind = "spot" if output["training"]["spot"] else "on demand"
             instances = f"1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
-        return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}"
+        search = f"; {tuning['reason']}" if (tuning := output.get("tuning")) else ""
+        return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}{search}"
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:
@@ -216,7 +225,18 @@ def _capacity(scaling: dict[str, Any]) -> str:
 
 def _print_lines(screen: Screen, lines: list[str]) -> None:
     for line in lines:
-        screen.line(_in_columns(line) if line.startswith("epoch=") else line, indent=6)
+        screen.line(_readable(line), indent=6)
+
+
+def _readable(line: str) -> str:
+    """Return a line of a job's log as people read it: those of epochs and of trials in columns."""
+    if line.startswith("epoch="):
+        return _in_columns(line)
+    if match := _TRIAL.match(line):
+        figures = f"valid top-1 {float(match['top1']):6.1%}   " if match["top1"] else ""
+        values = match["values"].replace("=", " ").replace("_", " ")
+        return f"trial {match['number']:>7}   {figures}{match['ended']}   {values}"
+    return line
 
 
 def _in_columns(epoch: str) -> str:
@@ -254,6 +274,8 @@ class _JobLogs:
                     f"{match['what']} {match['done']}/{match['all']}   "
                     f"{float(match['rate']):,.0f} photos/s   {float(match['eta']):.0f} s left"
                 )
+            elif line.startswith("trial=") and line.endswith(_GOES_ON):
+                self.progress = f"search, {line.partition(' ')[0].replace('=', ' ')}"
             else:
                 self.progress = ""
                 lines.append(line)

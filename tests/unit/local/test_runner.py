@@ -12,8 +12,21 @@ from dataset import DatasetError
 from local import data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
-from local.follow import Visit, _in_columns, _is_shown, _JobLogs, _print_visit, _summary, _visits, _WaitingJob
+from local.follow import (
+    Visit,
+    _in_columns,
+    _is_shown,
+    _JobLogs,
+    _print_visit,
+    _readable,
+    _summary,
+    _visits,
+    _WaitingJob,
+)
 from local.home import LocalError
+from training.hyperparameters import Hyperparameters
+from training.search import parse
+from training.trials import Trial, trial_line
 
 
 @pytest.mark.parametrize(
@@ -210,6 +223,34 @@ def test_a_run_that_reuses_a_training_names_its_job(capsys):
     line, reason = capsys.readouterr().out.splitlines()
     assert line.split() == ["Train", "reused", "kennel-1-0"]
     assert reason.endswith('{"reuse": false} trains again')
+
+
+def test_trials_are_printed_in_columns_as_training_logs_them():
+    search = parse('{"trials": 64}', Hyperparameters())
+    trial = Trial(7, {"learning_rate": 0.01, "sampling": "natural"}, [1, 3, 9], [0.5, 0.625], [1.25, 1.125], 1.26)
+    trial.ended = "not among the best third after 3 of 9 epochs"
+    assert _readable(trial_line(trial, search)) == (
+        "trial    7/64   valid top-1  62.5%   not among the best third after 3 of 9 epochs   "
+        "learning rate 0.01 sampling natural"
+    )
+    failed = Trial(8, {"pull": 0.1}, [1, 3, 9], ended="failed: the loss became inf (in epoch 1)")
+    assert _readable(trial_line(failed, search)) == (
+        "trial    8/64   failed: the loss became inf (in epoch 1)   pull 0.1"
+    )
+
+
+def test_plan_says_where_hyperparameters_are_searched_and_why():
+    plan = {
+        "dataset": {"num_classes": 3, "counts": {"train": 12, "valid": 3, "test": 4}},
+        "quote": {"training_per_hour": 0.42},
+        "training": {"instance_count": 2, "reused": None, "ec2": None},
+        "tuning": {"reason": "8 trials inside the training job: about 0.1 minutes"},
+        "images": {"training_build": None, "serving_build": None},
+    }
+    assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == (
+        "3 breeds, 12 / 3 / 4 photos; 2 instances, $0.42 an hour on AWS; "
+        "8 trials inside the training job: about 0.1 minutes"
+    )
 
 
 def test_the_gates_reason_is_printed():
