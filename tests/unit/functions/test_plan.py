@@ -503,6 +503,19 @@ def test_embedded_weights_are_uploaded_once_per_content(layer):
     assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri != uri
 
 
+def test_several_backbones_have_a_folder_with_a_file_for_each(layer):
+    s3 = Objects()
+    found = weights.prepare(s3, "b", ["efficientnet_lite2", "efficientnet_lite0"], None, layer)
+    folder = found.uri.removeprefix("s3://b/")
+    assert s3.keys == {f"{folder}/efficientnet_lite0.pth", f"{folder}/efficientnet_lite2.pth"}
+    assert weights.prepare(s3, "b", ["efficientnet_lite0", "efficientnet_lite2"], None, layer) == found
+    assert s3.uploads == 2
+    (layer / "weights/efficientnet_lite0.pth").write_text("changed")
+    assert weights.prepare(s3, "b", ["efficientnet_lite0", "efficientnet_lite2"], None, layer).uri != found.uri
+    with pytest.raises(RequestError, match=r"weights: missing; .* no weights for resnet50"):
+        weights.prepare(s3, "b", ["efficientnet_lite0", "resnet50"], None, layer)
+
+
 def test_embedded_weights_with_a_sibling_are_refused(layer):
     key = "weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
     s3 = Objects(key, f"{key}.bak")

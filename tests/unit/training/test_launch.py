@@ -96,6 +96,11 @@ def test_backbone_is_read_from_the_one_file_of_its_channel(tmp_path: Path) -> No
     (weights / "resnet50.pth.bak").touch()
     with pytest.raises(LaunchError, match="channel 'weights' holds 2 files; it must hold one"):
         HostConfig(tmp_path)
+    # A search among backbones, and a job that it started, have a file for each.
+    for hyperparameters in ({"tune": "{}"}, {"backbone": '"resnet50"'}):
+        (tmp_path / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
+        command = HostConfig(tmp_path).command()
+        assert command[command.index("--weights") + 1] == str(weights)
 
 
 def ranks(root: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Ranks:
