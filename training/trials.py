@@ -182,8 +182,15 @@ class Trainer:
         loss, top1 = training.evaluate()
         if not failure and not math.isfinite(loss):
             failure = f"the loss on the validation photos became {loss}"
-        state = {"epochs": job.last_epoch, "training": training.state()}
+        state = {"epochs": job.last_epoch, "training": _on_cpu(training.state())}
         return JobResult(top1, loss, time.thread_time() - begin, failure, state, training.correct().cpu())
+
+
+def _on_cpu(value: Any) -> Any:
+    """Return a state whose tensors any rank can read, whichever GPU it has."""
+    if isinstance(value, dict):
+        return {key: _on_cpu(each) for key, each in value.items()}
+    return value.cpu() if isinstance(value, Tensor) else value
 
 
 def _length(job: Job) -> float:

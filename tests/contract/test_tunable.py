@@ -1,10 +1,14 @@
 """Plan's table of the hyperparameters that can be searched agrees with the training program."""
 
 import dataclasses
+import math
+
+import pytest
 
 from plan import tuning
 from plan.tunable import TUNABLE, default_ranges
-from training import train
+from shared.contracts import Dataset, Request
+from training import search, train
 from training.hyperparameters import Hyperparameters
 from training.search import DEFAULT_RANGES
 
@@ -33,6 +37,27 @@ def test_default_ranges_contain_the_defaults():
 
 def test_the_training_program_has_the_same_default_ranges():
     assert default_ranges("head") == DEFAULT_RANGES
+
+
+@pytest.mark.parametrize(
+    "tune",
+    [
+        {},
+        {"trials": 750, "strategy": "random", "minutes": 2, "objective": "valid_loss", "seed": 7, "max_parallel": 3},
+        {"strategy": "hyperband", "ranges": {"epochs": {"min": 1, "max": 90, "scale": "log"}}, "trials": 9},
+        {"ranges": {"backbone": ["efficientnet_lite0", "efficientnet_lite2"], "pull": [0.05, 1]}},
+    ],
+)
+def test_the_training_program_reads_what_plan_writes(tune):
+    request = Request(tune=tune)
+    counts = {"train": 7200, "valid": 1800, "test": 1200}
+    dogs = Dataset(uri="s3://b/d", fingerprint="f", num_classes=120, counts=counts, ignored=0)
+    planned = tuning.plan(request, tuning.Machines("ml.c7i.xlarge", 2, False), dogs, "kennel", "run", "s3://b/t")
+    read = search.parse(tuning.hyperparameter(planned), Hyperparameters())
+    for name in ("trials", "strategy", "max_parallel", "seed", "objective"):
+        assert getattr(read, name) == getattr(planned, name), name
+    assert read.minutes == (planned.minutes or math.inf)
+    assert read.document()["ranges"] == planned.ranges
 
 
 def test_plan_chooses_the_mode_as_the_training_does():
