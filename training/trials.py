@@ -1,8 +1,8 @@
 """Train the trials of a search for hyperparameters on all cores of all ranks.
 
-The search goes in rounds. In each one, every trial of the round trains to the next of its three ends: after a ninth, a
-third and all of its epochs. Only the best third of all trials that have come so far goes on (successive halving, Li et
-al. 2018, arXiv:1810.05934), beside new trials. A trial trains on one core with all photos, so its result does not
+The search goes in rounds. In each one, every trial of the round trains to the next of its three ends: after a
+sixteenth, a quarter and all of its epochs. Only the best quarter of all trials that have come so far goes on
+(successive halving, Li et al. 2018, arXiv:1810.05934), beside new trials. A trial trains on one core with all photos, so its result does not
 depend on the number of ranks or cores, nor on what trains beside it; and what a round trains depends only on the
 results of the rounds before.
 """
@@ -25,8 +25,9 @@ from training.search import Search, Tried, Value, next_trials
 from training.stopping import stop_is_requested, stop_together
 from training.workers import worker_pool
 
-_PARTS = (1 / 9, 1 / 3, 1.0)  # of its epochs, after which a trial is compared
-_KEPT = 3  # One of so many trials goes on, but never fewer than so many of all.
+_PARTS = (1 / 16, 1 / 4, 1.0)  # of its epochs, after which a trial is compared
+_ONE_OF = 4  # One of so many trials goes on.
+_FEWEST = 3  # But so many go on in any case.
 
 
 @dataclass(frozen=True)
@@ -318,18 +319,18 @@ class TrialRounds:
             trial = self.trials[number - 1]
             if not trial.ended and not self._goes_on(trial):
                 place = f"{trial.ends[len(trial.top1) - 1]} of {trial.ends[-1]} epochs"
-                trial.ended = f"not among the best third after {place}"
+                trial.ended = f"not among the best quarter after {place}"
         self._states = {number: state for number, state in states.items() if not self.trials[number - 1].ended}
         self._world.print_once(*(trial_line(self.trials[number - 1], self._search) for number in numbers))
 
     def _goes_on(self, trial: Trial) -> bool:
-        """Whether a trial is among the best third of those that were compared at the same end of as many."""
+        """Whether a trial is among the best quarter of those that were compared at the same end of as many."""
         reached, name = len(trial.top1), self._search.objective
         rivals = [each for each in self.trials if len(each.top1) >= reached and len(each.ends) == len(trial.ends)]
         place = sorted(
             rivals, key=lambda each: (-each.objectives(name)[reached - 1], each.loss[reached - 1], each.number)
         )
-        return place.index(trial) < max(_KEPT, math.ceil(len(rivals) / _KEPT))
+        return place.index(trial) < max(_FEWEST, math.ceil(len(rivals) / _ONE_OF))
 
     def _refuse_if_none_is_finished(self) -> None:
         if any(trial.is_finished for trial in self.trials):

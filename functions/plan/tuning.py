@@ -26,7 +26,7 @@ _FEATURES_PER_SECOND = 92.0  # photos, for each vCPU
 _FULL_PHOTOS_PER_SECOND = 18.0  # photos of one epoch in mode full, for each vCPU
 # Seconds of one core for a photo of one epoch of mode head: a part for itself, and one for each class.
 _HEAD_SECONDS = (4e-6, 1.3e-7)
-_SHARE_OF_EPOCHS = 0.3  # the part of its epochs that a trial trains in the mean, because weak ones end early
+_SHARE_OF_EPOCHS = 0.25  # the part of its epochs that a trial trains in the mean, because weak ones end early
 _FINAL_TRAININGS = 8  # The best three and the defaults are trained again, each with two other seeds.
 _LONGEST_TEXT = 2500  # characters of a hyperparameter on SageMaker
 

@@ -151,10 +151,10 @@ def test_more_trials_than_combinations_are_refused():
 def test_the_cheaper_way_is_taken_with_the_quotes_of_both():
     tuning = run(trials=64).tuning
     # 16 epochs of 7,200 photos take 16 * 7,200 * (4 + 0.13 * 120) µs = 2.26 s of a core. Inside, that is
-    # (64 * 0.3 + 8) * 2.26 s on 8 cores = 7.7 s. As jobs, it is 72 jobs in 9 rounds of 8, each with
+    # (64 * 0.25 + 8) * 2.26 s on 8 cores = 6.8 s. As jobs, it is 72 jobs in 9 rounds of 8, each with
     # 120 s + 9,000 photos / (92 * 8) + 2.26 s = 134.49 s.
     assert (tuning.inside.minutes, tuning.jobs.minutes) == (0.1, pytest.approx(9 * 134.49 / 60, abs=0.1))
-    assert tuning.inside.dollars == pytest.approx(7.7 * 0.42 / 3600, abs=1e-4)
+    assert tuning.inside.dollars == pytest.approx(6.8 * 0.42 / 3600, abs=1e-4)
     assert tuning.jobs.dollars == pytest.approx(72 * 134.49 * 0.42 / 3600, abs=1e-2)
     assert tuning.reason == (
         "64 trials inside the training job: about 0.1 minutes and $0.001; as 72 training jobs, each of which starts "

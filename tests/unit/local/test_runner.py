@@ -228,9 +228,9 @@ def test_a_run_that_reuses_a_training_names_its_job(capsys):
 def test_trials_are_printed_in_columns_as_training_logs_them():
     search = parse('{"trials": 64}', Hyperparameters())
     trial = Trial(7, {"learning_rate": 0.01, "sampling": "natural"}, [1, 3, 9], [0.5, 0.625], [1.25, 1.125], 1.26)
-    trial.ended = "not among the best third after 3 of 9 epochs"
+    trial.ended = "not among the best quarter after 3 of 9 epochs"
     assert _readable(trial_line(trial, search)) == (
-        "trial    7/64   valid top-1  62.5%   not among the best third after 3 of 9 epochs   "
+        "trial    7/64   valid top-1  62.5%   not among the best quarter after 3 of 9 epochs   "
         "learning rate 0.01 sampling natural"
     )
     failed = Trial(8, {"pull": 0.1}, [1, 3, 9], ended="failed: the loss became inf (in epoch 1)")

@@ -60,10 +60,10 @@ def test_every_trial_is_trained_or_ends_early_with_its_reason(tmp_path):
     finished = [each for each in done if each.is_finished]
     assert 3 <= len(finished) < 12
     for each in done:
-        assert each.ends == [1, 3, 9]
+        assert each.ends == [1, 2, 9]
         assert len(each.top1) == len(each.loss) == (3 if each.is_finished else each.ends.index(_last(each)) + 1)
         assert each.ended == (
-            "finished" if each.is_finished else f"not among the best third after {_last(each)} of 9 epochs"
+            "finished" if each.is_finished else f"not among the best quarter after {_last(each)} of 9 epochs"
         )
     first_round = done[:4]
     assert max(first_round, key=lambda each: (each.top1[0], -each.loss[0])) in finished
@@ -83,9 +83,11 @@ def test_a_trials_figures_are_those_of_the_ordinary_training(tmp_path):
     assert (training.progress.epochs[-1]["valid_loss"], training.valid_top1) == (best.loss[-1], best.top1[-1])
 
 
-def test_only_the_best_third_goes_on(tmp_path):
-    done = rounds(tmp_path, parse(SEARCH.replace('"max_parallel": 4', '"max_parallel": 12'), SETTINGS)).run()
-    for reached, kept in ((1, 4), (2, 3)):  # a third of 12; a third of 4, but at least 3
+def test_only_the_best_quarter_goes_on(tmp_path):
+    done = rounds(
+        tmp_path, parse(SEARCH.replace('"trials": 12, "max_parallel": 4', '"trials": 16, "max_parallel": 16'), SETTINGS)
+    ).run()
+    for reached, kept in ((1, 4), (2, 3)):  # a quarter of 16; a quarter of 4, but at least 3
         rivals = sorted((each for each in done if len(each.top1) >= reached), key=lambda each: _key(each, reached))
         assert {each.number for each in rivals[:kept]} == {each.number for each in done if len(each.top1) > reached}
 
@@ -97,7 +99,7 @@ def _key(trial: Trial, reached: int) -> tuple[float, float, int]:
 def test_the_brackets_of_hyperband_begin_to_compare_later(tmp_path):
     search = parse(SEARCH.replace('"trials"', '"strategy": "hyperband", "trials"'), SETTINGS)
     done = rounds(tmp_path, search).run()
-    assert [each.ends for each in done[:4]] == [[1, 3, 9], [3, 9], [9], [1, 3, 9]]
+    assert [each.ends for each in done[:4]] == [[1, 2, 9], [2, 9], [9], [1, 2, 9]]
     assert all(each.is_finished for each in done[2::3])
 
 
@@ -195,8 +197,8 @@ def test_the_trials_of_the_time_decide(tmp_path, monkeypatch):
 
 def test_lines_of_trials_have_the_figures_but_not_those_that_sagemaker_reads(tmp_path):
     search = parse(SEARCH, SETTINGS)
-    trial = Trial(7, {"learning_rate": 0.01}, [1, 3, 9], [0.5, 0.625], [1.25, 1.125], 1.26)
-    line = "trial=7/12 epochs=3/9 trial_top1=0.6250 trial_loss=1.1250 cpu_s=1.3 learning_rate=0.01 (goes on)"
+    trial = Trial(7, {"learning_rate": 0.01}, [1, 2, 9], [0.5, 0.625], [1.25, 1.125], 1.26)
+    line = "trial=7/12 epochs=2/9 trial_top1=0.6250 trial_loss=1.1250 cpu_s=1.3 learning_rate=0.01 (goes on)"
     assert trial_line(trial, search) == line
     assert "valid_top1=" not in line
 
