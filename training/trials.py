@@ -2,9 +2,9 @@
 
 The search goes in rounds. In each one, every trial of the round trains to the next of its three ends: after a
 sixteenth, a quarter and all of its epochs. Only the best quarter of all trials that have come so far goes on
-(successive halving, Li et al. 2018, arXiv:1810.05934), beside new trials. A trial trains on one core with all photos, so its result does not
-depend on the number of ranks or cores, nor on what trains beside it; and what a round trains depends only on the
-results of the rounds before.
+(successive halving, Li et al. 2018, arXiv:1810.05934), beside new trials. A trial trains on one core with all photos,
+so its result does not depend on the number of ranks or cores, nor on what trains beside it; and what a round trains
+depends only on the results of the rounds before.
 """
 
 import math
