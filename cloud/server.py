@@ -33,6 +33,7 @@ from cloud.sagemaker.jobs.processing import ProcessingJob
 from cloud.sagemaker.jobs.training import TrainingJob
 from cloud.sagemaker.registry import Models, Packages
 from cloud.sagemaker.store import Store
+from cloud.sagemaker.tuning.operations import TuningOperations
 from cloud.sns import hooks as sns_hooks
 from cloud.stepfunctions import tasks
 
@@ -60,10 +61,12 @@ def install(home: Path) -> Endpoints:
     endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
     emulator.spawn_thread(alarms.run, name="alarms")
     authorizer = authorization.Authorizer(endpoints.config_of)
+    trainings = JobOperations(TrainingJob, context)
     sagemaker = JsonApi(
         emulator.service_model("sagemaker"),
         {
-            **JobOperations(TrainingJob, context).table(),
+            **trainings.table(),
+            **TuningOperations(context, trainings, endpoints.closing).table(),
             **JobOperations(ProcessingJob, context).table(),
             **models.table(),
             **packages.table(),

@@ -34,6 +34,10 @@ _SYNC = {
         ("DescribeTrainingJob", "StopTrainingJob", "AddTags", "ListTags"),
         "StepFunctionsGetEventsForSageMakerTrainingJobsRule",
     ),
+    "CreateHyperParameterTuningJob": (
+        ("DescribeHyperParameterTuningJob", "StopHyperParameterTuningJob", "AddTags", "ListTags"),
+        "StepFunctionsGetEventsForSageMakerTuningJobsRule",
+    ),
     "CreateProcessingJob": (
         ("DescribeProcessingJob", "StopProcessingJob", "AddTags", "ListTags"),
         "StepFunctionsGetEventsForSageMakerProcessingJobsRule",
@@ -270,7 +274,12 @@ def _of_sagemaker(operation: str, request: Request, scope: RequestScope) -> list
     needed = _each((f"sagemaker:{operation}",), *arns)
     if operation.startswith("Create") and request.get("Tags"):
         needed.append(Permission("sagemaker:AddTags", arns[0]))
-    if role := _text(request, "RoleArn") or _text(request, "ExecutionRoleArn"):
+    definitions = [request.get("TrainingJobDefinition", {}), *request.get("TrainingJobDefinitions", [])]
+    roles = [
+        _text(request, "RoleArn") or _text(request, "ExecutionRoleArn"),
+        *(_text(e, "RoleArn") for e in definitions),
+    ]
+    for role in dict.fromkeys(filter(None, roles)):
         needed.append(Permission("iam:PassRole", role, {"iam:PassedToService": SAGEMAKER}))
     if operation == "CreateEndpointConfig":  # AWS checks this later, when an endpoint is created or updated.
         needed += encrypt_volumes(_text(request, "KmsKeyId"))

@@ -155,7 +155,9 @@ class Record:
         return self.created
 
 
-def page(request: Request, resources: Sequence[R], order: str = "Descending") -> tuple[list[R], str | None]:
+def page(
+    request: Request, resources: Sequence[R], order: str = "Descending", key: Callable[[R], Any] | None = None
+) -> tuple[list[R], str | None]:
     """Return one page of the resources that a List request selects.
 
     Args:
@@ -163,6 +165,7 @@ def page(request: Request, resources: Sequence[R], order: str = "Descending") ->
             SortBy, SortOrder, MaxResults and NextToken are read.
         resources: All resources of the kind.
         order: The order where the request names none.
+        key: What to sort by in place of SortBy.
 
     Returns:
         The resources and the next token (None at the end).
@@ -171,7 +174,7 @@ def page(request: Request, resources: Sequence[R], order: str = "Descending") ->
         ApiError: The token is not one of this list.
     """
     matches = [resource for resource in resources if _passes(request, resource)]
-    matches.sort(key=_sort_key(request.get("SortBy", "CreationTime")))
+    matches.sort(key=key or _sort_key(request.get("SortBy", "CreationTime")))
     if request.get("SortOrder", order) == "Descending":
         matches.reverse()
     try:

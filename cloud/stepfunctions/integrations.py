@@ -42,7 +42,8 @@ _MODELS = {  # botocore's names of services, where resources name them different
     "states": "stepfunctions",
 }
 _WAITING = {  # with ``.sync``
-    *("batch:submitJob", "codebuild:startBuild", "sagemaker:createProcessingJob", "sagemaker:createTrainingJob"),
+    *("batch:submitJob", "codebuild:startBuild", "sagemaker:createHyperParameterTuningJob"),
+    *("sagemaker:createProcessingJob", "sagemaker:createTrainingJob"),
 }
 _FIELDS = Path(__file__).with_name("fields.yaml")
 ANY_JSON = ("Message", "Payload")  # Arguments that may be any JSON; the optimized integrations write them as text.

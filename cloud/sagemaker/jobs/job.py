@@ -49,6 +49,7 @@ class Job(ABC):
         caller: access key of a session of the job's role.
         status: InProgress, Stopping, Completed, Failed or Stopped.
         stop: set when somebody asks the job to stop.
+        tuning_job_arn: the ARN of the tuning job that started it, if one did.
     """
 
     KIND: ClassVar[str]
@@ -75,6 +76,7 @@ class Job(ABC):
         self.status = "InProgress"
         self.failure_reason: str | None = None
         self.stop = threading.Event()
+        self.tuning_job_arn: str | None = None
         self._lock = threading.Lock()
         self._hosts: list[JobHost] = []
         self.check()

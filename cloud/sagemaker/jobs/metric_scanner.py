@@ -12,6 +12,7 @@ class MetricScanner:
 
     Attributes:
         final: the last datum of each metric, ``{"MetricName":, "Value":, "Timestamp":}``, by the metric's name.
+        values: all values of each metric, by the metric's name.
     """
 
     def __init__(self, definitions: Sequence[Mapping[str, str]]) -> None:
@@ -24,6 +25,7 @@ class MetricScanner:
         self._pending: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self.final: dict[str, dict[str, Any]] = {}
+        self.values: dict[str, list[float]] = {}
 
     def scan(self, line: str) -> None:
         """Find metrics in one line; the first group of a regular expression is the value."""
@@ -37,6 +39,7 @@ class MetricScanner:
             datum = {"MetricName": name, "Value": value, "Timestamp": round(time.time(), 3)}
             with self._lock:
                 self.final[name] = datum
+                self.values.setdefault(name, []).append(value)
                 self._pending.append(datum)
 
     def take(self) -> list[dict[str, Any]]:

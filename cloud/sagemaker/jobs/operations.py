@@ -27,15 +27,38 @@ class JobOperations:
 
     def create(self, request: Request) -> dict[str, Any]:
         """Start a job on a thread of its own."""
-        kind, store = self._kind, self._context.store
-        name = request[f"{kind.KIND}JobName"]
-        arn = store.arn(f"{kind.KIND.lower()}-job", name)
-        members = {key: value for key, value in request.items() if key != "Tags"}
-        job = kind(name, arn, members, self._context)
+        return {f"{self._kind.KIND}JobArn": self.start(request).arn}
+
+    def start(self, request: Request, tuning_job: str | None = None) -> Job:
+        """Start a job on a thread of its own.
+
+        Args:
+            request: the request that creates it.
+            tuning_job: the ARN of the tuning job that starts it, if one does.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        job = self._new(request)
+        job.tuning_job_arn = tuning_job
         self._refuse_beyond_quota(job)
-        store.add(job, taken=ApiError("ResourceInUse", kind.IN_USE.format(arn=arn)))
-        emulator.spawn_thread(job.run, name=f"job-{name}")
-        return {f"{kind.KIND}JobArn": arn}
+        self._context.store.add(job, taken=ApiError("ResourceInUse", self._kind.IN_USE.format(arn=job.arn)))
+        emulator.spawn_thread(job.run, name=f"job-{job.name}")
+        return job
+
+    def check(self, request: Request) -> tuple[str, int]:
+        """Check a request without starting the job; return the name of its quota and the number of its instances.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        return _usage(self._new(request))
+
+    def _new(self, request: Request) -> Job:
+        kind = self._kind
+        name = request[f"{kind.KIND}JobName"]
+        members = {key: value for key, value in request.items() if key != "Tags"}
+        return kind(name, self._context.store.arn(f"{kind.KIND.lower()}-job", name), members, self._context)
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Return a job's description."""

@@ -332,6 +332,7 @@ class TrainingJob(Job):
             f"{self.name}/output/model.tar.gz"
         )
         return {
+            "TuningJobArn": self.tuning_job_arn,
             "SecondaryStatus": self._secondary_status,
             "SecondaryStatusTransitions": [dict(each) for each in self._transitions],
             # SageMaker leaves it out while a job runs, although its API's model requires it.
@@ -343,6 +344,10 @@ class TrainingJob(Job):
             "EnableInterContainerTrafficEncryption": self.request.get("EnableInterContainerTrafficEncryption", False),
             "EnableManagedSpotTraining": self.request.get("EnableManagedSpotTraining", False),
         }
+
+    def metric_values(self, name: str) -> list[float]:
+        """Return all values of a metric so far."""
+        return list(self._metrics.values.get(name, ()))
 
     def _enter(self, status: str) -> None:
         """Enter a secondary status and record the transition."""
