@@ -35,6 +35,8 @@ from typing import Any
 
 DEFAULT_PORT = "29500"
 CHANNELS = ("dataset", "weights")
+OBJECTIVE = "_tuning_objective_metric"  # the hyperparameter by which a tuning job names its objective
+CANDIDATE = "candidate"  # the hyperparameter with which the state machine trains the best trials again
 CODE = Path(__file__).resolve().parents[1]  # the folder that contains the packages ``training`` and ``dataset``
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL for the remaining ranks, after one has failed
 # The same after somebody stopped the launcher. SageMaker gives 120 seconds, of which some are left to report the end.
@@ -77,7 +79,7 @@ class HostConfig:
     def __init__(self, root: Path) -> None:
         self.root = root
         resources = self._config("resourceconfig.json")
-        self.hyperparameters = self._config("hyperparameters.json")
+        self.hyperparameters, self.is_trial = _own(self._config("hyperparameters.json"))
         try:
             self.name, self.hosts = resources["current_host"], sorted(resources["hosts"], key=_host_number)
             self.rank = self.hosts.index(self.name)
@@ -109,7 +111,7 @@ class HostConfig:
             *("--data", str(self._channel("dataset"))),
             *("--weights", str(self.weights)),
             *("--model-dir", str(self.root / "model")),
-            *("--checkpoint-dir", str(self.root / "checkpoints")),
+            *("--checkpoint-dir", str(self._checkpoints)),
             *("--hyperparameters", json.dumps(self.hyperparameters)),
         ]
 
@@ -132,6 +134,12 @@ class HostConfig:
             variables |= {"GLOO_SOCKET_IFNAME": self.interface, "NCCL_SOCKET_IFNAME": self.interface}
         return variables
 
+    @property
+    def _checkpoints(self) -> Path:
+        """The folder of the checkpoints. The training jobs of a tuning job share a place in S3, so each has its own."""
+        folder = self.root / "checkpoints"
+        return folder / os.environ.get("TRAINING_JOB_NAME", "trial") if self.is_trial else folder
+
     def _channel(self, name: str) -> Path:
         return self.root / "input" / "data" / name
 
@@ -144,6 +152,28 @@ class HostConfig:
         if not isinstance(document, dict):
             raise LaunchError(f"launcher: {path} holds no JSON object")
         return document
+
+
+def _own(delivered: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the hyperparameters of the training program, and whether a tuning job starts this training.
+
+    A tuning job adds the name of its objective, and when the best trials are trained again, each of them is one
+    category of the hyperparameter ``candidate``: the others as JSON.
+
+    Args:
+        delivered: what SageMaker delivers.
+
+    Raises:
+        LaunchError: the candidate is no JSON object.
+    """
+    own = {name: value for name, value in delivered.items() if name not in (OBJECTIVE, CANDIDATE)}
+    try:
+        candidate = json.loads(delivered.get(CANDIDATE, "{}"))
+    except ValueError:
+        candidate = None
+    if not isinstance(candidate, dict):
+        raise LaunchError(f"launcher: hyperparameter {CANDIDATE} is no JSON object: {delivered[CANDIDATE]}")
+    return own | {name: str(value) for name, value in candidate.items()}, OBJECTIVE in delivered
 
 
 class StopSignal:

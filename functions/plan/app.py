@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from plan import ec2, images, lock, photos, request, trained, tuning, versions, weights
-from plan.run import PlanSettings, decide, decide_promotion, training_job_name, with_reused_model
+from plan.run import PlanSettings, decide, decide_promotion, run_id, training_job_name, with_reused_model
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
 from shared.s3 import Location, parse_uri
+from shared.tuning import repeated_job_name
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -52,7 +53,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     abandoned = lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
         if abandoned:
-            trained.stop(sagemaker, training_job_name(settings.endpoint_name, abandoned.rpartition(":")[2]))
+            _stop_jobs(abandoned.rpartition(":")[2])
         if parsed.promote is None:
             run = _with_training(parsed, execution_name, dataset_location, weights_location)
         else:
@@ -64,6 +65,14 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     summary = run.model_dump(include={"dataset", "training", "tuning", "promotion", "quote"})
     logger.info("run planned", extra={"run": run.id, **summary})
     return run
+
+
+def _stop_jobs(execution_name: str) -> None:
+    """Stop what an abandoned run may still train; a tuning job first, because it would start the next training job."""
+    search = tuning.job_name(settings.endpoint_name, run_id(execution_name))
+    for name in (search, repeated_job_name(search)):
+        trained.stop_search(sagemaker, name)
+    trained.stop(sagemaker, training_job_name(settings.endpoint_name, execution_name))
 
 
 def _with_training(

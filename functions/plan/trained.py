@@ -54,3 +54,12 @@ def _is_completed(sagemaker: "SageMakerClient", model: TrainedModel) -> bool:
         raise
     completed: bool = job["TrainingJobStatus"] == "Completed"
     return completed and job["ModelArtifacts"]["S3ModelArtifacts"] == model.model_uri
+
+
+def stop_search(sagemaker: "SageMakerClient", job: str) -> None:
+    """Stop a tuning job and with it its training jobs, unless it has ended or never existed."""
+    try:
+        sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=job)
+    except sagemaker.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in _NO_SUCH_JOB:
+            raise

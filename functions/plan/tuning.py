@@ -81,7 +81,7 @@ def plan(
         goal="Minimize" if tune.objective == "valid_loss" else "Maximize",
         ranges=parsed,
         parameter_ranges=ranges.for_sagemaker(parsed),
-        job_name=_job_name(endpoint_name, run),
+        job_name=job_name(endpoint_name, run),
         document_uri=document_uri,
         inside=inside,
         jobs=jobs,
@@ -232,7 +232,7 @@ def _words(quote: TuningQuote) -> str:
     return minutes if quote.dollars is None else f"{minutes} and ${quote.dollars:,.3f}"
 
 
-def _job_name(endpoint_name: str, run: str) -> str:
+def job_name(endpoint_name: str, run: str) -> str:
     """Return a name for the tuning job, which may have 32 characters; it begins as all names of the stack do."""
     name = f"{endpoint_name}-{run}"
     if len(name) <= 32:

@@ -19,3 +19,7 @@ class SmokeError(RuntimeError):
 
 class MeasurementError(RuntimeError):
     """One instance exceeds the latency limit at every rate."""
+
+
+class TuningError(RuntimeError):
+    """The search for hyperparameters has no result."""

@@ -10,6 +10,14 @@ Strategy = Literal["bayesian", "random", "hyperband", "grid"]
 Objective = Literal["valid_top1", "valid_loss"]
 
 
+_MAX_NAME = 32  # characters of a tuning job's name
+
+
+def repeated_job_name(search: str) -> str:
+    """Return the name of the tuning job that trains the best trials again; the state machine knows this rule, too."""
+    return f"{search[: _MAX_NAME - 2]}-r"
+
+
 class Tune(Document):
     """The request's ``tune``: search hyperparameters before the training.
 
@@ -83,3 +91,87 @@ class TuningPlan(Document):
     document_uri: str
     inside: TuningQuote | None
     jobs: TuningQuote
+
+
+class TunedTrial(Document):
+    """One set of hyperparameters that a search tried.
+
+    Attributes:
+        job: name of its training job.
+        hyperparameters: those that were searched.
+        objective: the last value of the objective; None if there is none.
+        seconds: from the start of its training to the end; None if it never trained.
+        ended: how it ended, in words.
+    """
+
+    job: str
+    hyperparameters: dict[str, str]
+    objective: float | None
+    seconds: float | None
+    ended: str
+
+
+class Candidate(Document):
+    """One of the best trials, or the training without a search, trained again with other seeds.
+
+    Attributes:
+        hyperparameters: those that were searched; none for the training without a search.
+        objectives: the objective of each seed that was trained.
+        mean: their mean, which decides.
+    """
+
+    hyperparameters: dict[str, str]
+    objectives: list[float]
+    mean: float
+
+
+class SearchJob(Document):
+    """What the state machine writes into a request of CreateHyperParameterTuningJob.
+
+    Attributes:
+        job_name: at most 32 characters.
+        strategy: in SageMaker's words.
+        trials: number of training jobs.
+        parameter_ranges: in SageMaker's form.
+        static: the hyperparameters that are the same in all training jobs.
+        early_stopping: Auto or Off.
+    """
+
+    job_name: str
+    strategy: str
+    trials: int
+    parameter_ranges: dict[str, list[dict[str, str | list[str]]]]
+    static: dict[str, str]
+    early_stopping: Literal["Auto", "Off"]
+
+
+class Ranking(Document):
+    """What follows from the training jobs of a search.
+
+    Attributes:
+        again: the search that trains the best trials again; None after it.
+        hyperparameters: those of the winner; None before that search.
+    """
+
+    again: SearchJob | None
+    hyperparameters: dict[str, str] | None
+
+
+class Tuned(Document):
+    """``tuned.json`` of a search by training jobs: enough to train its winner again elsewhere.
+
+    Attributes:
+        candidates: the best trials first, by the mean of their repeated trainings.
+        hyperparameters: the winner's; together with ``fixed`` they are all that its training gets.
+        fixed: the hyperparameters that were not searched.
+    """
+
+    where: Literal["jobs"] = "jobs"
+    strategy: Strategy
+    seed: int
+    objective: Objective
+    goal: Literal["Maximize", "Minimize"]
+    trials: list[TunedTrial]
+    candidates: list[Candidate]
+    hyperparameters: dict[str, str]
+    fixed: dict[str, str]

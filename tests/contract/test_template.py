@@ -15,7 +15,7 @@ from plan.run import VARIANT, PlanSettings
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Explain", "Classify")
+FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Rank", "Explain", "Classify")
 
 
 def properties(template, name):

@@ -1,0 +1,1 @@
+"""The function that ranks the training jobs of a search for hyperparameters."""
