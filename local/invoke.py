@@ -20,7 +20,7 @@ from local.laptop import Laptop
 
 # The function that each sample event in events/ is for.
 SAMPLES = {
-    **{name: name for name in ("plan", "gate", "smoke", "measure", "remember", "explain", "classify")},
+    **{name: name for name in ("plan", "gate", "smoke", "measure", "remember", "rank", "explain", "classify")},
     **dict.fromkeys(("classify-s3", "classify-url", "health"), "classify"),
 }
 _FOLDER = HOME / "events"

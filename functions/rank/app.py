@@ -18,8 +18,10 @@ sagemaker = boto3.client("sagemaker")
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Return a ``Ranking`` document for ``{"tuning", "fixed", "job"}``: the run's ``TuningPlan``, the hyperparameters that
-    are not searched, and the name of the tuning job that has ended.
+    """Return a ``Ranking`` document for ``{"tuning", "fixed", "job"}``.
+
+    They are the run's ``TuningPlan``, the hyperparameters that are not searched, and the name of the tuning job that
+    has ended.
     """
     ranking = rank(TuningPlan(**event["tuning"]), event["fixed"], event["job"])
     logger.info("trials ranked", extra=ranking.model_dump())

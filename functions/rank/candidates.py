@@ -92,8 +92,8 @@ def _best(plan: TuningPlan, trials: Sequence[TunedTrial]) -> list[TunedTrial]:
     if not ranked:
         limit = "" if plan.minutes is None else f" within the {plan.minutes:g} minutes of tune.minutes"
         raise TuningError(
-            f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look into the "
-            f"logs of the training jobs {plan.job_name}-…"
+            f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look "
+            f"into the logs of the training jobs {plan.job_name}-…"
         )
     ranked.sort(key=lambda pair: pair[0], reverse=plan.goal == "Maximize")
     return [trial for _, trial in ranked[:_BEST]]
@@ -103,7 +103,7 @@ def _text(hyperparameters: Mapping[str, str]) -> str:
     text = json.dumps(hyperparameters, separators=(",", ":"), sort_keys=True)
     if len(text) > _MAX_TEXT:
         raise TuningError(
-            f"tune.ranges: the values of one trial have {len(text)} characters as text; SageMaker allows {_MAX_TEXT} to "
-            "train it again; search fewer hyperparameters"
+            f"tune.ranges: the values of one trial have {len(text)} characters as text; SageMaker takes {_MAX_TEXT} "
+            "to train it again; search fewer hyperparameters"
         )
     return text

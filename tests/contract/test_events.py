@@ -7,6 +7,7 @@ import pytest
 from local import invoke
 from local.home import ROOT
 from plan import request
+from tests.contract.conftest import states_of
 
 VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "datasets/photos.zip", "IMAGE": "image"}
 
@@ -15,7 +16,7 @@ VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "data
 def test_sample_has_the_fields_that_the_state_machine_sends(machines, function):
     calls = [
         state["Arguments"]
-        for state in machines["pipeline"]["States"].values()
+        for _, state in states_of(machines["pipeline"])
         if state.get("Resource", "").endswith(":lambda:invoke")
     ]
     name = f"${{{function.capitalize()}FunctionArn}}"

@@ -16,6 +16,7 @@ from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Request
 from shared.s3 import parse_uri
+from shared.tuning import Tune
 from tests.contract.conftest import states_of
 
 SCOPE = RequestScope("us-east-1", "000000000000", lambda endpoint: f"{endpoint}-x")
@@ -98,6 +99,7 @@ INPUTS = {
     "Train": [{"image": IMAGE}],
     "TrainInVpc": [{"image": IMAGE}],
     "StopTraining": ["kennel-x"],
+    "StopOneSearch": ["kennel-x"],
     "DeleteEndpoint": ["kennel", "kennel-x-s"],
     "DeleteConfig": ["kennel-x"],
     "DeleteModel": ["kennel-x"],
@@ -230,7 +232,9 @@ def sample_run(template):
         top1=0.9,
     )
     weights = Weights(f"{bucket_uri}/weights/x.pth", "etag")
-    run = decide(Request(), settings, "20261123-101500", dataset, weights, images, champion)
+    # The search by jobs of their own uses states that a run without it does not enter.
+    searching = Request(tune=Tune(where="jobs"))
+    run = decide(searching, settings, "20261123-101500", dataset, weights, images, champion)
     # A run trains on SageMaker or on EC2. The sample has what the states of both read.
     request, queues = Request(train_on="ec2"), (settings.ec2_spot_queue, settings.ec2_on_demand_queue)
     on_ec2 = ec2.plan(request, settings.training_instance_type, *queues)
@@ -258,6 +262,19 @@ def sample_variables(run):
         "updateSeconds": 4500,
         "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
         "holder": HOLDERS[0],
+        "search": {
+            "job_name": run.tuning.job_name,
+            "strategy": "Bayesian",
+            "trials": run.tuning.trials,
+            "parameter_ranges": {
+                **run.tuning.parameter_ranges,
+                "CategoricalParameterRanges": [{"Name": "candidate", "Values": ["{}"]}],
+            },
+            "static": {"epochs": "3"},
+            "early_stopping": "Auto",
+        },
+        "trainingImage": IMAGE,
+        "hyperparameters": {"epochs": "3"},
     }
 
 
@@ -316,12 +333,15 @@ def test_jobs_and_model_join_the_network_that_the_run_names(machines, template):
     vpc = {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
     run = sample_run(template).model_copy(update={"network": {"VpcConfig": vpc}})
     arguments_of = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
-    joined = [arguments_of["TrainInVpc"], arguments_of["Evaluate"]["NetworkConfig"], arguments_of["CreateModelInVpc"]]
-    assert [each["VpcConfig"] for each in joined] == [vpc] * 3
+    search = arguments_of["SearchInVpc"]["TrainingJobDefinition"]
+    joined = [arguments_of["TrainInVpc"], search, arguments_of["Evaluate"]["NetworkConfig"]]
+    joined.append(arguments_of["CreateModelInVpc"])
+    assert [each["VpcConfig"] for each in joined] == [vpc] * 4
     assert all(each["EnableNetworkIsolation"] for each in joined)
     model = botocore.session.get_session().get_service_model("sagemaker")
     for task, operation in (
         ("TrainInVpc", "TrainingJob"),
+        ("SearchInVpc", "HyperParameterTuningJob"),
         ("Evaluate", "ProcessingJob"),
         ("CreateModelInVpc", "Model"),
     ):

@@ -76,6 +76,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "FindWhatIsOurs",
         "RememberScaling",
         "DescribeScalingPolicies",
+        "ReadTheTrialsOfASearch",
         "SeeTheNetwork",
         "DeliverLogs",
         "SendTraces",

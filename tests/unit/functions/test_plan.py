@@ -19,6 +19,7 @@ from plan.weights import Weights
 from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Limits, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
+from shared.tuning import Tune, repeated_job_name
 
 DATASET = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
 CHAMPION = Champion(
@@ -391,13 +392,17 @@ def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch
     monkeypatch.setattr(app.lock, "take", lambda *_: "arn:aws:states:r:1:execution:kennel-pipeline:nightly_1")
     monkeypatch.setattr(app.lock, "release", lambda *_: None)
     monkeypatch.setattr(app.trained, "stop", lambda _, job: stopped.append(job))
+    monkeypatch.setattr(app.trained, "stop_search", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
     app.plan({"promote": 3}, "arn:mine", "x")
-    abandoned = decide(Request(), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
-    assert stopped == [abandoned.training.job_name]
+    searching = Request(tune=Tune(where="jobs"))
+    abandoned = decide(searching, SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
+    search = abandoned.tuning.job_name
+    # A search goes first, because it would start the next training job.
+    assert stopped == [search, repeated_job_name(search), abandoned.training.job_name]
     monkeypatch.setattr(app.lock, "take", lambda *_: "")
     app.plan({"promote": 3}, "arn:mine", "x")
-    assert len(stopped) == 1
+    assert len(stopped) == 3
 
 
 def held_lock(ssm, holder):

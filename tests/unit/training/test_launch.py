@@ -54,6 +54,31 @@ def test_ranks_are_numbered_and_wired_by_resourceconfig_alone(tmp_path: Path) ->
     assert (variables["GLOO_SOCKET_IFNAME"], variables["NCCL_SOCKET_IFNAME"]) == ("eth0", "eth0")
 
 
+def test_the_hyperparameters_of_a_tuning_job_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING_JOB_NAME", "kennel-x-r-001-c0ffee00")
+    delivered = {
+        "epochs": "3",
+        "candidate": '{"pull":"0.2","seed":"8"}',
+        "_tuning_objective_metric": "valid:top1",
+    }
+    command = HostConfig(opt_ml(tmp_path, hyperparameters=delivered)).command()
+    assert json.loads(command[command.index("--hyperparameters") + 1]) == {"epochs": "3", "pull": "0.2", "seed": "8"}
+    # The training jobs of a tuning job share a place in S3.
+    folder = command[command.index("--checkpoint-dir") + 1]
+    assert folder == str(tmp_path / "checkpoints/kennel-x-r-001-c0ffee00")
+
+
+def test_other_trainings_have_the_whole_folder_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING_JOB_NAME", "kennel-x")
+    command = HostConfig(opt_ml(tmp_path)).command()
+    assert command[command.index("--checkpoint-dir") + 1] == str(tmp_path / "checkpoints")
+
+
+def test_a_candidate_that_is_no_object_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="hyperparameter candidate is no JSON object: 3"):
+        HostConfig(opt_ml(tmp_path, hyperparameters={"candidate": "3"}))
+
+
 def test_ranks_get_no_stray_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SM_HOSTS", "SM_NUM_GPUS", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "GLOO_SOCKET_IFNAME", "KEPT"):
         monkeypatch.setenv(name, "77")
