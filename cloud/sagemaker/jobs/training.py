@@ -18,6 +18,7 @@ from cloud.ecr.images import ContainerImage, ImageError
 from cloud.iam import permissions
 from cloud.s3 import objects
 from cloud.sagemaker import metrics, rules
+from cloud.sagemaker.jobs import toolkit
 from cloud.sagemaker.jobs.host import JobError, JobHost, wait_for_hosts
 from cloud.sagemaker.jobs.job import Job, download_input
 from cloud.sagemaker.jobs.metric_scanner import MetricScanner
@@ -95,10 +96,11 @@ class TrainingJob(Job):
         uri = algorithm["TrainingImage"]
         self.check_image_access(uri)
         if not self.context.images.is_own(uri):
-            if not algorithm.get("ContainerEntrypoint"):
+            if not algorithm.get("ContainerEntrypoint") and not self._has_program:
                 raise invalid(
-                    "AlgorithmSpecification.ContainerEntrypoint is missing; the laptop cloud needs it for an image "
-                    f"that its CodeBuild did not build, because it cannot run that image's entry point ({uri})."
+                    "AlgorithmSpecification.ContainerEntrypoint is missing; the laptop cloud needs it, or the "
+                    "hyperparameter sagemaker_program, for an image that its CodeBuild did not build, because it "
+                    f"cannot run that image's entry point ({uri})."
                 )
             return
         try:
@@ -164,7 +166,9 @@ class TrainingJob(Job):
         algorithm = self.request["AlgorithmSpecification"]
         if entrypoint := algorithm.get("ContainerEntrypoint"):
             return [*entrypoint, *algorithm.get("ContainerArguments", [])]
-        return [*(image.entrypoint if image else ()), *algorithm.get("ContainerArguments", ["train"])]
+        if image is None:
+            return toolkit.command(self.request["HyperParameters"])
+        return [*image.entrypoint, *algorithm.get("ContainerArguments", ["train"])]
 
     def _run_attempt(self, hosts: Sequence[JobHost], command: Sequence[str]) -> None:
         """Download the channels, train and upload the results on these hosts.
@@ -201,6 +205,8 @@ class TrainingJob(Job):
             download_input(source, first.opt_ml.root / folder, self.caller)
             for host in others:
                 _link_files(first.opt_ml.root / folder, host.opt_ml.root / folder)
+        if self._uses_toolkit:
+            toolkit.fetch_code(hosts, self.request["HyperParameters"], self.caller)
         names = [host.name for host in hosts]
         instance_type = self.request["ResourceConfig"]["InstanceType"]
         for host in hosts:
@@ -247,7 +253,11 @@ class TrainingJob(Job):
                 for name, value in self.request.get("HyperParameters", {}).items():
                     host.refuse_unreachable(f"hyperparameter {name}", f" {value}")
                 names = [each.name for each in hosts]
-                host.start(command, defaults, self.request.get("Environment", {}), names, self._metrics.scan)
+                variables = defaults
+                if self._uses_toolkit:
+                    resources = resource_config(host.name, names, self.request["ResourceConfig"]["InstanceType"])
+                    variables = defaults | toolkit.environment(self.request, host.name, resources)
+                host.start(command, variables, self.request.get("Environment", {}), names, self._metrics.scan)
         except OSError as error:
             raise JobError(_CANNOT_START) from error
         return wait_for_hosts(hosts, seconds, self.stop, lambda: self._tick(hosts))
@@ -357,6 +367,17 @@ class TrainingJob(Job):
         message = _MESSAGES[status]
         self._transitions.append({"Status": status, "StartTime": moment, "StatusMessage": message})
         self._secondary_status, self.modified = status, moment
+
+    @property
+    def _has_program(self) -> bool:
+        return toolkit.has_program(self.request.get("HyperParameters", {}))
+
+    @property
+    def _uses_toolkit(self) -> bool:
+        """Whether the job is of an image of AWS and without an entry point, so that AWS's toolkit runs its program."""
+        algorithm = self.request["AlgorithmSpecification"]
+        is_own = self.context.images.is_own(algorithm["TrainingImage"])
+        return not is_own and not algorithm.get("ContainerEntrypoint") and self._has_program
 
     @property
     def _channels(self) -> list[dict[str, Any]]:

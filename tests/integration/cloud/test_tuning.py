@@ -1,6 +1,8 @@
 """Hyperparameter tuning jobs of the laptop cloud: real training jobs, their logs, early ends, stops and lists."""
 
+import io
 import json
+import tarfile
 import uuid
 from typing import Any
 
@@ -9,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from cloud.core import processes
 from tests.integration.laptop import IMAGE, ROLE, Cloud, eventually
+from tests.integration.training_jobs import IMAGE as AWS_IMAGE
 
 _PROGRAM = """
 import json, signal, sys, time
@@ -235,3 +238,56 @@ def test_a_state_machine_waits_for_the_best_and_stops_what_it_leaves(cloud: Clou
     )
     states.stop_execution(executionArn=execution)
     assert ended(sagemaker, name)["HyperParameterTuningJobStatus"] == "Stopped"
+
+
+_SCRIPT = """
+import argparse, json, os
+parser = argparse.ArgumentParser()
+parser.add_argument("-x", type=float)  # The toolkit gives names of one letter so.
+parser.add_argument("--epochs", type=int)
+options = parser.parse_args()
+assert os.getcwd() == "/opt/ml/code" or not os.path.isdir("/opt/ml/code"), os.getcwd()
+assert os.listdir(os.environ["SM_CHANNEL_SM_DRIVERS"]) == ["sm_train.sh"]
+assert json.loads(os.environ["SM_HPS"]) == {"epochs": options.epochs, "x": options.x}
+import helper
+print(f"top1={helper.double(options.x)}")
+with open(os.path.join(os.environ["SM_MODEL_DIR"], "weights"), "w") as file:
+    file.write("weights")
+"""
+
+
+def test_a_script_in_an_archive_is_run_as_in_awss_image(cloud: Cloud, sagemaker: Any, s3: Any) -> None:
+    """The request has the form of HyperparameterTuner in the SageMaker Python SDK 3.27, which cannot name a command."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name, text in (("train.py", _SCRIPT), ("helper.py", "def double(x):\n    return 2 * x\n")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    s3.put_object(Bucket="kennel", Key="sdk/sourcedir.tar.gz", Body=archive.getvalue())
+    s3.put_object(Bucket="kennel", Key="sdk/sm_drivers/sm_train.sh", Body=b"exit 1")
+    request = tuning(("0.1", "0.3"))
+    definition = request["TrainingJobDefinition"]
+    definition["AlgorithmSpecification"]["TrainingImage"] = AWS_IMAGE
+    definition["StaticHyperParameters"] |= {
+        "sagemaker_program": "train.py",
+        "sagemaker_submit_directory": "s3://kennel/sdk/sourcedir.tar.gz",
+    }
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": "s3://kennel/sdk/sm_drivers",
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    definition["InputDataConfig"] = [{"ChannelName": "sm_drivers", "DataSource": {"S3DataSource": source}}]
+    done = ended(sagemaker, start(sagemaker, request))
+    log = [file.read_text() for file in cloud.home.glob(f"training-jobs/{done['HyperParameterTuningJobName']}-*/*.log")]
+    assert done["HyperParameterTuningJobStatus"] == "Completed", log
+    assert done["BestTrainingJob"]["TunedHyperParameters"] == {"x": "0.3"}
+    assert done["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == pytest.approx(0.6)
+
+    definition["StaticHyperParameters"]["sagemaker_program"] = "other.py"
+    request["HyperParameterTuningJobName"] += "-2"
+    failed = start(sagemaker, request)
+    assert ended(sagemaker, failed)["HyperParameterTuningJobStatus"] == "Failed"
+    reason = trials(sagemaker, failed)[0]["FailureReason"]
+    assert reason == "ClientError: s3://kennel/sdk/sourcedir.tar.gz has no other.py, which sagemaker_program names"
