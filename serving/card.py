@@ -77,7 +77,7 @@ def _worse_breeds(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _best_trials(tuned: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the trials that came furthest, the best first."""
     trials = [trial for trial in (tuned or {}).get("trials", []) if trial["valid_top1"]]
-    return sorted(trials, key=lambda t: (not t["finished"], -t["valid_top1"][-1], t["valid_loss"][-1]))[:_NUM_TRIALS]
+    return sorted(trials, key=lambda t: (not t["finished"], -t["valid_top1"][-1], t["valid_loss"][-1:]))[:_NUM_TRIALS]
 
 
 def _example(photo: bytes) -> str:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dataset import DatasetError, Source, open_source
 from dataset.layout import named
@@ -72,6 +73,7 @@ def evaluate(root: Path, version: str) -> None:
     archive = root / "output" / "artifact" / "model.tar.gz"
     with tempfile.TemporaryDirectory() as folder:
         trained = read_trained(root / "input" / "model" / "model.tar.gz", Path(folder, "trained"))
+        tuned = _search_by_jobs(root / "input" / "tuned" / "tuned.json") or trained.tuned
         _check_labels(trained.labels, source)
         champion = _champion(root / "input" / "champion" / "model.tar.gz", Path(folder, "champion"))
         challenger = make_challenger(trained, source, version)
@@ -103,11 +105,11 @@ def evaluate(root: Path, version: str) -> None:
         report["comparison"] = compare(served, judgement, champion, champion_judgement, source)
     files = {
         **golden_files(served.artifact.golden),
-        "card.html": render_card(report, served.artifact.card, source, trained.curve, trained.tuned).encode(),
+        "card.html": render_card(report, served.artifact.card, source, trained.curve, tuned).encode(),
         "evaluation.json": (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode(),
     }
-    if trained.tuned:
-        files["tuned.json"] = (json.dumps(trained.tuned, indent=1) + "\n").encode()
+    if tuned:
+        files["tuned.json"] = (json.dumps(tuned, indent=1) + "\n").encode()
     write_files(files, root / "output" / "report")
 
 
@@ -130,6 +132,12 @@ def _champion(archive: Path, folder: Path) -> ServedModel | None:
         raise EvaluationError(
             f"the champion cannot be judged ({error}); run teardown to remove it, then run again"
         ) from error
+
+
+def _search_by_jobs(path: Path) -> dict[str, Any] | None:
+    """Return ``tuned.json`` of a search by training jobs; None if there was none."""
+    tuned: dict[str, Any] | None = json.loads(path.read_bytes()) if path.exists() else None
+    return tuned
 
 
 def _load_served(archive: Path, folder: Path) -> ServedModel:

@@ -149,6 +149,9 @@ def decide(
     machines = _machines(request, settings)
     search = tuning.plan(request, machines, dataset, settings.endpoint_name, run, f"{report_uri}/tuned.json")
     training = _training(request, settings, name, dataset, weights, images, search)
+    inputs = [("dataset", dataset.uri)] + ([("champion", champion.artifact_uri)] if champion else [])
+    if search and search.where == "jobs":  # The function rank writes it beside the models of this key.
+        inputs.append(("tuned", f"{training.output_uri}/tuned.json"))
     endpoint = _endpoint(request, settings, name)
     return Run(
         id=run,
@@ -161,7 +164,7 @@ def decide(
             artifact_uri=f"{run_uri}/artifact",
             report_uri=report_uri,
             champion_uri=champion.artifact_uri if champion else "",
-            inputs=[_input("dataset", dataset.uri)] + ([_input("champion", champion.artifact_uri)] if champion else []),
+            inputs=[_input(*each) for each in inputs],
             volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
         ),
         images=images,

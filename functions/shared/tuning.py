@@ -8,6 +8,7 @@ from shared.base import Document
 
 Strategy = Literal["bayesian", "random", "hyperband", "grid"]
 Objective = Literal["valid_top1", "valid_loss"]
+Value = int | float | str
 
 
 _MAX_NAME = 32  # characters of a tuning job's name
@@ -94,35 +95,64 @@ class TuningPlan(Document):
 
 
 class TunedTrial(Document):
-    """One set of hyperparameters that a search tried.
+    """One set of hyperparameters that a search tried, in the form that the training writes, too.
 
     Attributes:
+        trial: its number, from 1.
         job: name of its training job.
         hyperparameters: those that were searched.
-        objective: the last value of the objective; None if there is none.
+        valid_top1, valid_loss: the last figure on the validation photos; empty if there is none.
+        epochs, compared_after: of a search inside the training only.
         seconds: from the start of its training to the end; None if it never trained.
+        finished: whether it trained to its end.
         ended: how it ended, in words.
     """
 
+    trial: int
     job: str
-    hyperparameters: dict[str, str]
-    objective: float | None
+    hyperparameters: dict[str, Value]
+    valid_top1: list[float]
+    valid_loss: list[float]
+    epochs: None = None
+    compared_after: list[int] = Field(default_factory=list)
     seconds: float | None
+    finished: bool
     ended: str
 
 
-class Candidate(Document):
+class Finalist(Document):
     """One of the best trials, or the training without a search, trained again with other seeds.
 
     Attributes:
-        hyperparameters: those that were searched; none for the training without a search.
-        objectives: the objective of each seed that was trained.
-        mean: their mean, which decides.
+        trial: number of the trial; 0 for the training without a search.
+        hyperparameters: those that were searched.
+        seeds: the seeds of its trainings.
+        valid_top1, valid_loss: figures on the validation photos after each of them.
     """
 
-    hyperparameters: dict[str, str]
-    objectives: list[float]
-    mean: float
+    trial: int
+    hyperparameters: dict[str, Value]
+    seeds: list[int]
+    valid_top1: list[float]
+    valid_loss: list[float]
+
+
+class Gain(Document):
+    """What the winner gains on the validation photos over the training without a search; None if that failed.
+
+    Attributes:
+        top1: difference of the mean accuracies.
+        interval: of 95 % confidence.
+        photos: number of the validation photos.
+        gained: whether the interval is above zero.
+        sentence: the same in words.
+    """
+
+    top1: float | None
+    interval: list[float] | None
+    photos: int
+    gained: bool
+    sentence: str
 
 
 class SearchJob(Document):
@@ -158,20 +188,23 @@ class Ranking(Document):
 
 
 class Tuned(Document):
-    """``tuned.json`` of a search by training jobs: enough to train its winner again elsewhere.
+    """``tuned.json`` of a search by training jobs, in the form that a search inside the training writes.
 
     Attributes:
-        candidates: the best trials first, by the mean of their repeated trainings.
-        hyperparameters: the winner's; together with ``fixed`` they are all that its training gets.
-        fixed: the hyperparameters that were not searched.
+        search: the request's search, with all ranges.
+        finalists: the winner first.
+        winner: number of its trial.
+        train_again: all ``hyperparameters`` of the training of the winner, as a training job gets them.
+        seconds: of all training jobs together.
+        cpu_seconds: nobody measures those of a training job.
     """
 
     where: Literal["jobs"] = "jobs"
-    strategy: Strategy
-    seed: int
-    objective: Objective
-    goal: Literal["Maximize", "Minimize"]
+    search: dict[str, Any]
     trials: list[TunedTrial]
-    candidates: list[Candidate]
-    hyperparameters: dict[str, str]
-    fixed: dict[str, str]
+    finalists: list[Finalist]
+    winner: int
+    gain: Gain
+    train_again: dict[str, dict[str, str]]
+    seconds: float
+    cpu_seconds: None = None

@@ -211,7 +211,7 @@ def sample_run(template):
     settings = PlanSettings(**{name.lower(): resolver.resolve(value) for name, value in environment.items()})
     bucket_uri = f"s3://{settings.bucket}"
     dataset = Dataset(
-        uri=f"{bucket_uri}/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0
+        uri=f"{bucket_uri}/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4, "valid": 2}, ignored=0
     )
     repository = settings.image_repository
     images = ImagePlan(

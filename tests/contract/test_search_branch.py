@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cloud.stepfunctions.executions import StatesError
-from tests.contract.test_training_branch import MODEL, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
+from tests.contract.test_training_branch import MODEL, OUTPUT, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
 
 RANGES = {"ContinuousParameterRanges": [{"Name": "pull", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}]}
 TUNING: dict[str, Any] = {
@@ -29,7 +29,7 @@ AGAIN = {
 }
 RANKED = [
     {"Payload": {"again": AGAIN, "hyperparameters": None}},
-    {"Payload": {"again": None, "hyperparameters": {"pull": "0.2"}}},
+    {"Payload": {"again": None, "hyperparameters": {"epochs": "3", "pull": "0.2"}}},
 ]
 
 
@@ -66,7 +66,9 @@ def test_the_winner_of_two_searches_is_trained_like_any_other(train: Any) -> Non
     same = ("InputDataConfig", "ResourceConfig", "StoppingCondition", "EnableManagedSpotTraining", "RoleArn")
     assert [definition[field] for field in same] == [training[field] for field in same]
     assert definition["AlgorithmSpecification"]["TrainingImage"] == RUN["images"]["train"]
-    asked = [arguments["Payload"]["job"] for arguments in cloud.of("invoke")]
+    payloads = [arguments["Payload"] for arguments in cloud.of("invoke")]
+    asked = [payload["job"] for payload in payloads]
+    assert {(payload["photos"], payload["uri"]) for payload in payloads} == {(150, f"{OUTPUT}/tuned.json")}
     assert asked == ["kennel-x", "kennel-x-r"]
 
 

@@ -16,7 +16,7 @@ OUTPUT = "s3://bucket/training/0123"
 MODEL = f"{OUTPUT}/kennel-x/output/model.tar.gz"
 RUN: dict[str, Any] = {
     "id": "x",
-    "dataset": {"uri": "s3://bucket/dataset/"},
+    "dataset": {"uri": "s3://bucket/dataset/", "counts": {"valid": 150}},
     "training": {
         "reused": None,
         "job_name": "kennel-x",

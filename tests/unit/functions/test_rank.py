@@ -8,9 +8,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from rank import candidates, jobs
+from rank import finals, jobs
+from rank.jobs import Result
 from shared.errors import TuningError
-from shared.tuning import TunedTrial, TuningPlan, TuningQuote
+from shared.tuning import TuningPlan, TuningQuote
 
 PLAN = TuningPlan(
     where="jobs",
@@ -32,12 +33,24 @@ PLAN = TuningPlan(
 )
 
 
-def trial(pull: str, objective: float | None) -> TunedTrial:
-    ended = "completed" if objective is not None else "AlgorithmError: no dogs"
-    return TunedTrial(job=f"j-{pull}", hyperparameters={"pull": pull}, objective=objective, seconds=9.0, ended=ended)
+DESCRIPTION: dict[str, Any] = {
+    "TrainingJobName": "t-001",
+    "TrainingJobArn": "arn:aws:sagemaker:us-east-1:000000000000:training-job/t-001",
+    "ModelArtifacts": {"S3ModelArtifacts": "s3://b/model.tar.gz"},
+    "TrainingJobStatus": "Stopped",
+    "SecondaryStatus": "Stopped",
+    "AlgorithmSpecification": {"TrainingInputMode": "File"},
+    "ResourceConfig": {"InstanceType": "ml.c7i.xlarge", "InstanceCount": 1},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+}
 
 
-TRIALS = [trial("0.1", 0.7), trial("0.2", None), trial("0.3", 0.9), trial("0.4", 0.8), trial("0.5", 0.6)]
+def trial(pull: str, top1: float | None, loss: float = 1.0) -> Result:
+    ended = "trained to the end" if top1 is not None else "AlgorithmError: no dogs"
+    return Result(f"j-{pull}", {"pull": pull}, top1, None if top1 is None else loss, 9.0, top1 is not None, ended)
+
+
+TRIALS = [trial("0.1", 0.7, 2.0), trial("0.2", None), trial("0.3", 0.9, 3.0), trial("0.4", 0.8), trial("0.5", 0.6)]
 
 
 def texts(search: Any) -> list[dict[str, str]]:
@@ -47,7 +60,7 @@ def texts(search: Any) -> list[dict[str, str]]:
 
 
 def test_the_best_three_and_the_training_without_a_search_are_trained_with_two_new_seeds() -> None:
-    search = candidates.again(PLAN, TRIALS, {"epochs": "5", "seed": "7"})
+    search = finals.again(PLAN, TRIALS, {"epochs": "5", "seed": "7"})
     assert (search.job_name, search.strategy, search.trials) == ("kennel-20261129-101500-c79237-r", "Grid", 8)
     assert len(search.job_name) <= 32
     assert search.static == {"epochs": "5"}
@@ -63,48 +76,73 @@ def test_the_best_three_and_the_training_without_a_search_are_trained_with_two_n
     ]
 
 
-def test_a_small_loss_is_the_best_where_it_is_minimized() -> None:
+def test_the_smallest_loss_is_the_best_where_it_decides() -> None:
     plan = PLAN.model_copy(update={"goal": "Minimize", "objective": "valid_loss"})
-    assert [each.get("pull") for each in texts(candidates.again(plan, TRIALS, {}))][::2] == ["0.5", "0.1", "0.4", None]
+    # The trials with 0.4 and 0.5 have the same loss; the more accurate one comes first.
+    assert [each.get("pull") for each in texts(finals.again(plan, TRIALS, {}))][::2] == ["0.4", "0.5", "0.1", None]
+
+
+def test_of_equally_accurate_trials_the_surer_is_better() -> None:
+    trials = [trial("0.1", 1.0, 0.3), trial("0.2", 1.0, 0.1), trial("0.3", 1.0, 0.2)]
+    assert [each.get("pull") for each in texts(finals.again(PLAN, trials, {}))][::2] == ["0.2", "0.3", "0.1", None]
 
 
 def test_a_search_without_any_objective_says_what_to_do() -> None:
     with pytest.raises(TuningError, match="none of 1 trials reported valid_top1 within the 2 minutes"):
-        candidates.again(PLAN.model_copy(update={"minutes": 2.0}), [trial("0.1", None)], {})
+        finals.again(PLAN.model_copy(update={"minutes": 2.0}), [trial("0.1", None)], {})
 
 
 def test_values_that_are_too_long_for_a_category_are_named() -> None:
-    long = TunedTrial(job="j", hyperparameters={"x": "1" * 250}, objective=0.5, seconds=1.0, ended="completed")
     with pytest.raises(TuningError, match=r"have 2\d\d characters as text; SageMaker takes 256"):
-        candidates.again(PLAN, [long], {})
+        finals.again(PLAN, [trial("1" * 250, 0.5)], {})
 
 
-def repeated(pull: str | None, seed: str, objective: float | None) -> TunedTrial:
+def repeated(pull: str | None, seed: str, top1: float | None) -> Result:
     values = {"seed": seed} | ({"pull": pull} if pull else {})
-    candidate = {"candidate": json.dumps(values)}
-    return TunedTrial(job="r", hyperparameters=candidate, objective=objective, seconds=9.0, ended="completed")
+    return trial("0", top1)._replace(hyperparameters={"candidate": json.dumps(values)})
+
+
+AGAIN = [
+    *(repeated("0.3", seed, value) for seed, value in (("1", 0.95), ("2", 0.6))),
+    *(repeated("0.4", seed, value) for seed, value in (("1", 0.8), ("2", 0.82))),
+    *(repeated(None, seed, value) for seed, value in (("1", 0.7), ("2", None))),
+]
 
 
 def test_the_mean_over_seeds_decides_not_luck() -> None:
-    again = [
-        *(repeated("0.3", seed, value) for seed, value in (("1", 0.95), ("2", 0.6))),
-        *(repeated("0.4", seed, value) for seed, value in (("1", 0.8), ("2", 0.82))),
-        *(repeated(None, seed, value) for seed, value in (("1", 0.7), ("2", None))),
+    tuned = finals.decide(PLAN, TRIALS, AGAIN, {"epochs": "5"}, 100)
+    assert tuned.train_again == {"hyperparameters": {"epochs": "5", "pull": "0.4"}}
+    found = [(each.trial, each.hyperparameters, each.seeds, each.valid_top1) for each in tuned.finalists]
+    assert found == [
+        (4, {"pull": 0.4}, [1, 2], [0.8, 0.82]),
+        (3, {"pull": 0.3}, [1, 2], [0.95, 0.6]),
+        (0, {}, [1], [0.7]),
     ]
-    tuned = candidates.decide(PLAN, TRIALS, again, {"epochs": "5"})
-    assert tuned.hyperparameters == {"pull": "0.4"}
-    assert [(each.hyperparameters, each.mean) for each in tuned.candidates] == [
-        ({"pull": "0.4"}, pytest.approx(0.81)),
-        ({"pull": "0.3"}, pytest.approx(0.775)),
-        ({}, pytest.approx(0.7)),
-    ]
-    assert len(tuned.trials) == 5
-    assert tuned.fixed == {"epochs": "5"}
+    assert (tuned.winner, len(tuned.trials), tuned.trials[1].valid_top1) == (4, 5, [])
+    assert tuned.seconds == pytest.approx(9.0 * 11)
+
+
+def test_a_gain_that_the_photos_cannot_show_is_none() -> None:
+    """0.81 and 0.7 of 100 photos: 1.96 * sqrt((0.81 * 0.19 + 0.7 * 0.3) / 100) = 0.1182, more than 0.11."""
+    few = finals.decide(PLAN, TRIALS, AGAIN, {}, 100).gain
+    assert few.interval == pytest.approx([0.11 - 0.1182, 0.11 + 0.1182], abs=1e-4)
+    assert (few.gained, few.sentence[:15]) == (False, "nothing gained:")
+    many = finals.decide(PLAN, TRIALS, AGAIN, {}, 1000).gain
+    assert many.gained
+    assert many.sentence.startswith("the winner gains +11.00 points on 1,000 validation photos")
+
+
+def test_when_the_training_without_a_search_wins_nothing_is_gained() -> None:
+    again = [repeated("0.3", "1", 0.5), repeated(None, "1", 0.9)]
+    tuned = finals.decide(PLAN, TRIALS, again, {"epochs": "5"}, 100)
+    assert tuned.train_again == {"hyperparameters": {"epochs": "5"}}
+    assert (tuned.winner, tuned.gain.gained) == (0, False)
+    assert tuned.gain.sentence.startswith("nothing gained: no other hyperparameters are better")
 
 
 def test_repeated_trainings_that_all_failed_are_an_error() -> None:
     with pytest.raises(TuningError, match="none of the best trials could be trained again"):
-        candidates.decide(PLAN, TRIALS, [repeated("0.3", "1", None)], {})
+        finals.decide(PLAN, TRIALS, [repeated("0.3", "1", None)], {}, 100)
 
 
 def test_trials_are_read_from_sagemakers_lists_page_by_page() -> None:
@@ -121,23 +159,19 @@ def test_trials_are_read_from_sagemakers_lists_page_by_page() -> None:
             **more,
         }
 
-    metric = {"MetricName": "valid:top1", "Value": 0.5}
     times = {"TrainingStartTime": begin, "TrainingEndTime": begin.replace(minute=1)}
-    first = summary(1, "Stopped", FinalHyperParameterTuningJobObjectiveMetric=metric, **times)
+    first = summary(1, "Stopped", **times)
     second = summary(2, "Failed", FailureReason="AlgorithmError: no dogs")
     asked = {"HyperParameterTuningJobName": "t", "SortBy": "Name", "SortOrder": "Ascending"}
     operation = "list_training_jobs_for_hyper_parameter_tuning_job"
+    figures = [{"MetricName": "valid:top1", "Value": 0.5}, {"MetricName": "valid:loss", "Value": 1.5}]
+    described = {**DESCRIPTION, "CreationTime": begin, "FinalMetricDataList": figures}
     with Stubber(client) as stubber:
         stubber.add_response(operation, {"TrainingJobSummaries": [first], "NextToken": "more"}, asked)
         stubber.add_response(operation, {"TrainingJobSummaries": [second]}, {**asked, "NextToken": "more"})
-        found = jobs.trials(client, "t")
-    assert [each.model_dump() for each in found] == [
-        {"job": "t-001", "hyperparameters": {"pull": "1"}, "objective": 0.5, "seconds": 60.0, "ended": "stopped early"},
-        {
-            "job": "t-002",
-            "hyperparameters": {"pull": "2"},
-            "objective": None,
-            "seconds": None,
-            "ended": "AlgorithmError: no dogs",
-        },
+        stubber.add_response("describe_training_job", described, {"TrainingJobName": "t-001"})
+        found = jobs.results(client, "t")
+    assert found == [
+        Result("t-001", {"pull": "1"}, 0.5, 1.5, 60.0, False, "stopped early"),
+        Result("t-002", {"pull": "2"}, None, None, None, False, "AlgorithmError: no dogs"),
     ]

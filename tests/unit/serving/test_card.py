@@ -190,6 +190,19 @@ def test_card_tells_of_the_search_only_if_there_was_one(
     assert len(page.values("img", "src")) == 2 + len(report["challenger"]["most_confused"])
 
 
+def test_card_tells_of_a_search_by_training_jobs(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
+    """Their document has no seconds of cores, no epochs, and perhaps no loss."""
+    document = tuned()
+    document["cpu_seconds"] = None
+    for trial in document["trials"]:
+        trial |= {"epochs": None, "compared_after": [], "valid_loss": []}
+    page = Page(render_card(report, artifact.card, source, CURVE, document))
+    assert page.says("3 trials (bayesian) in 3 seconds; nothing gained: +0.10 points.")
+    assert page.says("2 ✓ 0.001 balanced 75.00% finished 1 0.1 natural 50.00% not among")
+
+
 def test_trials_stand_where_their_values_are() -> None:
     """0.1 of 0.001 to 1 is two thirds of the way on a log scale: 52 + 312 * 2 / 3 = 260."""
     picture = scatter(tuned())

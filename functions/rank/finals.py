@@ -1,0 +1,170 @@
+"""Choose the trials that are trained again, and decide between them by the means over seeds.
+
+The best of many trials is best by luck, too. So the best three and the training without a search are trained again with
+seeds that the search did not see, and only these trainings decide.
+See "The best trials are trained again by a second tuning job" in docs/decisions/training.md.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from rank.jobs import Result
+from shared.errors import TuningError
+from shared.tuning import Finalist, Gain, SearchJob, Tuned, TunedTrial, TuningPlan, Value, repeated_job_name
+
+_CANDIDATE = "candidate"  # the hyperparameter that training/launch.py replaces by those in its JSON text
+_NUM_BEST, _NUM_SEEDS = 3, 2
+_MAX_TEXT = 256  # characters of a category
+_Z = 1.96  # standard errors on each side of a 95 % confidence interval
+
+
+def again(plan: TuningPlan, trials: Sequence[Result], fixed: Mapping[str, str]) -> SearchJob:
+    """Return the search that trains the best trials and the training without a search again.
+
+    Args:
+        plan: the search.
+        trials: its trials.
+        fixed: the hyperparameters that are not searched.
+
+    Raises:
+        TuningError: no trial reported the objective, or one cannot be written into a request.
+    """
+    best = sorted((each for each in trials if each.top1 is not None), key=lambda each: _rank(plan, [each]))
+    if not best:
+        limit = "" if plan.minutes is None else f" within the {plan.minutes:g} minutes of tune.minutes"
+        raise TuningError(
+            f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look "
+            f"into the logs of the training jobs {plan.job_name}-…"
+        )
+    sets = [each.hyperparameters for each in best[:_NUM_BEST]]
+    if "backbone" not in plan.ranges:  # With several backbones, none of them is that of a training without a search.
+        sets.append({})
+    seeds = [int(fixed.get("seed", "0")) + 1 + number for number in range(_NUM_SEEDS)]
+    texts = [_text({**each, "seed": str(seed)}) for each in sets for seed in seeds]
+    return SearchJob(
+        job_name=repeated_job_name(plan.job_name),
+        strategy="Grid",
+        trials=len(texts),
+        parameter_ranges={"CategoricalParameterRanges": [{"Name": _CANDIDATE, "Values": texts}]},
+        static={name: value for name, value in fixed.items() if name != "seed"},
+        early_stopping="Off",
+    )
+
+
+def decide(
+    plan: TuningPlan, trials: Sequence[Result], repeated: Sequence[Result], fixed: Mapping[str, str], num_photos: int
+) -> Tuned:
+    """Return the whole search with its winner: the finalist with the best mean over its seeds.
+
+    Args:
+        plan: the search.
+        trials: its trials.
+        repeated: the trainings with other seeds.
+        fixed: the hyperparameters that are not searched.
+        num_photos: number of the validation photos.
+
+    Raises:
+        TuningError: none of the repeated trainings reported the objective.
+    """
+    trainings: dict[str, list[tuple[int, Result]]] = {}
+    for each in repeated:
+        hyperparameters = json.loads(each.hyperparameters[_CANDIDATE])
+        seed = int(hyperparameters.pop("seed"))
+        if each.top1 is not None:
+            trainings.setdefault(json.dumps(hyperparameters, sort_keys=True), []).append((seed, each))
+    if not trainings:
+        raise TuningError("tune: none of the best trials could be trained again; the log of a training job says why")
+    numbers = {json.dumps(each.hyperparameters, sort_keys=True): number for number, each in enumerate(trials, 1)}
+    ranked = sorted(trainings, key=lambda text: _rank(plan, [result for _, result in trainings[text]]))
+    finalists = [
+        Finalist(
+            trial=numbers.get(text, 0),
+            hyperparameters=_values(plan, json.loads(text)),
+            seeds=[seed for seed, _ in trainings[text]],
+            valid_top1=[result.top1 for _, result in trainings[text] if result.top1 is not None],
+            valid_loss=[result.loss for _, result in trainings[text] if result.loss is not None],
+        )
+        for text in ranked
+    ]
+    fields = {"trials", "strategy", "max_parallel", "minutes", "seed", "objective", "ranges"}
+    return Tuned(
+        search=plan.model_dump(include=fields, exclude_none=True),
+        trials=[_trial(plan, number, each) for number, each in enumerate(trials, 1)],
+        finalists=finalists,
+        winner=finalists[0].trial,
+        gain=gain(finalists, num_photos),
+        train_again={"hyperparameters": {**fixed, **json.loads(ranked[0])}},
+        seconds=round(sum(each.seconds or 0.0 for each in [*trials, *repeated]), 1),
+    )
+
+
+def gain(finalists: Sequence[Finalist], num_photos: int) -> Gain:
+    """Return what the winner gains over the training without a search.
+
+    A training job does not tell which photos it names, so the interval is that of two independent shares. It is wider
+    than one that pairs the photos.
+    """
+    winner = finalists[0]
+    plain = next((each for each in finalists if each.trial == 0), None)
+    if plain is None:
+        sentence = "there is no training without a search to compare with, so there is no gain to state"
+        return Gain(top1=None, interval=None, photos=num_photos, gained=True, sentence=sentence)
+    shares = [fmean(each.valid_top1) for each in (winner, plain)]
+    difference = shares[0] - shares[1]
+    margin = _Z * math.sqrt(sum(share * (1 - share) for share in shares) / max(1, num_photos))
+    interval = [difference - margin, difference + margin]
+    figures = (
+        f"{100 * difference:+.2f} points on {num_photos:,} validation photos "
+        f"({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} with 95% confidence)"
+    )
+    if winner is plain:
+        sentence = "nothing gained: no other hyperparameters are better than those of a training without a search"
+    else:
+        sentence = f"the winner gains {figures}" if interval[0] > 0 else f"nothing gained: {figures}"
+    return Gain(top1=difference, interval=interval, photos=num_photos, gained=interval[0] > 0, sentence=sentence)
+
+
+def _rank(plan: TuningPlan, results: Sequence[Result]) -> tuple[float, float]:
+    """Return a sort key: the best mean comes first, and of equally accurate ones the surer."""
+    top1 = fmean(each.top1 for each in results if each.top1 is not None)
+    losses = [each.loss for each in results if each.loss is not None]
+    loss = fmean(losses) if losses else math.inf
+    return (loss, -top1) if plan.objective == "valid_loss" else (-top1, loss)
+
+
+def _trial(plan: TuningPlan, number: int, result: Result) -> TunedTrial:
+    return TunedTrial(
+        trial=number,
+        job=result.job,
+        hyperparameters=_values(plan, result.hyperparameters),
+        valid_top1=[] if result.top1 is None else [result.top1],
+        valid_loss=[] if result.loss is None else [result.loss],
+        seconds=result.seconds,
+        finished=result.finished,
+        ended=result.ended,
+    )
+
+
+def _values(plan: TuningPlan, texts: Mapping[str, str]) -> dict[str, Value]:
+    """Return hyperparameters as the plan's ranges have them; SageMaker knows texts only."""
+    values: dict[str, Value] = {}
+    for name, text in texts.items():
+        searched = plan.ranges[name]
+        if isinstance(searched, list):
+            values[name] = next((each for each in searched if str(each) == text), text)
+        else:
+            is_whole = isinstance(searched["min"], int) and isinstance(searched["max"], int) and text.isdecimal()
+            values[name] = int(text) if is_whole else float(text)
+    return values
+
+
+def _text(hyperparameters: Mapping[str, str]) -> str:
+    text = json.dumps(hyperparameters, separators=(",", ":"), sort_keys=True)
+    if len(text) > _MAX_TEXT:
+        raise TuningError(
+            f"tune.ranges: the values of one trial have {len(text)} characters as text; SageMaker takes {_MAX_TEXT} "
+            "to train it again; search fewer hyperparameters"
+        )
+    return text
