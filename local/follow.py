@@ -28,6 +28,8 @@ _SAME_TRAINING = "it had the same image, photos, hyperparameters, weights and in
 _SUMMARIES = {
     "BuildTrainingImage": "built the image that trains, because its code or packages are new",
     "BuildImages": "built the images that evaluate and serve, because their code or packages are new",
+    "Search": "training jobs of their own try hyperparameters",
+    "SearchInVpc": "training jobs of their own try hyperparameters",
     "UpdateProduction": "the endpoint changes to the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
     "PutBurstPolicy": "a burst of requests adds several instances at once",
@@ -114,6 +116,11 @@ def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _P
                     _print_lines(screen, waiting.new_reasons(visits))
                 name = "Train" if working.name == _ON_EC2 else working.name
                 screen.passing(f"  {name:<24}{working.seconds:7.1f} s  {logs.progress or '…'}")
+            elif search := next(
+                (visit for visit in visits if visit.left is None and visit.name == "AwaitSearch"), None
+            ):
+                begin = max(visit.entered for visit in visits if visit.name in ("Search", "SearchInVpc"))
+                screen.passing(f"  {'Search':<24}{search.entered + search.seconds - begin:7.1f} s  …")
             elif any(visit.left is None and visit.name in _TRAINING for visit in visits):
                 screen.passing(f"  {'Train':<24}{_training_seconds(visits):7.1f} s  {logs.progress or '…'}")
             time.sleep(poll_seconds)
@@ -194,6 +201,10 @@ def _summary(visit: Visit) -> str:
             instances = f"1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
         search = f"; {tuning['reason']}" if (tuning := output.get("tuning")) else ""
         return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}{search}"
+    if visit.name == "RankTrials" and output.get("again"):
+        return f"the best are trained again with other seeds, in {output['again']['trials']} jobs"
+    if visit.name == "RankTrials" and output.get("hyperparameters"):
+        return "the winner: " + ", ".join(f"{name} {value}" for name, value in output["hyperparameters"].items())
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
     if visit.name == "Smoke" and "num_photos" in output:
