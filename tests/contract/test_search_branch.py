@@ -1,10 +1,14 @@
 """The search by tuning jobs in the pipeline's branch that trains, run with scripted answers of an account."""
 
+import json
+from collections import ChainMap
 from typing import Any
 
 import pytest
 
 from cloud.stepfunctions.executions import StatesError
+from cloud.stepfunctions.interpreter import Interpreter, Scope
+from shared.tuning import repeated_job_name
 from tests.contract.test_training_branch import MODEL, OUTPUT, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
 
 RANGES = {"ContinuousParameterRanges": [{"Name": "pull", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}]}
@@ -117,3 +121,35 @@ def test_when_the_time_is_over_the_trials_until_then_decide(train: Any, monkeypa
     train(cloud, tuning=TUNING | {"minutes": 1})
     assert cloud.of("stopHyperParameterTuningJob") == [{"HyperParameterTuningJobName": "kennel-x"}]
     assert len(cloud.of("createTrainingJob")) == 1
+
+
+def part(machine: dict[str, Any], start: str, *names: str, end: str) -> dict[str, Any]:
+    """Return a machine of some states of another; the state ``end`` is one that does nothing."""
+    states = {name: machine["States"][name] for name in (start, *names)}
+    return {**machine, "StartAt": start, "States": {**states, end: {"Type": "Pass", "End": True}}}
+
+
+def test_a_failure_beside_the_search_stops_both_tuning_jobs_before_the_training(machines: Any) -> None:
+    gone = StatesError("SageMaker.ResourceNotFoundException", "no such tuning job")
+    cloud = Account(stopHyperParameterTuningJob=[{}, gone], stopTrainingJob=[{}])
+    stops = part(
+        machines["pipeline"], "WasTraining", "StopSearch", "StopRepeatedTrials", "StopTraining", end="FindStaging"
+    )
+    variables = {"run": RUN | {"tuning": TUNING}, "failure": {"state": "TrainAndBuildImages"}}
+    Interpreter(cloud).run(stops, {}, Scope({}, ChainMap(variables)))  # type: ignore[arg-type]
+    assert [list(arguments.values()) for _, arguments in cloud.calls] == [
+        ["kennel-x"],
+        [repeated_job_name("kennel-x")],
+        ["kennel-x"],
+    ]
+
+
+def test_teardown_stops_the_searches_of_an_abandoned_run_before_its_trainings(machines: Any) -> None:
+    names = ["kennel-x", "kennel-x-r", "other-kennel-x", "kennelx"]
+    listed = {"HyperParameterTuningJobSummaries": [{"HyperParameterTuningJobName": name} for name in names]}
+    gone = StatesError("SageMaker.SageMakerException", "it is in status Stopped")
+    cloud = Account(listHyperParameterTuningJobs=[listed], stopHyperParameterTuningJob=[gone, {}])
+    text = json.dumps(part(machines["teardown"], "ListSearches", "StopSearches", end="ListTrainings"))
+    Interpreter(cloud).run(json.loads(text.replace("${EndpointName}", "kennel")), {}, Scope({}, ChainMap({})))  # type: ignore[arg-type]
+    stopped = {arguments["HyperParameterTuningJobName"] for arguments in cloud.of("stopHyperParameterTuningJob")}
+    assert stopped == {"kennel-x", "kennel-x-r"}
