@@ -49,6 +49,17 @@ def test_tags_and_a_role_need_rights_of_their_own():
     assert needed == [Permission("sagemaker:CreateModel", model), Permission("sagemaker:AddTags", model), PASS_ROLE]
 
 
+def test_a_tuning_job_hands_over_the_roles_of_its_training_jobs():
+    other = "arn:aws:iam::111122223333:role/other"
+    name = {"HyperParameterTuningJobName": "t"}
+    tuning_job = Permission("sagemaker:CreateHyperParameterTuningJob", f"{SAGEMAKER}:hyper-parameter-tuning-job/t")
+    only = needed_for("CreateHyperParameterTuningJob", **name, TrainingJobDefinition={"RoleArn": ROLE})
+    assert only == [tuning_job, PASS_ROLE]
+    definitions = [{"RoleArn": ROLE}, {"RoleArn": other}, {"RoleArn": ROLE}]
+    several = needed_for("CreateHyperParameterTuningJob", **name, TrainingJobDefinitions=definitions)
+    assert several == [tuning_job, PASS_ROLE, PASS_ROLE._replace(resource=other)]
+
+
 def test_the_registry_reads_artifact_and_image_as_its_caller():
     container = {
         "Image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/serve:1",
