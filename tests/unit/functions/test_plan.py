@@ -395,8 +395,7 @@ def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch
     monkeypatch.setattr(app.trained, "stop_search", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
     app.plan({"promote": 3}, "arn:mine", "x")
-    searching = Request(tune=Tune(where="jobs"))
-    abandoned = decide(searching, SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
+    abandoned = decide(Request(tune=Tune(where="jobs")), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
     search = abandoned.tuning.job_name
     # A search goes first, because it would start the next training job.
     assert stopped == [search, repeated_job_name(search), abandoned.training.job_name]
