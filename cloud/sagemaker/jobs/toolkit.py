@@ -87,6 +87,7 @@ def environment(request: Mapping[str, Any], host: str, resources: Mapping[str, A
     described = {
         "channel_input_dirs": {name: f"/opt/ml/input/data/{name}" for name in channels},
         "current_host": host,
+        "current_instance_type": resources["current_instance_type"],
         "hosts": resources["hosts"],
         "hyperparameters": own,
         "input_config_dir": "/opt/ml/input/config",
@@ -109,7 +110,10 @@ def environment(request: Mapping[str, Any], host: str, resources: Mapping[str, A
     return {
         **variables,
         **{f"SM_CHANNEL_{name.upper()}": f"/opt/ml/input/data/{name}" for name in channels},
-        **{f"SM_HP_{name.upper()}": _text(value) for name, value in own.items()},
+        **{
+            f"SM_HP_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in own.items()
+        },
         "SM_CHANNELS": json.dumps(sorted(channels)),
         "SM_HPS": json.dumps(own),
         "SM_RESOURCE_CONFIG": json.dumps(resources),
@@ -138,9 +142,11 @@ def _arguments(hyperparameters: Mapping[str, Any]) -> list[str]:
     return [
         word
         for name, value in sorted(hyperparameters.items())
-        for word in (f"--{name}" if len(name) > 1 else f"-{name}", _text(value))
+        for word in (f"--{name}" if len(name) > 1 else f"-{name}", _argument(value))
     ]
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+def _argument(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}={each}" for key, each in sorted(value.items()))
+    return str(value)
