@@ -6,6 +6,7 @@ PORT ?= 4566
 DATA ?=
 EVENT ?=
 NOTEBOOK ?=
+MODEL ?=
 MUTANTS ?= 5
 SEED ?= 0
 CHECKOV_VERSION := 3.3.30
@@ -26,8 +27,9 @@ EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code inf
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [PORT=4566]
-	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(EVENT),--event "$(EVENT)")
+run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
+	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(EVENT),--event "$(EVENT)") \
+		$(if $(MODEL),--model "$(MODEL)")
 
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 	@$(BIN)/python -m local up --port $(PORT)

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    return run.run(arguments.data, arguments.event, arguments.port)
+    return run.run(arguments.data, arguments.event, arguments.port, arguments.model)
 
 
 def _promote(arguments: argparse.Namespace) -> int:
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the execution's input, see events/; pipeline-anew.json trains again (default: {})",
     )
+    command.add_argument("--model", metavar="FILE", help="a model that was trained elsewhere, for the event's backbone")
     _add_port(command)
     command.set_defaults(do=_run)
 

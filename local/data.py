@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from dataset import Listing, open_source
 from dataset.source import ARCHIVE_SUFFIXES, Source
 from local.console import say
-from local.home import HOME
+from local.home import HOME, LocalError
 from local.laptop import Cloud
 from sketchbook import write as draw_sketches
 
@@ -61,15 +61,29 @@ def prepare(path: Path) -> Data:
     return Data(source, archive, f"datasets/{_digest(archive)}{suffix}")
 
 
-def upload(cloud: Cloud, bucket: str, data: Data) -> bool:
-    """Upload the archive unless the bucket already has it, and return whether it was uploaded."""
+def own_model(path: str | None) -> dict[str, str]:
+    """Return the field of a request that names a model file of this machine; ``{}`` without one.
+
+    Raises:
+        LocalError: there is no such file.
+    """
+    if path is None:
+        return {}
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise LocalError(f"model {path}: no such file; save one with torch.save(model.state_dict(), '{file.name}')")
+    return {"trained_model": f"TrainedModels/{_digest(file)}/{file.name}"}
+
+
+def upload(cloud: Cloud, bucket: str, file: Path, key: str) -> bool:
+    """Upload a file, whose key contains its hash, unless the bucket already has it; return whether it was uploaded."""
     s3 = cloud.client("s3")
     try:
-        s3.head_object(Bucket=bucket, Key=data.key)
+        s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise
-        s3.upload_file(str(data.archive), bucket, data.key)
+        s3.upload_file(str(file), bucket, key)
         return True
     return False
 

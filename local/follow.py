@@ -191,6 +191,9 @@ def _summary(visit: Visit) -> str:
         photos = " / ".join(f"{dataset['counts'][split]:,}" for split in SPLITS) + " photos"
         if num_other := dataset["counts"].get(OTHER):
             photos += f" and {num_other:,} without a dog"
+        if own := output.get("own_model"):
+            kind = f"a {own['backbone']} that was" if own["backbone"] else "a model that was"
+            return f"{dataset['num_classes']} breeds, {photos}; {kind} trained elsewhere{_builds(output)}"
         if output["training"]["reused"]:
             return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}"
         price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""

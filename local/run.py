@@ -46,19 +46,28 @@ def up(port: int) -> tuple[Laptop, Stack]:
     return cloud, stack.describe(cloud)
 
 
-def run(data_path: str | None, event_path: str | None, port: int) -> int:
-    """Do one whole run and return the exit code."""
+def run(data_path: str | None, event_path: str | None, port: int, model_path: str | None = None) -> int:
+    """Do one whole run and return the exit code.
+
+    Args:
+        data_path: folder or archive of photos; None for the sketchbook.
+        event_path: file with the execution's input; None for ``{}``.
+        port: port of the laptop cloud.
+        model_path: a model that was trained elsewhere, which is uploaded; None if there is none on this machine.
+    """
     started = time.monotonic()
     execution_arn = ""
     cloud: Laptop | None = None
     try:
-        event = _read_event(event_path)
+        event = _read_event(event_path) | data.own_model(model_path)
         with _runner_lock():
             photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches())
             _describe(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
-                data.upload(cloud, deployed.bucket, photos)
+                data.upload(cloud, deployed.bucket, photos.archive, photos.key)
+                if model_path:
+                    data.upload(cloud, deployed.bucket, Path(model_path).expanduser(), event["trained_model"])
         name = time.strftime("%Y%m%d-%H%M%S")
         # The ARN is known before the execution starts, so that Ctrl-C can stop it at any moment.
         execution_arn = _execution_arn(deployed, name)

@@ -33,7 +33,7 @@ def render_card(
         report: ``evaluation.json``.
         card: The artifact's card.
         source: The dataset, for an example photo of each confusion.
-        curve: The training's learning curve, SVG.
+        curve: The training's learning curve, SVG; empty if there is none.
         tuned: ``tuned.json``, if hyperparameters were searched.
     """
     environment = Environment(
@@ -59,7 +59,7 @@ def render_card(
         median_photos=median_photos,
         median_interval=wilson(round(challenger["top1"] * median_photos), median_photos),
         worse_breeds=_worse_breeds(report["comparison"]),
-        curve=_data_url("image/svg+xml", curve),
+        curve=_data_url("image/svg+xml", curve) if curve else "",
         tuned=tuned,
         best_trials=_best_trials(tuned),
         trials_picture=_data_url("image/svg+xml", scatter(tuned).encode()) if tuned else "",

@@ -42,10 +42,10 @@ class TrainedModel:
         preprocess: How a photo becomes the network's input.
         backbone: Name of the backbone.
         training: ``training.json``: hyperparameters, mode, and how long the training took.
-        ddp: ``ddp.json``: the proof that the ranks trained together.
+        ddp: ``ddp.json``: the proof that the ranks trained together; None for a model that was trained elsewhere.
         hashes: Paths of the photos of the train and valid splits, by the first 16 hex digits of their SHA-256.
         leaked: Photos that training itself found in two splits.
-        curve: The learning curve, SVG.
+        curve: The learning curve, SVG; empty for a model that was trained elsewhere.
         tuned: ``tuned.json``: the search for hyperparameters; None if there was none.
     """
 
@@ -54,7 +54,7 @@ class TrainedModel:
     preprocess: ServingPreprocess
     backbone: str
     training: dict[str, Any]
-    ddp: dict[str, Any]
+    ddp: dict[str, Any] | None
     hashes: dict[str, str]
     leaked: list[dict[str, str]]
     curve: bytes

@@ -2,7 +2,8 @@
 
     python -m serving.evaluate --root /opt/ml/processing --version VERSION
 
-It reads ``input/model/model.tar.gz`` (training's artifact), ``input/dataset`` and, if there is a champion,
+It reads ``input/model/model.tar.gz`` (training's artifact; with ``--backbone`` the one file there, the state dict of a
+classifier of torchvision that was trained elsewhere), ``input/dataset`` and, if there is a champion,
 ``input/champion/model.tar.gz``. It writes ``output/artifact/model.tar.gz``, loads that very file again, and judges it
 on the test photos, and the champion on the same photos. ``output/report`` receives ``evaluation.json`` for programs,
 ``card.html`` for people and ``golden/`` for the smoke test.
@@ -14,13 +15,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from serving.card import render_card
-from serving.challenger import EvaluationError, check_readable, make_challenger, read_trained
+from serving.challenger import EvaluationError, TrainedModel, check_readable, make_challenger, read_trained
 from serving.judge import compare, compare_precisions, judge, model_figures
 from serving.model import ServedModel, device_name
 from serving.served_artifact import (
@@ -40,9 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("/opt/ml/processing"), help="folder with input/ and output/")
     parser.add_argument("--version", required=True, help="name for the new model version")
+    parser.add_argument("--backbone", help="torchvision's name of the classifier, if it was trained elsewhere")
+    parser.add_argument("--activation", default="relu", help="function between the layers of its head (%(default)s)")
+    parser.add_argument("--preprocess", type=json.loads, default={}, help="fields of its preprocess.json, JSON")
     options = parser.parse_args(arguments)
+    own = OwnModelOptions(options.backbone, options.activation, options.preprocess) if options.backbone else None
     try:
-        evaluate(options.root, options.version)
+        evaluate(options.root, options.version, own)
     except (EvaluationError, ArtifactError, DatasetError) as error:
         return _fail(options.root, str(error))
     return 0
@@ -57,12 +63,22 @@ def _fail(root: Path, message: str) -> int:
     return 1
 
 
-def evaluate(root: Path, version: str) -> None:
+@dataclass(frozen=True)
+class OwnModelOptions:
+    """What the file of a model that was trained elsewhere does not say; see ``serving.own_model.as_trained``."""
+
+    backbone: str
+    activation: str
+    preprocess: dict[str, Any]
+
+
+def evaluate(root: Path, version: str, own: OwnModelOptions | None = None) -> None:
     """Make the served artifact from the trained model, and judge it.
 
     Args:
         root: Folder with ``input`` and ``output``, as SageMaker mounts them.
         version: Name of the model version.
+        own: The description of a model that was trained elsewhere; None for an artifact of the training job.
 
     Raises:
         EvaluationError: The model cannot be judged.
@@ -72,7 +88,7 @@ def evaluate(root: Path, version: str) -> None:
     source = open_source(root / "input" / "dataset")
     archive = root / "output" / "artifact" / "model.tar.gz"
     with tempfile.TemporaryDirectory() as folder:
-        trained = read_trained(root / "input" / "model" / "model.tar.gz", Path(folder, "trained"))
+        trained = _trained(root / "input" / "model", own, source, Path(folder, "trained"))
         tuned = _search_by_jobs(root / "input" / "tuned" / "tuned.json") or trained.tuned
         _check_labels(trained.labels, source)
         champion = _champion(root / "input" / "champion" / "model.tar.gz", Path(folder, "champion"))
@@ -111,6 +127,19 @@ def evaluate(root: Path, version: str) -> None:
     if tuned:
         files["tuned.json"] = (json.dumps(tuned, indent=1) + "\n").encode()
     write_files(files, root / "output" / "report")
+
+
+def _trained(inputs: Path, own: OwnModelOptions | None, source: Source, folder: Path) -> TrainedModel:
+    """Read the model of the training job, or one that was trained elsewhere."""
+    if own is None:
+        return read_trained(inputs / "model.tar.gz", folder)
+    files = [path for path in inputs.iterdir() if path.is_file()]
+    if len(files) != 1:
+        raise EvaluationError(f"{inputs} must hold one file, the model; it holds {named(p.name for p in files)}")
+    # Only such a model needs torchvision.
+    from serving.own_model import as_trained
+
+    return as_trained(files[0], own.backbone, own.activation, own.preprocess, source, folder)
 
 
 def _check_labels(labels: Sequence[Label], source: Source) -> None:

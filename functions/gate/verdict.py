@@ -16,7 +16,7 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
     """Promote or refuse the challenger, with the reason in words.
 
     Args:
-        instance_count: number of instances that trained.
+        instance_count: number of instances that trained; 0 for a model that was trained elsewhere.
 
     Raises:
         DistributionError: the ranks of the training job did not train one model together. Such a run fails;
@@ -42,7 +42,11 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
     )
 
 
-def _distribution(ddp: Distribution, instance_count: int) -> Check:
+def _distribution(ddp: Distribution | None, instance_count: int) -> Check:
+    if ddp is None:
+        if instance_count:
+            raise DistributionError("the evaluation has no proof of the training; train anew (reuse: false)")
+        return Check(name="distribution", passed=True, words="trained elsewhere, so how it was trained is not proven")
     problems = []
     if ddp.world_size < instance_count:
         problems.append(f"{instance_count} instances ran, but only {ddp.world_size} rank(s) trained together")

@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from plan import ec2, images, lock, photos, request, trained, tuning, versions, weights
-from plan.run import PlanSettings, decide, decide_promotion, run_id, training_job_name, with_reused_model
+from plan import ec2, images, lock, own_model, photos, request, trained, tuning, versions, weights
+from plan.run import (
+    PlanSettings,
+    decide,
+    decide_own_model,
+    decide_promotion,
+    run_id,
+    training_job_name,
+    with_reused_model,
+)
 from shared.contracts import Champion, Request, Run
 from shared.errors import RequestError
 from shared.observability import logger, metrics
@@ -50,19 +58,24 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     weights_location = _in_bucket("weights", parsed.weights) if parsed.weights else None
     if parsed.train_on == "ec2":
         ec2.plan(parsed, settings.training_instance_type, settings.ec2_spot_queue, settings.ec2_on_demand_queue)
+    model_location = _in_bucket("trained_model", parsed.trained_model) if parsed.trained_model else None
     abandoned = lock.take(ssm, states, settings.lock_parameter, execution_arn)
     try:
         if abandoned:
             _stop_jobs(abandoned.rpartition(":")[2])
-        if parsed.promote is None:
-            run = _with_training(parsed, execution_name, dataset_location, weights_location)
-        else:
+        if parsed.promote is not None:
             version = versions.find(sagemaker, settings.model_package_group, parsed.promote)
             run = decide_promotion(parsed, settings, execution_name, version)
+        elif model_location:
+            model = own_model.find(s3, parsed, model_location)
+            dataset, image_plan = photos.inspect(s3, dataset_location), images.prepare(s3, ecr, settings)
+            run = decide_own_model(parsed, settings, execution_name, dataset, model, image_plan, _champion())
+        else:
+            run = _with_training(parsed, execution_name, dataset_location, weights_location)
     except Exception:
         lock.release(ssm, settings.lock_parameter, execution_arn)
         raise
-    summary = run.model_dump(include={"dataset", "training", "tuning", "promotion", "quote"})
+    summary = run.model_dump(include={"dataset", "training", "tuning", "own_model", "promotion", "quote"})
     logger.info("run planned", extra={"run": run.id, **summary})
     return run
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from shared.contracts import Request
 from shared.errors import RequestError
+from shared.own_model import OwnPreprocess
 from shared.tuning import Tune
 
 
@@ -27,7 +28,8 @@ def parse(raw: Any) -> Request:
 def _sentence(error: Any) -> str:
     field = ".".join(str(part) for part in error["loc"]) or "request"
     if error["type"] == "extra_forbidden":
-        known = Tune.model_fields if error["loc"][0] == "tune" else Request.model_fields
+        inside = {"tune": Tune.model_fields, "preprocess": OwnPreprocess.model_fields}
+        known = inside.get(error["loc"][0], Request.model_fields) if len(error["loc"]) > 1 else Request.model_fields
         matches = get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean '{matches[0]}'?" if matches else f"known fields: {', '.join(known)}"
         return f"{field}: unknown field ({hint})"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from plan import ec2, tuning
+from plan import ec2, own_model, tuning
 from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import (
@@ -16,6 +16,7 @@ from shared.contracts import (
     EvaluationPlan,
     ImagePlan,
     Limits,
+    OwnModel,
     Promotion,
     Quote,
     Request,
@@ -142,31 +143,23 @@ def decide(
         RequestError: the stack has only one of the two network parameters, its training image cannot use the
             instances' GPUs, or the search for hyperparameters is impossible.
     """
-    run = run_id(execution_name)
     name = training_job_name(settings.endpoint_name, execution_name)
-    run_uri = f"s3://{settings.bucket}/runs/{run}"
-    report_uri = f"{run_uri}/report"
-    machines = _machines(request, settings)
-    search = tuning.plan(request, machines, dataset, settings.endpoint_name, run, f"{report_uri}/tuned.json")
+    machines, report_uri = _machines(request, settings), _report_uri(settings, execution_name)
+    search = tuning.plan(
+        request, machines, dataset, settings.endpoint_name, run_id(execution_name), f"{report_uri}/tuned.json"
+    )
     training = _training(request, settings, name, dataset, weights, images, search)
-    inputs = [("dataset", dataset.uri)] + ([("champion", champion.artifact_uri)] if champion else [])
-    if search and search.where == "jobs":  # The function rank writes it beside the models of this key.
-        inputs.append(("tuned", f"{training.output_uri}/tuned.json"))
+    # The function rank writes it beside the models of this key.
+    tuned = [("tuned", f"{training.output_uri}/tuned.json")] if search and search.where == "jobs" else []
     endpoint = _endpoint(request, settings, name)
     return Run(
-        id=run,
+        id=run_id(execution_name),
         promotion=None,
         dataset=dataset,
+        own_model=None,
         training=training,
         tuning=search,
-        evaluation=EvaluationPlan(
-            job_name=name,
-            artifact_uri=f"{run_uri}/artifact",
-            report_uri=report_uri,
-            champion_uri=champion.artifact_uri if champion else "",
-            inputs=[_input(*each) for each in inputs],
-            volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
-        ),
+        evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, tuned, []),
         images=images,
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
@@ -228,6 +221,38 @@ def _training(
     )
 
 
+def decide_own_model(
+    request: Request,
+    settings: PlanSettings,
+    execution_name: str,
+    dataset: Dataset,
+    model: OwnModel,
+    images: ImagePlan,
+    champion: Champion | None,
+) -> Run:
+    """Decide a run that judges a model which was trained elsewhere and deploys it, without training.
+
+    Raises:
+        RequestError: the stack has only one of the two network parameters.
+    """
+    endpoint = _endpoint(request, settings, training_job_name(settings.endpoint_name, execution_name))
+    images = images.model_copy(update={"training_build": None})
+    return Run(
+        id=run_id(execution_name),
+        promotion=None,
+        dataset=dataset,
+        training=None,
+        tuning=None,
+        own_model=model,
+        evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, [], own_model.arguments(request)),
+        images=images,
+        endpoint=endpoint,
+        limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
+        network=settings.network,
+        quote=_quote(endpoint, None, images, device=""),
+    )
+
+
 def decide_promotion(request: Request, settings: PlanSettings, execution_name: str, version: Version) -> Run:
     """Decide a run that deploys an earlier version with the same steps, without training.
 
@@ -259,8 +284,10 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         dataset=None,
         training=None,
         tuning=None,
+        own_model=None,
         evaluation=EvaluationPlan(
             job_name="",
+            arguments=[],
             artifact_uri=f"{version.run_uri}/artifact",
             report_uri=f"{version.run_uri}/report",
             champion_uri="",
@@ -272,6 +299,35 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         limits=None,
         network=settings.network,
         quote=_quote(endpoint, None, images, settings.training_device),
+    )
+
+
+def _run_uri(settings: PlanSettings, execution_name: str) -> str:
+    return f"s3://{settings.bucket}/runs/{run_id(execution_name)}"
+
+
+def _report_uri(settings: PlanSettings, execution_name: str) -> str:
+    return f"{_run_uri(settings, execution_name)}/report"
+
+
+def _evaluation(
+    settings: PlanSettings,
+    execution_name: str,
+    dataset: Dataset,
+    endpoint: EndpointPlan,
+    champion: Champion | None,
+    more_inputs: list[tuple[str, str]],
+    arguments: list[str],
+) -> EvaluationPlan:
+    inputs = [("dataset", dataset.uri)] + ([("champion", champion.artifact_uri)] if champion else []) + more_inputs
+    return EvaluationPlan(
+        job_name=training_job_name(settings.endpoint_name, execution_name),
+        arguments=["--root", "/opt/ml/processing", "--version", run_id(execution_name), *arguments],
+        artifact_uri=f"{_run_uri(settings, execution_name)}/artifact",
+        report_uri=_report_uri(settings, execution_name),
+        champion_uri=champion.artifact_uri if champion else "",
+        inputs=[_input(*each) for each in inputs],
+        volume_key=_volume_key("VolumeKmsKeyId", endpoint.instance_type, settings),
     )
 
 

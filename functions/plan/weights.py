@@ -61,7 +61,7 @@ def prepare(
     for name in names:
         _check_name(name, embedded, file)
     if file:
-        return _checked(s3, file)
+        return checked(s3, "weights", file, SUFFIXES)
     if len(names) == 1:
         return _uploaded(s3, bucket, embedded[names[0]], "")
     digest = hashlib.sha256("".join(map(_digest, map(embedded.__getitem__, sorted(names)))).encode()).hexdigest()[:16]
@@ -72,9 +72,8 @@ def prepare(
 
 def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | None) -> None:
     if backbone not in {*embedded, *TORCHVISION}:
-        matches = get_close_matches(backbone, [*embedded, *TORCHVISION], n=1)
         known = f"{', '.join(sorted(embedded))} and torchvision's classifiers are known"
-        hint = f"did you mean '{matches[0]}'?" if matches else known
+        hint = closest(backbone, [*embedded, *TORCHVISION]) or known
         raise RequestError(f"hyperparameters.backbone: '{backbone}' is unknown ({hint})")
     if not file and backbone not in embedded:
         raise RequestError(
@@ -83,14 +82,29 @@ def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | No
         )
 
 
-def _checked(s3: "S3Client", file: Location) -> Weights:
-    if not file.key.endswith(SUFFIXES):
-        raise RequestError(f"weights: {file.uri} must be one file that ends in {' or '.join(SUFFIXES)}")
+def closest(name: str, known: Sequence[str]) -> str:
+    """Return a question with the known name that is most like a name; empty if none is."""
+    matches = get_close_matches(name, known, n=1)
+    return f"did you mean '{matches[0]}'?" if matches else ""
+
+
+def checked(s3: "S3Client", field: str, file: Location, suffixes: tuple[str, ...]) -> Weights:
+    """Check that a file of the request exists and that a job receives it alone.
+
+    Args:
+        field: the request's field, for messages.
+        suffixes: how its key may end.
+
+    Raises:
+        RequestError: it is of another kind, does not exist, or others would come with it.
+    """
+    if not file.key.endswith(suffixes):
+        raise RequestError(f"{field}: {file.uri} must be one file that ends in {' or '.join(suffixes)}")
     objects = s3.list_objects_v2(Bucket=file.bucket, Prefix=file.key, MaxKeys=2).get("Contents", [])
     if not objects or objects[0]["Key"] != file.key:  # S3 sorts the keys, so the key itself comes first.
-        raise RequestError(f"weights: {file.uri} does not exist; upload it first")
+        raise RequestError(f"{field}: {file.uri} does not exist; upload it first")
     if len(objects) > 1:  # The channel of the job is a prefix, so the job would receive the other objects too.
-        raise RequestError(f"weights: other objects begin with {file.uri} too; rename the file or the others")
+        raise RequestError(f"{field}: other objects begin with {file.uri} too; rename the file or the others")
     return Weights(file.uri, objects[0]["ETag"])
 
 
@@ -100,7 +114,7 @@ def _uploaded(s3: "S3Client", bucket: str, file: Path, folder: str) -> Weights:
     location = Location(bucket, f"weights/{name}")
     if not exists(s3, location):
         s3.upload_file(str(file), *location)
-    return _checked(s3, location)
+    return checked(s3, "weights", location, SUFFIXES)
 
 
 def _digest(file: Path) -> str:

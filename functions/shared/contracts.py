@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, AliasPath, Field, model_validator
 
 from shared.base import Document, JobDocument
+from shared.own_model import Activation, OwnPreprocess, check_fields
 from shared.tuning import Tune, TuningPlan
 
 Count = Annotated[int, Field(ge=1, le=100)]
@@ -80,6 +81,12 @@ class Request(Limits):
         promote: number of a version in the model package group that served before. The run deploys it
             again with the same steps, without training.
         tune: the search for hyperparameters before the training; None for no search.
+        trained_model: a model that was trained elsewhere, as ``s3://bucket/key`` or a key of the stack's bucket: the
+            state dict of a classifier of torchvision, or ``model.tar.gz`` of Kennel's training program. The run judges
+            and deploys it without training.
+        backbone: torchvision's name of that classifier.
+        activation: function between the linear layers of its head, if it has several.
+        preprocess: how it takes its photos.
     """
 
     dataset: str = "dataset/"
@@ -97,6 +104,10 @@ class Request(Limits):
     lease_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
     promote: Annotated[int, Field(ge=1)] | None = None
     tune: Tune | None = None
+    trained_model: str = ""
+    backbone: str = ""
+    activation: Activation = "relu"
+    preprocess: OwnPreprocess = Field(default_factory=OwnPreprocess)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Request":
@@ -104,6 +115,7 @@ class Request(Limits):
             raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
         if self.promote is not None and (unused := self.model_fields_set - _FIELDS_OF_A_PROMOTION):
             raise ValueError(f"promote: deploys a version without changes; leave out {', '.join(sorted(unused))}")
+        check_fields(self.trained_model, self.backbone, self.model_fields_set)
         return self
 
 
@@ -176,10 +188,25 @@ class TrainingPlan(Document):
     trained_models_uri: str
 
 
+class OwnModel(Document):
+    """A model that was trained elsewhere, as Plan found it.
+
+    Attributes:
+        uri: location of the file.
+        etag: the file's ETag in S3.
+        backbone: torchvision's name of the classifier; empty for an artifact of Kennel's training program.
+    """
+
+    uri: str
+    etag: str
+    backbone: str
+
+
 class EvaluationPlan(Document):
     """What the Evaluate state reads and writes.
 
     Attributes:
+        arguments: arguments of ``serving.evaluate``.
         champion_uri: empty if nothing serves yet.
         inputs: the dataset and, if there is one, the champion, in the form of CreateProcessingJob. Evaluate adds
             the model.
@@ -187,6 +214,7 @@ class EvaluationPlan(Document):
     """
 
     job_name: str
+    arguments: list[str]
     artifact_uri: str
     report_uri: str
     champion_uri: str
@@ -293,6 +321,7 @@ class Run(Document):
     Attributes:
         promotion: the version that a run without training deploys. Such a run has no dataset and no training.
         tuning: the search for hyperparameters; None if the request asks for none.
+        own_model: the model that a run without training judges and deploys.
         network: ``{}``, or ``VpcConfig`` in SageMaker's form, with the subnets and security groups of the
             jobs and the endpoint.
     """
@@ -302,6 +331,7 @@ class Run(Document):
     dataset: Dataset | None
     training: TrainingPlan | None
     tuning: TuningPlan | None
+    own_model: OwnModel | None
     evaluation: EvaluationPlan
     images: ImagePlan
     endpoint: EndpointPlan
@@ -394,13 +424,14 @@ class Evaluation(JobDocument):
 
     Attributes:
         comparison: None if there is no champion, or if the champion knows none of the breeds.
+        ddp: None for a model that was trained elsewhere.
     """
 
     challenger: Scores
     champion: Scores | None
     comparison: Comparison | None
     leaked: list[Leak]
-    ddp: Distribution
+    ddp: Distribution | None
 
 
 class Check(Document):

@@ -46,7 +46,7 @@ def prove(account: Account, name: str, options: Options, table: ResultTable) -> 
     deployed = stack.describe(account, name)
     with table.row("a dataset is uploaded") as row:
         photos = _draw_dataset()
-        data.upload(account, deployed.bucket, photos)
+        data.upload(account, deployed.bucket, photos.archive, photos.key)
         row.detail = ", ".join(f"{number} {split}" for split, number in photos.listing.counts().items())
     with table.row("a run is promoted") as row:
         output = _run_pipeline(account, deployed, photos, name)

@@ -21,7 +21,8 @@ STAGES = stages_of(DOCKERFILE, {})
 PACKAGES = {"PIL": "pillow"}  # packages whose import name differs from the name in the index
 LEFT_OUT = {"openvino-telemetry"}
 # Modules that an image contains and never imports.
-NOT_RUN = {"serve": {"serving.card", "serving.export", "serving.quantize"}, "evaluate": set(), "train": set()}
+EVALUATION = ("card", "export", "own_model", "quantize", "torchvision_import")
+NOT_RUN = {"serve": {f"serving.{name}" for name in EVALUATION}, "evaluate": set(), "train": set()}
 OUR_CODE = {
     "serve": {"dataset", "serving"},
     "evaluate": {"dataset", "serving"},
@@ -29,7 +30,7 @@ OUR_CODE = {
 }
 NEEDED = {
     "serve": {"numpy", "openvino", "pillow", "starlette", "uvicorn"},
-    "evaluate": {"numpy", "openvino", "pillow", "starlette", "torch", "uvicorn"},
+    "evaluate": {"numpy", "openvino", "pillow", "starlette", "torch", "torchvision", "uvicorn"},
     "train": {"boto3", "botocore", "numpy", "pillow", "torch", "torchvision"},
 }
 
@@ -89,6 +90,7 @@ def test_image_has_what_its_code_imports(target):
 def test_server_image_has_no_torch_and_the_others_have_one_version_of_it():
     assert "torch" not in INSTALLED["serve"]
     assert INSTALLED["evaluate"]["torch"] == INSTALLED["train"]["torch"]
+    assert INSTALLED["evaluate"]["torchvision"] == INSTALLED["train"]["torchvision"]
     version, local = INSTALLED["train"]["torch"][0].split("+")
     assert local == "cpu"
     for target in ("evaluate", "train"):

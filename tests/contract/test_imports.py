@@ -120,3 +120,11 @@ def test_the_server_brings_no_torch():
             assert not any(m.split(".")[0] == "torch" for m in modules), path.name
             todo += [m.split(".")[1] for m in modules if m.startswith("serving.")]
     assert "model" in reached
+
+
+def test_training_and_evaluation_import_torchvision_in_the_same_way():
+    def code(folder):
+        tree = ast.parse((ROOT / folder / "torchvision_import.py").read_text())
+        return [ast.dump(node) for node in tree.body[1:]]  # without the docstring
+
+    assert code("training") == code("serving")

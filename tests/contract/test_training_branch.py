@@ -245,3 +245,11 @@ def test_failed_training_on_ec2_fails_the_run_with_the_reason(train, answers, ca
     assert (failure.value.error, failure.value.cause) == ("TrainingFailed", cause)
     assert len(account.of("submitJob.sync")) == 1
     assert account.of("deregisterJobDefinition") == [{"JobDefinition": "arn:definition:1"}]
+
+
+def test_model_that_was_trained_elsewhere_is_taken_without_a_job(train):
+    account = Account()
+    own = {"uri": "s3://bucket/TrainedModels/model.pth", "etag": "e", "backbone": "resnet18"}
+    taken = train(account, training=None, own_model=own)
+    assert taken == {"job": "none", "model_uri": "s3://bucket/TrainedModels/model.pth"}
+    assert account.calls == []

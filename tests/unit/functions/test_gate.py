@@ -243,3 +243,12 @@ def test_ranks_that_trained_apart_fail_the_run(ddp, words):
 
 def test_model_without_a_step_needs_no_photos():
     assert decide(evaluation(ddp={"steps": 0, "samples_per_rank": []}), Limits(), 2).decision == "promote"
+
+
+def test_model_that_was_trained_elsewhere_needs_no_proof_of_its_training():
+    of_elsewhere = evaluation().model_copy(update={"ddp": None})
+    verdict = decide(of_elsewhere, Limits(), 0)
+    assert verdict.decision == "promote"
+    assert verdict.checks[0].words == "trained elsewhere, so how it was trained is not proven"
+    with pytest.raises(DistributionError, match="no proof of the training"):
+        decide(of_elsewhere, Limits(), 2)

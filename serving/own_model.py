@@ -1,0 +1,433 @@
+"""A classifier of torchvision that somebody trained elsewhere, read from the state dict that they saved.
+
+The file contains tensors by name and nothing else, so the network is built from torchvision's architecture. Its head
+may be torchvision's own with another number of outputs, or other layers in its place. Layers without parameters are not
+in a state dict. See "The layers of an own head" in docs/decisions/backbones.md.
+
+Only the evaluation imports this module, and with it torch and torchvision.
+"""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from dataset import Photo, ReadError, Source, breed_name
+from dataset.layout import named
+from serving.challenger import EvaluationError, TrainedModel
+from serving.preprocess import ServingPreprocess
+from serving.progress import map_photos
+from serving.served_artifact import Label
+from serving.torchvision_import import torchvision_models
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "hardswish": nn.Hardswish,
+    "leaky_relu": nn.LeakyReLU,
+    "none": nn.Identity,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+# Names under which training scripts keep the state dict beside the optimizer's and other values.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_WAY_OUT = "save the tensors alone: torch.save(model.state_dict(), 'model.pth')"
+# Batch norms count their batches. Older files do not contain the counters, and no answer depends on them.
+_COUNTER = "num_batches_tracked"
+# The side branches of googlenet and inception_v3 are used in training only.
+_SIDE_BRANCHES = ("aux1.", "aux2.", "AuxLogits.")
+
+Tensors = dict[str, Tensor]
+
+
+class OwnClassifier(nn.Module):
+    """The network in the form of an exported one: it returns logits and P(dog).
+
+    The file says nothing about photos without a dog.
+    See "An own model takes every photo for a dog" in docs/decisions/backbones.md.
+
+    Args:
+        network: a classifier.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Map normalized photos ``[B, 3, H, W]`` to logits ``[B, C]`` and P(dog) ``[B]``, which is 1."""
+        logits = self.network(photos)
+        return logits, torch.ones_like(logits[:, 0])
+
+
+def as_trained(
+    path: Path, backbone: str, activation: str, preprocess: Mapping[str, Any], source: Source, folder: Path
+) -> TrainedModel:
+    """Return a model that was trained elsewhere in the form of the training job's artifact.
+
+    Args:
+        path: the file, written by ``torch.save``.
+        backbone: torchvision's name of the architecture.
+        activation: one of ``ACTIVATIONS``, the function between the linear layers of an own head.
+        preprocess: the fields of ``preprocess.json`` that a request may set.
+        source: the dataset, whose class folders are the outputs in the order of their names, as ImageFolder has them.
+        folder: a folder for ``model.pt2``, which is created.
+
+    Raises:
+        EvaluationError: the file is no state dict, one of another architecture, or one for other classes.
+    """
+    # A photo is decoded as for Kennel's own trainings; torchvision's transforms leave these fields open.
+    spec = ServingPreprocess.from_json({**preprocess, "jpeg_oversampling": 2, "color": "RGB", "exif_orientation": True})
+    network, classes = read_own_model(path, backbone, activation), source.listing.classes
+    outputs = count_outputs(network, spec.image_size)
+    if outputs != len(classes):
+        raise EvaluationError(
+            f"{path.name} has {outputs} outputs and the dataset {len(classes)} classes; the model needs one output for "
+            "each class folder, in the order of their names"
+        )
+    folder.mkdir(parents=True)
+    example = torch.zeros(2, 3, spec.image_size, spec.image_size)
+    with torch.no_grad():
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
+        program = torch.export.export(OwnClassifier(network).eval(), (example,), dynamic_shapes=shapes)
+    torch.export.save(program, folder / "model.pt2")
+    train, valid = (_hashes(split, source) for split in ("train", "valid"))
+    return TrainedModel(
+        folder=folder,
+        labels=tuple(Label(label, breed_name(label)) for label in classes),
+        preprocess=spec,
+        backbone=backbone,
+        training={"mode": "elsewhere", "file": path.name, "sha256": _digest(path.read_bytes())},
+        ddp=None,
+        hashes=valid | train,
+        leaked=[
+            {"photo": valid[h], "also": train[h]} for h in sorted(valid.keys() & train.keys(), key=valid.__getitem__)
+        ],
+        curve=b"",
+        tuned=None,
+    )
+
+
+def _hashes(split: str, source: Source) -> dict[str, str]:
+    """Return the paths of a split's photos by the first 16 hex digits of their SHA-256, as training's data.json has."""
+
+    def digest(photo: Photo) -> str:
+        try:
+            return _digest(source.read(photo))[:16]
+        except ReadError:
+            return ""
+
+    photos = source.listing.of(split)
+    hashed = zip(map_photos(f"hashes of {split}", photos, digest), photos, strict=True)
+    return {each: photo.path for each, photo in hashed if each}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class _EmptyWithoutStorage(TorchFunctionMode):
+    """Give parameters no storage, so that building an architecture takes no memory.
+
+    The same for all tensors (``torch.device("meta")``) breaks the regnets, which compute with tensors while they are
+    built.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch; ``torch.empty`` makes tensors without storage."""
+        return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))
+
+
+def read_own_model(path: Path, backbone: str, activation: str) -> nn.Module:
+    """Build the classifier whose state dict a file contains, in eval mode and fp32.
+
+    Args:
+        path: the file, written by ``torch.save``.
+        backbone: torchvision's name of the architecture.
+        activation: one of ``ACTIVATIONS``, the function between the linear layers of an own head.
+
+    Raises:
+        EvaluationError: the file is no state dict, or one of another architecture.
+    """
+    network = _architecture(backbone)
+    tensors = _without_prefix(_floats(path.name, _state_dict(path.name, _load(path))), network)
+    place = _head_place(network, tensors)
+    if place is None:
+        difference = _difference(network, tensors)
+        if not difference:
+            raise EvaluationError(f"{path.name} has no tensors below {_head_places(network)[-1]}; save the whole model")
+        raise EvaluationError(f"{path.name} holds no {backbone}, {_fitting(tensors)}; {difference}")
+    parts = {name[len(place) + 1 :]: tensor for name, tensor in tensors.items() if _is_in(place, name)}
+    head = _same_head(network.get_submodule(place), parts)
+    if head is None:
+        head = _new_head(f"{path.name}: {place}", parts, ACTIVATIONS[activation])
+    network.set_submodule(place, head)
+    body = {name: tensor for name, tensor in tensors.items() if not _is_in(place, name)}
+    counters = {name: torch.tensor(0) for name in network.state_dict() if name.endswith(_COUNTER)}
+    # The tensors take the place of the architecture's own, which have no storage.
+    network.load_state_dict(counters | body, strict=False, assign=True)
+    return network.eval()
+
+
+def count_outputs(network: nn.Module, side: int) -> int:
+    """Return the number of a classifier's outputs for a photo of this side, in pixels.
+
+    Raises:
+        EvaluationError: the network cannot compute such a photo.
+    """
+    try:
+        with torch.inference_mode():
+            shape = network(torch.zeros(1, 3, side, side)).shape
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise EvaluationError(
+            f"the model cannot compute photos of {side} x {side} pixels ({last_line(error)}); give the side that it "
+            "was trained with in preprocess.image_size"
+        ) from error
+    if len(shape) != 2:
+        raise EvaluationError(f"the model answers one photo with numbers of shape {list(shape)}, not one per class")
+    return int(shape[1])
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of an error's message, or the error's name if it has none."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # The text of torch fills a page. It names the class that the file asks for.
+        names = re.findall(r"GLOBAL (\S+)", str(error))
+        what = f"asks for {names[0]}" if names else "is no file of tensors"
+        raise EvaluationError(
+            f"{path.name} {what}, so it was not loaded: a whole module or another object could run code then; "
+            f"{_WAY_OUT}"
+        ) from error
+    except Exception as error:  # A broken file can make the reader raise any exception.
+        kind = "a program of TorchScript" if "TorchScript" in str(error) else "damaged, or not written by torch.save"
+        raise EvaluationError(f"{path.name} is {kind} ({type(error).__name__}); {_WAY_OUT}") from error
+
+
+def _state_dict(name: str, loaded: Any) -> Tensors:
+    """Return the state dict that the content of a file is, or that it contains beside other values."""
+    if _is_state_dict(loaded):
+        return dict(loaded)
+    inner = {key: value for key, value in loaded.items() if _is_state_dict(value)} if isinstance(loaded, dict) else {}
+    for key in [key for key in _WRAPPERS if key in inner] or (inner if len(inner) == 1 else []):
+        return dict(inner[key])
+    raise EvaluationError(f"{name} holds no state dict, a dictionary of tensors by name; {_WAY_OUT}")
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(each, Tensor) for key, each in value.items())
+    )
+
+
+def _floats(name: str, tensors: Tensors) -> Tensors:
+    """Return the tensors in fp32, without those that decide no answer."""
+    kept = {key: each for key, each in tensors.items() if not key.endswith(_COUNTER)}
+    unusual = [key for key, each in kept.items() if each.is_quantized or each.is_sparse or each.is_complex()]
+    if unusual:
+        raise EvaluationError(f"{name}: {named(unusual)} are quantized, sparse or complex; save the model in floats")
+    kept = {key: each.float() if each.is_floating_point() else each for key, each in kept.items()}
+    broken = [key for key, each in kept.items() if not each.isfinite().all()]
+    if broken:
+        raise EvaluationError(f"{name}: {named(broken)} contain values that are not finite; the training has diverged")
+    return kept
+
+
+def _architecture(backbone: str) -> nn.Module:
+    """Return an architecture of torchvision without storage for most of its parameters, and without side branches."""
+    models = torchvision_models()
+    more = {"aux_logits": False, "init_weights": False} if backbone in ("googlenet", "inception_v3") else {}
+    with _EmptyWithoutStorage():
+        network: nn.Module = models.get_model(backbone, weights=None, **more)
+    if hasattr(network, "transform_input"):
+        # torchvision sets it together with its own weights, from which trainings start.
+        network.transform_input = True  # type: ignore[assignment]
+    return network
+
+
+def _without_prefix(tensors: Tensors, network: nn.Module) -> Tensors:
+    """Remove what DataParallel, torch.compile and modules around the network put before every name."""
+    own = {name.partition(".")[0] for name in network.state_dict()}
+    while len(first := {name.partition(".")[0] for name in tensors}) == 1 and not first & own:
+        inner = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+        if "" in inner:
+            break
+        tensors = inner
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_SIDE_BRANCHES)}
+
+
+def _head_place(network: nn.Module, tensors: Tensors) -> str | None:
+    """Return the path of the module that another head may have replaced; None if the rest is of another architecture.
+
+    Trainings replace the last layer with parameters, or a module around it.
+    """
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    for place in _head_places(network):
+        if _body(place, _shapes(network)) == _body(place, shapes) and any(_is_in(place, name) for name in shapes):
+            return place
+    return None
+
+
+def _head_places(network: nn.Module) -> list[str]:
+    """Return the path of the last layer with parameters, and those of the modules around it: ``a.b``, ``a``."""
+    last = [name for name, module in network.named_modules() if [*module.parameters(recurse=False)]][-1]
+    names = last.split(".")
+    return [".".join(names[:count]) for count in range(len(names), 0, -1)]
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
+
+
+def _body(place: str, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Size]:
+    return {name: shape for name, shape in shapes.items() if not _is_in(place, name)}
+
+
+def _is_in(place: str, name: str) -> bool:
+    return name.startswith(f"{place}.")
+
+
+def _difference(network: nn.Module, tensors: Tensors) -> str:
+    """Say which tensors beside the head are missing, superfluous or of another shape; empty if none are."""
+    place = _head_places(network)[-1]
+    expected = _body(place, _shapes(network))
+    given = _body(place, {name: tensor.shape for name, tensor in tensors.items()})
+    other = [
+        f"{name} is {list(given[name])}, not {list(shape)}"
+        for name, shape in expected.items()
+        if given.get(name, shape) != shape
+    ]
+    missing, more = [list(one.keys() - two.keys()) for one, two in ((expected, given), (given, expected))]
+    words = [
+        f"{named(sorted(names))} {'is' if len(names) == 1 else 'are'} {what}"
+        for names, what in ((missing, "missing"), (more, "unknown to it"))
+        if names
+    ]
+    return "; ".join([*words, *([named(other)] if other else [])])
+
+
+def _fitting(tensors: Tensors) -> str:
+    """Say which architectures of torchvision the tensors would fit."""
+    models = torchvision_models()
+    fitting = []
+    for name in models.list_models(module=models):
+        network = _architecture(name)
+        if _head_place(network, _without_prefix(tensors, network)) is not None:
+            fitting.append(name)
+    return f"but it fits {' or '.join(fitting)}" if fitting else "and it fits no other classifier of torchvision"
+
+
+def _same_head(original: nn.Module, tensors: Tensors) -> nn.Module | None:
+    """Return the architecture's own head with the tensors; None if they are of other layers.
+
+    The last layer may have another number of outputs.
+    """
+    place = _head_places(original)[0]
+    last = original.get_submodule(place)
+    key = f"{place}.weight".removeprefix(".")
+    if key not in tensors or not isinstance(last, nn.Linear | nn.Conv2d):
+        return None
+    outputs, bias = len(tensors[key]), last.bias is not None
+    with torch.device("meta"):
+        resized: nn.Module = (
+            nn.Linear(last.in_features, outputs, bias)
+            if isinstance(last, nn.Linear)
+            else nn.Conv2d(last.in_channels, outputs, last.kernel_size, last.stride, last.padding, bias=bias)  # type: ignore[arg-type]
+        )
+    head = resized if original is last else original
+    if original is not last:
+        original.set_submodule(place, resized)
+    if _shapes(head) != {name: tensor.shape for name, tensor in tensors.items()}:
+        return None
+    head.load_state_dict(tensors, strict=False, assign=True)
+    return head
+
+
+def _new_head(where: str, tensors: Tensors, activation: type[nn.Module]) -> nn.Sequential:
+    """Build a head of linear layers and norms from its tensors, with the activation between two linear layers.
+
+    Args:
+        where: the head's name in messages.
+        tensors: its tensors, in the order of its layers.
+
+    Raises:
+        EvaluationError: it has other layers.
+    """
+    grouped: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        path, _, parameter = name.rpartition(".")
+        grouped.setdefault(path, {})[parameter] = tensor
+    layers = {path: _layer(f"{where}.{path}".rstrip("."), each) for path, each in grouped.items()}
+    after = set(_activated([*layers], [isinstance(layer, nn.Linear) for layer in layers.values()]))
+    modules: list[nn.Module] = [nn.Flatten()]
+    for path, layer in layers.items():
+        modules += [layer, activation()] if path in after else [layer]
+    print(f"{where} is {', '.join(_described(modules[1:]))}", flush=True)
+    return nn.Sequential(*modules)
+
+
+def _layer(where: str, tensors: Tensors) -> nn.Module:
+    """Build a linear layer or a norm from its tensors.
+
+    Raises:
+        EvaluationError: the tensors are of another layer.
+    """
+    weight, names = tensors.get("weight"), set(tensors)
+    layer: nn.Module
+    if "running_mean" in names:
+        layer = nn.BatchNorm1d(len(tensors["running_mean"]), affine=weight is not None)
+    elif weight is not None and weight.dim() == 2:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in names)
+    elif weight is not None and weight.dim() == 1:
+        layer = nn.LayerNorm(len(weight), bias="bias" in names)
+    else:
+        layer = nn.Identity()
+    if _shapes(layer) != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise EvaluationError(
+            f"{where} is neither a linear layer nor a norm ({named(sorted(names))}); a head may have linear layers, "
+            "BatchNorm1d, LayerNorm, one activation and dropout"
+        )
+    layer.load_state_dict(tensors, strict=False, assign=True)
+    return layer
+
+
+def _activated(paths: Sequence[str], is_linear: Sequence[bool]) -> Iterator[str]:
+    """Yield the layers that an activation follows: one between each linear layer and the next.
+
+    The numbers in an ``nn.Sequential`` show where layers without parameters stand. Where nothing can stand between two
+    linear layers, there is no activation.
+    """
+    linear = [index for index, each in enumerate(is_linear) if each]
+    for first, second in pairwise(linear):
+        spaces = {paths[index]: _space(paths[index], paths[index + 1]) for index in range(first, second)}
+        numbered = [path for path, space in spaces.items() if space]
+        unknown = [path for path, space in spaces.items() if space is None]
+        yield from numbered[:1] or unknown[-1:]
+
+
+def _space(path: str, following: str) -> bool | None:
+    """Whether there are layers between two layers, by their numbers; None if their names are no numbers."""
+    (parent, _, name), (other, _, next_name) = path.rpartition("."), following.rpartition(".")
+    if parent != other or not name.isdecimal() or not next_name.isdecimal():
+        return None
+    return int(next_name) - int(name) > 1
+
+
+def _described(modules: Iterable[nn.Module]) -> Iterator[str]:
+    for module in modules:
+        sizes = f" {module.in_features} to {module.out_features}" if isinstance(module, nn.Linear) else ""
+        yield f"{type(module).__name__}{sizes}"
