@@ -125,7 +125,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=(__doc__ or "").splitlines()[0])
     options.add_argument("--data", type=Path, help="folder of photos (default: the sketchbook)")
     options.add_argument("--photos", type=Path, help="folder of class folders with whole photos (default: none)")
-    options.add_argument("--backbone", default="efficientnet_lite0", help="(%(default)s)")
+    options.add_argument("--backbone", default="efficientnet_lite2", help="(%(default)s)")
     options.add_argument(
         "--port", type=int, default=laptop.DEFAULT_PORT + 1, help="port of the laptop cloud (%(default)s)"
     )

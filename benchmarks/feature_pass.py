@@ -34,7 +34,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks feature_pass", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: the sketchbook)")
-    parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=1024, help="number of photos of each measurement")
     options = parser.parse_args(arguments)

@@ -66,7 +66,7 @@ def parser(name: str, description: str, steps: int) -> argparse.ArgumentParser:
     """Make the parser of the options that the benchmarks of the training loop share."""
     options = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description.splitlines()[0])
     options.add_argument("--data", type=Path, help="folder of photos (default: the sketchbook)")
-    options.add_argument("--backbone", default="efficientnet_lite0")
+    options.add_argument("--backbone", default="efficientnet_lite2")
     options.add_argument("--batch", type=int, default=32, help="photos per step and rank")
     options.add_argument("--side", type=int, default=224, help="side of the photos, pixels")
     options.add_argument("--rounds", type=int, default=5)

@@ -171,8 +171,10 @@ def read_own_model(path: Path, backbone: str, activation: str) -> nn.Module:
     network.set_submodule(place, head)
     body = {name: tensor for name, tensor in tensors.items() if not _is_in(place, name)}
     counters = {name: torch.tensor(0) for name in network.state_dict() if name.endswith(_COUNTER)}
+    own = network.state_dict()  # A mnasnet looks for the version that it keeps there.
+    own.update(counters | body)
     # The tensors take the place of the architecture's own, which have no storage.
-    network.load_state_dict(counters | body, strict=False, assign=True)
+    network.load_state_dict(own, strict=False, assign=True)
     return network.eval()
 
 

@@ -46,7 +46,7 @@ class Hyperparameters:
         "auto: full if there is a GPU and there are enough photos, otherwise head",
     )
     backbone: str = _name(
-        "efficientnet_lite0",
+        "efficientnet_lite2",
         "efficientnet_lite0, efficientnet_lite2 or, with --weights, a classifier of torchvision such as resnet50",
         "the pretrained network",
     )

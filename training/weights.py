@@ -55,7 +55,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
         if tensors[name].shape != tensor.shape:
             shapes = f"{list(tensors[name].shape)}, not {list(tensor.shape)}"
             raise WeightsError(f"{path.name} holds the weights of another network: {name} is {shapes}")
-    network.load_state_dict(tensors, strict=False)
+    state = network.state_dict()  # A mnasnet looks for the version that it keeps beside its own tensors.
+    state.update(tensors)
+    network.load_state_dict(state)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

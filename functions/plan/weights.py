@@ -16,7 +16,7 @@ from shared.s3 import Location, exists
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DEFAULT_BACKBONE = "efficientnet_lite0"  # the default in training/hyperparameters.py
+DEFAULT_BACKBONE = "efficientnet_lite2"  # the default in training/hyperparameters.py
 SUFFIXES = (".pth", ".safetensors")
 # The classifiers of torchvision that training supports, by their names in torchvision.
 # See "Plan knows torchvision's names from a list" in docs/decisions/backbones.md.

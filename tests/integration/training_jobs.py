@@ -49,7 +49,7 @@ def put_program(s3: Any, folder: Path) -> None:
     """Upload the training program, drawings of three breeds and a backbone, as the state Plan does."""
     photos = write(folder / "drawings", seed=5, counts=_COUNTS, breeds=_BREEDS, size=160)
     archive = shutil.make_archive(str(folder / "drawings"), "zip", photos)
-    weights = packaged_weights("efficientnet_lite0")
+    weights = packaged_weights("efficientnet_lite2")
     assert weights
     code = [file for package in ("training", "dataset") for file in (ROOT / package).glob("*.py")]
     for key, file in {

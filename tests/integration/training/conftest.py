@@ -48,7 +48,7 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
         for folder in ("input/config", "input/data/weights", "model", "output", "checkpoints"):
             (root / folder).mkdir(parents=True)
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
-        weights = packaged_weights("efficientnet_lite0")
+        weights = packaged_weights("efficientnet_lite2")
         assert weights
         (root / "input/data/weights" / weights.name).symlink_to(weights)
         interface = "lo0" if sys.platform == "darwin" else "lo"

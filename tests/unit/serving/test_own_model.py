@@ -72,6 +72,7 @@ def with_statistics(original: nn.Module) -> nn.Module:
         ("densenet121", 64),
         ("efficientnet_b0", 64),
         ("googlenet", 64),
+        ("mnasnet0_5", 64),
         ("mobilenet_v2", 64),
         ("mobilenet_v3_small", 64),
         ("regnet_y_400mf", 64),

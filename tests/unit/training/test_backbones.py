@@ -146,3 +146,10 @@ def test_weights_are_read_whatever_a_file_calls_them_and_from_safetensors(tmp_pa
         for file in ("plain.pth", "wrapped.pth", "old.pth", "same.safetensors"):
             answer = find_backbone("resnet18", tmp_path / file).load()(photos(64))
             torch.testing.assert_close(answer, expected, rtol=0, atol=0, msg=file)
+
+
+def test_weights_of_a_network_that_keeps_its_version_beside_its_tensors_are_loaded(tmp_path: Path) -> None:
+    network = torchvision_weights("mnasnet0_5", tmp_path / "w.pth")
+    loaded = find_backbone("mnasnet0_5", tmp_path / "w.pth").load()
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(photos()), network(photos()), rtol=0, atol=1e-5)
