@@ -9,17 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from serving import evaluate
 from serving.challenger import EvaluationError
 from serving.own_model import count_outputs, read_own_model
+from serving.preprocess import ServingPreprocess, pixels
 from serving.torchvision_import import torchvision_models
 from shared.contracts import Evaluation
 
-from .conftest import write_dataset
+from .conftest import encoded, write_dataset
 
 CLASSES = 7
 
@@ -273,6 +276,21 @@ def colours(outputs: int) -> nn.Module:
         net.fc.weight.copy_(weights)
         net.fc.bias.copy_(-weights @ centre)
     return net
+
+
+@pytest.mark.parametrize(("size", "largest"), [((480, 320), 0), ((426, 320), 60)])
+def test_photos_are_taken_as_torchvisions_transforms_take_them(size: tuple[int, int], largest: int) -> None:
+    """A side that torchvision rounds after resizing moves the photo by a fraction of a pixel."""
+    torchvision_models()
+    from torchvision import transforms
+
+    noise = np.random.default_rng(2).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    expected = np.asarray(transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])(image)).astype(int)
+    spec = ServingPreprocess(224, "shortest_side", 256, "bilinear", 2, (0.5,) * 3, (0.5,) * 3, "RGB", True)
+    difference = np.abs(expected - pixels(encoded(image, "PNG"), spec).astype(int))
+    assert difference.max() <= largest
+    assert difference.mean() < 3
 
 
 def test_own_model_is_evaluated_like_any_other(tmp_path: Path) -> None:
