@@ -168,6 +168,7 @@ def make_challenger(trained: TrainedModel, source: Source, version: str) -> Chal
         pixels(source.read(photo), trained.preprocess) for photo in evenly_spaced(split.photos, _NUM_PARITY_PHOTOS)
     ]
     parity = _parity(draft, images, program_probabilities(program, images, trained.preprocess))
+    del program  # A large network's weights would stay in memory while it is quantized.
     draft, split, int8 = _quantized(draft, split, source)
     print(f"int8: {int8}", flush=True)
     valid_top1 = {precision: split.top1(precision) for precision in split.logits}

@@ -28,7 +28,7 @@ def lines() -> str:
     """The Python program of the document, with fewer photos in a step, because there are only 36."""
     document = (ROOT / "docs/training.md").read_text()
     (program,) = re.findall(r"```python\n(.+?)```", document, re.DOTALL)
-    return str(program).replace("batch_size=32", "batch_size=6")
+    return str(program).replace("batch_size=32", "batch_size=12")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def folder(kennel: Kennel, lines: str, tmp_path_factory: pytest.TempPathFactory)
     (folder / "train.py").write_text(f"{SHIM}\ntorch_seed = __import__('torch').manual_seed(0)\n{lines}\n")
     with (folder / "train.py").open("a") as program:
         program.write('torch.save(model, "module.pth")\n')
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, timeout=240)
     return folder
 
