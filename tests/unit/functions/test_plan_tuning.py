@@ -114,7 +114,7 @@ def test_a_wrong_range_is_refused_with_what_to_change(given, sentence):
 
 
 def test_every_wrong_range_is_named():
-    assert refusal(ranges={"epochs": [], "puls": [1]}).count("tune.ranges.") == 2
+    assert refusal(ranges={"epochs": [], "pulling": [1]}).count("tune.ranges.") == 2
 
 
 def test_a_hyperparameter_is_fixed_or_searched_but_not_both():
