@@ -95,6 +95,7 @@ INPUTS = {
     "TrainOnEc2": [{"definition": DEFINITION}],
     "ForgetEc2Job": [{"definition": DEFINITION}],
     "ReadEc2Failure": [{"definition": DEFINITION, "ended": {"JobName": "kennel-x-ec2", "StatusReason": "no dogs"}}],
+    "EndOneEc2Job": ["0f1e2d3c-0000-4000-8000-000000000000"],
     "ForgetFailedEc2Job": [{"definition": DEFINITION, "reason": "no dogs"}],
     "Train": [{"image": IMAGE}],
     "TrainInVpc": [{"image": IMAGE}],
