@@ -117,8 +117,21 @@ class _Bayesian:
             if key not in self._asked:
                 break
             self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        else:
+            left = self._untried()
+            if left is None:
+                return None
+            self._study.enqueue_trial(self._parameters(left))
+            trial, values, key = self._study.ask(self._distributions), left, tuple(left.values())
         self._asked[key] = trial
         return values
+
+    def _untried(self) -> Values | None:
+        """Return a combination that was not tried; None if there is none, or if a range is continuous."""
+        names, enough = [each.name for each in self._ranges], len(self._asked) + 1
+        values = [list(itertools.islice(_all_values(each), enough)) for each in self._ranges]
+        left = (chosen for chosen in itertools.product(*values) if chosen not in self._asked)
+        return next((dict(zip(names, chosen, strict=True)) for chosen in left), None)
 
     def observe(self, values: Values, objective: float | None) -> None:
         trial = self._asked[tuple(values.values())]
@@ -155,6 +168,16 @@ class _Bayesian:
                 return None
             parameters[each.name] = int(value) if each.is_integer else each.scaled(value)
         return parameters
+
+
+def _all_values(each: Range) -> Iterator[str]:
+    """Yield the values of a range as texts; none of a continuous range with several."""
+    if isinstance(each, Categories):
+        yield from each.values
+    elif each.is_integer:
+        yield from map(str, range(int(each.low), int(each.high) + 1))
+    elif each.low == each.high:
+        yield each.text(each.low)
 
 
 def _value(each: Range, parameter: Any) -> str:

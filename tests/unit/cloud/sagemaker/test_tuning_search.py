@@ -78,6 +78,27 @@ def test_a_small_space_is_searched_without_repetition(name: str) -> None:
     assert sorted(str((chooser.suggest() or {})["n"]) for _ in range(5)) == ["1", "2", "3", "4", "5"]
 
 
+def test_bayesian_tries_what_is_left_when_its_sampler_only_repeats() -> None:
+    """Results that point at one value make the sampler draw the same few again and again."""
+    searched = ranges.parse(
+        {
+            "CategoricalParameterRanges": [{"Name": "b", "Values": ["x", "y"]}],
+            "IntegerParameterRanges": [{"Name": "e", "MinValue": "8", "MaxValue": "24", "ScalingType": "Linear"}],
+        }
+    )
+    for space, combinations in ((searched[1:], 17), (searched, 34)):
+        chooser = strategy("Bayesian", space, 0, True, [])
+        tried = set()
+        for _ in range(combinations):
+            values = chooser.suggest()
+            assert values
+            chooser.observe(values, -((float(values["e"]) - 15) ** 2))
+            tried.add(tuple(sorted(values.items())))
+        assert len(tried) == combinations
+        assert {int(dict(each)["e"]) for each in tried} == set(range(8, 25))
+        assert chooser.suggest() is None
+
+
 def peak(values: Any) -> float:
     return -((math.log10(float(values["lr"])) + 2) ** 2)  # the best is 0.01
 
