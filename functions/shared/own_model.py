@@ -22,6 +22,7 @@ _OF_TRAINING = {
 }
 
 Activation = Literal["relu", "gelu", "hardswish", "leaky_relu", "none", "silu", "tanh"]
+_SCALE = "values of photos are in 0 to 1, so divide figures for 0 to 255 by 255"
 _Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
@@ -34,8 +35,8 @@ class OwnPreprocess(Document):
         resize_to: size of the whole photo at the scale of the input, pixels; the input is its centre. None for 8/7 of
             ``image_size`` (256 for 224), and with ``squash`` for ``image_size`` itself.
         interpolation: Pillow's filter.
-        mean: per channel, of values in [0, 1]: input = (value - mean) / std.
-        std: per channel, above 0.
+        mean: per channel, in [0, 1], of values in [0, 1]: input = (value - mean) / std.
+        std: per channel, above 0 and at most 1.
     """
 
     image_size: Annotated[int, Field(ge=16, le=1024)] = 224
@@ -49,8 +50,11 @@ class OwnPreprocess(Document):
     def _values_agree(self) -> "OwnPreprocess":
         if self.resize_to is not None and self.resize_to < self.image_size:
             raise ValueError(f"resize_to ({self.resize_to}) is below image_size ({self.image_size})")
-        if min(self.std) <= 0:
-            raise ValueError("std must be above 0")
+        # Every comparison with NaN is false, so it is refused too.
+        if not all(0 <= each <= 1 for each in self.mean):
+            raise ValueError(f"mean must be in 0 to 1, got {self.mean}; {_SCALE}")
+        if not all(0 < each <= 1 for each in self.std):
+            raise ValueError(f"std must be above 0 and at most 1, got {self.std}; {_SCALE}")
         return self
 
     @property

@@ -64,7 +64,18 @@ def find(key, backbone="resnet50", listed=None):
         ),
         (
             {"trained_model": "m.pth", "backbone": "resnet50", "preprocess": {"std": [0.2, 0.2, 0.0]}},
-            "preprocess: std must be above 0",
+            r"preprocess: std must be above 0 and at most 1, got \[0.2, 0.2, 0.0\]",
+        ),
+        *(
+            ({"trained_model": "m.pth", "backbone": "resnet50", "preprocess": given}, sentence)
+            for given, sentence in [
+                ({"mean": [123.675, 116.28, 103.53]}, r"preprocess: mean must be in 0 to 1, .*divide .* by 255"),
+                ({"mean": [0.5, -0.1, 0.5]}, "preprocess: mean must be in 0 to 1"),
+                ({"mean": [0.5, float("nan"), 0.5]}, "preprocess: mean must be in 0 to 1"),
+                ({"std": [58.395, 57.12, 57.375]}, r"preprocess: std must be above 0 .*divide .* by 255"),
+                ({"std": [0.5, float("inf"), 0.5]}, "preprocess: std must be above 0"),
+                ({"std": [0.5, float("nan"), 0.5]}, "preprocess: std must be above 0"),
+            ]
         ),
         ({"trained_model": "m.pth", "backbone": "resnet50", "promote": 1}, "promote: .* leave out backbone, trained"),
     ],
@@ -133,6 +144,12 @@ def test_evaluation_is_told_what_the_file_does_not_say():
 def test_photos_are_taken_as_torchvisions_transforms_take_them():
     assert json.loads(decided().evaluation.arguments[-1])["resize_to"] == 256
     assert json.loads(decided(preprocess={"image_size": 299}).evaluation.arguments[-1])["resize_to"] == 342
+
+
+def test_usual_normalizations_are_taken():
+    for mean, std in ((0.0, 1.0), (0.5, 0.5), (1.0, 1 / 255)):
+        given = json.loads(decided(preprocess={"mean": [mean] * 3, "std": [std] * 3}).evaluation.arguments[-1])
+        assert (given["mean"], given["std"]) == ([mean] * 3, [std] * 3)
 
 
 def test_arguments_fit_sagemakers_length():
