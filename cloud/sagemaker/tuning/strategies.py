@@ -121,12 +121,12 @@ class _Bayesian:
             left = self._untried()
             if left is None:
                 return None
-            self._study.enqueue_trial(self._parameters(left))
+            self._study.enqueue_trial(self._parameters(left) or {})
             trial, values, key = self._study.ask(self._distributions), left, tuple(left.values())
         self._asked[key] = trial
         return values
 
-    def _untried(self) -> Values | None:
+    def _untried(self) -> dict[str, str] | None:
         """Return a combination that was not tried; None if there is none, or if a range is continuous."""
         names, enough = [each.name for each in self._ranges], len(self._asked) + 1
         values = [list(itertools.islice(_all_values(each), enough)) for each in self._ranges]
