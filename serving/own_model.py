@@ -7,6 +7,7 @@ in a state dict. See "The layers of an own head" in docs/decisions/backbones.md.
 Only the evaluation imports this module, and with it torch and torchvision.
 """
 
+import copy
 import hashlib
 import pickle
 import re
@@ -157,17 +158,20 @@ def read_own_model(path: Path, backbone: str, activation: str) -> nn.Module:
         EvaluationError: the file is no state dict, or one of another architecture.
     """
     network = _architecture(backbone)
-    tensors = _without_prefix(_floats(path.name, _state_dict(path.name, _load(path))), network)
+    tensors = _without_prefix(_dense(path.name, _state_dict(path.name, _load(path))), network)
     place = _head_place(network, tensors)
     if place is None:
         difference = _difference(network, tensors)
         if not difference:
             raise EvaluationError(f"{path.name} has no tensors below {_head_places(network)[-1]}; save the whole model")
         raise EvaluationError(f"{path.name} holds no {backbone}, {_fitting(tensors)}; {difference}")
+    # The indices of windows in a swin are computed when it is built, and the same for every training.
+    computed = {name for name, tensor in network.state_dict().items() if not tensor.is_floating_point()}
+    tensors = _floats(path.name, {name: tensor for name, tensor in tensors.items() if name not in computed})
     parts = {name[len(place) + 1 :]: tensor for name, tensor in tensors.items() if _is_in(place, name)}
     head = _same_head(network.get_submodule(place), parts)
     if head is None:
-        head = _new_head(f"{path.name}: {place}", parts, ACTIVATIONS[activation])
+        head = _new_head(f"{path.name}: {place}", parts, network.get_submodule(place), ACTIVATIONS[activation])
     network.set_submodule(place, head)
     body = {name: tensor for name, tensor in tensors.items() if not _is_in(place, name)}
     counters = {name: torch.tensor(0) for name in network.state_dict() if name.endswith(_COUNTER)}
@@ -236,17 +240,42 @@ def _is_state_dict(value: Any) -> bool:
     )
 
 
-def _floats(name: str, tensors: Tensors) -> Tensors:
-    """Return the tensors in fp32, without those that decide no answer."""
+def _dense(name: str, tensors: Tensors) -> Tensors:
+    """Return the tensors without those that decide no answer, each with a value of its own for every element."""
     kept = {key: each for key, each in tensors.items() if not key.endswith(_COUNTER)}
-    unusual = [key for key, each in kept.items() if each.is_quantized or each.is_sparse or each.is_complex()]
+    unusual = [key for key, each in kept.items() if not _is_dense(each)]
     if unusual:
-        raise EvaluationError(f"{name}: {named(unusual)} are quantized, sparse or complex; save the model in floats")
-    kept = {key: each.float() if each.is_floating_point() else each for key, each in kept.items()}
+        raise EvaluationError(
+            f"{name}: {named(unusual)} are quantized, sparse, nested, expanded, complex or without values; save the "
+            "model in dense floats"
+        )
+    return kept
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        return False
+    # A file of a few bytes can describe an expanded tensor of any size.
+    is_expanded = tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    return not is_expanded and not tensor.is_complex()
+
+
+def _floats(name: str, tensors: Tensors) -> Tensors:
+    """Return the tensors in fp32."""
+    other = [
+        f"{key} ({str(each.dtype).removeprefix('torch.')})" for key, each in tensors.items() if not _is_float(each)
+    ]
+    if other:
+        raise EvaluationError(f"{name}: {named(other)} are not in fp16, bf16, fp32 or fp64; save the model in floats")
+    kept = {key: each.float() for key, each in tensors.items()}
     broken = [key for key, each in kept.items() if not each.isfinite().all()]
     if broken:
         raise EvaluationError(f"{name}: {named(broken)} contain values that are not finite; the training has diverged")
     return kept
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _architecture(backbone: str) -> nn.Module:
@@ -341,7 +370,7 @@ def _same_head(original: nn.Module, tensors: Tensors) -> nn.Module | None:
     place = _head_places(original)[0]
     last = original.get_submodule(place)
     key = f"{place}.weight".removeprefix(".")
-    if key not in tensors or not isinstance(last, nn.Linear | nn.Conv2d):
+    if key not in tensors or not tensors[key].dim() or not isinstance(last, nn.Linear | nn.Conv2d):
         return None
     outputs, bias = len(tensors[key]), last.bias is not None
     with torch.device("meta"):
@@ -350,30 +379,36 @@ def _same_head(original: nn.Module, tensors: Tensors) -> nn.Module | None:
             if isinstance(last, nn.Linear)
             else nn.Conv2d(last.in_channels, outputs, last.kernel_size, last.stride, last.padding, bias=bias)  # type: ignore[arg-type]
         )
-    head = resized if original is last else original
+    head = resized if original is last else copy.deepcopy(original)
     if original is not last:
-        original.set_submodule(place, resized)
+        head.set_submodule(place, resized)
     if _shapes(head) != {name: tensor.shape for name, tensor in tensors.items()}:
         return None
     head.load_state_dict(tensors, strict=False, assign=True)
     return head
 
 
-def _new_head(where: str, tensors: Tensors, activation: type[nn.Module]) -> nn.Sequential:
+def _new_head(where: str, tensors: Tensors, original: nn.Module, activation: type[nn.Module]) -> nn.Sequential:
     """Build a head of linear layers and norms from its tensors, with the activation between two linear layers.
 
     Args:
         where: the head's name in messages.
-        tensors: its tensors, in the order of its layers.
+        tensors: its tensors, in the order of its layers, or in any order if their names differ by numbers alone.
+        original: the architecture's own head.
+        activation: the activation.
 
     Raises:
-        EvaluationError: it has other layers.
+        EvaluationError: it has other layers, or layers that do not fit together.
     """
     grouped: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
         path, _, parameter = name.rpartition(".")
         grouped.setdefault(path, {})[parameter] = tensor
-    layers = {path: _layer(f"{where}.{path}".rstrip("."), each) for path, each in grouped.items()}
+    norms = {path: module for path, module in original.named_modules() if isinstance(module, nn.LayerNorm)}
+    layers = {
+        path: _layer(f"{where}.{path}".rstrip("."), grouped[path], norms.get(path)) for path in _in_order([*grouped])
+    }
+    _check_features(where, layers, original)
     after = set(_activated([*layers], [isinstance(layer, nn.Linear) for layer in layers.values()]))
     modules: list[nn.Module] = [nn.Flatten()]
     for path, layer in layers.items():
@@ -382,29 +417,79 @@ def _new_head(where: str, tensors: Tensors, activation: type[nn.Module]) -> nn.S
     return nn.Sequential(*modules)
 
 
-def _layer(where: str, tensors: Tensors) -> nn.Module:
+def _in_order(paths: list[str]) -> list[str]:
+    """Sort paths that differ by numbers alone (``0``, ``3``, ``10``); some programs write tensors alphabetically."""
+    split = [path.split(".") for path in paths]
+    if len({tuple("0" if part.isdecimal() else part for part in parts) for parts in split}) > 1:
+        return paths
+    return sorted(paths, key=lambda path: [int(part) for part in path.split(".") if part.isdecimal()])
+
+
+def _check_features(where: str, layers: Mapping[str, nn.Module], original: nn.Module) -> None:
+    """Check that every layer takes as many features as the one before gives.
+
+    Raises:
+        EvaluationError: one does not, or the architecture's own head takes no vector.
+    """
+    first = next(module for module in original.modules() if [*module.parameters(recurse=False)])
+    if any(isinstance(module, nn.Conv2d | nn.AdaptiveAvgPool2d) for module in original.modules()):
+        raise EvaluationError(
+            f"{where} replaces a head that pools maps of features, and the file does not say how the new one does it; "
+            "change the number of outputs of torchvision's own head instead"
+        )
+    features, source = _sizes(first)[0], "the network before the head"
+    for path, layer in layers.items():
+        takes, gives = _sizes(layer)
+        if takes != features:
+            raise EvaluationError(
+                f"{where}: {path or 'the layer'} takes {takes} features, but {source} gives {features}; the layers of "
+                "a head must follow each other in the order in which the file names them"
+            )
+        features, source = gives, path
+
+
+def _sizes(layer: nn.Module) -> tuple[int, int]:
+    """Return the numbers of features that a linear layer or a norm takes and gives."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    size = layer.num_features if isinstance(layer, nn.BatchNorm1d) else layer.normalized_shape[0]  # type: ignore[index]
+    return int(size), int(size)
+
+
+def _layer(where: str, tensors: Tensors, norm: nn.LayerNorm | None) -> nn.Module:
     """Build a linear layer or a norm from its tensors.
+
+    Args:
+        where: the layer's name in messages.
+        tensors: its tensors.
+        norm: the LayerNorm that the architecture itself has in this place.
 
     Raises:
         EvaluationError: the tensors are of another layer.
     """
     weight, names = tensors.get("weight"), set(tensors)
-    layer: nn.Module
-    if "running_mean" in names:
-        layer = nn.BatchNorm1d(len(tensors["running_mean"]), affine=weight is not None)
-    elif weight is not None and weight.dim() == 2:
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in names)
-    elif weight is not None and weight.dim() == 1:
-        layer = nn.LayerNorm(len(weight), bias="bias" in names)
-    else:
-        layer = nn.Identity()
+    layer: nn.Module = nn.Identity()
+    with torch.device("meta"):
+        if "running_mean" in names:
+            layer = nn.BatchNorm1d(tensors["running_mean"].numel(), affine=weight is not None)
+        elif weight is not None and weight.dim() == 2:
+            layer = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in names)
+        elif norm is not None:
+            layer = nn.LayerNorm(norm.normalized_shape, norm.eps)
     if _shapes(layer) != {name: tensor.shape for name, tensor in tensors.items()}:
+        alike = "; LayerNorm, GroupNorm, RMSNorm and PReLU look alike in a file" if _is_vector(weight) else ""
         raise EvaluationError(
-            f"{where} is neither a linear layer nor a norm ({named(sorted(names))}); a head may have linear layers, "
-            "BatchNorm1d, LayerNorm, one activation and dropout"
+            f"{where} is neither a linear layer nor a norm with statistics ({named(sorted(names))}){alike}; a new head "
+            "may have linear layers, BatchNorm1d, one activation and dropout"
         )
     layer.load_state_dict(tensors, strict=False, assign=True)
+    if isinstance(layer, nn.BatchNorm1d):
+        layer.num_batches_tracked = torch.tensor(0)
     return layer
+
+
+def _is_vector(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.dim() == 1
 
 
 def _activated(paths: Sequence[str], is_linear: Sequence[bool]) -> Iterator[str]:

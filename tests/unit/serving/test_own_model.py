@@ -114,7 +114,7 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
         nn.Dropout(),
         nn.Linear(512, 32),
         nn.ReLU(),
-        nn.LayerNorm(32),
+        nn.BatchNorm1d(32),
         nn.Linear(32, 16),
         nn.ReLU(),
         nn.Linear(16, CLASSES),
@@ -232,6 +232,91 @@ def test_state_dict_that_cannot_be_used_is_refused(
     state = dict(resnet(nn.Linear(512, CLASSES)).state_dict())
     with pytest.raises(EvaluationError, match=sentence):
         read(tmp_path, change(state))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"fc.weight": torch.ones(7, 512, dtype=torch.int64)}, r"fc.weight \(int64\) are not in fp16"),
+        ({"fc.bias": torch.ones(7, dtype=torch.bool)}, r"fc.bias \(bool\) are not in fp16"),
+        ({"bn1.running_mean": torch.ones(64, dtype=torch.int32)}, r"bn1.running_mean \(int32\) are not in fp16"),
+        ({"fc.weight": torch.tensor(1.0)}, "fc is neither a linear layer nor a norm"),
+        ({"fc.running_mean": torch.tensor(1.0)}, "fc is neither a linear layer nor a norm"),
+        ({"fc.weight": torch.empty(7, 512, device="meta")}, "fc.weight are .* without values"),
+        ({"fc.weight": torch.eye(7, 512).to_sparse_csr()}, "fc.weight are quantized, sparse"),
+        ({"fc.weight": torch.zeros(1).expand(10**7, 10**7)}, "fc.weight are .* expanded"),
+        ({"fc.bias": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, "fc.bias are .* nested"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(CSR|nested tensors).*")
+def test_odd_tensors_are_refused_by_name(tmp_path: Path, change: dict[str, Tensor], sentence: str) -> None:
+    with pytest.raises(EvaluationError, match=sentence):
+        read(tmp_path, dict(resnet(nn.Linear(512, CLASSES)).state_dict()) | change)
+
+
+def test_quantized_state_dict_is_refused(tmp_path: Path) -> None:
+    state = {name: tensor.to(torch.int8) for name, tensor in resnet(nn.Linear(512, CLASSES)).state_dict().items()}
+    with pytest.raises(EvaluationError, match=r"conv1.weight \(int8\)"):
+        read(tmp_path, state)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LayerNorm(64),
+        nn.GroupNorm(8, 64),
+        nn.RMSNorm(64),
+        nn.BatchNorm1d(64, track_running_stats=False),
+        nn.PReLU(64),
+        nn.PReLU(),
+    ],
+    ids=lambda layer: f"{type(layer).__name__}-{len(layer.state_dict())}",
+)
+def test_layers_that_look_alike_in_a_file_are_refused(tmp_path: Path, layer: nn.Module) -> None:
+    head = nn.Sequential(nn.Linear(512, 64), layer, nn.ReLU(), nn.Linear(64, CLASSES))
+    with pytest.raises(EvaluationError, match=r"fc.1 is neither .* look alike in a file; a new head may have linear"):
+        read(tmp_path, resnet(head).state_dict())
+
+
+def test_norm_of_the_architectures_own_head_is_kept(tmp_path: Path) -> None:
+    original = network("convnext_tiny")
+    more = nn.Sequential(nn.Linear(768, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    original.classifier = nn.Sequential(*original.classifier[:2], *more)
+    nn.init.normal_(original.classifier[0].weight)
+    assert_same(read(tmp_path, original.state_dict(), "convnext_tiny"), original)
+
+
+def test_layers_in_alphabetic_order_are_sorted_by_their_numbers(tmp_path: Path) -> None:
+    filled = [nn.Dropout() for _ in range(6)]
+    original = resnet(
+        nn.Sequential(nn.Dropout(), nn.Linear(512, 32), nn.ReLU(), nn.Linear(32, 16), *filled, nn.Linear(16, CLASSES))
+    )
+    state = original.state_dict()
+    with torch.no_grad():
+        original.fc.insert(4, nn.ReLU())
+    assert_same(read(tmp_path, {name: state[name] for name in sorted(state)}), original)
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        (
+            nn.Sequential(nn.Linear(512, 32), nn.BatchNorm1d(16), nn.Linear(32, CLASSES)),
+            "fc: 1 takes 16 features, but 0 gives 32",
+        ),
+        (nn.Linear(256, CLASSES), "fc: the layer takes 256 features, but the network before the head gives 512"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named(tmp_path: Path, head: nn.Module, sentence: str) -> None:
+    with pytest.raises(EvaluationError, match=sentence):
+        read(tmp_path, resnet(head).state_dict())
+
+
+def test_linear_head_of_a_network_that_pools_in_its_head_is_refused(tmp_path: Path) -> None:
+    original = network("squeezenet1_1")
+    original.classifier[1] = nn.Linear(512, CLASSES)
+    with pytest.raises(EvaluationError, match=r"classifier.1 replaces a head that pools maps of features"):
+        read(tmp_path, original.state_dict(), "squeezenet1_1")
 
 
 def test_side_that_the_network_cannot_compute_is_refused() -> None:
