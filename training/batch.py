@@ -122,9 +122,14 @@ class Storage:
         return len(keys)
 
     def upload(self, file: Path, uri: str) -> None:
-        """Write a file to an object."""
+        """Write a file, as it is when this call opens it, to an object.
+
+        The file is opened once. ``upload_file`` opens the path again for each part of a large file, so an object would
+        mix two states of a file that is replaced meanwhile.
+        """
         bucket, key = _parsed(uri)
-        self._s3.upload_file(str(file), bucket, key)
+        with file.open("rb") as opened:
+            self._s3.upload_fileobj(opened, bucket, key)
 
     def delete(self, uri: str) -> None:
         """Delete an object; a missing one is no error."""

@@ -1,13 +1,18 @@
 """A job of AWS Batch on one machine: its settings, its folder, and what it mirrors to S3."""
 
 import json
+import re
 import time
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 
 from training import batch
 from training.batch import BatchError, Mirror, Settings, Storage
+from training.files import replace_file
 from training.launch import StopSignal
 
 VARIABLES = {
@@ -36,8 +41,8 @@ class Objects:
     def download_file(self, _bucket, key, file):
         Path(file).write_bytes(self.objects[key])
 
-    def upload_file(self, file, _bucket, key):
-        self.objects[key] = Path(file).read_bytes()
+    def upload_fileobj(self, file, _bucket, key):
+        self.objects[key] = file.read()
 
     def delete_object(self, Bucket, Key):  # noqa: ARG002 - as boto3 calls it
         del self.objects[Key]
@@ -122,11 +127,44 @@ def test_mirror_uploads_what_is_new_and_deletes_what_is_gone(tmp_path, monkeypat
     assert objects.objects == {"checkpoints/w/kept.pt": b"kept", "checkpoints/w/head.pt": b"the end"}
 
 
+class Answer:
+    """The body of an answer, as botocore reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_sizes):
+        return iter([self._body])
+
+
+def test_an_object_is_one_state_of_a_file_that_is_replaced_during_its_upload(tmp_path):
+    """boto3 itself uploads; only the network is not there."""
+    file, size, parts = tmp_path / "head.pt", 20 * 2**20, {}
+    file.write_bytes(b"old" * (size // 3))
+
+    def answer(request, **_):
+        if part := re.search(r"partNumber=(\d+)", request.url):
+            parts[int(part[1])] = request.body.read()
+        else:
+            replace_file(file, b"new" * (size // 3))
+        body = b"<R><Bucket>b</Bucket><Key>w/head.pt</Key><UploadId>1</UploadId></R>"
+        return AWSResponse(request.url, 200, {"ETag": '"e"'}, Answer(b"" if part else body))
+
+    config = Config(request_checksum_calculation="when_required")
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client("s3", region_name="us-east-1", config=config, **keys)
+    client.meta.events.register("before-send.s3", answer)
+    storage(client).upload(file, "s3://b/w/head.pt")
+    assert sorted(parts) == [1, 2, 3]
+    assert b"".join(parts[number] for number in sorted(parts)) == b"old" * (size // 3)
+    assert file.read_bytes() == b"new" * (size // 3)
+
+
 def test_model_is_uploaded_last_where_the_evaluation_looks(tmp_path):
     written = []
     objects = Objects()
-    upload = objects.upload_file
-    objects.upload_file = lambda file, bucket, key: (written.append(key), upload(file, bucket, key))
+    upload = objects.upload_fileobj
+    objects.upload_fileobj = lambda file, bucket, key: (written.append(key), upload(file, bucket, key))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "labels.json").write_text("{}")
     batch._upload_model(tmp_path, Settings.from_environment(VARIABLES), storage(objects))
