@@ -1,6 +1,8 @@
 """Checkpoints: one file with everything that a run needs to continue as if it had never stopped."""
 
+import io
 import time
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ class Checkpoint:
         """Restore this rank's random generators and return the state; all ranks must call it.
 
         Returns:
-            The saved state, the same on every rank; None if this run has no checkpoint.
+            The saved state, the same on every rank; None if this run has no checkpoint, or a damaged one.
         """
         saved = broadcast_from_main(self._world, self._read() if self._world.is_main else None)
         if saved is None:
@@ -72,7 +74,11 @@ class Checkpoint:
     def _read(self) -> dict[str, Any] | None:
         if not self._path.is_file() or _is_finished(self._path):
             return None
-        saved: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        data = self._path.read_bytes()
+        if not _is_whole(data):
+            print(f"the checkpoint in {self._path} is damaged: starting from the beginning", flush=True)
+            return None
+        saved: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if saved["run_key"] == self._run_key:
             return saved
         print(
@@ -96,6 +102,15 @@ def remove_finished(world: World, folder: Path) -> None:
 
 def _is_finished(file: Path) -> bool:
     return file.stat().st_size == len(_FINISHED) and file.read_bytes() == _FINISHED
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a file of ``torch.save`` is undamaged: a ZIP archive, whose checksums ``torch.load`` does not compare."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError):
+        return False
 
 
 def _generator_states(world: World) -> dict[str, torch.Tensor]:

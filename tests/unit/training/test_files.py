@@ -84,6 +84,23 @@ def test_what_a_finished_run_leaves_is_deleted_before_the_next_one_writes(mirror
     assert unfinished.load() == {"step": 1}
 
 
+def test_a_damaged_checkpoint_is_told_and_not_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = Checkpoint(ALONE, tmp_path / "head-1.pt", "key", 0.0)
+    whole = []
+    for step in (1, 2):
+        saved.save({"step": step, "parameters": torch.full((5000,), float(step))})
+        whole.append((tmp_path / "head-1.pt").read_bytes())
+    loaded = saved.load()
+    assert loaded is not None
+    assert loaded["parameters"].unique().tolist() == [2.0]
+    first, second = whole
+    assert len(first) == len(second)
+    for damaged in (first[:10_000] + second[10_000:], second[:10_000], b"nothing", b""):
+        (tmp_path / "head-1.pt").write_bytes(damaged)
+        assert saved.load() is None
+        assert f"the checkpoint in {tmp_path / 'head-1.pt'} is damaged: starting" in capsys.readouterr().out
+
+
 def test_a_second_rank_of_the_host_deletes_nothing(mirrored: Path) -> None:
     (mirrored / "head-1.pt").write_bytes(checkpoint._FINISHED)
     remove_finished(World(1, 2, 1, 2, torch.device("cpu"), "gloo", "here"), mirrored)
