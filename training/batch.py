@@ -4,7 +4,7 @@
 
 The launcher calls this module, and this module calls the launcher: it downloads the channels and earlier checkpoints,
 writes the configuration of one host, lets the launcher run the ranks, mirrors the checkpoints' folder to S3 meanwhile,
-and uploads the packed model as its very last step. So a model in S3 is whole, and its training has succeeded.
+and uploads the packed model when all ranks have succeeded. So a model in S3 is whole, and its training has succeeded.
 
 The job's environment names all places as ``s3://bucket/key``; ``Settings`` lists the variables. The job's role gives
 the rights. This is the only module of the training that knows an API of AWS.
@@ -12,6 +12,7 @@ the rights. This is the only module of the training that knows an API of AWS.
 
 import json
 import os
+import signal
 import sys
 import tarfile
 import threading
@@ -153,22 +154,25 @@ class Mirror:
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
 
-    def finish(self) -> None:
-        """Mirror the folder's last state.
-
-        Raises:
-            BotoCoreError, ClientError, OSError: S3 did not take it.
-        """
+    def pause(self) -> None:
+        """Mirror nothing more until ``finish``."""
         self._done.set()
         self._thread.join()
-        self._mirror()
+
+    def finish(self) -> None:
+        """Mirror the folder's last state. An error is printed: it decides neither the job's end nor its reason."""
+        self.pause()
+        self._try_to_mirror()
 
     def _run(self) -> None:
         while not self._done.wait(_MIRROR_SECONDS):
-            try:
-                self._mirror()
-            except _ERRORS as error:  # The next round tries again, and ``finish`` reports what lasts.
-                print(f"batch: checkpoints were not uploaded ({error})", file=sys.stderr)
+            self._try_to_mirror()  # After an error the next round tries again.
+
+    def _try_to_mirror(self) -> None:
+        try:
+            self._mirror()
+        except _ERRORS as error:
+            print(f"batch: checkpoints were not uploaded ({error})", file=sys.stderr)
 
     def _mirror(self) -> None:
         current = self._versions()
@@ -204,7 +208,7 @@ def run(root: Path, stop: StopSignal) -> int:
         stop: notes SIGTERM, which Batch sends before it ends the container.
 
     Returns:
-        The exit code: 0 when the model is in S3.
+        The exit code: 0 when the model is in S3; after a signal, 128 and its number.
     """
     try:
         settings = Settings.from_environment(os.environ)
@@ -221,12 +225,19 @@ def run(root: Path, stop: StopSignal) -> int:
         _share_machine(settings.ranks)
         mirror = Mirror(storage, root / "checkpoints", settings.checkpoints)
         code = launch.run(root, stop, settings.ranks)
-        mirror.finish()
+        mirror.pause()
         if code == 0:
+            # The checkpoint says by now that the training has finished. If the model cannot be uploaded, S3 keeps the
+            # checkpoint before, so that the next attempt goes on from there.
             _upload_model(root, settings, storage)
+        mirror.finish()
     except (BatchError, *_ERRORS) as error:
         launch.write_failure(root, f"batch: {error}".replace("batch: batch:", "batch:"))
         code = 1
+    if code and stop.name:
+        # The next attempt goes on. What it fails by must not be told by this attempt's file.
+        print(f"batch: stopped by {stop.name} before it finished", file=sys.stderr)
+        return 128 + signal.Signals[stop.name]
     if code:
         _report(root, settings, storage)
     return code
@@ -265,7 +276,7 @@ def _upload_model(root: Path, settings: Settings, storage: Storage) -> None:
         for path in sorted((root / "model").iterdir()):
             tar.add(path, arcname=path.name)
     storage.upload(archive, f"{settings.trained_models}/model.tar.gz")
-    # This is the last step: a later run takes this object for the proof that the training succeeded.
+    # This object comes last: a later run takes this object for the proof that the training succeeded.
     storage.upload(archive, f"{settings.output}/model.tar.gz")
     print(f"batch: the model is at {settings.trained_models}/model.tar.gz", flush=True)
 

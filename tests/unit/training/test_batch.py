@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from training import batch
+from training import batch, launch
 from training.batch import BatchError, Mirror, Settings, Storage
 from training.files import replace_file
 from training.launch import StopSignal
@@ -169,3 +170,89 @@ def test_model_is_uploaded_last_where_the_evaluation_looks(tmp_path):
     (tmp_path / "model" / "labels.json").write_text("{}")
     batch._upload_model(tmp_path, Settings.from_environment(VARIABLES), storage(objects))
     assert written == ["TrainedModels/job/model.tar.gz", "training/1/job/output/model.tar.gz"]
+
+
+class Job:
+    """A job whose launcher runs a function in place of ranks, and whose objects remember the order of uploads.
+
+    Attributes:
+        objects: the bucket; keys that contain ``refused`` cannot be written.
+        written: the keys, in the order of their uploads.
+    """
+
+    def __init__(self, root, monkeypatch) -> None:
+        self.root, self.stop, self.refused, self.written = root, StopSignal(), "nothing", []
+        self.objects = Objects(**{"dataset/a/1.jpg": b"1", "weights/w.pth": b"w", "checkpoints/w/head.pt": b"half way"})
+        self._upload, self.objects.upload_fileobj = self.objects.upload_fileobj, self._record
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(batch.boto3, "client", lambda *_, **__: self.objects)
+        monkeypatch.setattr(batch, "_MIRROR_SECONDS", 60)
+        for name, value in (VARIABLES | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}).items():
+            monkeypatch.setenv(name, value)
+
+    def run(self, train, refused: str = "nothing") -> int:
+        self.refused = refused
+        self._monkeypatch.setattr(launch, "run", lambda *_: train(self))
+        return batch.run(self.root, self.stop)
+
+    def _record(self, file, bucket, key):
+        if self.refused in key:
+            raise OSError(f"S3 does not take {key}")
+        self.written.append(key)
+        self._upload(file, bucket, key)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    return Job(tmp_path, monkeypatch)
+
+
+def succeed(job: Job) -> int:
+    (job.root / "model" / "labels.json").write_text("{}")
+    (job.root / "checkpoints" / "head.pt").write_text("this run has finished")
+    return 0
+
+
+def fail(job: Job) -> int:
+    (job.root / "checkpoints" / "head.pt").write_text("the last checkpoint")
+    launch.write_failure(job.root, "training: the photos are missing")
+    return 1
+
+
+def test_the_model_is_uploaded_before_the_checkpoint_says_that_the_run_has_finished(job):
+    assert job.run(succeed) == 0
+    assert job.written == [
+        "TrainedModels/job/model.tar.gz",
+        "training/1/job/output/model.tar.gz",
+        "checkpoints/w/head.pt",
+    ]
+
+
+def test_a_model_that_cannot_be_uploaded_leaves_the_checkpoint_to_the_next_attempt(job):
+    assert job.run(succeed, refused="model.tar.gz") == 1
+    assert job.objects.objects["checkpoints/w/head.pt"] == b"half way"
+    assert job.objects.objects["training/1/job/output/failure"].startswith(b"batch: S3 does not take TrainedModels")
+
+
+def test_checkpoints_that_cannot_be_uploaded_change_neither_success_nor_reason(job, capsys):
+    assert job.run(succeed, refused="checkpoints/") == 0
+    assert "batch: checkpoints were not uploaded (S3 does not take checkpoints/w/head.pt)" in capsys.readouterr().err
+    assert job.run(fail, refused="checkpoints/") == 1
+    assert job.objects.objects["training/1/job/output/failure"] == b"training: the photos are missing"
+
+
+def test_a_failed_training_leaves_its_reason_and_its_last_checkpoint(job):
+    assert job.run(fail) == 1
+    assert job.objects.objects["training/1/job/output/failure"] == b"training: the photos are missing"
+    assert job.objects.objects["checkpoints/w/head.pt"] == b"the last checkpoint"
+
+
+def test_a_stopped_attempt_leaves_its_checkpoint_and_no_reason(job, capsys):
+    def stopped(job: Job) -> int:
+        job.stop.handle(signal.SIGTERM, None)
+        return fail(job)
+
+    assert job.run(stopped) == 143
+    assert job.written == ["checkpoints/w/head.pt"]
+    assert job.objects.objects["checkpoints/w/head.pt"] == b"the last checkpoint"
+    assert "batch: stopped by SIGTERM before it finished" in capsys.readouterr().err
