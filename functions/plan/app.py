@@ -82,9 +82,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
 
 def _stop_jobs(execution_name: str) -> None:
     """Stop what an abandoned run may still train; a tuning job first, because it would start the next training job."""
-    search = tuning.job_name(settings.endpoint_name, run_id(execution_name))
-    for name in (search, repeated_job_name(search)):
-        trained.stop_search(sagemaker, name)
+    if tuning.can_name_jobs(settings.endpoint_name):
+        search = tuning.job_name(settings.endpoint_name, run_id(execution_name))
+        for name in (search, repeated_job_name(search)):
+            trained.stop_search(sagemaker, name)
     trained.stop(sagemaker, training_job_name(settings.endpoint_name, execution_name))
 
 

@@ -146,7 +146,13 @@ def decide(
     name = training_job_name(settings.endpoint_name, execution_name)
     machines, report_uri = _machines(request, settings), _report_uri(settings, execution_name)
     search = tuning.plan(
-        request, machines, dataset, settings.endpoint_name, run_id(execution_name), f"{report_uri}/tuned.json"
+        request,
+        machines,
+        dataset,
+        settings.endpoint_name,
+        run_id(execution_name),
+        document_uri=f"{report_uri}/tuned.json",
+        checkpoint_uri=f"s3://{settings.bucket}/checkpoints/trials",
     )
     training = _training(request, settings, name, dataset, weights, images, search)
     # The function rank writes it beside the models of this key.

@@ -16,7 +16,7 @@ from plan.tunable import Range
 from shared.contracts import Dataset, Request
 from shared.errors import RequestError
 from shared.prices import per_hour
-from shared.tuning import Strategy, TuningPlan, TuningQuote
+from shared.tuning import MAX_NAME, Strategy, Tune, TuningPlan, TuningQuote, repeated_job_name
 
 _DEFAULT_PARALLEL = 8
 _MIN_PHOTOS_PER_CLASS = 20  # the limit for mode full in training/train.py
@@ -29,6 +29,10 @@ _HEAD_SECONDS = (4e-6, 1.3e-7)
 _SHARE_OF_EPOCHS = 0.25  # the part of its epochs that a trial trains in the mean, because weak ones end early
 _FINAL_TRAININGS = 8  # The best three and the defaults are trained again, each with two other seeds.
 _LONGEST_TEXT = 2500  # characters of a hyperparameter on SageMaker
+_MAX_PARALLEL_JOBS = 10  # training jobs of a tuning job at once, the limit of an AWS account that asked for no more
+_MAX_MINUTES_OF_JOBS = 480  # The state machine ends the first tuning job after that time.
+_MIN_DIGITS = 6  # hexadecimal ones, which keep the names of two tuning jobs different
+_LONGEST_NAME = MAX_NAME - len(repeated_job_name("")) - len("-") - _MIN_DIGITS
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,24 @@ class Machines:
 
 
 def plan(
-    request: Request, machines: Machines, dataset: Dataset, endpoint_name: str, run: str, document_uri: str
+    request: Request,
+    machines: Machines,
+    dataset: Dataset,
+    endpoint_name: str,
+    run: str,
+    document_uri: str,
+    checkpoint_uri: str,
 ) -> TuningPlan | None:
     """Return the search that the request asks for, or None if it asks for none.
+
+    Args:
+        request: the request.
+        machines: what trains.
+        dataset: the photos.
+        endpoint_name: with which the names of all jobs begin.
+        run: the run's id.
+        document_uri: where the run keeps ``tuned.json``.
+        checkpoint_uri: where tuning jobs keep their checkpoints.
 
     Raises:
         RequestError: the search is impossible; the message says what to change.
@@ -62,15 +81,11 @@ def plan(
     inside, jobs = _quotes(
         mode, trials, max_parallel, _epochs(mode, parsed, request.hyperparameters), machines, dataset
     )
-    where = _where(tune.where, mode, inside, jobs)
-    if where == "jobs" and request.train_on == "ec2":
-        raise RequestError(
-            "tune.where: jobs of a search run on SageMaker, and train_on is ec2; ask for inside with "
-            '{"hyperparameters": {"mode": "head"}}, or leave out train_on'
-        )
+    obstacle = _obstacle_to_jobs(tune, request.train_on, strategy, max_parallel, endpoint_name)
+    where = _where(tune.where, mode, inside, jobs, obstacle)
     return TuningPlan(
         where=where,
-        reason=_reason(tune.where, mode, trials, inside, jobs),
+        reason=_reason(tune.where, mode, trials, inside, jobs, obstacle),
         mode=mode,
         trials=trials,
         strategy=strategy,
@@ -81,7 +96,8 @@ def plan(
         goal="Minimize" if tune.objective == "valid_loss" else "Maximize",
         ranges=parsed,
         parameter_ranges=ranges.for_sagemaker(parsed),
-        job_name=job_name(endpoint_name, run),
+        job_name=job_name(endpoint_name, run) if where == "jobs" else "",
+        checkpoint_uri=checkpoint_uri,
         document_uri=document_uri,
         inside=inside,
         jobs=jobs,
@@ -199,14 +215,51 @@ def _num_cores(instance_type: str) -> int:
     return 4 * int(match[1] or 1) if match else 2
 
 
-def _where(wish: str, mode: str, inside: TuningQuote | None, jobs: TuningQuote) -> Literal["inside", "jobs"]:
+def _obstacle_to_jobs(tune: Tune, train_on: str, strategy: Strategy, max_parallel: int, endpoint_name: str) -> str:
+    """Return a sentence that says why training jobs cannot search, and what to change; empty if they can."""
+    if train_on == "ec2":
+        return (
+            "tune.where: jobs of a search run on SageMaker, and train_on is ec2; ask for inside with "
+            '{"hyperparameters": {"mode": "head"}}, or leave out train_on'
+        )
+    if strategy == "hyperband":
+        return (
+            "tune.strategy: as jobs of their own, trials are not searched by hyperband, because SageMaker would read "
+            "the length of a training from the hyperparameter epochs, which is itself searched in mode head and not "
+            'that of mode full; ask for bayesian or random, or for inside with {"hyperparameters": {"mode": "head"}}'
+        )
+    if max_parallel > _MAX_PARALLEL_JOBS:
+        return (
+            f"tune.max_parallel: SageMaker runs {_MAX_PARALLEL_JOBS} training jobs of a search at once and not "
+            f"{max_parallel}; lower it"
+        )
+    if tune.minutes is not None and tune.minutes > _MAX_MINUTES_OF_JOBS:
+        return (
+            f"tune.minutes: a search by jobs has {_MAX_MINUTES_OF_JOBS} minutes at most and not {tune.minutes:g}; "
+            "lower it; the time in which the best are trained again is not counted"
+        )
+    if not can_name_jobs(endpoint_name):
+        return (
+            f"tune.where: the names of a search's jobs begin with the endpoint's, and '{endpoint_name}' has "
+            f"{len(endpoint_name)} characters; that is too long for SageMaker's {MAX_NAME} characters; ask for inside "
+            'with {"hyperparameters": {"mode": "head"}}, or deploy the stack with an EndpointName of at most '
+            f"{_LONGEST_NAME} characters"
+        )
+    return ""
+
+
+def _where(
+    wish: str, mode: str, inside: TuningQuote | None, jobs: TuningQuote, obstacle: str
+) -> Literal["inside", "jobs"]:
     if wish == "inside" and inside is None:
         raise RequestError(
             f"tune.where: inside the training job only mode head can be searched, and this training is in mode {mode}; "
             'ask for jobs, or add {"hyperparameters": {"mode": "head"}}'
         )
-    if wish == "inside" or (wish == "auto" and inside and _is_cheaper(inside, jobs)):
+    if wish == "inside" or (wish == "auto" and inside and (obstacle or _is_cheaper(inside, jobs))):
         return "inside"
+    if obstacle:
+        raise RequestError(obstacle)
     return "jobs"
 
 
@@ -216,12 +269,14 @@ def _is_cheaper(one: TuningQuote, other: TuningQuote) -> bool:
     return (one.minutes or 0.0) <= (other.minutes or math.inf)
 
 
-def _reason(wish: str, mode: str, trials: int, inside: TuningQuote | None, jobs: TuningQuote) -> str:
+def _reason(wish: str, mode: str, trials: int, inside: TuningQuote | None, jobs: TuningQuote, obstacle: str) -> str:
     before = f"as {trials + _FINAL_TRAININGS} training jobs, each of which starts and computes the features anew"
     if inside is None:
         ways = f"mode {mode} is searched {before.replace(' and computes the features', '')}: {_words(jobs)}"
     else:
         ways = f"{trials} trials inside the training job: {_words(inside)}; {before}: {_words(jobs)}"
+    if wish == "auto" and obstacle:
+        return f"{ways}; jobs are impossible here ({obstacle})"
     return ways if wish == "auto" or inside is None else f"{ways}; the request says {wish}"
 
 
@@ -232,10 +287,19 @@ def _words(quote: TuningQuote) -> str:
     return minutes if quote.dollars is None else f"{minutes} and ${quote.dollars:,.3f}"
 
 
+def can_name_jobs(endpoint_name: str) -> bool:
+    """Whether ``job_name`` has room for an endpoint's name of this length."""
+    return len(endpoint_name) <= _LONGEST_NAME
+
+
 def job_name(endpoint_name: str, run: str) -> str:
-    """Return a name for the tuning job, which may have 32 characters; it begins as all names of the stack do."""
-    name = f"{endpoint_name}-{run}"
-    if len(name) <= 32:
+    """Return a name for the tuning job, which leaves room for that of ``repeated_job_name``.
+
+    It begins as all names of the stack do, because the roles may use no others. The endpoint's name must be one that
+    ``can_name_jobs`` accepts.
+    """
+    longest, name = MAX_NAME - len(repeated_job_name("")), f"{endpoint_name}-{run}"
+    if len(name) <= longest:
         return name
     digits = hashlib.sha256(run.encode()).hexdigest()
-    return f"{endpoint_name}-{digits}"[:32]
+    return f"{endpoint_name}-{digits}"[:longest]

@@ -31,14 +31,14 @@ def again(plan: TuningPlan, trials: Sequence[Result], fixed: Mapping[str, str]) 
     Raises:
         TuningError: no trial reported the objective, or one cannot be written into a request.
     """
-    best = sorted((each for each in trials if each.top1 is not None), key=lambda each: _rank(plan, [each]))
+    best = _distinct(plan, trials)
     if not best:
         limit = "" if plan.minutes is None else f" within the {plan.minutes:g} minutes of tune.minutes"
         raise TuningError(
             f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look "
             f"into the logs of the training jobs {plan.job_name}-…"
         )
-    sets = [each.hyperparameters for each in best[:_NUM_BEST]]
+    sets = [trials[number - 1].hyperparameters for number in list(best.values())[:_NUM_BEST]]
     if "backbone" not in plan.ranges:  # With several backbones, none of them is that of a training without a search.
         sets.append({})
     seeds = [int(fixed.get("seed", "0")) + 1 + number for number in range(_NUM_SEEDS)]
@@ -58,6 +58,9 @@ def decide(
 ) -> Tuned:
     """Return the whole search with its winner: the finalist with the best mean over its seeds.
 
+    A training that was ended early, or a mean of fewer seeds, cannot be compared with the others. So only finalists
+    count that trained to their end with every seed.
+
     Args:
         plan: the search.
         trials: its trials.
@@ -66,17 +69,22 @@ def decide(
         num_photos: number of the validation photos.
 
     Raises:
-        TuningError: none of the repeated trainings reported the objective.
+        TuningError: none of the finalists trained to its end with every seed and reported the objective.
     """
     trainings: dict[str, list[tuple[int, Result]]] = {}
     for each in repeated:
         hyperparameters = json.loads(each.hyperparameters[_CANDIDATE])
         seed = int(hyperparameters.pop("seed"))
-        if each.top1 is not None:
+        if each.finished and each.top1 is not None:
             trainings.setdefault(json.dumps(hyperparameters, sort_keys=True), []).append((seed, each))
+    trainings = {text: each for text, each in trainings.items() if len(each) == _NUM_SEEDS}
     if not trainings:
-        raise TuningError("tune: none of the best trials could be trained again; the log of a training job says why")
-    numbers = {json.dumps(each.hyperparameters, sort_keys=True): number for number, each in enumerate(trials, 1)}
+        ends = "; ".join(sorted({each.ended for each in repeated}))
+        raise TuningError(
+            f"tune: none of the best trials trained again to the end with {_NUM_SEEDS} seeds ({ends}); look into the "
+            f"logs of the training jobs {repeated_job_name(plan.job_name)}-…, or raise max_parallel"
+        )
+    numbers = _distinct(plan, trials)
     ranked = sorted(trainings, key=lambda text: _rank(plan, [result for _, result in trainings[text]]))
     finalists = [
         Finalist(
@@ -124,6 +132,15 @@ def gain(finalists: Sequence[Finalist], num_photos: int) -> Gain:
     else:
         sentence = f"the winner gains {figures}" if interval[0] > 0 else f"nothing gained: {figures}"
     return Gain(top1=difference, interval=interval, photos=num_photos, gained=interval[0] > 0, sentence=sentence)
+
+
+def _distinct(plan: TuningPlan, trials: Sequence[Result]) -> dict[str, int]:
+    """Return the number of the best trial with each set of hyperparameters, as JSON text; the best of all first."""
+    reported = [(number, each) for number, each in enumerate(trials, 1) if each.top1 is not None]
+    numbers: dict[str, int] = {}
+    for number, each in sorted(reported, key=lambda item: _rank(plan, [item[1]])):
+        numbers.setdefault(json.dumps(each.hyperparameters, sort_keys=True), number)
+    return numbers
 
 
 def _rank(plan: TuningPlan, results: Sequence[Result]) -> tuple[float, float]:

@@ -11,12 +11,12 @@ Objective = Literal["valid_top1", "valid_loss"]
 Value = int | float | str
 
 
-_MAX_NAME = 32  # characters of a tuning job's name
+MAX_NAME = 32  # characters of a tuning job's name on SageMaker
 
 
 def repeated_job_name(search: str) -> str:
     """Return the name of the tuning job that trains the best trials again; the state machine knows this rule, too."""
-    return f"{search[: _MAX_NAME - 2]}-r"
+    return f"{search}-r"
 
 
 class Tune(Document):
@@ -29,7 +29,8 @@ class Tune(Document):
         strategy: how the next trial is chosen; auto is bayesian, or grid if every range is a list and the
             combinations are no more than the trials.
         max_parallel: number of trials that are chosen together, and number of tuning's training jobs at once.
-        minutes: longest time that the search may take; the trials of this time decide.
+        minutes: longest time that the search may take; the trials of this time decide. The time in which training
+            jobs train the best again is not part of it.
         where: ``inside`` the one training job, where trials share the cached features, or as training ``jobs`` of
             their own; auto takes the cheaper.
         objective: the figure of the validation photos that decides.
@@ -71,7 +72,9 @@ class TuningPlan(Document):
         goal: whether the objective is to become larger or smaller, in SageMaker's words.
         ranges: in the request's form. Every range of numbers has all of ``min``, ``max`` and ``scale``.
         parameter_ranges: the same in SageMaker's form, for CreateHyperParameterTuningJob.
-        job_name: name of the tuning job, at most 32 characters.
+        job_name: name of the tuning job, at most 30 characters; empty if the search runs inside the training.
+        checkpoint_uri: tuning jobs keep their checkpoints below it, each in a folder of its name. It lies beside
+            ``TrainingPlan.checkpoint_uri``, because each training job downloads all that lies below its own.
         document_uri: where the run keeps ``tuned.json``.
         inside, jobs: estimates of the two ways; None where the way is impossible.
     """
@@ -89,6 +92,7 @@ class TuningPlan(Document):
     ranges: dict[str, dict[str, int | float | str] | list[int | float | str]]
     parameter_ranges: dict[str, list[dict[str, str | list[str]]]]
     job_name: str
+    checkpoint_uri: str
     document_uri: str
     inside: TuningQuote | None
     jobs: TuningQuote

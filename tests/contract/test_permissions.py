@@ -389,6 +389,7 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
         ],
         "TrainingRole": [
             permissions.write(f"{training.output_uri}/{job}/output/model.tar.gz"),
+            permissions.write(f"{run.tuning.checkpoint_uri}/{job}/head.pt"),
             permissions.write(f"{training.checkpoint_uri}/head.pt"),
             permissions.delete(f"{training.checkpoint_uri}/head.pt"),
         ],

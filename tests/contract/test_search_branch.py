@@ -9,12 +9,14 @@ import pytest
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 from shared.tuning import repeated_job_name
+from tests.contract.conftest import evaluated, states_of
 from tests.contract.test_training_branch import MODEL, OUTPUT, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
 
 RANGES = {"ContinuousParameterRanges": [{"Name": "pull", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}]}
 TUNING: dict[str, Any] = {
     "where": "jobs",
     "job_name": "kennel-x",
+    "checkpoint_uri": "s3://bucket/checkpoints/trials",
     "strategy": "bayesian",
     "trials": 8,
     "max_parallel": 2,
@@ -37,8 +39,9 @@ RANKED = [
 ]
 
 
-def tuning(status: str, **more: str) -> dict[str, Any]:
-    return {"HyperParameterTuningJobStatus": status, **more}
+def tuning(status: str, output: str = f"{OUTPUT}/trials", **more: str) -> dict[str, Any]:
+    definition = {"OutputDataConfig": {"S3OutputPath": output}}
+    return {"HyperParameterTuningJobStatus": status, "TrainingJobDefinition": definition, **more}
 
 
 def account(*statuses: dict[str, Any]) -> Account:
@@ -76,13 +79,15 @@ def test_the_winner_of_two_searches_is_trained_like_any_other(train: Any) -> Non
     assert asked == ["kennel-x", "kennel-x-r"]
 
 
-def test_hyperband_is_told_the_epochs_and_stops_by_itself(train: Any) -> None:  # noqa: F811
+def test_each_search_keeps_its_checkpoints_where_no_training_downloads_them(train: Any) -> None:  # noqa: F811
     cloud = account(tuning("Completed"))
-    training = RUN["training"] | {"hyperparameters": {"pull": "0.1"}}
-    train(cloud, tuning=TUNING | {"strategy": "hyperband"}, training=training)
-    first = cloud.of("createHyperParameterTuningJob")[0]
-    assert first["HyperParameterTuningJobConfig"]["TrainingJobEarlyStoppingType"] == "Off"
-    assert first["TrainingJobDefinition"]["StaticHyperParameters"] == {"epochs": "20", "pull": "0.1"}
+    train(cloud, tuning=TUNING)
+    searches = [each["TrainingJobDefinition"] for each in cloud.of("createHyperParameterTuningJob")]
+    below = "s3://bucket/checkpoints/trials"
+    kept = [each["CheckpointConfig"]["S3Uri"] for each in searches]
+    assert kept == [f"{below}/kennel-x/", f"{below}/kennel-x-r/"]
+    (training,) = cloud.of("createTrainingJob")
+    assert not below.startswith(training["CheckpointConfig"]["S3Uri"])
 
 
 def test_a_search_in_a_vpc_sends_the_same_request_and_the_network(train: Any) -> None:  # noqa: F811
@@ -107,6 +112,49 @@ def test_a_lost_answer_finds_the_search_that_the_first_request_started(train: An
     cloud._answers["createHyperParameterTuningJob"] = [taken, {}]
     train(cloud, tuning=TUNING)
     assert len(cloud.of("createTrainingJob")) == 1
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed"])
+@pytest.mark.parametrize("network", [{}, VPC])
+def test_an_older_search_of_the_same_name_is_not_taken(train: Any, status: str, network: Any) -> None:  # noqa: F811
+    for other in ("s3://bucket/training/9999/trials", f"{OUTPUT}9/trials", OUTPUT):
+        cloud = account(tuning(status, other))
+        cloud._answers["createHyperParameterTuningJob"] = [StatesError("SageMaker.ResourceInUseException", "taken")]
+        with pytest.raises(StatesError) as failure:
+            train(cloud, tuning=TUNING, network=network)
+        reason = "there is an older tuning job kennel-x; start the run again"
+        assert (failure.value.error, failure.value.cause) == ("TrainingFailed", reason)
+        assert cloud.of("invoke") == []
+
+
+def test_an_older_search_of_the_second_ones_name_is_not_taken_either(train: Any) -> None:  # noqa: F811
+    cloud = account(tuning("Completed"), tuning("Completed", "s3://bucket/training/9999/trials"))
+    with pytest.raises(StatesError, match="there is an older tuning job kennel-x-r; start the run again"):
+        train(cloud, tuning=TUNING)
+
+
+@pytest.mark.parametrize(
+    ("max_parallel", "hours_before", "hours"),
+    [
+        (8, 0, 4),  # The eight trainings train at once.
+        (4, 0, 8),
+        (3, 1, 11),  # Three rounds would take 12 hours, of which 11 are left.
+        (1, 8, 4),
+    ],
+)
+def test_the_second_search_has_time_for_its_rounds_within_the_time_of_both(
+    machines: Any, max_parallel: int, hours_before: float, hours: float
+) -> None:
+    states, hour = dict(states_of(machines["pipeline"])), 3_600_000
+
+    def at(expression: str, now: int, **variables: Any) -> Any:
+        return evaluated(expression.replace("$millis()", str(now)), **variables)
+
+    end = at(states["BeginSearch"]["Assign"]["searchesEnd"], 0)
+    variables = {"searchesEnd": end, "run": {"tuning": {"max_parallel": max_parallel}}}
+    states_variable = {"input": {"again": AGAIN}}
+    now, expression = hours_before * hour, states["IsRanked"]["Assign"]["searchDeadline"]
+    assert at(expression, now, states=states_variable, **variables) == now + hours * hour
 
 
 def test_when_the_time_is_over_the_trials_until_then_decide(train: Any, monkeypatch: Any) -> None:  # noqa: F811

@@ -52,7 +52,9 @@ def test_the_training_program_reads_what_plan_writes(tune):
     request = Request(tune=tune)
     counts = {"train": 7200, "valid": 1800, "test": 1200}
     dogs = Dataset(uri="s3://b/d", fingerprint="f", num_classes=120, counts=counts, ignored=0)
-    planned = tuning.plan(request, tuning.Machines("ml.c7i.xlarge", 2, False), dogs, "kennel", "run", "s3://b/t")
+    planned = tuning.plan(
+        request, tuning.Machines("ml.c7i.xlarge", 2, False), dogs, "kennel", "run", "s3://b/t", "s3://b/c"
+    )
     read = search.parse(tuning.hyperparameter(planned), Hyperparameters())
     for name in ("trials", "strategy", "max_parallel", "seed", "objective"):
         assert getattr(read, name) == getattr(planned, name), name

@@ -1,6 +1,7 @@
 """Plan's decisions about a search for hyperparameters: ranges, strategy, place, quotes, and what it refuses."""
 
 import json
+import re
 
 import pytest
 
@@ -9,6 +10,7 @@ from plan.run import PlanSettings, decide
 from plan.weights import Weights
 from shared.contracts import Dataset, ImagePlan, Request
 from shared.errors import RequestError
+from shared.tuning import repeated_job_name
 
 DOGS = Dataset(uri="s3://b/dataset", fingerprint="f", num_classes=120, counts={"train": 7200, "valid": 1800}, ignored=0)
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
@@ -201,14 +203,59 @@ def test_a_search_has_a_key_of_its_own_on_either_way():
     assert run(trials=8).training.key == run(None, "y", trials=8).training.key
 
 
-@pytest.mark.parametrize("name", ["20261123-101500", "a" * 80, "x"])
-def test_the_tuning_jobs_name_fits_sagemaker(name):
-    for endpoint in ("dogs", "d" * 30):
-        settings = PlanSettings(**{**vars(SETTINGS), "endpoint_name": endpoint})
-        plan = decide(Request(tune={"trials": 4}), settings, name, DOGS, WEIGHTS, IMAGES, None)
-        assert len(plan.tuning.job_name) <= 32
-        assert plan.tuning.job_name.startswith(f"{endpoint}-")
-        assert plan.tuning.job_name[-1] != "-"
+def with_endpoint(endpoint, name="x", /, **tune):
+    settings = PlanSettings(**{**vars(SETTINGS), "endpoint_name": endpoint})
+    return decide(Request.model_validate({"tune": tune}), settings, name, DOGS, WEIGHTS, IMAGES, None).tuning
+
+
+@pytest.mark.parametrize("endpoint", ["dogs", "d" * 8, "d" * 23])
+def test_the_names_of_both_tuning_jobs_fit_sagemaker_and_differ_between_runs(endpoint):
+    names = [with_endpoint(endpoint, name, where="jobs").job_name for name in ("20261123-101500", "a" * 80, "x")]
+    every = {each for name in names for each in (name, repeated_job_name(name))}
+    assert len(every) == 6
+    for name in every:
+        assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}", name)  # the pattern of SageMaker's API
+        assert re.match(rf"{endpoint}-.*[0-9a-f]{{6}}(-r)?$", name)  # The roles may use names that begin so.
+
+
+def test_an_endpoint_whose_name_leaves_no_room_for_those_of_jobs_is_searched_inside():
+    tuning = with_endpoint("d" * 24)
+    assert (tuning.where, tuning.job_name) == ("inside", "")
+    with pytest.raises(RequestError, match=r"has 24 characters; .* an EndpointName of at most 23 characters"):
+        with_endpoint("d" * 24, where="jobs")
+
+
+@pytest.mark.parametrize(
+    ("tune", "sentence"),
+    [
+        ({"strategy": "hyperband"}, "tune.strategy: as jobs of their own, trials are not searched by hyperband"),
+        ({"max_parallel": 11}, "tune.max_parallel: SageMaker runs 10 training jobs of a search at once and not 11"),
+        ({"minutes": 481}, "tune.minutes: a search by jobs has 480 minutes at most and not 481"),
+    ],
+)
+def test_what_jobs_cannot_search_runs_inside_or_is_refused(tune, sentence):
+    full = {"hyperparameters": {"mode": "full"}}
+    assert refusal(where="jobs", **tune).startswith(sentence)
+    assert refusal(full, **tune).startswith(sentence)
+    # Without a known price the shorter time decides; that of long trainings by many jobs is the shorter one.
+    long = {"training_instance_type": "ml.x9.large", "training_instance_count": 1}
+    long["hyperparameters"] = {"mode": "head", "epochs": 10_000}
+    assert run(long).tuning.where == "jobs"
+    inside = run(long, **tune).tuning
+    assert inside.where == "inside"
+    assert f"jobs are impossible here ({sentence}" in inside.reason
+
+
+def test_the_most_that_jobs_can_search_is_accepted():
+    tuning = run(where="jobs", max_parallel=10, minutes=480).tuning
+    assert (tuning.where, tuning.max_parallel, tuning.minutes) == ("jobs", 10, 480)
+    assert run(where="jobs", max_parallel=100, trials=8).tuning.max_parallel == 8
+
+
+def test_trials_keep_their_checkpoints_beside_those_that_trainings_download():
+    plan = run(where="jobs")
+    assert plan.tuning.checkpoint_uri == "s3://b/checkpoints/trials"
+    assert not plan.tuning.checkpoint_uri.startswith(plan.training.checkpoint_uri)
 
 
 def test_ranges_that_sagemaker_would_cut_off_are_refused():

@@ -27,6 +27,7 @@ PLAN = TuningPlan(
     ranges={"pull": {"min": 0.0, "max": 1.0, "scale": "linear"}},
     parameter_ranges={"ContinuousParameterRanges": []},
     job_name="kennel-20261129-101500-c79237",
+    checkpoint_uri="s3://bucket/checkpoints/trials",
     document_uri="s3://bucket/runs/x/report/tuned.json",
     inside=None,
     jobs=TuningQuote(minutes=1.0, dollars=0.1),
@@ -105,7 +106,7 @@ def repeated(pull: str | None, seed: str, top1: float | None) -> Result:
 AGAIN = [
     *(repeated("0.3", seed, value) for seed, value in (("1", 0.95), ("2", 0.6))),
     *(repeated("0.4", seed, value) for seed, value in (("1", 0.8), ("2", 0.82))),
-    *(repeated(None, seed, value) for seed, value in (("1", 0.7), ("2", None))),
+    *(repeated(None, seed, value) for seed, value in (("1", 0.72), ("2", 0.68))),
 ]
 
 
@@ -116,7 +117,7 @@ def test_the_mean_over_seeds_decides_not_luck() -> None:
     assert found == [
         (4, {"pull": 0.4}, [1, 2], [0.8, 0.82]),
         (3, {"pull": 0.3}, [1, 2], [0.95, 0.6]),
-        (0, {}, [1], [0.7]),
+        (0, {}, [1, 2], [0.72, 0.68]),
     ]
     assert (tuned.winner, len(tuned.trials), tuned.trials[1].valid_top1) == (4, 5, [])
     assert tuned.seconds == pytest.approx(9.0 * 11)
@@ -133,16 +134,34 @@ def test_a_gain_that_the_photos_cannot_show_is_none() -> None:
 
 
 def test_when_the_training_without_a_search_wins_nothing_is_gained() -> None:
-    again = [repeated("0.3", "1", 0.5), repeated(None, "1", 0.9)]
+    again = [repeated(pull, seed, top1) for pull, top1 in (("0.3", 0.5), (None, 0.9)) for seed in "12"]
     tuned = finals.decide(PLAN, TRIALS, again, {"epochs": "5"}, 100)
     assert tuned.train_again == {"hyperparameters": {"epochs": "5"}}
     assert (tuned.winner, tuned.gain.gained) == (0, False)
     assert tuned.gain.sentence.startswith("nothing gained: no other hyperparameters are better")
 
 
-def test_repeated_trainings_that_all_failed_are_an_error() -> None:
-    with pytest.raises(TuningError, match="none of the best trials could be trained again"):
-        finals.decide(PLAN, TRIALS, [repeated("0.3", "1", None)], {}, 100)
+def test_a_finalist_counts_only_if_it_trained_to_the_end_with_every_seed() -> None:
+    best = repeated("0.3", "1", 0.99)
+    halves = [best._replace(finished=False, ended="stopped early"), repeated("0.3", "2", 0.99)]
+    tuned = finals.decide(PLAN, TRIALS, [*halves, *AGAIN[2:]], {}, 100)
+    assert [each.trial for each in tuned.finalists] == [4, 0]
+    for broken in (halves, [best], [best, repeated("0.3", "2", None)]):
+        with pytest.raises(TuningError, match="none of the best trials trained again to the end with 2 seeds"):
+            finals.decide(PLAN, TRIALS, broken, {}, 100)
+
+
+def test_repeated_trainings_that_all_failed_are_an_error_with_their_reasons() -> None:
+    with pytest.raises(TuningError, match=r"\(AlgorithmError: no dogs\); look into the logs of .*-c79237-r-…"):
+        finals.decide(PLAN, TRIALS, [repeated("0.3", "1", None), repeated("0.3", "2", None)], {}, 100)
+
+
+def test_of_equal_trials_among_the_best_only_the_first_is_trained_again() -> None:
+    twins = [trial("0.3", 0.85), *TRIALS, trial("0.3", 0.9, 2.0)]
+    pulls = [each.get("pull") for each in texts(finals.again(PLAN, twins, {}))]
+    assert pulls[::2] == ["0.3", "0.4", "0.1", None]
+    tuned = finals.decide(PLAN, twins, [repeated("0.3", seed, 0.9) for seed in "12"], {}, 100)
+    assert tuned.winner == 7  # the best of the three with these hyperparameters
 
 
 def test_trials_are_read_from_sagemakers_lists_page_by_page() -> None:
