@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from training.hyperparameters import HyperparameterError, Hyperparameters, from_strings
@@ -216,16 +217,32 @@ def _strategy(wish: str, trials: int, ranges: Mapping[str, Interval | tuple[Valu
             )
         return "grid", int(combinations)
     if combinations < trials:
+        have = "combinations" if len(ranges) > 1 or not intervals else "different values"
         raise HyperparameterError(
-            f"tune: the ranges have only {combinations} combinations, and 'trials' is {trials}; lower it, or widen them"
+            f"tune: the ranges have only {combinations} {have}, and 'trials' is {trials}; lower it, or widen them"
         )
     return ("bayesian" if wish == "auto" else wish), trials
 
 
 def _num_values(each: Interval | tuple[Value, ...]) -> float:
+    values = _values(each)
+    return math.inf if values is None else len(values)
+
+
+def _values(each: Interval | tuple[Value, ...]) -> Sequence[Value] | None:
+    """Return the values that a trial may have; None for an interval of more fractions than any search tries."""
     if isinstance(each, tuple):
-        return len(each)
-    return each.high - each.low + 1 if each.is_integer else math.inf
+        return each
+    if each.is_integer:
+        return range(int(each.low), int(each.high) + 1)
+    low, high = Decimal(repr(each.low)), Decimal(repr(each.high))
+    rounding = Context(prec=_DIGITS, Emin=-307)  # Smaller numbers are no normal floats.
+    values = [float(low)]
+    while (low := rounding.next_plus(low)) < high:
+        values.append(float(low))
+        if len(values) == MAX_TRIALS:
+            return None
+    return [*values, float(high)]
 
 
 @dataclass(frozen=True)
@@ -327,10 +344,20 @@ def _rounded(value: Value, each: Interval | tuple[Value, ...]) -> Value:
 
 
 def _unseen(search: Search, seen: set[tuple[Value, ...]]) -> dict[str, Value]:
-    """Return a set of hyperparameters that is new, where chance finds hardly one because few are left."""
-    values: list[tuple[Value, ...]] = [
-        each if isinstance(each, tuple) else tuple(range(int(each.low), int(each.high) + 1))
-        for each in search.ranges.values()
-    ]
-    left = [each for each in itertools.product(*values) if each not in seen]
-    return dict(zip(search.ranges, random.Random(search.seed + len(seen)).choice(left), strict=True))
+    """Return a set of hyperparameters that is new, where chance finds hardly one because few are left.
+
+    There is one, because ``parse`` refuses more trials than there are sets.
+    """
+    chance = random.Random(search.seed + len(seen))
+    ranges = [(each, _values(each)) for each in search.ranges.values()]
+
+    def draw(each: Interval | tuple[Value, ...], values: Sequence[Value] | None) -> Value:
+        if isinstance(each, Interval) and values is None:
+            return _rounded(chance.uniform(each.low, each.high), each)
+        assert values is not None
+        return chance.choice(values)
+
+    while True:
+        drawn = tuple(draw(each, values) for each, values in ranges)
+        if drawn not in seen:
+            return dict(zip(search.ranges, drawn, strict=True))

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from decimal import Context, Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from plan.tunable import TUNABLE, Range, Tunable, default_ranges
 from shared.errors import RequestError
+
+MAX_TRIALS = 750
+_DIGITS = 4  # significant digits of a number that is chosen from an interval
 
 
 def parse(raw: Mapping[str, Any], fixed: Mapping[str, Any], mode: str) -> dict[str, Range]:
@@ -40,7 +44,7 @@ def parse(raw: Mapping[str, Any], fixed: Mapping[str, Any], mode: str) -> dict[s
 
 
 def num_combinations(ranges: Mapping[str, Range]) -> float:
-    """Return how many different sets of hyperparameters the ranges contain; infinity if a range is continuous."""
+    """Return how many different sets of hyperparameters the ranges contain; infinity for very many."""
     return math.prod(_num_values(name, each) for name, each in ranges.items())
 
 
@@ -130,4 +134,10 @@ def _num_values(name: str, each: Range) -> float:
         return len(each)
     if TUNABLE[name].kind == "integer":
         return int(each["max"]) - int(each["min"]) + 1
+    # As in training/search.py: fractions have four digits, and only fewer than the most trials are counted.
+    low, high = Decimal(repr(float(each["min"]))), Decimal(repr(float(each["max"])))
+    rounding = Context(prec=_DIGITS, Emin=-307)
+    for count in range(2, MAX_TRIALS + 1):
+        if (low := rounding.next_plus(low)) >= high:
+            return count
     return math.inf

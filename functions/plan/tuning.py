@@ -151,8 +151,9 @@ def _strategy(wish: str, trials: int, parsed: Mapping[str, Range]) -> tuple[Stra
             )
         return "grid", int(combinations)
     if combinations < trials:
+        have = "combinations" if len(parsed) > 1 or listed else "different values"
         raise RequestError(
-            f"tune.trials: the ranges have only {combinations:,} combinations and trials is {trials}; "
+            f"tune.trials: the ranges have only {combinations:,} {have} and trials is {trials}; "
             "lower trials, or widen the ranges"
         )
     strategies: dict[str, Strategy] = {"random": "random", "hyperband": "hyperband"}

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from plan import tuning
+from plan import ranges, tuning
 from plan.tunable import TUNABLE, default_ranges
 from shared.contracts import Dataset, Request
 from training import search, train
@@ -65,3 +65,21 @@ def test_the_training_program_reads_what_plan_writes(tune):
 def test_plan_chooses_the_mode_as_the_training_does():
     assert tuning._MIN_PHOTOS_PER_CLASS == train._MIN_PHOTOS_PER_CLASS
     assert {"head": FIELDS["epochs"].default, "full": FIELDS["full_epochs"].default} == tuning._EPOCHS
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count"),
+    [
+        (0.01, 0.010001, 2),
+        (0.5, 0.5003, 4),
+        (0.9998, 1.001, 4),
+        (0.5, 0.5749, 750),
+        (0.5, 0.58, math.inf),
+        (0, 1, math.inf),
+    ],
+)
+def test_plan_counts_the_values_of_fractions_as_the_training_does(low, high, count):
+    each = {"min": low, "max": high, "scale": "linear"}
+    assert search._num_values(search._range("pull", each)) == count
+    assert ranges.num_combinations({"pull": each}) == count
+    assert ranges.MAX_TRIALS == search.MAX_TRIALS

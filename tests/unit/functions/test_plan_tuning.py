@@ -146,7 +146,7 @@ def test_a_grid_is_all_combinations_and_no_larger_than_the_trials():
 def test_more_trials_than_combinations_are_refused():
     message = refusal(ranges={"epochs": {"min": 5, "max": 9}}, strategy="random", trials=6)
     assert message == (
-        "tune.trials: the ranges have only 5 combinations and trials is 6; lower trials, or widen the ranges"
+        "tune.trials: the ranges have only 5 different values and trials is 6; lower trials, or widen the ranges"
     )
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from training.hyperparameters import HyperparameterError, Hyperparameters
-from training.search import Interval, Search, Tried, next_trials, parse
+from training.search import Interval, Search, Tried, _unseen, next_trials, parse
 
 RANGES = {
     "epochs": {"min": 5, "max": 40},
@@ -108,6 +108,31 @@ def test_a_small_space_is_tried_to_its_last_combination():
         assert len({tuple(each.values()) for each in tried}) == 10
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "values"),
+    [
+        (0.01, 0.010001, [0.01, 0.010001]),
+        (0.5, 0.5003, [0.5, 0.5001, 0.5002, 0.5003]),
+        (0.9998, 1.001, [0.9998, 0.9999, 1.0, 1.001]),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_a_narrow_interval_of_fractions_is_tried_to_its_last_value(low, high, values, strategy):
+    ranges = {"learning_rate": {"min": low, "max": high}}
+    tried = run(search(trials=len(values), strategy=strategy, ranges=ranges))
+    assert sorted(each.values["learning_rate"] for each in tried) == values
+    with pytest.raises(HyperparameterError) as error:
+        search(trials=len(values) + 1, ranges=ranges)
+    assert f"the ranges have only {len(values)} different values, and 'trials' is" in str(error.value)
+
+
+def test_a_new_trial_beside_a_wide_interval_is_within_it():
+    wanted = search(ranges={"learning_rate": {"min": 0.0003, "max": 0.03, "scale": "log"}, "epochs": [1, 2]})
+    found = _unseen(wanted, set())
+    assert 0.0003 <= found["learning_rate"] <= 0.03
+    assert found["epochs"] in (1, 2)
+
+
 def test_a_grid_is_every_combination_in_order():
     wanted = search(trials=6, ranges={"epochs": [5, 10, 20], "sampling": ["natural", "balanced"]})
     assert (wanted.strategy, wanted.trials) == ("grid", 6)
@@ -150,7 +175,7 @@ def test_defaults_are_filled_in_and_what_is_fixed_is_not_searched():
         ({"ranges": {"sampling": {"min": 0, "max": 1}}}, "the range of 'sampling' must be a list of values"),
         ({"trials": 3, "ranges": {"epochs": [1, 2, 3, 4]}, "strategy": "grid"}, "the grid has 4 combinations"),
         ({"ranges": {"pull": {"min": 0, "max": 1}}, "strategy": "grid"}, "a grid needs lists; give pull as a list"),
-        ({"trials": 9, "ranges": {"epochs": {"min": 1, "max": 8}}}, "the ranges have only 8 combinations"),
+        ({"trials": 9, "ranges": {"epochs": {"min": 1, "max": 8}}}, "only 8 different values, and 'trials' is 9"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_what_is_allowed(fields, sentence):
