@@ -153,12 +153,9 @@ class Resources:
         return max(int(record["computeResources"]["minvCpus"]), used)
 
     def _delete_environment(self, request: Request) -> Mapping[str, Any]:
-        name = request["computeEnvironment"]
-        arn = name if name.startswith("arn:") else self.arn("compute-environment", name)
-        if (record := self._environments.get(arn)) is None:
+        arn = self._to_delete(self._environments, "compute-environment", request["computeEnvironment"])
+        if arn is None:
             return {}  # AWS answers so too.
-        if record["state"] != "DISABLED":
-            raise refused("Cannot delete, resource must be in state DISABLED")
         if any(arn == e["computeEnvironment"] for q in self._queues.values() for e in q["computeEnvironmentOrder"]):
             raise refused("Cannot delete, found existing JobQueue relationship")
         del self._environments[arn]
@@ -206,16 +203,21 @@ class Resources:
             record[member] = request.get(member, record[member])
         return {key: record[key] for key in ("jobQueueName", "jobQueueArn")}
 
+    def _to_delete(self, records: Mapping[str, Record], kind: str, name: str) -> str | None:
+        """Return the ARN of the resource with a name or ARN; None if there is none."""
+        arn = name if name.startswith("arn:") else self.arn(kind, name)
+        record = records.get(arn)
+        if record and record["state"] != "DISABLED":
+            raise refused("Cannot delete, resource must be in state DISABLED")
+        return arn if record else None
+
     def _describe_queues(self, request: Request) -> Mapping[str, Any]:
         return {"jobQueues": _selected(self._queues, request.get("jobQueues"), self.arn("job-queue", ""))}
 
     def _delete_queue(self, request: Request) -> Mapping[str, Any]:
-        name = request["jobQueue"]
-        arn = name if name.startswith("arn:") else self.arn("job-queue", name)
-        if (record := self._queues.get(arn)) is None:
+        arn = self._to_delete(self._queues, "job-queue", request["jobQueue"])
+        if arn is None:
             return {}  # AWS answers so too.
-        if record["state"] != "DISABLED":
-            raise refused("Cannot delete, resource must be in state DISABLED")
         self.end_jobs(arn)
         del self._queues[arn]
         return {}

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloud.apigateway import hooks as apigateway_hooks
 from cloud.cloudwatch import hooks as cloudwatch_hooks
@@ -19,6 +19,8 @@ from cloud.iam import hooks, permissions
 from cloud.iam.permissions import Permission, RequestScope
 from cloud.kms import hooks as kms_hooks
 from cloud.lambdas import hooks as lambdas_hooks
+
+T = TypeVar("T")
 
 log = logging.getLogger("kennel.iam")
 
@@ -72,9 +74,7 @@ def assume(role: str, service: str, session: str) -> str:
     Raises:
         DeniedError: There is no such role, or it does not trust the service.
     """
-    if key := hooks.open_session(role, service, session):
-        return key
-    raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
+    return _granted(hooks.open_session(role, service, session), role, service)
 
 
 def lend(role: str, service: str, session: str) -> tuple[str, str, str]:
@@ -88,9 +88,13 @@ def lend(role: str, service: str, session: str) -> tuple[str, str, str]:
     Raises:
         DeniedError: There is no such role, or it does not trust the service.
     """
-    if lent := hooks.lend_session(role, service, session):
-        return lent
-    raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
+    return _granted(hooks.lend_session(role, service, session), role, service)
+
+
+def _granted(session: T | None, role: str, service: str) -> T:
+    if session is None:
+        raise DeniedError(f"{service} is not authorized to assume the provided role {role}")
+    return session
 
 
 def assume_for_sagemaker(role: str) -> str:

@@ -149,20 +149,13 @@ def open_session(role: str, service: str, name: str) -> str | None:
     Returns:
         The access key; None when there is no such role, or the role does not trust the service.
     """
-    account = scope()[1]
     record = iam._roles.get(role.rpartition("/")[2])
     if record is None or record["Arn"] != role:
         return None
     if not is_service_allowed(service, "sts:AssumeRole", role, record["AssumeRolePolicyDocument"]):
         return None
     key = f"ASIA{hashlib.sha256(f'{role} {name}'.encode()).hexdigest()[:16].upper()}"
-    session = {
-        "Arn": f"arn:aws:sts::{account}:assumed-role/{record['RoleName']}/{name}",
-        "UserId": f"{record['RoleId']}:{name}",
-        "SecretAccessKey": _SESSION_SECRET,
-        "Expiration": time.time() + _SESSION_SECONDS,  # MiniStack removes the session at this time.
-    }
-    sts.register_session(key, session)
+    _register_session(key, record, name, {"SecretAccessKey": _SESSION_SECRET})
     return key
 
 
@@ -179,17 +172,20 @@ def lend_session(role: str, service: str, name: str) -> tuple[str, str, str] | N
     """
     if open_session(role, service, name) is None:
         return None
-    record = iam._roles[role.rpartition("/")[2]]
     key, secret, token = f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+    record = iam._roles[role.rpartition("/")[2]]
+    _register_session(key, record, name, {"SecretAccessKey": secret, "SessionToken": token})
+    return key, secret, token
+
+
+def _register_session(key: str, role: Mapping[str, Any], name: str, credentials: Mapping[str, str]) -> None:
     session = {
-        "Arn": f"arn:aws:sts::{scope()[1]}:assumed-role/{record['RoleName']}/{name}",
-        "UserId": f"{record['RoleId']}:{name}",
-        "SecretAccessKey": secret,
-        "SessionToken": token,
-        "Expiration": time.time() + _SESSION_SECONDS,
+        "Arn": f"arn:aws:sts::{scope()[1]}:assumed-role/{role['RoleName']}/{name}",
+        "UserId": f"{role['RoleId']}:{name}",
+        **credentials,
+        "Expiration": time.time() + _SESSION_SECONDS,  # MiniStack removes the session at this time.
     }
     sts.register_session(key, session)
-    return key, secret, token
 
 
 def role_of_instance(profile: str) -> str:

@@ -195,8 +195,7 @@ def request(resource: str, arguments: dict[str, Any], send: Send) -> tuple[Any, 
         ServiceRefusalError: The service refused the request.
         StatesError: There is no such operation.
     """
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
+    operation = _operation_of(resource)
     if operation is None:
         raise StatesError("States.Runtime", f"The resource provided {resource} is not recognized")
     service, members = operation.service_model, _to_request(arguments, operation.input_shape)
@@ -273,8 +272,7 @@ def null_problem(resource: str, arguments: Any) -> tuple[str, bool] | None:
     Returns:
         The words, and whether they are the SDK's own. None if nothing is wrong.
     """
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
+    match, operation = _RESOURCE.fullmatch(resource), _operation_of(resource)
     if match is None or operation is None or operation.input_shape is None:
         return None
     shape: Any = operation.input_shape
@@ -334,8 +332,7 @@ def without_nulls(resource: str, arguments: Any) -> Any:
 
     Null as a whole message or payload stays, because it is a value there.
     """
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
+    operation = _operation_of(resource)
     return arguments if operation is None else _without_nulls(arguments, operation.input_shape)
 
 
@@ -356,23 +353,16 @@ def _without_nulls(value: Any, shape: Any) -> Any:
 
 def failed_by_null(resource: str, message: str, is_sdk: bool) -> StatesError:
     """Return the error of an ``aws-sdk:`` integration for what ``null_problem`` returned."""
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
-    if operation is None:
-        return StatesError("States.TaskFailed", message)
-    if is_sdk:
+    operation = _operation_of(resource)
+    if operation and is_sdk:
         prefix = _class_name(operation.service_model.service_id.replace(" ", ""))
         return StatesError(f"{prefix}.SdkClientException", message)
-    return _refusal(operation.service_model, "ValidationException", message, 400)
+    return _refused(resource, "ValidationException", message, 400)
 
 
 def missing(resource: str, reason: str) -> StatesError:
     """Return the error of an ``aws-sdk:`` integration that the laptop cloud does not have; catchers can select it."""
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
-    if operation is None:
-        return StatesError("States.TaskFailed", reason)
-    return _refusal(operation.service_model, "", reason, 501)
+    return _refused(resource, "", reason, 501)
 
 
 def to_request(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -382,19 +372,21 @@ def to_request(resource: str, arguments: dict[str, Any]) -> dict[str, Any]:
         resource: The task's resource.
         arguments: The task's arguments, which ``check`` has accepted.
     """
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
+    operation = _operation_of(resource)
     members: dict[str, Any] = _to_request(arguments, operation.input_shape) if operation else arguments
     return members
 
 
 def denied(resource: str, reason: str) -> StatesError:
     """Return the error of an ``aws-sdk:`` integration whose call IAM denies."""
-    match = _RESOURCE.fullmatch(resource)
-    operation = _operation(match["service"], match["action"]) if match else None
+    return _refused(resource, "AccessDeniedException", reason, 400)
+
+
+def _refused(resource: str, code: str, reason: str, status: int) -> StatesError:
+    operation = _operation_of(resource)
     if operation is None:
         return StatesError("States.TaskFailed", reason)
-    return _refusal(operation.service_model, "AccessDeniedException", reason, 400)
+    return _refusal(operation.service_model, code, reason, status)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -430,6 +422,11 @@ def older_words(message: str, service: str, status: int, code: str, headers: Map
     return (
         f"{message} (Service: {service}; Status Code: {status}; Error Code: {code}; Request ID: {number}; Proxy: null)"
     )
+
+
+def _operation_of(resource: str) -> OperationModel | None:
+    match = _RESOURCE.fullmatch(resource)
+    return _operation(match["service"], match["action"]) if match else None
 
 
 @functools.cache
