@@ -322,14 +322,15 @@ class _WaitingJob:
     """The job on EC2 of an execution, which may wait for a machine, or wait in vain."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._batch = cloud.client("batch")
+        self._cloud = cloud
         self._told = ""
 
     def new_reasons(self, visits: list[Visit]) -> list[str]:
         """Return why the job waits, if Batch gives a reason that has not been told yet."""
         plan = next(visit.output["training"] for visit in visits if visit.name == "Plan")
         named = [{"name": "JOB_NAME", "values": [plan["job_name"]]}]
-        jobs = self._batch.list_jobs(jobQueue=plan["ec2"]["queue"], filters=named)["jobSummaryList"]
+        batch = self._cloud.client("batch")  # Only a training on EC2 needs it.
+        jobs = batch.list_jobs(jobQueue=plan["ec2"]["queue"], filters=named)["jobSummaryList"]
         reason = next((job.get("statusReason", "") for job in jobs if job["status"] == "RUNNABLE"), "")
         if not reason or reason == self._told:
             return []

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from shared.contracts import Ec2Plan, Request
 from shared.errors import RequestError
 
-_NAME = re.compile(r"(?P<family>(?P<letter>[cgmr])\d[a-z0-9-]*)\.(?P<size>large|(?P<times>\d*)xlarge)")
+_NAME = re.compile(r"(?P<family>(?P<letter>[cgmr])\d[a-z0-9-]*)\.(?P<size>large|\d*xlarge)")
 _GIB_PER_VCPU = {"c": 2, "g": 4, "m": 4, "r": 8}
 _GPUS = {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}  # of families with GPUs; their other sizes have one
 SUFFIX = "-ec2"  # ends the names of these jobs; names of SageMaker's jobs end in six hexadecimal digits
@@ -40,9 +40,15 @@ def machine(instance_type: str) -> Machine:
             f"train_on: nothing is known here about the machines {instance_type}; deploy the stack with a "
             "TrainingInstanceType of the families c, m, r or g, such as ml.c7i.xlarge"
         )
-    vcpus = 2 if match["size"] == "large" else 4 * int(match["times"] or 1)
+    vcpus = num_vcpus(instance_type)
     gpus = _GPUS.get(match["size"], 1) if match["letter"] == "g" else 0
     return Machine(vcpus, vcpus * _GIB_PER_VCPU[match["letter"]] * 1024, gpus)
+
+
+def num_vcpus(instance_type: str) -> int:
+    """Return the vCPUs that the size of an instance type tells: large has 2, 4xlarge has 16; others count as 2."""
+    match = re.match(r"(\d*)xlarge", instance_type.rpartition(".")[2])
+    return 4 * int(match[1] or 1) if match else 2
 
 
 def plan(request: Request, stack_type: str, spot_queue: str, on_demand_queue: str) -> Ec2Plan:

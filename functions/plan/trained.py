@@ -1,5 +1,7 @@
 """Earlier training jobs: find the model of one with the same key, and stop the one of an abandoned run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plan.ec2 import SUFFIX
@@ -38,8 +40,20 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
 
 def stop(sagemaker: "SageMakerClient", job: str) -> None:
     """Stop a training job, unless it has ended or never existed."""
-    try:
+    with _unless_ended(sagemaker):
         sagemaker.stop_training_job(TrainingJobName=job)
+
+
+def stop_search(sagemaker: "SageMakerClient", job: str) -> None:
+    """Stop a tuning job and with it its training jobs, unless it has ended or never existed."""
+    with _unless_ended(sagemaker):
+        sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=job)
+
+
+@contextmanager
+def _unless_ended(sagemaker: "SageMakerClient") -> Iterator[None]:
+    try:
+        yield
     except sagemaker.exceptions.ClientError as error:
         if error.response["Error"]["Code"] not in _NO_SUCH_JOB:
             raise
@@ -54,12 +68,3 @@ def _is_completed(sagemaker: "SageMakerClient", model: TrainedModel) -> bool:
         raise
     completed: bool = job["TrainingJobStatus"] == "Completed"
     return completed and job["ModelArtifacts"]["S3ModelArtifacts"] == model.model_uri
-
-
-def stop_search(sagemaker: "SageMakerClient", job: str) -> None:
-    """Stop a tuning job and with it its training jobs, unless it has ended or never existed."""
-    try:
-        sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=job)
-    except sagemaker.exceptions.ClientError as error:
-        if error.response["Error"]["Code"] not in _NO_SUCH_JOB:
-            raise

@@ -6,12 +6,11 @@ See "A search runs inside the training job" in docs/decisions/training.md for th
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plan import ranges
+from plan import ec2, ranges
 from plan.tunable import Range
 from shared.contracts import Dataset, Request
 from shared.errors import RequestError
@@ -183,7 +182,7 @@ def _quotes(
     dataset: Dataset,
 ) -> tuple[TuningQuote | None, TuningQuote]:
     """Return the quotes of a search inside the training job, None where that is impossible, and of one as jobs."""
-    photos, cores = dataset.counts.get("train", 0), _num_cores(machines.instance_type)
+    photos, cores = dataset.counts.get("train", 0), ec2.num_vcpus(machines.instance_type)
     features = sum(dataset.counts.get(split, 0) for split in ("train", "valid")) / (_FEATURES_PER_SECOND * cores)
     photo, of_class = _HEAD_SECONDS
     core_seconds = epochs * photos * (photo + of_class * dataset.num_classes)
@@ -207,13 +206,6 @@ def _quotes(
 def _quote(seconds: float, billed_seconds: float, price: float | None) -> TuningQuote:
     dollars = None if price is None else round(price * billed_seconds / 3600, 4)
     return TuningQuote(minutes=round(seconds / 60, 1), dollars=dollars)
-
-
-def _num_cores(instance_type: str) -> int:
-    """Return the number of vCPUs, which the sizes of the instance types tell: large has 2, 4xlarge has 16."""
-    size = instance_type.rpartition(".")[2]
-    match = re.match(r"(\d*)xlarge", size)
-    return 4 * int(match[1] or 1) if match else 2
 
 
 def _obstacle_to_jobs(tune: Tune, train_on: str, strategy: Strategy, max_parallel: int, endpoint_name: str) -> str:

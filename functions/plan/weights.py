@@ -64,9 +64,10 @@ def prepare(
         return checked(s3, "weights", file, SUFFIXES)
     if len(names) == 1:
         return _uploaded(s3, bucket, embedded[names[0]], "")
-    digest = hashlib.sha256("".join(map(_digest, map(embedded.__getitem__, sorted(names)))).encode()).hexdigest()[:16]
-    folder = f"{'-'.join(sorted(names))}-{digest}"
-    files = [_uploaded(s3, bucket, embedded[name], folder) for name in sorted(names)]
+    names.sort()
+    digest = hashlib.sha256("".join(_digest(embedded[name]) for name in names).encode()).hexdigest()[:16]
+    folder = f"{'-'.join(names)}-{digest}"
+    files = [_uploaded(s3, bucket, embedded[name], folder) for name in names]
     return Weights(f"s3://{bucket}/weights/{folder}", "".join(each.etag for each in files))
 
 
