@@ -86,7 +86,10 @@ def _stop_jobs(execution_name: str) -> None:
         search = tuning.job_name(settings.endpoint_name, run_id(execution_name))
         for name in (search, repeated_job_name(search)):
             trained.stop_search(sagemaker, name)
-    trained.stop(sagemaker, training_job_name(settings.endpoint_name, execution_name))
+    job = training_job_name(settings.endpoint_name, execution_name)
+    trained.stop(sagemaker, job)
+    if queues := [each for each in (settings.ec2_spot_queue, settings.ec2_on_demand_queue) if each]:
+        trained.stop_on_ec2(boto3.client("batch"), queues, f"{job}{ec2.SUFFIX}")
 
 
 def _with_training(

@@ -1,14 +1,15 @@
 """Earlier training jobs: find the model of one with the same key, and stop the one of an abandoned run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plan.ec2 import SUFFIX
 from shared.contracts import TrainedModel
 from shared.s3 import Location, parse_uri
 
 if TYPE_CHECKING:
+    from mypy_boto3_batch import BatchClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
@@ -48,6 +49,22 @@ def stop_search(sagemaker: "SageMakerClient", job: str) -> None:
     """Stop a tuning job and with it its training jobs, unless it has ended or never existed."""
     with _unless_ended(sagemaker):
         sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=job)
+
+
+def stop_on_ec2(batch: Any, queues: Iterable[str], job: str) -> None:
+    """Stop a training job on EC2, whether it waits for a machine or trains.
+
+    Args:
+        batch: a boto3 client of AWS Batch.
+        queues: ARNs of the queues that it may be in.
+        job: the job's name, which may be of no job.
+    """
+    rule = {"name": "JOB_NAME", "values": [job]}
+    for queue in queues:
+        for page in batch.get_paginator("list_jobs").paginate(jobQueue=queue, filters=[rule]):
+            for each in page["jobSummaryList"]:
+                if each.get("status") not in ("SUCCEEDED", "FAILED"):
+                    batch.terminate_job(jobId=each["jobId"], reason="the run of Kennel was abandoned")
 
 
 @contextmanager

@@ -90,11 +90,15 @@ STEP_POLICY = {
 }
 # The input of a task by its state. The other states read only variables and the context.
 DEFINITION = SCOPE.arn("batch", "job-definition/kennel-x-ec2:1")
+QUEUE = SCOPE.arn("batch", "job-queue/ec2spotqueue")
 INPUTS = {
     "DefineEc2Job": [{"image": IMAGE}],
     "TrainOnEc2": [{"definition": DEFINITION}],
     "ForgetEc2Job": [{"definition": DEFINITION}],
     "ReadEc2Failure": [{"definition": DEFINITION, "ended": {"JobName": "kennel-x-ec2", "StatusReason": "no dogs"}}],
+    "ListEc2Trainings": [QUEUE],
+    "FindTrainingsOfQueue": [QUEUE],
+    "StopEc2Training": ["0f1e2d3c-0000-4000-8000-000000000000"],
     "EndOneEc2Job": ["0f1e2d3c-0000-4000-8000-000000000000"],
     "ForgetFailedEc2Job": [{"definition": DEFINITION, "reason": "no dogs"}],
     "Train": [{"image": IMAGE}],
@@ -385,6 +389,8 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
             *permissions.for_operation("s3", "ListObjectsV2", {"Bucket": bucket, "Prefix": prefix}, SCOPE),
             *permissions.for_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, SCOPE),
             *permissions.for_operation("sagemaker", "StopTrainingJob", {"TrainingJobName": job}, SCOPE),
+            *permissions.for_operation("batch", "ListJobs", {"jobQueue": QUEUE}, SCOPE),
+            *permissions.for_operation("batch", "TerminateJob", {"jobId": "0f1e2d3c"}, SCOPE),
             *permissions.for_operation("ecr", "BatchGetImage", {"RepositoryName": repository}, SCOPE),
         ],
         "TrainingRole": [

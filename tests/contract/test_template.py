@@ -82,6 +82,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "SendTraces",
         "FindTheCluster",
         "WatchJobsOnEc2",
+        "FindJobsOnEc2",
     }
 
 

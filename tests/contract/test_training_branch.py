@@ -253,3 +253,48 @@ def test_model_that_was_trained_elsewhere_is_taken_without_a_job(train):
     taken = train(account, training=None, own_model=own)
     assert taken == {"job": "none", "model_uri": "s3://bucket/TrainedModels/model.pth"}
     assert account.calls == []
+
+
+def teardown_states(machines, begin, end, queues):
+    """Return states of teardown up to another, in a stack with these queues."""
+    states = machines["teardown"]["States"]
+    text = json.dumps({"StartAt": begin, "States": {begin: states[begin], end: {"Type": "Pass", "End": True}}})
+    spot, on_demand = queues
+    for name, value in {"EndpointName": "kennel", "Ec2SpotQueue": spot, "Ec2OnDemandQueue": on_demand}.items():
+        text = text.replace(f"${{{name}}}", value)
+    return json.loads(text)
+
+
+def ec2_jobs(*statuses):
+    jobs = [{"JobId": f"{each}-{n}", "JobName": f"kennel-{n}-ec2", "Status": each} for n, each in enumerate(statuses)]
+    return {"JobSummaryList": jobs}
+
+
+@pytest.mark.parametrize(
+    ("queues", "ended"), [(("arn:spot", "arn:demand"), ["RUNNABLE-0", "RUNNING-2", "STARTING-0"]), (("none",) * 2, [])]
+)
+def test_teardown_ends_the_jobs_on_ec2_of_an_abandoned_run(machines, queues, ended):
+    account = Account(
+        listJobs=[ec2_jobs("RUNNABLE", "FAILED", "RUNNING"), ec2_jobs("STARTING", "SUCCEEDED")], terminateJob=[{}]
+    )
+    states = teardown_states(machines, "StopEc2Trainings", "ListEndpoints", queues)
+    Interpreter(account).run(states, {}, Scope({}, ChainMap({})))
+    asked = [each["JobQueue"] for each in account.of("listJobs")]
+    assert sorted(asked) == sorted(each for each in queues if each != "none")
+    assert all(each["Filters"] == [{"Name": "JOB_NAME", "Values": ["kennel-*"]}] for each in account.of("listJobs"))
+    assert sorted(each["JobId"] for each in account.of("terminateJob")) == ended
+
+
+def test_teardown_goes_on_when_batch_refuses(machines):
+    account = Account(listJobs=[StatesError("Batch.ClientException", "no such queue")])
+    states = teardown_states(machines, "StopEc2Trainings", "ListEndpoints", ("arn:spot", "none"))
+    Interpreter(account).run(states, {}, Scope({}, ChainMap({})))
+    assert account.of("listJobs")
+
+
+@pytest.mark.parametrize(("queues", "found"), [(("arn:spot", "arn:demand"), 2), (("none",) * 2, 0)])
+def test_teardown_of_everything_waits_for_jobs_on_ec2(machines, queues, found):
+    account = Account(listJobs=[ec2_jobs("RUNNING", "FAILED")])
+    states = teardown_states(machines, "FindEc2Trainings", "CheckJobs", queues)
+    names = Interpreter(account).run(states, {"names": ["kennel-x"]}, Scope({}, ChainMap({})))["names"]
+    assert names == ["kennel-x"] + ["kennel-0-ec2"] * found

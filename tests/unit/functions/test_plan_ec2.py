@@ -1,11 +1,14 @@
 """Plan decides a training on EC2: its machine, its ranks, its key and its price."""
 
+import importlib
 from dataclasses import replace
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from cloud.batch import instance_types
-from plan import ec2, request
+from plan import ec2, request, trained
 from plan.run import decide
 from shared.contracts import Request
 from shared.errors import RequestError
@@ -85,3 +88,36 @@ def test_a_job_asks_for_what_the_laptop_says_that_the_machine_can_give(name):
     assert (found.vcpus, found.memory, found.gpus) == (offered.vcpus, offered.memory, offered.gpus)
     assert offered.fits(found.vcpus, found.memory * 7 // 8, found.gpus)
     assert not offered.fits(found.vcpus, found.memory, found.gpus)
+
+
+def listing(*statuses):
+    return {"jobSummaryList": [{"jobId": f"id-{each}", "jobName": "dogs-x-ec2", "status": each} for each in statuses]}
+
+
+def test_job_of_an_abandoned_run_is_ended_on_each_queue_whether_it_waits_or_trains():
+    batch = boto3.client("batch", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    rule = [{"name": "JOB_NAME", "values": ["dogs-x-ec2"]}]
+    with Stubber(batch) as stub:
+        answers = listing("RUNNABLE", "FAILED"), listing("SUCCEEDED", "RUNNING")
+        for queue, answer in zip(("arn:spot", "arn:demand"), answers, strict=True):
+            stub.add_response("list_jobs", answer, {"jobQueue": queue, "filters": rule})
+            active = next(each for each in answer["jobSummaryList"] if each["status"] in ("RUNNABLE", "RUNNING"))
+            expected = {"jobId": active["jobId"], "reason": "the run of Kennel was abandoned"}
+            stub.add_response("terminate_job", {}, expected)
+        trained.stop_on_ec2(batch, ["arn:spot", "arn:demand"], "dogs-x-ec2")
+        stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(("settings", "queues"), [(QUEUES, ["arn:spot", "arn:demand"]), (SETTINGS, None)])
+def test_run_that_takes_over_a_lock_ends_the_job_of_its_holder(monkeypatch, settings, queues):
+    for name, value in vars(SETTINGS).items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    app, ended = importlib.import_module("plan.app"), []
+    monkeypatch.setattr(app, "settings", settings)
+    for name in ("stop", "stop_search"):
+        monkeypatch.setattr(app.trained, name, lambda *_: None)
+    monkeypatch.setattr(app.trained, "stop_on_ec2", lambda _, *arguments: ended.append(arguments))
+    app._stop_jobs("nightly_1")
+    job = decide(Request(train_on="ec2"), QUEUES, "nightly_1", DATASET, WEIGHTS, IMAGES, None).training.job_name
+    assert ended == ([(queues, job)] if queues else [])
