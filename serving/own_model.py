@@ -9,7 +9,6 @@ Only the evaluation imports this module, and with it torch and torchvision.
 
 import copy
 import hashlib
-import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -23,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from dataset import Photo, ReadError, Source, breed_name
 from dataset.layout import named
 from serving.challenger import EvaluationError, TrainedModel
+from serving.own_file import WAY_OUT, Tensors, dense, load, names_of_outputs, state_dict
 from serving.preprocess import ServingPreprocess
 from serving.progress import map_photos
 from serving.served_artifact import Label
@@ -37,15 +37,12 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-# Names under which training scripts keep the state dict beside the optimizer's and other values.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-_WAY_OUT = "save the tensors alone: torch.save(model.state_dict(), 'model.pth')"
 # Batch norms count their batches. Older files do not contain the counters, and no answer depends on them.
 _COUNTER = "num_batches_tracked"
+# What training scripts keep beside the network in one module: losses with their weights, metrics, counters of averages.
+_BESIDE = re.compile(r"n_averaged|.*(acc|auroc|confusion|confmat|criterion|f1|loss|metric|precision|recall).*", re.I)
 # The side branches of googlenet and inception_v3 are used in training only.
 _SIDE_BRANCHES = ("aux1.", "aux2.", "AuxLogits.")
-
-Tensors = dict[str, Tensor]
 
 
 class OwnClassifier(nn.Module):
@@ -86,7 +83,7 @@ def as_trained(
     """
     # A photo is decoded as for Kennel's own trainings; torchvision's transforms leave these fields open.
     spec = ServingPreprocess.from_json({**preprocess, "jpeg_oversampling": 2, "color": "RGB", "exif_orientation": True})
-    network, classes = read_own_model(path, backbone, activation), source.listing.classes
+    network, classes = read_own_model(path, backbone, activation, source.listing.classes), source.listing.classes
     outputs = count_outputs(network, spec.image_size)
     if outputs != len(classes):
         raise EvaluationError(
@@ -146,19 +143,23 @@ class _EmptyWithoutStorage(TorchFunctionMode):
         return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))
 
 
-def read_own_model(path: Path, backbone: str, activation: str) -> nn.Module:
+def read_own_model(path: Path, backbone: str, activation: str, classes: Sequence[str] = ()) -> nn.Module:
     """Build the classifier whose state dict a file contains, in eval mode and fp32.
 
     Args:
         path: the file, written by ``torch.save``.
         backbone: torchvision's name of the architecture.
         activation: one of ``ACTIVATIONS``, the function between the linear layers of an own head.
+        classes: the dataset's classes in their order, if the file may name other ones.
 
     Raises:
-        EvaluationError: the file is no state dict, or one of another architecture.
+        EvaluationError: the file is no state dict, one of another architecture, or it names other classes.
     """
-    network = _architecture(backbone)
-    tensors = _without_prefix(_dense(path.name, _state_dict(path.name, _load(path))), network)
+    network, loaded = _architecture(backbone), load(path)
+    if classes:
+        _check_names(path.name, names_of_outputs(loaded), classes)
+    tensors = {key: each for key, each in state_dict(path.name, loaded).items() if not key.endswith(_COUNTER)}
+    tensors = _without_prefix(_of_network(path.name, dense(path.name, tensors), network), network)
     place = _head_place(network, tensors)
     if place is None:
         difference = _difference(network, tensors)
@@ -180,6 +181,50 @@ def read_own_model(path: Path, backbone: str, activation: str) -> nn.Module:
     # The tensors take the place of the architecture's own, which have no storage.
     network.load_state_dict(own, strict=False, assign=True)
     return network.eval()
+
+
+def _check_names(name: str, given: Sequence[str], classes: Sequence[str]) -> None:
+    """Compare the names that a checkpoint gives its outputs with the class folders.
+
+    Raises:
+        EvaluationError: the same names stand in another order.
+    """
+    if sorted(given) == sorted(classes) and list(given) != list(classes):
+        first = next(index for index, (one, two) in enumerate(zip(given, classes, strict=True)) if one != two)
+        raise EvaluationError(
+            f"{name} has the classes in another order than their folders: output {first} is {given[first]}, the folder "
+            f"{classes[first]}; sort the rows of the last layer by the classes' names, and save the model again"
+        )
+
+
+def _of_network(name: str, tensors: Tensors, network: nn.Module) -> Tensors:
+    """Return the tensors of the network alone, where a module that holds it has others too.
+
+    Raises:
+        EvaluationError: the module holds the architecture twice.
+    """
+    first = next(iter(network.state_dict()))
+    prefixes = {key.removesuffix(first) for key in tensors if key == first or key.endswith(f".{first}")}
+    fitting: dict[str, Tensors] = {}
+    for prefix in sorted(prefixes):
+        inner = {key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)}
+        if _head_place(network, _without_branches(inner)) is not None:
+            fitting[prefix] = inner
+    if not fitting:
+        return tensors
+    if len(fitting) > 1:
+        raise EvaluationError(
+            f"{name} holds the network {len(fitting)} times, below {' and '.join(fitting)}; save the one that is to "
+            "serve alone: torch.save(model.state_dict(), 'model.pth')"
+        )
+    [(prefix, inner)] = fitting.items()
+    beside = [key for key in tensors if not key.startswith(prefix) and not any(map(_BESIDE.fullmatch, key.split(".")))]
+    if beside:
+        raise EvaluationError(
+            f"{name} holds the network below {prefix} and beside it {named(sorted(beside))}, which no layer of "
+            "the network takes; give it its new head in the last layer's place, and save it alone"
+        )
+    return inner
 
 
 def count_outputs(network: nn.Module, side: int) -> int:
@@ -204,60 +249,6 @@ def count_outputs(network: nn.Module, side: int) -> int:
 def last_line(error: Exception) -> str:
     """Return the last line of an error's message, or the error's name if it has none."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # The text of torch fills a page. It names the class that the file asks for.
-        names = re.findall(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {names[0]}" if names else "is no file of tensors"
-        raise EvaluationError(
-            f"{path.name} {what}, so it was not loaded: a whole module or another object could run code then; "
-            f"{_WAY_OUT}"
-        ) from error
-    except Exception as error:  # A broken file can make the reader raise any exception.
-        kind = "a program of TorchScript" if "TorchScript" in str(error) else "damaged, or not written by torch.save"
-        raise EvaluationError(f"{path.name} is {kind} ({type(error).__name__}); {_WAY_OUT}") from error
-
-
-def _state_dict(name: str, loaded: Any) -> Tensors:
-    """Return the state dict that the content of a file is, or that it contains beside other values."""
-    if _is_state_dict(loaded):
-        return dict(loaded)
-    inner = {key: value for key, value in loaded.items() if _is_state_dict(value)} if isinstance(loaded, dict) else {}
-    for key in [key for key in _WRAPPERS if key in inner] or (inner if len(inner) == 1 else []):
-        return dict(inner[key])
-    raise EvaluationError(f"{name} holds no state dict, a dictionary of tensors by name; {_WAY_OUT}")
-
-
-def _is_state_dict(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(key, str) and isinstance(each, Tensor) for key, each in value.items())
-    )
-
-
-def _dense(name: str, tensors: Tensors) -> Tensors:
-    """Return the tensors without those that decide no answer, each with a value of its own for every element."""
-    kept = {key: each for key, each in tensors.items() if not key.endswith(_COUNTER)}
-    unusual = [key for key, each in kept.items() if not _is_dense(each)]
-    if unusual:
-        raise EvaluationError(
-            f"{name}: {named(unusual)} are quantized, sparse, nested, expanded, complex or without values; save the "
-            "model in dense floats"
-        )
-    return kept
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
-        return False
-    # A file of a few bytes can describe an expanded tensor of any size.
-    is_expanded = tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
-    return not is_expanded and not tensor.is_complex()
 
 
 def _floats(name: str, tensors: Tensors) -> Tensors:
@@ -298,6 +289,10 @@ def _without_prefix(tensors: Tensors, network: nn.Module) -> Tensors:
         if "" in inner:
             break
         tensors = inner
+    return _without_branches(tensors)
+
+
+def _without_branches(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(_SIDE_BRANCHES)}
 
 
@@ -359,7 +354,9 @@ def _fitting(tensors: Tensors) -> str:
         network = _architecture(name)
         if _head_place(network, _without_prefix(tensors, network)) is not None:
             fitting.append(name)
-    return f"but it fits {' or '.join(fitting)}" if fitting else "and it fits no other classifier of torchvision"
+    if fitting:
+        return f"but it fits {' or '.join(fitting)}"
+    return f"and it fits no other classifier of torchvision ({WAY_OUT}, of the network alone)"
 
 
 def _same_head(original: nn.Module, tensors: Tensors) -> nn.Module | None:

@@ -12,7 +12,7 @@ from shared.s3 import Location
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_SUFFIXES = (".pth", ".pt", ".pth.tar", f"/{ARTIFACT}")
+_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", f"/{ARTIFACT}")
 # Training needs networks that end in a linear layer. Judging does not.
 _ARCHITECTURES = TORCHVISION | {"squeezenet1_0", "squeezenet1_1"}
 
@@ -26,6 +26,12 @@ def find(s3: "S3Client", request: Request, file: Location) -> OwnModel:
     if not is_artifact(file.key) and request.backbone not in _ARCHITECTURES:
         hint = closest(request.backbone, sorted(_ARCHITECTURES)) or "torchvision's classifiers are known"
         raise RequestError(f"backbone: '{request.backbone}' is unknown ({hint})")
+    if file.key.endswith(".safetensors"):
+        name = file.key.rpartition("/")[2]
+        raise RequestError(
+            f"trained_model: {file.uri} is a file of safetensors; convert it with "
+            f"torch.save(safetensors.torch.load_file('{name}'), 'model.pth'), and upload that"
+        )
     found = checked(s3, "trained_model", file, _SUFFIXES)
     return OwnModel(uri=found.uri, etag=found.etag, backbone=request.backbone)
 

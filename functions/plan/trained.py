@@ -9,7 +9,6 @@ from shared.contracts import TrainedModel
 from shared.s3 import Location, parse_uri
 
 if TYPE_CHECKING:
-    from mypy_boto3_batch import BatchClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 

@@ -94,13 +94,15 @@ def checked(s3: "S3Client", field: str, file: Location, suffixes: tuple[str, ...
 
     Args:
         field: the request's field, for messages.
-        suffixes: how its key may end.
+        suffixes: how its key may end, or ``/`` and its whole name.
 
     Raises:
         RequestError: it is of another kind, does not exist, or others would come with it.
     """
-    if not file.key.endswith(suffixes):
-        raise RequestError(f"{field}: {file.uri} must be one file that ends in {' or '.join(suffixes)}")
+    if not f"/{file.key}".endswith(suffixes):
+        endings = [each for each in suffixes if not each.startswith("/")]
+        names = "".join(f", or be called {each[1:]}" for each in suffixes if each.startswith("/"))
+        raise RequestError(f"{field}: {file.uri} must be one file that ends in {' or '.join(endings)}{names}")
     objects = s3.list_objects_v2(Bucket=file.bucket, Prefix=file.key, MaxKeys=2).get("Contents", [])
     if not objects or objects[0]["Key"] != file.key:  # S3 sorts the keys, so the key itself comes first.
         raise RequestError(f"{field}: {file.uri} does not exist; upload it first")

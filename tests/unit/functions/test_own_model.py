@@ -90,6 +90,8 @@ def test_fields_that_do_not_fit_together_are_refused(fields, sentence):
     [
         ("TrainedModels/m.pth", "resnet51", None, r"backbone: 'resnet51' is unknown \(did you mean 'resnet\d+'\?\)"),
         ("TrainedModels/m.onnx", "resnet50", None, "trained_model: .*m.onnx must be one file that ends in .pth"),
+        ("m.onnx", "resnet50", None, "must be one file that ends in .pth or .* or .bin, or be called model.tar.gz"),
+        ("TrainedModels/m.safetensors", "resnet50", None, r"is a file of safetensors; convert it with torch.save\("),
         ("TrainedModels/m.pth", "resnet50", [], "trained_model: s3://b/TrainedModels/m.pth does not exist"),
         (
             "TrainedModels/m.pth",
@@ -109,6 +111,15 @@ def test_file_in_the_bucket_is_found(backbone):
     assert find("TrainedModels/m.pth", backbone) == OwnModel(
         uri="s3://b/TrainedModels/m.pth", etag='"e"', backbone=backbone
     )
+
+
+@pytest.mark.parametrize("key", ["m.pt", "a/checkpoint.pth.tar", "checkpoint.tar", "epoch=3.ckpt", "pytorch_model.bin"])
+def test_files_have_the_names_that_training_scripts_give_them(key):
+    assert find(key, "resnet18").uri == f"s3://b/{key}"
+
+
+def test_artifact_may_lie_at_the_root_of_the_bucket():
+    assert find("model.tar.gz", "").uri == "s3://b/model.tar.gz"
 
 
 def test_artifact_of_kennels_training_program_needs_no_description():

@@ -1,5 +1,6 @@
 """Models that were trained elsewhere: state dicts that plain torch and torchvision write, and files that are none."""
 
+import argparse
 import io
 import json
 import os
@@ -156,14 +157,59 @@ def test_head_may_replace_the_last_layer_or_the_module_around_it(tmp_path: Path,
         lambda state: {f"_orig_mod.model.{name}": tensor for name, tensor in state.items()},
         lambda state: {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")},
         lambda state: {name: tensor.double() for name, tensor in state.items()},
+        lambda state: {"n_averaged": torch.tensor(3)} | {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": {f"net.{n}": t for n, t in state.items()} | {"criterion.weight": torch.ones(7)}},
+        lambda state: {"state_dict": {f"m.{n}": t for n, t in state.items()} | {"valid_acc.total": torch.tensor(9)}},
+        lambda state: {"epoch": 1, "checkpoint": {"state_dict": state, "epoch": 1}},
+        lambda state: {"model": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.9)},
+        lambda state: {"model": state, "model_ema": {name: tensor * 2 for name, tensor in state.items()}},
+        lambda state: {"state_dict": state, "class_to_idx": {name: index for index, name in enumerate("abcdefg")}},
     ],
-    ids=["checkpoint", "DataParallel", "compiled", "no counters", "doubles"],
+    ids=[
+        *("checkpoint", "DataParallel", "compiled", "no counters", "doubles", "AveragedModel", "loss", "metric"),
+        *("nested", "arguments", "average", "classes"),
+    ],
 )
 def test_state_dict_is_found_in_a_checkpoint_and_under_prefixes(
     tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
 ) -> None:
     original = resnet(nn.Linear(512, CLASSES))
-    assert_same(read(tmp_path, wrap(original.state_dict())), original)
+    torch.save(wrap(original.state_dict()), tmp_path / "model.pth")
+    assert_same(read_own_model(tmp_path / "model.pth", "resnet18", "relu", list("abcdefg")), original)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_taken_from_new_and_old_files(
+    tmp_path: Path, dtype: torch.dtype, old: bool
+) -> None:
+    original = resnet(nn.Linear(512, CLASSES)).to(dtype)
+    torch.save(original.state_dict(), tmp_path / "model.pth", _use_new_zipfile_serialization=not old)
+    assert_same(read_own_model(tmp_path / "model.pth", "resnet18", "relu"), original.float())
+
+
+@pytest.mark.parametrize("key", ["class_to_idx", "classes", "class_names"])
+def test_classes_in_another_order_than_the_folders_are_refused(tmp_path: Path, key: str) -> None:
+    names = list("bacdefg")
+    named = dict(zip(names, range(7), strict=True)) if key == "class_to_idx" else names
+    state = resnet(nn.Linear(512, CLASSES)).state_dict()
+    torch.save({"state_dict": state, key: named}, tmp_path / "model.pth")
+    with pytest.raises(EvaluationError, match="another order than their folders: output 0 is b, the folder a; sort"):
+        read_own_model(tmp_path / "model.pth", "resnet18", "relu", list("abcdefg"))
+
+
+def test_network_twice_in_one_module_is_refused(tmp_path: Path) -> None:
+    state = resnet(nn.Linear(512, CLASSES)).state_dict()
+    twice = {f"{place}.{name}": tensor for place in ("ema", "model") for name, tensor in state.items()}
+    with pytest.raises(EvaluationError, match=r"holds the network 2 times, below ema\. and model\.; save the one"):
+        read(tmp_path, twice)
+
+
+def test_layer_after_the_network_is_refused(tmp_path: Path) -> None:
+    state = resnet(nn.Linear(512, CLASSES)).state_dict()
+    more = {f"body.{name}": tensor for name, tensor in state.items()} | {"last.weight": torch.eye(CLASSES)}
+    with pytest.raises(EvaluationError, match=r"below body\. and beside it last\.weight, which no layer"):
+        read(tmp_path, more)
 
 
 class Hostile:
@@ -193,10 +239,37 @@ def test_pickle_with_code_is_refused_with_the_way_out_and_runs_nothing(tmp_path:
         assert "asks for torchvision.models.resnet.ResNet" in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no model" * 100])
-def test_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.pth").write_bytes(content)
-    with pytest.raises(EvaluationError, match=r"model.pth is (damaged|no file of tensors)"):
+def saved(old: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(resnet(nn.Linear(512, CLASSES)).state_dict(), buffer, _use_new_zipfile_serialization=not old)
+    return buffer.getvalue()
+
+
+def flipped(data: bytes) -> bytes:
+    """Return a file with one other bit in the middle of a tensor."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (lambda: b"", "damaged: it is empty; upload it again"),
+        (lambda: b"no model" * 100, "no file of tensors"),
+        (lambda: saved()[:-1000], "damaged: its end is missing"),
+        (lambda: saved()[:1000], "damaged: its end is missing"),
+        (lambda: saved(old=True)[:-1000], "damaged, or not written by torch.save"),
+        (lambda: flipped(saved()), "damaged: the checksum of .* is wrong; upload it again"),
+        (lambda: b"\x40" + bytes(7) + b'{"fc.weight":{}}' + bytes(64), "a file of safetensors; convert it: torch.save"),
+        (lambda: b"<!DOCTYPE html>", "a web page, not the file that it links to"),
+        (lambda: b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
+        (lambda: b"\x1f\x8b" + bytes(99), r"an archive \(.gz\); unpack it"),
+        (lambda: b"\x89HDF\r\n\x1a\n", "a file of Keras"),
+    ],
+)
+def test_damaged_or_other_file_is_refused(tmp_path: Path, content: Callable[[], bytes], sentence: str) -> None:
+    (tmp_path / "model.pth").write_bytes(content())
+    with pytest.raises(EvaluationError, match=f"model.pth is {sentence}"):
         read_own_model(tmp_path / "model.pth", "resnet18", "relu")
 
 
