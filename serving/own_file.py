@@ -26,7 +26,7 @@ _KINDS: Mapping[bytes, str] = {
     b"<": "a web page, not the file that it links to; download the file itself",
 }
 # Values without code that scripts save beside the tensors: their arguments, and numbers of NumPy such as an accuracy.
-_HARMLESS = [
+_HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "b1")),

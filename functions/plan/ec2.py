@@ -6,7 +6,11 @@ from typing import NamedTuple
 from shared.contracts import Ec2Plan, Request
 from shared.errors import RequestError
 
-_NAME = re.compile(r"(?P<family>(?P<letter>[cgmr])\d[a-z0-9-]*)\.(?P<size>large|\d*xlarge)")
+_NAME = re.compile(
+    r"(?P<family>(?P<letter>[cmr])(?:[5-9]|\d\d)[a-z-]*)\.(?P<size>large|(?:|2|4|8|9|12|16|18|24|32|48)xlarge)"
+)
+_GPU_NAME = re.compile(r"(?P<family>(?P<letter>g)(?:4dn|5|6|6e))\.(?P<size>(?:|2|4|8|12|16|24|48)xlarge)")
+_ARM = re.compile(r"[a-z]+\d+g[a-z]*(-[a-z0-9]+)?\..+")  # Graviton: a g behind the generation, as in c7g and m8gd.
 _GIB_PER_VCPU = {"c": 2, "g": 4, "m": 4, "r": 8}
 _GPUS = {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}  # of families with GPUs; their other sizes have one
 SUFFIX = "-ec2"  # ends the names of these jobs; names of SageMaker's jobs end in six hexadecimal digits
@@ -34,15 +38,26 @@ def machine(instance_type: str) -> Machine:
     Raises:
         RequestError: these rules do not know the type.
     """
-    match = _NAME.fullmatch(instance_type)
-    if match is None or (match["letter"], match["size"]) == ("g", "large"):
+    if is_arm(instance_type):
+        raise RequestError(
+            f"train_on: {instance_type} has a processor of the architecture arm64, and the image is for x86_64; deploy "
+            "the stack with a TrainingInstanceType of Intel or AMD, such as ml.c7i.xlarge"
+        )
+    match = _NAME.fullmatch(instance_type) or _GPU_NAME.fullmatch(instance_type)
+    if match is None or (match["family"] == "g4dn" and match["size"] in ("24xlarge", "48xlarge")):
         raise RequestError(
             f"train_on: nothing is known here about the machines {instance_type}; deploy the stack with a "
-            "TrainingInstanceType of the families c, m, r or g, such as ml.c7i.xlarge"
+            "TrainingInstanceType of the families c, m or r from generation 5 on, or of g4dn, g5, g6 or g6e, "
+            "such as ml.c7i.xlarge"
         )
     vcpus = num_vcpus(instance_type)
     gpus = _GPUS.get(match["size"], 1) if match["letter"] == "g" else 0
     return Machine(vcpus, vcpus * _GIB_PER_VCPU[match["letter"]] * 1024, gpus)
+
+
+def is_arm(instance_type: str) -> bool:
+    """Whether an instance type, with or without ``ml.``, has a Graviton, which runs no image for x86_64."""
+    return bool(_ARM.fullmatch(instance_type.removeprefix("ml.")))
 
 
 def num_vcpus(instance_type: str) -> int:

@@ -32,6 +32,7 @@ from shared.tuning import TuningPlan
 
 VARIANT = "main"
 _GPUS = re.compile(r"ml\.[gp]\d.*\..+")  # Instance types with GPUs of NVIDIA.
+_OTHER_CHIPS = re.compile(r"ml\.(dl|inf|trn)\d.*\..+")  # Instance types with chips that no image of the stack can use.
 # Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
 _OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
@@ -111,15 +112,34 @@ def training_job_name(endpoint_name: str, execution_name: str) -> str:
 
 
 def _check_device(settings: PlanSettings, instance_type: str) -> None:
-    """Refuse to pay for GPUs that the stack's own training image cannot use.
+    """Refuse to pay for machines that the stack's own training image cannot use.
 
     Raises:
         RequestError: it cannot use them.
     """
+    _check_architecture("training_instance_type", instance_type, settings.training_image)
+    if settings.training_image == "build" and _OTHER_CHIPS.fullmatch(instance_type):
+        raise RequestError(
+            f"training_instance_type: {instance_type} has chips that the stack's training image cannot use; choose an "
+            "instance type with a CPU or GPUs of NVIDIA, such as ml.c7i.xlarge"
+        )
     if settings.training_image == "build" and settings.training_device == "cpu" and _GPUS.fullmatch(instance_type):
         raise RequestError(
             f"training_instance_type: {instance_type} has GPUs, and the stack's training image is for CPUs; "
             "deploy the stack with TrainingDevice=cuda, or choose an instance type without GPUs"
+        )
+
+
+def _check_architecture(field: str, instance_type: str, image: str) -> None:
+    """Refuse machines on which an image that the stack builds does not start.
+
+    Raises:
+        RequestError: it does not start there.
+    """
+    if image == "build" and ec2.is_arm(instance_type):
+        raise RequestError(
+            f"{field}: {instance_type} has a processor of the architecture arm64, and the stack's images are for "
+            "x86_64; choose an instance type of Intel or AMD, such as ml.c7i.xlarge"
         )
 
 
@@ -339,6 +359,8 @@ def _evaluation(
 
 def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPlan:
     instance_type = request.serving_instance_type or settings.serving_instance_type
+    for image in (settings.serving_image, settings.evaluation_image):  # The evaluation takes the same machine.
+        _check_architecture("serving_instance_type", instance_type, image)
     return EndpointPlan(
         name=settings.endpoint_name,
         variant=VARIANT,

@@ -66,6 +66,16 @@ def test_quote_names_what_ec2_saves_of_sagemakers_price():
         ({}, SETTINGS, "the stack has no subnets for EC2; deploy it with Ec2Subnets and Ec2SecurityGroups"),
         ({"training_instance_type": "ml.c7i.2xlarge"}, QUEUES, "the stack's machines on EC2 are c7i.xlarge"),
         ({"training_instance_count": 2}, QUEUES, "on EC2 one machine trains"),
+        (
+            {},
+            replace(QUEUES, training_instance_type="ml.c7g.xlarge"),
+            "c7g.xlarge has a processor of the architecture arm",
+        ),
+        (
+            {},
+            replace(QUEUES, training_instance_type="ml.g5.xlarge"),
+            "has GPUs, and the stack's training image is for CPUs",
+        ),
         ({}, replace(QUEUES, training_instance_type="ml.p5.48xlarge"), "nothing is known here about the machines"),
     ],
 )
@@ -88,6 +98,43 @@ def test_a_job_asks_for_what_the_laptop_says_that_the_machine_can_give(name):
     assert (found.vcpus, found.memory, found.gpus) == (offered.vcpus, offered.memory, offered.gpus)
     assert offered.fits(found.vcpus, found.memory * 7 // 8, found.gpus)
     assert not offered.fits(found.vcpus, found.memory, found.gpus)
+
+
+@pytest.mark.parametrize(
+    "name", ["c6g.large", "c7gn.xlarge", "m8gd.4xlarge", "r7g.2xlarge", "m6gd.16xlarge", "g5g.xlarge", "t4g.medium"]
+)
+def test_machines_of_another_architecture_than_the_image_are_refused(name):
+    with pytest.raises(RequestError, match=f"train_on: {name} has .* arm64, and the image is for x86_64; deploy"):
+        ec2.machine(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["c4.xlarge", "m1.large", "c7i.3xlarge", "g3.4xlarge", "g4ad.xlarge", "g4dn.48xlarge", "g5.large", "t3.medium"],
+)
+def test_machines_that_do_not_exist_or_of_which_the_rules_are_wrong_are_refused(name):
+    with pytest.raises(RequestError, match=f"nothing is known here about the machines {name}; deploy"):
+        ec2.machine(name)
+
+
+@pytest.mark.parametrize("name", ["c5n.9xlarge", "c6a.32xlarge", "c7i-flex.large", "m5zn.xlarge", "r8i.48xlarge"])
+def test_machines_of_intel_and_amd_are_known(name):
+    assert ec2.machine(name).gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"training_instance_type": "ml.c7g.xlarge"}, "training_instance_type: ml.c7g.xlarge has .* arm64"),
+        ({"serving_instance_type": "ml.m6gd.large"}, "serving_instance_type: ml.m6gd.large has .* arm64"),
+        ({"training_instance_type": "ml.trn1.2xlarge"}, "ml.trn1.2xlarge has chips that the stack's training image"),
+    ],
+)
+def test_machines_on_sagemaker_that_the_stacks_images_cannot_use_are_refused(fields, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        training(**fields)
+    images = replace(SETTINGS, training_image="mine:1", serving_image="mine:1", evaluation_image="mine:1")
+    assert training(images, **fields)
 
 
 def listing(*statuses):
