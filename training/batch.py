@@ -28,6 +28,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from training import launch
+from training.finished import is_finished
 from training.launch import StopSignal
 
 _HOST = "algo-1"
@@ -141,6 +142,9 @@ class Storage:
 class Mirror:
     """Mirrors a folder to a prefix: new and changed files are uploaded, deleted ones deleted.
 
+    A checkpoint gives way to the mark of a finished run only at the end of a job that succeeded. The training writes
+    the mark before it ends, and a machine that is taken away then must leave the checkpoint to the next attempt.
+
     Args:
         storage: S3.
         folder: the folder, with what was downloaded from the prefix.
@@ -159,26 +163,28 @@ class Mirror:
         self._done.set()
         self._thread.join()
 
-    def finish(self) -> None:
+    def finish(self, succeeded: bool) -> None:
         """Mirror the folder's last state. An error is printed: it decides neither the job's end nor its reason."""
         self.pause()
-        self._try_to_mirror()
+        self._try_to_mirror(with_marks=succeeded)
 
     def _run(self) -> None:
         while not self._done.wait(_MIRROR_SECONDS):
             self._try_to_mirror()  # After an error the next round tries again.
 
-    def _try_to_mirror(self) -> None:
+    def _try_to_mirror(self, with_marks: bool = False) -> None:
         try:
-            self._mirror()
+            self._mirror(with_marks)
         except _ERRORS as error:
             print(f"batch: checkpoints were not uploaded ({error})", file=sys.stderr)
 
-    def _mirror(self) -> None:
+    def _mirror(self, with_marks: bool) -> None:
         current = self._versions()
         for name, version in current.items():
             if self._known.get(name) != version:
                 try:
+                    if not with_marks and is_finished(self._folder / name):
+                        continue
                     self._storage.upload(self._folder / name, f"{self._uri}/{name}")
                 except FileNotFoundError:
                     continue  # The training has replaced or deleted it meanwhile.
@@ -230,7 +236,7 @@ def run(root: Path, stop: StopSignal) -> int:
             # The checkpoint says by now that the training has finished. If the model cannot be uploaded, S3 keeps the
             # checkpoint before, so that the next attempt goes on from there.
             _upload_model(root, settings, storage)
-        mirror.finish()
+        mirror.finish(succeeded=code == 0)
     except (BatchError, *_ERRORS) as error:
         launch.write_failure(root, f"batch: {error}".replace("batch: batch:", "batch:"))
         code = 1

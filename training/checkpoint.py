@@ -11,9 +11,7 @@ import torch
 
 from training.distributed import World, broadcast_from_main, gather
 from training.files import replace_file, to_bytes
-
-# The content of the file of a run that has finished.
-_FINISHED = b"This run has finished. The next one deletes this file.\n"
+from training.finished import FINISHED, is_finished
 
 
 class Checkpoint:
@@ -69,10 +67,10 @@ class Checkpoint:
         checkpoint was written a moment ago and SageMaker may be uploading it.
         """
         if self._path.exists():
-            replace_file(self._path, _FINISHED)
+            replace_file(self._path, FINISHED)
 
     def _read(self) -> dict[str, Any] | None:
-        if not self._path.is_file() or _is_finished(self._path):
+        if not self._path.is_file() or is_finished(self._path):
             return None
         data = self._path.read_bytes()
         if not _is_whole(data):
@@ -96,12 +94,8 @@ def remove_finished(world: World, folder: Path) -> None:
     if world.local_rank == 0:
         for file in folder.glob("*.pt"):
             with suppress(FileNotFoundError):  # Another host of this machine may delete it, too.
-                if _is_finished(file):
+                if is_finished(file):
                     file.unlink()
-
-
-def _is_finished(file: Path) -> bool:
-    return file.stat().st_size == len(_FINISHED) and file.read_bytes() == _FINISHED
 
 
 def _is_whole(data: bytes) -> bool:

@@ -14,6 +14,7 @@ from botocore.config import Config
 from training import batch, launch
 from training.batch import BatchError, Mirror, Settings, Storage
 from training.files import replace_file
+from training.finished import FINISHED
 from training.launch import StopSignal
 
 VARIABLES = {
@@ -124,7 +125,7 @@ def test_mirror_uploads_what_is_new_and_deletes_what_is_gone(tmp_path, monkeypat
     assert objects.objects["checkpoints/w/head.pt"] == b"half way"
     (tmp_path / "finished.pt").unlink()
     (tmp_path / "head.pt").write_text("the end")
-    mirror.finish()
+    mirror.finish(succeeded=True)
     assert objects.objects == {"checkpoints/w/kept.pt": b"kept", "checkpoints/w/head.pt": b"the end"}
 
 
@@ -209,7 +210,7 @@ def job(tmp_path, monkeypatch):
 
 def succeed(job: Job) -> int:
     (job.root / "model" / "labels.json").write_text("{}")
-    (job.root / "checkpoints" / "head.pt").write_text("this run has finished")
+    (job.root / "checkpoints" / "head.pt").write_bytes(FINISHED)
     return 0
 
 
@@ -232,6 +233,26 @@ def test_a_model_that_cannot_be_uploaded_leaves_the_checkpoint_to_the_next_attem
     assert job.run(succeed, refused="model.tar.gz") == 1
     assert job.objects.objects["checkpoints/w/head.pt"] == b"half way"
     assert job.objects.objects["training/1/job/output/failure"].startswith(b"batch: S3 does not take TrainedModels")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_mark_of_a_finished_run_waits_for_the_model(job, monkeypatch, code):
+    """The training writes it, and the ranks end later: several rounds of the mirror may lie between."""
+    monkeypatch.setattr(batch, "_MIRROR_SECONDS", 0.01)
+
+    def finish_slowly(job: Job) -> int:
+        (job.root / "model" / "labels.json").write_text("{}")
+        (job.root / "checkpoints" / "head.pt").write_bytes(FINISHED)
+        (job.root / "checkpoints" / "other.pt").write_text("another file")
+        deadline = time.monotonic() + 5
+        while "checkpoints/w/other.pt" not in job.written and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert job.objects.objects["checkpoints/w/head.pt"] == b"half way"
+        return code
+
+    assert job.run(finish_slowly) == code
+    assert job.objects.objects["checkpoints/w/head.pt"] == (b"half way" if code else FINISHED)
 
 
 def test_checkpoints_that_cannot_be_uploaded_change_neither_success_nor_reason(job, capsys):

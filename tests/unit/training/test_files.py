@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, files
+from training import files
 from training.checkpoint import Checkpoint, remove_finished
 from training.distributed import World
 from training.features import FeatureCache
 from training.files import FileWriteError, replace_file, replace_json
+from training.finished import FINISHED
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 IN_CREATE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE = 0x100, 0x40, 0x80, 0x200
@@ -102,7 +103,7 @@ def test_a_damaged_checkpoint_is_told_and_not_loaded(tmp_path: Path, capsys: pyt
 
 
 def test_a_second_rank_of_the_host_deletes_nothing(mirrored: Path) -> None:
-    (mirrored / "head-1.pt").write_bytes(checkpoint._FINISHED)
+    (mirrored / "head-1.pt").write_bytes(FINISHED)
     remove_finished(World(1, 2, 1, 2, torch.device("cpu"), "gloo", "here"), mirrored)
     assert (mirrored / "head-1.pt").exists()
 
