@@ -6,7 +6,9 @@
 import json
 import logging
 from mimetypes import guess_type
+from time import sleep
 
+import boto3
 from sagemaker.core.helper import IamRoleResolver
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.parameter import ContinuousParameter, IntegerParameter
@@ -72,9 +74,32 @@ for known in json.loads(S3Downloader.read_file(golden + "golden.json", session))
     answers = [json.loads(each.invoke(body=photo, content_type=kind).body.read()) for each in (first, second)]
     print(f"{known['breed']:24}", *(f"{answer['breed']:>24} {answer['probability']:6.1%}" for answer in answers))
 # %% [markdown]
-# ## Clean up, also after a cell that failed
+# ## Clean up, also after a cell that failed, or after a restart: it needs the first cell alone
+# The endpoint goes first, because it costs by the hour. A job that still trains is stopped. An error here means that
+# something is left: run the cell again.
 # %%
-for resource in (Endpoint, EndpointConfig, Model):
-    resource.get(MINE).delete()
-session.boto_session.resource("s3").Bucket(bucket).objects.filter(Prefix=f"{MINE}/").delete()
-IamRoleResolver().delete_execution_role("training", role_name=MINE)
+sm, iam = boto3.client("sagemaker"), boto3.client("iam")
+
+
+def names(kind, word, **only):
+    answer = getattr(sm, f"list_{kind}s")(NameContains=MINE, **only)
+    found = [each[f"{word}Name"] for value in answer.values() if isinstance(value, list) for each in value]
+    return [name for name in found if f"{name}-".startswith(f"{MINE}-")]
+
+
+for kind, word in {"endpoint": "Endpoint", "endpoint_config": "EndpointConfig", "model": "Model"}.items():
+    for name in names(kind, word):
+        while kind == "endpoint" and sm.describe_endpoint(EndpointName=name)["EndpointStatus"] == "Creating":
+            sleep(5)  # SageMaker deletes no endpoint that it still creates.
+        getattr(sm, f"delete_{kind}")(**{f"{word}Name": name})
+        if kind == "endpoint":
+            sm.get_waiter("endpoint_deleted").wait(EndpointName=name)
+for kind, word in {"hyper_parameter_tuning_job": "HyperParameterTuningJob", "training_job": "TrainingJob"}.items():
+    for name in names(kind, word, StatusEquals="InProgress"):
+        getattr(sm, f"stop_{kind}")(**{f"{word}Name": name})
+for last in sm.list_training_jobs(NameContains=f"{KENNEL}-", SortOrder="Descending")["TrainingJobSummaries"][:1]:
+    path = sm.describe_training_job(TrainingJobName=last["TrainingJobName"])["OutputDataConfig"]["S3OutputPath"]
+    boto3.resource("s3").Bucket(path.split("/")[2]).objects.filter(Prefix=f"{MINE}/").delete()
+roles = [role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]]
+if any(role.startswith(MINE) for role in roles):
+    IamRoleResolver().delete_execution_role("training", role_name=MINE)
