@@ -21,7 +21,7 @@ STAGES = stages_of(DOCKERFILE, {})
 PACKAGES = {"PIL": "pillow"}  # packages whose import name differs from the name in the index
 LEFT_OUT = {"openvino-telemetry"}
 # Modules that an image contains and never imports.
-EVALUATION = ("card", "export", "own_model", "quantize", "torchvision_import")
+EVALUATION = ("card", "export", "own_file", "own_model", "quantize", "torchvision_import")
 NOT_RUN = {"serve": {f"serving.{name}" for name in EVALUATION}, "evaluate": set(), "train": set()}
 OUR_CODE = {
     "serve": {"dataset", "serving"},
