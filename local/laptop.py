@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
+from local import shell
 from local.home import HOME, ROOT, LocalError, write_json
 
 REGION = "us-east-1"
@@ -25,6 +27,11 @@ _STATE = HOME / "cloud.json"
 _LOG = HOME / "cloud.log"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+# What botocore else reads from the environment and from the files of the user's account.
+_NO_SETTINGS = {
+    **dict.fromkeys(("profile", "ca_bundle", "use_fips_endpoint", "use_dualstack_endpoint")),
+    **dict.fromkeys(("config_file", "credentials_file"), os.devnull),
+}
 # The clouds that this program started; known here before their record is written, so that Ctrl-C can stop them.
 _own: list["subprocess.Popen[bytes]"] = []
 
@@ -53,17 +60,13 @@ class Laptop:
         return f"http://localhost:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment with all AWS variables replaced by those of the laptop cloud."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-        return clean | {
+        """Return the environment of programs that talk to the laptop cloud."""
+        return shell.clean(os.environ) | {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SAM_CLI_TELEMETRY": "0",
         }
 
     def client(self, service: str) -> Any:
@@ -73,14 +76,16 @@ class Laptop:
 
 @functools.cache  # Making a client reads the service's model, which takes long for callers that poll.
 def _client(service: str, url: str) -> Any:
-    make: Any = boto3.client  # Its type stubs require a literal service name.
+    none = {name: (None, None, default, None) for name, default in _NO_SETTINGS.items()}
+    session = boto3.Session(botocore_session=botocore.session.Session(session_vars=none))
+    make: Any = session.client  # Its type stubs require a literal service name.
     return make(
         service,
         endpoint_url=url,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - a placeholder, not a secret
-        config=Config(retries={"total_max_attempts": 2}),
+        config=Config(retries={"total_max_attempts": 2}, proxies={}),
     )
 
 
@@ -123,6 +128,7 @@ def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "cloud", "--port", str(port), "--home", str(home)],
             cwd=ROOT,
+            env=shell.clean(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -191,8 +197,9 @@ def _port_is_taken(port: int) -> bool:
 
 
 def _is_ready(port: int) -> bool:
+    ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2) as answer:
+        with ask.open(f"http://127.0.0.1:{port}/_ministack/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
