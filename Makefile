@@ -27,15 +27,13 @@ EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code inf
 
 # Text as one word of the shell, whatever signs it has; local/venv.py says which Python will not do.
 quote = '$(subst ','\'',$(value $(1)))'
-pip = $(1)/bin/python -m pip install -q --no-user
+pip = $(1)/bin/python local/shell.py pip install -q --no-user
 make_venv = @$(PYTHON) -c "" 2>/dev/null || { echo "Python is missing: $(PYTHON) does not start; name another: make run \
 	PYTHON=python3.12" >&2; exit 1; }; $(PYTHON) local/venv.py
 
-# What another Python, pip or shell was told; local/shell.py does the same for the programs.
+# Before Python starts; local/shell.py does the rest, for the programs and for pip.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONPLATLIBDIR
-unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTHON PIP_DRY_RUN PIP_NO_DEPS PIP_REPORT
-unexport PIP_REQUIREMENT PIP_EDITABLE PIP_NO_BINARY PIP_ONLY_BINARY PIP_REQUIRE_HASHES PIP_PLATFORM PIP_PYTHON_VERSION
-unexport VIRTUAL_ENV CDPATH BASH_ENV ENV GREP_OPTIONS
+unexport CDPATH BASH_ENV ENV GREP_OPTIONS
 
 .DEFAULT_GOAL := help
 .PHONY: no-venv help install run up down notebook test test-slow check lint openapi proof aws-smoke
@@ -77,7 +75,7 @@ lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m codespell_lib
 	@$(BIN)/python -m mypy benchmarks cloud dataset functions local proofs serving sketchbook training
-	@$(BIN)/python -m local.shell samcli validate --lint
+	@$(BIN)/python local/shell.py samcli validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/python -m cfnlint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile

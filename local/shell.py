@@ -1,7 +1,7 @@
 """The environment of the programs of the laptop and of what they start: what the shell sets stays outside.
 
 A program calls ``leave`` before it imports anything else, so this module imports the standard library only.
-``python -m local.shell MODULE ARGUMENTS…`` runs another module there, such as the SAM CLI.
+``python local/shell.py MODULE ARGUMENTS…`` runs another module there, such as pip or the SAM CLI.
 """
 
 import os
@@ -66,7 +66,7 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
 
     Proxies stay, because pip may need them; loopback never asks them. Text is UTF-8, whatever the locale says.
     """
-    kept = {name: value for name, value in environment.items() if name in _KEPT or not _is_foreign(name)}
+    kept = {name: value for name, value in environment.items() if name in _KEPT or not _is_foreign(name, value)}
     entries = environment.get("PYTHONPATH", "").split(os.pathsep)
     if any(entry and Path(entry).resolve() == _ROOT for entry in entries):
         kept["PYTHONPATH"] = str(_ROOT)
@@ -86,8 +86,10 @@ def has_proxy() -> bool:
     return any(name.lower() in ("http_proxy", "all_proxy") and value for name, value in os.environ.items())
 
 
-def _is_foreign(name: str) -> bool:
-    return name.startswith(_FOREIGN) or name in _FOREIGN_NAMES
+def _is_foreign(name: str, value: str) -> bool:
+    # With a SOCKS proxy pip ends with an error, because it lacks a package for it; without one it may get through.
+    is_socks = name.lower().endswith("_proxy") and value.lower().startswith("socks")
+    return is_socks or name.startswith(_FOREIGN) or name in _FOREIGN_NAMES
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ def test_a_program_leaves_the_shell(tmp_path: Path) -> None:
     encoding, utf8, variables = json.loads(done.stdout)
     assert (encoding, utf8) == ("iso8859-1", 1)
     assert done.stderr == b"?\xe4\n"  # Latin-1 has the letter, but not the other sign.
-    assert not {"AWS_PROFILE", "AWS_REGION", "PIP_USER", "VIRTUAL_ENV", "MAKEFLAGS", "MPLBACKEND"} & variables.keys()
+    assert (
+        not {"AWS_PROFILE", "AWS_REGION", "PIP_USER", "VIRTUAL_ENV", "MAKEFLAGS", "MPLBACKEND", "ALL_PROXY"}
+        & variables.keys()
+    )
     assert variables["AWS_CONFIG_FILE"] == os.devnull
     assert variables["SAM_CLI_TELEMETRY"] == "0"
     assert variables["PIP_INDEX_URL"] == "https://mirror"
@@ -120,6 +123,19 @@ def test_an_old_python_is_refused_before_anything_is_made(tmp_path: Path) -> Non
 def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
     done = make(tmp_path, "PYTHON=python3.99")
     assert "python3.99 does not start; name another: make run PYTHON=python3.12" in done.stderr
+
+
+def test_pip_is_told_nothing_by_the_shell(tmp_path: Path) -> None:
+    shells = {
+        "PIP_USER": "1",
+        "PIP_TARGET": "/nowhere",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_INDEX_URL": "https://mirror",
+    }
+    command = [sys.executable, str(ROOT / "local/shell.py"), "pip", "config", "list"]
+    printed = subprocess.run(command, env=os.environ | shells, capture_output=True, text=True, check=True).stdout
+    assert ":env:.index-url='https://mirror'" in printed
+    assert not any(name in printed for name in ("env:.user", "env:.target", "virtualenv"))
 
 
 def venv(folder: Path) -> "subprocess.CompletedProcess[str]":
