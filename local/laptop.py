@@ -18,6 +18,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from cloud.core import processes
 from local import shell
 from local.home import HOME, ROOT, LocalError, write_json
 
@@ -49,10 +50,17 @@ class Cloud(Protocol):
 
 @dataclass(frozen=True)
 class Laptop:
-    """A laptop cloud that is running."""
+    """A laptop cloud that is running.
+
+    Attributes:
+        port: it listens here.
+        pid: the id of its process.
+        is_lost: whether its folder has been moved since it was started, so that it does not find its files.
+    """
 
     port: int
     pid: int
+    is_lost: bool = False
 
     @property
     def url(self) -> str:
@@ -94,9 +102,12 @@ def find() -> Laptop | None:
     try:
         state = json.loads(_STATE.read_text())
         pid, port = int(state["pid"]), int(state["port"])
+        home = Path(state.get("home", HOME))  # Earlier versions did not write it.
     except (OSError, ValueError, KeyError):
         return None
-    return Laptop(port, pid) if _is_ours(pid) else None
+    if home != HOME and home.exists():  # This folder is a copy; the cloud is the original's.
+        return None
+    return Laptop(port, pid, is_lost=home != HOME) if _is_ours(pid) else None
 
 
 def start(port: int) -> Laptop:
@@ -106,14 +117,16 @@ def start(port: int) -> Laptop:
         LocalError: the port is in use, or the cloud did not start.
     """
     if running := find():
-        return running
+        if not running.is_lost:
+            return running
+        stop()
     if _port_is_taken(port):
         raise LocalError(
             f"port {port} is in use by another program; stop that, or choose another port: make run PORT={port + 1}"
         )
     _own.append(spawn(port, HOME / "cloud", _LOG))
     process = _own[-1]
-    write_json(_STATE, {"pid": process.pid, "port": port})
+    write_json(_STATE, {"pid": process.pid, "port": port, "home": str(HOME)})
     try:
         return await_ready(process, port, _LOG)
     except LocalError:
@@ -184,10 +197,7 @@ def stop() -> bool:
 
 def _is_ours(pid: int) -> bool:
     """Whether the process lives and is our cloud; another program may have received its number since."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return "-m cloud " in listed and not listed.startswith("Z")
+    return "-m cloud " in processes.command_of(pid)
 
 
 def _port_is_taken(port: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local import run
+from local import laptop, run
 from local.home import LocalError
 from local.laptop import Laptop
 
@@ -162,3 +162,28 @@ def test_a_folder_of_the_users_is_not_emptied(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is not a virtual environment; move or delete it" in done.stderr
     assert (tmp_path / "mine").exists()
+
+
+def test_a_cloud_is_the_folders_own_unless_the_folder_is_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import time; print(flush=True); time.sleep(60)"
+    sleep = [sys.executable, "-c", program, "-m", "cloud", "--port", "5599"]
+    with subprocess.Popen(sleep, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for name in ("kennel", "dogs"):
+            (tmp_path / name).mkdir()
+        state = tmp_path / "cloud.json"
+        monkeypatch.setattr(laptop, "_STATE", state)
+        monkeypatch.setattr(laptop, "HOME", tmp_path / "dogs")
+        for home, found in (
+            (tmp_path / "dogs", Laptop(5599, process.pid)),
+            (tmp_path / "kennel", None),
+            (tmp_path / "gone", Laptop(5599, process.pid, is_lost=True)),
+        ):
+            state.write_text(json.dumps({"pid": process.pid, "port": 5599, "home": str(home)}))
+            assert laptop.find() == found
+        state.write_text(json.dumps({"pid": process.pid, "port": 5599}))
+        assert laptop.find() == Laptop(5599, process.pid)
+        process.kill()
