@@ -28,8 +28,9 @@ EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code inf
 # Text as one word of the shell, whatever signs it has; local/venv.py says which Python will not do.
 quote = '$(subst ','\'',$(value $(1)))'
 pip = $(1)/bin/python local/shell.py pip install -q --no-user
-make_venv = @$(PYTHON) -c "" 2>/dev/null || { echo "Python is missing: $(PYTHON) does not start; name another: make run \
-	PYTHON=python3.12" >&2; exit 1; }; $(PYTHON) local/venv.py
+make_venv = @$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 6))" 2>/dev/null || { \
+	echo "$(PYTHON) does not start, or is far too old; name another: make run PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) local/venv.py
 
 # Before Python starts; local/shell.py does the rest, for the programs and for pip.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONPLATLIBDIR

@@ -122,7 +122,7 @@ def test_an_old_python_is_refused_before_anything_is_made(tmp_path: Path) -> Non
 
 def test_a_python_that_does_not_start_is_told(tmp_path: Path) -> None:
     done = make(tmp_path, "PYTHON=python3.99")
-    assert "python3.99 does not start; name another: make run PYTHON=python3.12" in done.stderr
+    assert "python3.99 does not start, or is far too old; name another: make run PYTHON=python3.12" in done.stderr
 
 
 def test_pip_is_told_nothing_by_the_shell(tmp_path: Path) -> None:
