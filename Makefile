@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 4566
-DATA ?=
-EVENT ?=
-NOTEBOOK ?=
-MODEL ?=
-MUTANTS ?= 5
-SEED ?= 0
+# These come from make's command line only: a variable of the shell that has such a name means something else.
+DATA =
+EVENT =
+NOTEBOOK =
+MODEL =
+MUTANTS = 5
+SEED = 0
+LAPTOP =
+KEEP =
+YES =
 CHECKOV_VERSION := 3.3.30
 CHECKOV_VENV := .tools/checkov-$(CHECKOV_VERSION)
 CHECKOV := $(CHECKOV_VENV)/bin/checkov
@@ -21,15 +25,26 @@ TRANSFORMED := .kennel/lint/template.json
 WORKERS := -n 3 --no-loadscope-reorder
 EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code informational
 
+# Text as one word of the shell, whatever signs it has; local/venv.py says which Python will not do.
+quote = '$(subst ','\'',$(value $(1)))'
+pip = $(1)/bin/python local/shell.py pip install -q --no-user
+make_venv = @$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 6))" 2>/dev/null || { \
+	echo "$(PYTHON) does not start, or is far too old; name another: make run PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) local/venv.py
+
+# Before Python starts; local/shell.py does the rest, for the programs and for pip.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONPLATLIBDIR
+unexport CDPATH BASH_ENV ENV GREP_OPTIONS
+
 .DEFAULT_GOAL := help
-.PHONY: help install run up down notebook test test-slow check lint openapi proof aws-smoke
+.PHONY: no-venv help install run up down notebook test test-slow check lint openapi proof aws-smoke
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
-	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(EVENT),--event "$(EVENT)") \
-		$(if $(MODEL),--model "$(MODEL)")
+	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data $(call quote,DATA)) \
+		$(if $(EVENT),--event $(call quote,EVENT)) $(if $(MODEL),--model $(call quote,MODEL))
 
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 	@$(BIN)/python -m local up --port $(PORT)
@@ -56,16 +71,14 @@ install: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)  ## everything that make chec
 
 check: lint test  ## what CI runs: lint, types, tests
 
-lint: export AWS_DEFAULT_REGION := us-east-1
-lint: export SAM_CLI_TELEMETRY := 0
 lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/codespell
-	@$(BIN)/mypy benchmarks cloud dataset functions local proofs serving sketchbook training
-	@$(BIN)/sam validate --lint
+	@$(BIN)/python -m codespell_lib
+	@$(BIN)/python -m mypy benchmarks cloud dataset functions local proofs serving sketchbook training
+	@$(BIN)/python local/shell.py samcli validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
-	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
+	@for template in template.yaml $(TRANSFORMED); do $(BIN)/python -m cfnlint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
 	@$(BIN)/python -m proofs.audit $(PIP_AUDIT)
@@ -76,30 +89,30 @@ openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes h
 
 # torch comes first: once a CPU build is installed, no other package brings the CUDA build, several GB. CONTRIBUTING.md
 # says how to refresh the lock.
-$(VENV)/run.stamp: pyproject.toml requirements.lock
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+$(VENV)/run.stamp: pyproject.toml requirements.lock $(if $(wildcard $(BIN)/python),,no-venv)
+	$(make_venv) $(VENV) $(call quote,PYTHON)
 	@echo "Installing into $(VENV) (a few minutes, once)"
-	@$(BIN)/pip install -q -c requirements.lock torch==2.13.0
-	@$(BIN)/pip install -q -c requirements.lock -e .
+	@$(call pip,$(VENV)) -c requirements.lock torch==2.13.0
+	@$(call pip,$(VENV)) -c requirements.lock -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
-	@$(BIN)/pip install -q -c requirements.lock -e ".[dev]"
+	@$(call pip,$(VENV)) -c requirements.lock -e ".[dev]"
 	@touch $@
 
 # The SDK of SageMaker requires a newer boto3 than the laptop cloud allows. 1.2 GB, without torch.
 $(NOTEBOOK_VENV)/lock.stamp: examples/requirements.lock
-	@test -d $(NOTEBOOK_VENV) || $(PYTHON) -m venv $(NOTEBOOK_VENV)
+	$(make_venv) $(NOTEBOOK_VENV) $(call quote,PYTHON)
 	@echo "Installing Jupyter and the SageMaker SDK into $(NOTEBOOK_VENV) (minutes, once)"
-	@$(NOTEBOOK_VENV)/bin/pip install -q -r examples/requirements.lock
+	@$(call pip,$(NOTEBOOK_VENV)) -r examples/requirements.lock
 	@touch $@
 
 # In environments of their own: checkov requires other versions of much that the rest needs.
 $(CHECKOV):
 	@echo "Installing checkov (a minute, once)"
-	@$(PYTHON) -m venv $(CHECKOV_VENV)
-	@$(CHECKOV_VENV)/bin/pip install -q checkov==$(CHECKOV_VERSION)
+	$(make_venv) $(CHECKOV_VENV) $(call quote,PYTHON)
+	@$(call pip,$(CHECKOV_VENV)) checkov==$(CHECKOV_VERSION)
 
 $(PIP_AUDIT):
-	@$(PYTHON) -m venv $(PIP_AUDIT_VENV)
-	@$(PIP_AUDIT_VENV)/bin/pip install -q pip-audit==$(PIP_AUDIT_VERSION)
+	$(make_venv) $(PIP_AUDIT_VENV) $(call quote,PYTHON)
+	@$(call pip,$(PIP_AUDIT_VENV)) pip-audit==$(PIP_AUDIT_VERSION)

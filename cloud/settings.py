@@ -71,6 +71,8 @@ def prepare(port: int, home: Path) -> None:
         # MiniStack must not find a Docker daemon that happens to run on this machine.
         DOCKER_HOST=f"unix://{home / 'no-docker.sock'}",
         TMPDIR=str(scratch),
+        PYTHONUTF8="1",  # The functions' locale on AWS is UTF-8; that of the user's shell may be another.
+        NO_PROXY="localhost,127.0.0.1,::1",  # A proxy of the whole Mac is asked unless this names the host.
     )
 
 

@@ -3,8 +3,12 @@
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while Python still imports needs no traceback
+from local import shell
 
-from local.cli import main  # noqa: E402
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while Python still imports needs no traceback
+    shell.leave()
 
-sys.exit(main())
+    from local.cli import main
+
+    sys.exit(main())

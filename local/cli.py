@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import interrupt, invoke, laptop, notebook, run, stack
+from local import interrupt, invoke, laptop, notebook, run, shell, stack
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
 from local.home import HOME, LocalError
@@ -17,6 +16,11 @@ from local.home import HOME, LocalError
 # Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
 # late, because it deletes the endpoint, and ec2-leak is last, because it kills the cloud.
 DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown", "ec2-leak")
+# What the AWS CLI and boto3 need; the last two only where the user's shell names a proxy.
+_EXPORTS = (
+    *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("NO_PROXY", "no_proxy"),
+)
 
 
 def main() -> int:
@@ -24,6 +28,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops a run as Ctrl-C does.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # So does a closed terminal, but under nohup the run goes on.
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         return int(arguments.do(arguments))
     except (LocalError, DatasetError, OSError) as error:
@@ -51,22 +57,21 @@ def _drill(arguments: argparse.Namespace) -> int:
         "KENNEL_THROTTLE": f"{arguments.throttle:g}",
         "KENNEL_TIME_SCALE": f"{arguments.speed:g}",
     }
-    command = [sys.executable, "-m", "proofs.drills", *arguments.names, "--port", str(arguments.port)]
-    os.execve(sys.executable, command, os.environ | settings)
+    shell.start(["-m", "proofs.drills", *arguments.names, "--port", str(arguments.port)], settings)
 
 
 def _proof(arguments: argparse.Namespace) -> int:
     """Run the proof in another process, with files of its own and a cloud with a fast clock."""
     settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20"}
     options = {"--port": arguments.port, "--mutants": arguments.mutants, "--seed": arguments.seed}
-    command = [sys.executable, "-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)]
-    os.execve(sys.executable, command, os.environ | settings)
+    shell.start(["-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)], settings)
 
 
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
     say("\nFor the AWS CLI and boto3:")
-    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+    say_exactly("  unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN")
+    for name in _EXPORTS[: None if shell.has_proxy() else -2]:
         say_exactly(f"  export {name}={cloud.environment()[name]}")
     say_exactly(f"\nState machine  {deployed.pipeline_arn}\nBucket         {deployed.bucket}")
     say_exactly(

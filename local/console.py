@@ -4,6 +4,7 @@ Text is wrapped at the terminal's width; a file receives whole lines. Below ``_N
 printed under its name instead of beside it.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,8 +23,17 @@ _NAME_COLUMNS, _TIME_COLUMNS = 24, 9
 
 def console() -> Console:
     """Return a console for the present standard output."""
+    # FORCE_COLOR and the like do not turn a file into a terminal.
+    terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
     width = None if sys.stdout.isatty() else _FILE_COLUMNS
-    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=width is not None)
+    return Console(
+        width=width,
+        force_terminal=terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=width is not None,
+    )
 
 
 def say(text: str = "") -> None:

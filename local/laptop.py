@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
+from cloud.core import processes
+from local import shell
 from local.home import HOME, ROOT, LocalError, write_json
 
 REGION = "us-east-1"
@@ -25,6 +28,11 @@ _STATE = HOME / "cloud.json"
 _LOG = HOME / "cloud.log"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+# What botocore else reads from the environment and from the files of the user's account.
+_NO_SETTINGS = {
+    **dict.fromkeys(("profile", "ca_bundle", "use_fips_endpoint", "use_dualstack_endpoint")),
+    **dict.fromkeys(("config_file", "credentials_file"), os.devnull),
+}
 # The clouds that this program started; known here before their record is written, so that Ctrl-C can stop them.
 _own: list["subprocess.Popen[bytes]"] = []
 
@@ -42,10 +50,17 @@ class Cloud(Protocol):
 
 @dataclass(frozen=True)
 class Laptop:
-    """A laptop cloud that is running."""
+    """A laptop cloud that is running.
+
+    Attributes:
+        port: it listens here.
+        pid: the id of its process.
+        is_lost: whether its folder has been moved since it was started, so that it does not find its files.
+    """
 
     port: int
     pid: int
+    is_lost: bool = False
 
     @property
     def url(self) -> str:
@@ -53,17 +68,13 @@ class Laptop:
         return f"http://localhost:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment with all AWS variables replaced by those of the laptop cloud."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-        return clean | {
+        """Return the environment of programs that talk to the laptop cloud."""
+        return shell.clean(os.environ) | {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SAM_CLI_TELEMETRY": "0",
         }
 
     def client(self, service: str) -> Any:
@@ -73,14 +84,16 @@ class Laptop:
 
 @functools.cache  # Making a client reads the service's model, which takes long for callers that poll.
 def _client(service: str, url: str) -> Any:
-    make: Any = boto3.client  # Its type stubs require a literal service name.
+    none = {name: (None, None, default, None) for name, default in _NO_SETTINGS.items()}
+    session = boto3.Session(botocore_session=botocore.session.Session(session_vars=none))
+    make: Any = session.client  # Its type stubs require a literal service name.
     return make(
         service,
         endpoint_url=url,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - a placeholder, not a secret
-        config=Config(retries={"total_max_attempts": 2}),
+        config=Config(retries={"total_max_attempts": 2}, proxies={}),
     )
 
 
@@ -89,9 +102,12 @@ def find() -> Laptop | None:
     try:
         state = json.loads(_STATE.read_text())
         pid, port = int(state["pid"]), int(state["port"])
+        home = Path(state.get("home", HOME))  # Earlier versions did not write it.
     except (OSError, ValueError, KeyError):
         return None
-    return Laptop(port, pid) if _is_ours(pid) else None
+    if home != HOME and home.exists():  # This folder is a copy; the cloud is the original's.
+        return None
+    return Laptop(port, pid, is_lost=home != HOME) if _is_ours(pid) else None
 
 
 def start(port: int) -> Laptop:
@@ -101,14 +117,16 @@ def start(port: int) -> Laptop:
         LocalError: the port is in use, or the cloud did not start.
     """
     if running := find():
-        return running
+        if not running.is_lost:
+            return running
+        stop()
     if _port_is_taken(port):
         raise LocalError(
             f"port {port} is in use by another program; stop that, or choose another port: make run PORT={port + 1}"
         )
     _own.append(spawn(port, HOME / "cloud", _LOG))
     process = _own[-1]
-    write_json(_STATE, {"pid": process.pid, "port": port})
+    write_json(_STATE, {"pid": process.pid, "port": port, "home": str(HOME)})
     try:
         return await_ready(process, port, _LOG)
     except LocalError:
@@ -123,6 +141,7 @@ def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "cloud", "--port", str(port), "--home", str(home)],
             cwd=ROOT,
+            env=shell.clean(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -178,10 +197,7 @@ def stop() -> bool:
 
 def _is_ours(pid: int) -> bool:
     """Whether the process lives and is our cloud; another program may have received its number since."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return "-m cloud " in listed and not listed.startswith("Z")
+    return "-m cloud " in processes.command_of(pid)
 
 
 def _port_is_taken(port: int) -> bool:
@@ -191,8 +207,9 @@ def _port_is_taken(port: int) -> bool:
 
 
 def _is_ready(port: int) -> bool:
+    ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2) as answer:
+        with ask.open(f"http://127.0.0.1:{port}/_ministack/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,6 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dataset import DatasetError
 from dataset.layout import named
 from local import data, laptop, report, stack
 from local.api import Api
@@ -75,12 +75,12 @@ def run(data_path: str | None, event_path: str | None, port: int, model_path: st
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
+        _record_end("stopped", started)
         _abandon(cloud, execution_arn)
-        write_json(LAST_RUN, {"status": "stopped", "seconds": round(time.monotonic() - started, 1)})
         return STOPPED
-    except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
-        failure = {"name": type(error).__name__, "cause": str(error)}
-        write_json(LAST_RUN, {"status": "failed", "seconds": round(time.monotonic() - started, 1), "error": failure})
+    except Exception as error:
+        _record_end("failed", started, {"name": type(error).__name__, "cause": str(error)})
+        _stop_unwatched(cloud, execution_arn)
         raise
 
 
@@ -103,10 +103,15 @@ def promote(cloud: Laptop, version: int) -> int:
     try:
         _start(cloud, deployed, name, {"promote": version})
         outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
+        return _finish(cloud, deployed, None, outcome, started)
     except KeyboardInterrupt:
+        _record_end("stopped", started)
         _abandon(cloud, execution_arn)
         return STOPPED
-    return _finish(cloud, deployed, None, outcome, started)
+    except Exception as error:
+        _record_end("failed", started, {"name": type(error).__name__, "cause": str(error)})
+        _stop_unwatched(cloud, execution_arn)
+        raise
 
 
 def _read_event(path: str | None) -> dict[str, Any]:
@@ -202,18 +207,42 @@ def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: scores[key] for key in ("top1", "top5", "latency_ms")} if scores else None
 
 
+def _record_end(status: str, started: float, error: dict[str, str] | None = None) -> None:
+    """Write the record of a run that did not come to its end."""
+    record = {"status": status, "seconds": round(time.monotonic() - started, 1)}
+    write_json(LAST_RUN, record | ({"error": error} if error else {}))
+
+
+def _stop_unwatched(cloud: Laptop | None, execution_arn: str) -> None:
+    """After an error of this program, stop the execution that it follows, and say so."""
+    if not cloud or not execution_arn:
+        return
+    with suppress(ClientError, BotoCoreError):
+        states = cloud.client("stepfunctions")
+        if states.describe_execution(executionArn=execution_arn)["status"] == "RUNNING":
+            cause = "The program that followed it has failed"
+            states.stop_execution(executionArn=execution_arn, error="Stopped", cause=cause)
+            name = execution_arn.rpartition(":")[2]
+            with suppress(OSError):
+                print(f"execution {name} is stopped, because it can no longer be followed:", file=sys.stderr)
+
+
 def _abandon(cloud: Laptop | None, execution_arn: str) -> None:
     """After Ctrl-C, stop what this run started."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A second Ctrl-C must not interrupt the seconds of cleaning up.
-    say("\nstopping …")
+    with suppress(OSError):  # The terminal may be closed.
+        say("\nstopping …")
     if laptop.stop_own():
-        say("stopped; the laptop cloud that this run had started is down, nothing is left running")
-        return
-    if cloud and execution_arn:
-        with suppress(ClientError, BotoCoreError):
-            cloud.client("stepfunctions").stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
-            _await_release(cloud, execution_arn)
-    say("stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped")
+        words = "stopped; the laptop cloud that this run had started is down, nothing is left running"
+    else:
+        if cloud and execution_arn:
+            with suppress(ClientError, BotoCoreError):
+                states = cloud.client("stepfunctions")
+                states.stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
+                _await_release(cloud, execution_arn)
+        words = "stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped"
+    with suppress(OSError):
+        say(words)
 
 
 def _await_release(cloud: Laptop, execution_arn: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local import shell
 from local.home import HOME, ROOT, LocalError
 from local.laptop import Cloud, Laptop
 
@@ -105,17 +106,27 @@ def describe(cloud: Cloud, name: str = STACK) -> Stack:
 
 
 def sam(
-    command: str, *arguments: str, env: Mapping[str, str] = os.environ, log: Path = _LOG
+    command: str, *arguments: str, env: Mapping[str, str] | None = None, log: Path = _LOG
 ) -> "subprocess.Popen[bytes]":
-    """Start a SAM command whose output goes to ``log``; pass the process to ``finish``."""
+    """Start a SAM command whose output goes to ``log``; pass the process to ``finish``.
+
+    Args:
+        command: such as ``build``.
+        arguments: what follows it.
+        env: its environment; by default ``shell.clean``.
+        log: receives its output.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    bin_folder = Path(sys.executable).parent  # It contains sam and the functions' interpreter.
-    env = dict(env, SAM_CLI_TELEMETRY="0")
-    env["PATH"] = f"{bin_folder}{os.pathsep}{env['PATH']}"
+    env = shell.clean(os.environ) if env is None else dict(env)
+    # The SAM CLI keeps a file in the user's home, which may not be writable.
+    env |= {"SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(HOME / "sam-cli")}
+    interpreters = Path(sys.executable).parent  # sam build looks for the functions' interpreter.
+    env["PATH"] = f"{interpreters}{os.pathsep}{env.get('PATH', os.defpath)}"
     env.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     with log.open("wb") as output:
         return subprocess.Popen(
-            [str(bin_folder / "sam"), command, *arguments],
+            # The script sam names the place where it was installed, and the folder may have been moved since.
+            [sys.executable, "-P", "-m", "samcli", command, *arguments],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,

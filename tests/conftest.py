@@ -3,12 +3,19 @@
 Tests that share a laptop cloud run on one worker, which starts that cloud once. Any other file is a group of its own.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from local import shell
+
+# The shell of whoever starts the tests stays outside, as it does for the programs.
+_clean = shell.clean(os.environ)
+os.environ.clear()
+os.environ.update(_clean)
 TESTS = Path(__file__).parent
 # Files that share a cloud, by the name of their group. The group that takes longest comes first, so that no worker
 # starts it when the others are nearly done.

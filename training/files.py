@@ -18,6 +18,24 @@ class FileWriteError(RuntimeError):
     """A file could not be written; the message names the file and the cause."""
 
 
+def check_folder(path: Path) -> None:
+    """Check that files can be written into a folder, which need not exist yet.
+
+    Raises:
+        FileWriteError: they cannot.
+    """
+    try:
+        nearest = next(each for each in (path, *path.absolute().parents) if each.exists() or each.is_symlink())
+    except OSError as error:
+        raise FileWriteError(f"storage: cannot write {path} ({error.strerror})") from error
+    if not nearest.is_dir():
+        which = "it" if nearest == path else nearest
+        what = "is a file" if nearest.exists() else "is a link to nothing"
+        raise FileWriteError(f"storage: cannot write {path} ({which} {what})")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FileWriteError(f"storage: cannot write {path} (this user may not write into {nearest})")
+
+
 def to_bytes(value: Any) -> bytes:
     """Return what ``torch.save`` writes.
 

@@ -47,7 +47,7 @@ from training.backbones import Backbone, Pretrained, find_backbone, weights_file
 from training.checkpoint import Checkpoint, remove_finished
 from training.curves import learning_curve
 from training.distributed import Cores, PeerLostError, World, gather, process_group, share_cores, step_timeout
-from training.files import FileWriteError, replace_file, replace_json
+from training.files import FileWriteError, check_folder, replace_file, replace_json
 from training.full import FullTraining, FullTrainingData
 from training.head import HeadStart, HeadTraining, NonFiniteLossError, starting_head
 from training.hyperparameters import HyperparameterError, Hyperparameters
@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
         with stopping_on_sigterm(), process_group() as world:
             folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir)
+            for folder in (folders.model, folders.checkpoints) if world.rank == 0 else ():
+                check_folder(folder)
             train(world, settings, pretrained, folders, search)
     except PeerLostError as error:
         print(error, file=sys.stderr)

@@ -46,6 +46,7 @@ def clean_environment(scratch: Path) -> dict[str, str]:
         "HOME": str(scratch),  # The user's own home has secrets, such as the credentials of their AWS account.
         "TMPDIR": str(scratch),
         "PYTHONUNBUFFERED": "1",  # The log shows each line as soon as the process writes it.
+        "PYTHONUTF8": "1",  # The images' locale is UTF-8; that of the user's shell may be another.
         # Without CI, openvino-telemetry reports each import of OpenVINO to its makers. The images do not contain it.
         "CI": "true",
     }
@@ -93,6 +94,18 @@ def _marked_by_ps(variable: bytes) -> list[int]:
     command = ["ps", options, "-o", "pid=", "-o", "command="]
     listing = subprocess.run(command, capture_output=True, check=False).stdout
     return [int(line.split(None, 1)[0]) for line in listing.splitlines() if variable in line]
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a live process; empty if there is none, or if only its exit code is left."""
+    if os.path.isdir("/proc/self"):  # Small containers have no ps.
+        try:
+            return Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            return ""
+    command = ["ps", "-ww", "-o", "stat=", "-o", "command=", "-p", str(pid)]
+    listed = subprocess.run(command, capture_output=True, check=False).stdout.decode(errors="replace").strip()
+    return "" if listed.startswith("Z") else listed.partition(" ")[2].strip()
 
 
 def end_marked(mark: str, grace: float = GRACE_SECONDS) -> None:

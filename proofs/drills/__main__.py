@@ -11,7 +11,7 @@ from typing import cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from local import cli, laptop
+from local import cli, laptop, shell
 from local.home import LocalError
 from proofs.drills import deployment, ec2, fuzz, runs, spike
 from proofs.drills.drill_cloud import DrillCloud, set_up
@@ -57,4 +57,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    shell.leave()
     sys.exit(main())

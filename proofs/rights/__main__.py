@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from samcli.yamlhelper import yaml_parse
 
 from dataset import DatasetError
-from local import laptop, stack
+from local import laptop, shell, stack
 from local.home import HOME, LocalError
 from proofs.promises import Report
 from proofs.rights.mutants import candidates, run_mutant
@@ -83,4 +83,5 @@ def _sample(
 
 
 if __name__ == "__main__":
+    shell.leave()
     sys.exit(main())

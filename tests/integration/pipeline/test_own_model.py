@@ -66,12 +66,14 @@ def test_state_dict_is_judged_and_deployed_without_training(kennel: Kennel, fold
     assert kennel.champion()["top1"] == pytest.approx(record["verdict"]["challenger_top1"])
 
 
+@pytest.mark.slow
 def test_state_dict_that_is_not_good_enough_is_refused_by_the_floor(kennel: Kennel, folder: Path) -> None:
     command = run(kennel, folder, "model.pth", min_top1=1.0)
     assert command.returncode == 3, command.stdout + command.stderr
     assert "below the floor of 100.0%" in command.stdout
 
 
+@pytest.mark.slow
 def test_whole_module_fails_the_run_with_the_way_out(kennel: Kennel, folder: Path) -> None:
     champion = kennel.champion()
     command = run(kennel, folder, "module.pth")

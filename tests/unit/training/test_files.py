@@ -15,8 +15,9 @@ from training import files
 from training.checkpoint import Checkpoint, remove_finished
 from training.distributed import World
 from training.features import FeatureCache
-from training.files import FileWriteError, replace_file, replace_json
+from training.files import FileWriteError, check_folder, replace_file, replace_json
 from training.finished import FINISHED
+from training.train import main
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"), "none", "here")
 IN_CREATE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE = 0x100, 0x40, 0x80, 0x200
@@ -175,3 +176,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
         replace_file(mirrored / "head-1.pt", b"new")
     assert (mirrored / "head-1.pt").read_bytes() == b"old"
     assert [path.name for path in mirrored.parent.rglob("*")] == ["checkpoints", "head-1.pt"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_folder(tmp_path / "new" / "model")
+    assert not (tmp_path / "new").exists()
+    file, link = tmp_path / "OUT", tmp_path / "LINK"
+    file.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileWriteError, match=f"^storage: cannot write {file} \\(it is a file\\)$"):
+        check_folder(file)
+    with pytest.raises(FileWriteError, match=f"cannot write {file}/model \\({file} is a file\\)$"):
+        check_folder(file / "model")
+    with pytest.raises(FileWriteError, match="it is a link to nothing"):
+        check_folder(link)
+    with pytest.raises(FileWriteError, match="File name too long"):
+        check_folder(tmp_path / ("x" * 300))
+    for arguments in (["--model-dir", str(file)], ["--model-dir", str(tmp_path), "--checkpoint-dir", str(file)]):
+        assert main(["--data", str(tmp_path), *arguments]) == 1
+        assert f"storage: cannot write {file} (it is a file)" in capsys.readouterr().err

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from cloud.core import processes
 
 PARENT = """
@@ -57,6 +59,24 @@ def test_ps_finds_what_proc_finds(tmp_path: Path) -> None:
     assert sorted(processes._marked_by_ps(variable)) == sorted(processes.marked(mark))
     processes.end_marked(mark, grace=0.0)
     process.wait(timeout=5)
+
+
+def test_the_command_of_a_process_is_known_with_and_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import time; print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in ("as this machine has it", "without /proc"):
+        assert processes.command_of(process.pid).endswith(f"-c {program}")
+        monkeypatch.setattr(processes.os.path, "isdir", lambda _path: False)
+    monkeypatch.undo()
+    process.kill()
+    for _ in ("as this machine has it", "without /proc"):
+        deadline = time.monotonic() + 5
+        while processes.command_of(process.pid):  # It has ended, but nobody has waited for it.
+            assert time.monotonic() < deadline
+        monkeypatch.setattr(processes.os.path, "isdir", lambda _path: False)
+    process.communicate()
 
 
 def test_a_clean_environment_has_no_credentials(tmp_path: Path) -> None:
