@@ -8,7 +8,8 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from dataset import Listing, open_source
-from dataset.source import ARCHIVE_SUFFIXES, Source
+from dataset.archive import ARCHIVE_SUFFIXES
+from dataset.source import Source, kind_of
 from local.console import say
 from local.home import HOME, LocalError
 from local.laptop import Cloud
@@ -53,9 +54,9 @@ def prepare(path: Path) -> Data:
         dataset.DatasetError: the dataset cannot be trained on; the message says why.
     """
     source = open_source(path)
-    if path.is_file():
-        archive = path
-        suffix = next(s for s in sorted(ARCHIVE_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s))
+    if path.is_file() and not source.listing.made_splits:
+        name, longest_first = path.name.lower(), sorted(ARCHIVE_SUFFIXES, key=len, reverse=True)
+        archive, suffix = path, next((s for s in longest_first if name.endswith(s)), f".{kind_of(path)}")
     else:
         archive, suffix = _pack(source), ".zip"
     return Data(source, archive, f"datasets/{_digest(archive)}{suffix}")

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from dataset.layout import named
+from dataset.layout import Reason, named
 from local import data, laptop, report, stack
 from local.api import Api
 from local.console import say, say_exactly, show, step
@@ -127,8 +127,11 @@ def _describe(photos: data.Data, data_path: str | None) -> None:
     listing = photos.listing
     counts = ", ".join(f"{number:,} {split}" for split, number in listing.counts().items())
     say(f"{data_path or 'Sketchbook'}: {len(listing.classes)} breeds, {counts}")
-    if listing.ignored:
-        say(f"  left out, because they are not <split>/<breed>/<photo>: {named(listing.ignored)}")
+    if listing.made_splits:
+        say(f"  {listing.made_splits}")
+    for reason in Reason:
+        if paths := [file.path for file in listing.left_out if file.reason == reason]:
+            say(f"  left out {len(paths):,} {reason}: {named(paths)}")
 
 
 def _execution_arn(deployed: Stack, name: str) -> str:
