@@ -37,6 +37,8 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 # Lists of classes that datasets carry beside photos which lie in one flat folder.
 _LISTS = frozenset({"labels.csv", "list.txt", "trainval.txt", "image_class_labels.txt", "train.csv", "annotations.csv"})
 MAX_NAMED = 5  # number of items that a message names before it counts the rest
+# Control characters, and bytes that are not UTF-8 as Python keeps them. All other characters may be in a name.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
@@ -172,27 +174,28 @@ def listing(
     rest = list(left_out)
     paths: dict[str, int] = {}
     for path, size in files:
-        if any(part.startswith(".") or part.lower() in _JUNK for part in PurePosixPath(path).parts):
+        if any(part.startswith(".") or part.lower() in _JUNK for part in path.split("/")):
             continue
-        if any(unicodedata.category(char) in ("Cc", "Cs") for char in path):
+        if _ODD.search(path):
             rest.append(LeftOut(ascii(path)[1:-1], Reason.NAME))
         else:
             paths[path] = size
-    pictures = [path for path in sorted(paths) if PurePosixPath(path).suffix.lower() in PHOTO_SUFFIXES]
+    pictures = [path for path in sorted(paths) if _suffix(path) in PHOTO_SUFFIXES]
     root, splits = _root(pictures, paths, where)
     photos: list[Photo] = []
     taken: set[str] = set()
     for path, size in sorted(paths.items()):
         photo = _photo(path, size, root, splits, taken) if path.startswith(root) else None
-        if photo and PurePosixPath(path).suffix.lower() in PHOTO_SUFFIXES:
+        if photo and _suffix(path) in PHOTO_SUFFIXES:
             taken.add(photo.path)
             photos.append(photo)
         else:
             inner = path.removeprefix(root)
             rest.append(LeftOut(inner, _reason(path), *(photo[1:3] if photo else ("", ""))))
     made = ""
-    missing = [split for split in SPLITS if split not in {photo.split for photo in photos}]
-    if missing and any(photo.split == "train" for photo in photos):
+    present = {photo.split for photo in photos}
+    missing = [split for split in SPLITS if split not in present]
+    if missing and "train" in present:
         _refuse_misspelt(photos, pictures, root, splits, missing, where)
         _refuse_few(photos, missing, where)
         photos, made = _with_splits(photos, missing, shares, root)
@@ -210,8 +213,15 @@ _EXPECTED = (
 )
 
 
+def _suffix(path: str) -> str:
+    """Return the ending of a name in small letters; as that of ``PurePosixPath``, in a tenth of the time."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
 def _reason(path: str) -> Reason:
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     if suffix in PHOTO_SUFFIXES:
         return Reason.PLACE
     if suffix in _OTHER_FORMATS:
@@ -234,9 +244,10 @@ def _photo(path: str, size: int, root: str, splits: Mapping[str, str], taken: se
         return None
     # macOS writes an accent as a character of its own. Classes are compared in one form.
     label = unicodedata.normalize("NFC", label)
-    inner, stem, suffix, number = f"{split}/{label}/{name}", PurePosixPath(name).stem, PurePosixPath(name).suffix, 2
+    inner, number = f"{split}/{label}/{name}", 2
     while inner in taken:
-        inner, number = f"{split}/{label}/{stem}~{number}{suffix}", number + 1
+        stem, dot, ending = name.rpartition(".")
+        inner, number = f"{split}/{label}/{stem}~{number}{dot}{ending}", number + 1
     return Photo(inner, split, label, size, "" if root + inner == path else path)
 
 
@@ -248,12 +259,12 @@ def _root(pictures: Sequence[str], paths: Iterable[str], where: str) -> tuple[st
     """
     holders: dict[str, set[str]] = defaultdict(set)
     parents: dict[str, set[str]] = defaultdict(set)
-    for path in pictures:
-        parts = path.split("/")
-        if len(parts) >= 3 and parts[-3].casefold() in SPLIT_NAMES:
-            holders["".join(f"{part}/" for part in parts[:-3])].add(parts[-3])
-        if len(parts) >= 2:
-            parents["".join(f"{part}/" for part in parts[:-2])].add(parts[-2])
+    for folder in {path.rpartition("/")[0] for path in pictures}:
+        parts = folder.split("/")
+        if len(parts) >= 2 and parts[-2].casefold() in SPLIT_NAMES:
+            holders["".join(f"{part}/" for part in parts[:-2])].add(parts[-2])
+        if folder:
+            parents["".join(f"{part}/" for part in parts[:-1])].add(parts[-1])
     best = max((len(_kinds(names)) for names in holders.values()), default=0)
     roots = sorted(root for root, names in holders.items() if len(_kinds(names)) == best)
     if not roots:
