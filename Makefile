@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 DATA ?=
 EVENT ?=
+SPLIT ?=
 NOTEBOOK ?=
 MODEL ?=
 MUTANTS ?= 5
@@ -27,9 +28,9 @@ EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code inf
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
-	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(EVENT),--event "$(EVENT)") \
-		$(if $(MODEL),--model "$(MODEL)")
+run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [SPLIT=80/10/10] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
+	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(SPLIT),--split "$(SPLIT)") \
+		$(if $(EVENT),--event "$(EVENT)") $(if $(MODEL),--model "$(MODEL)")
 
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 	@$(BIN)/python -m local up --port $(PORT)

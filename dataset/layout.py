@@ -352,7 +352,8 @@ def _with_splits(
     source = "there are no splits" if len(missing) == 2 else f"there is no {missing[0]}/"
     return moved, (
         f"{source}, so each class was split by a fixed rule ({'/'.join(map(str, shares))}): {numbers}; photos of equal "
-        "size or with names of copies stay together. To split otherwise, make the folders train/, valid/ and test/"
+        "size or with names of copies stay together. To split otherwise, make the folders train/, valid/ and test/, or "
+        "give make run SPLIT=80/10/10"
     )
 
 
