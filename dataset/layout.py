@@ -265,8 +265,9 @@ def _root(pictures: Sequence[str], paths: Iterable[str], where: str) -> tuple[st
             holders["".join(f"{part}/" for part in parts[:-2])].add(parts[-2])
         if folder:
             parents["".join(f"{part}/" for part in parts[:-1])].add(parts[-1])
-    best = max((len(_kinds(names)) for names in holders.values()), default=0)
-    roots = sorted(root for root, names in holders.items() if len(_kinds(names)) == best)
+    roots = sorted(root for root, names in holders.items() if len(_kinds(names)) > 1) or sorted(holders)
+    if "" in roots:  # What lies deeper, such as a copy, is left out.
+        roots = [""]
     if not roots:
         roots = sorted(root for root, names in parents.items() if len(names - {OTHER}) > 1)
     if len(roots) > 1:

@@ -56,6 +56,13 @@ def test_two_datasets_beside_each_other_are_refused_by_name():
         listing([*files(root="dogs/"), *files(root="cats/")], "x")
 
 
+def test_splits_on_top_come_before_a_copy_below_them():
+    found = listing([*files(), *files(root="backup/", count=3)], "x")
+    assert found.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert {file.reason for file in found.left_out} == {Reason.PLACE}
+    assert len(found.left_out) == 18
+
+
 def test_a_misspelt_split_is_named():
     with pytest.raises(DatasetError, match="no photos in valid/, but in validate/; rename"):
         listing(files(valid="validate"), "x")
