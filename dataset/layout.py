@@ -191,7 +191,10 @@ def listing(
             photos.append(photo)
         else:
             inner = path.removeprefix(root)
-            rest.append(LeftOut(inner, _reason(path), *(photo[1:3] if photo else ("", ""))))
+            folder, *below = inner.split("/")
+            split = splits.get(folder, "") if path.startswith(root) else ""
+            label = unicodedata.normalize("NFC", below[0]) if split and len(below) > 1 else ""
+            rest.append(LeftOut(inner, _reason(path), split, label))
     made = ""
     present = {photo.split for photo in photos}
     missing = [split for split in SPLITS if split not in present]

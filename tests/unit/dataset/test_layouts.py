@@ -128,7 +128,7 @@ def test_each_file_that_is_left_out_has_a_reason_a_split_and_a_class():
         LeftOut("train/001.A/1.heic", Reason.FORMAT, "train", "001.A"),
         LeftOut("train/001.A/b.zip", Reason.ARCHIVE, "train", "001.A"),
         LeftOut("train/001.A/c.txt", Reason.NOT_A_PHOTO, "train", "001.A"),
-        LeftOut("train/001.A/deep/d.jpg", Reason.PLACE),
+        LeftOut("train/001.A/deep/d.jpg", Reason.PLACE, "train", "001.A"),
         LeftOut("train/001.A/x\\n.jpg", Reason.NAME),
     )
 
