@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 4566
 # These come from make's command line only: a variable of the shell that has such a name means something else.
 DATA =
+SPLIT =
 EVENT =
 NOTEBOOK =
 MODEL =
@@ -42,9 +43,10 @@ unexport CDPATH BASH_ENV ENV GREP_OPTIONS
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
+run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [SPLIT=80/10/10] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
 	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data $(call quote,DATA)) \
-		$(if $(EVENT),--event $(call quote,EVENT)) $(if $(MODEL),--model $(call quote,MODEL))
+		$(if $(SPLIT),--split $(call quote,SPLIT)) $(if $(EVENT),--event $(call quote,EVENT)) \
+		$(if $(MODEL),--model $(call quote,MODEL))
 
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 	@$(BIN)/python -m local up --port $(PORT)

@@ -5,8 +5,9 @@ The layout is the one of Udacity's dogImages: ``<split>/<class>/<photo>`` with t
 (``017.English_foxhound``). An optional folder ``other`` beside the splits, flat or with folders of
 any name, contains photos that show none of the classes. Training ignores them; the evaluation
 measures whether the model recognizes them as no dog. The same layout may be packed into one
-``.zip`` or ``.tar[.gz]``, which S3 transfers far faster than ten thousand small objects. One
-folder around the three splits is allowed and skipped.
+``.zip`` or ``.tar[.gz]``, which S3 transfers far faster than ten thousand small objects. Folders
+around the three splits are skipped, and splits that are not there are taken from ``train`` by a
+fixed rule.
 
 The package uses the standard library alone, because the Plan function, the training job, the
 evaluation and the laptop's runner all read datasets with it.
@@ -17,8 +18,10 @@ from dataset.layout import (
     OTHER,
     SPLITS,
     DatasetError,
+    LeftOut,
     Listing,
     Photo,
+    Reason,
     breed_name,
     listing,
 )
@@ -29,9 +32,11 @@ __all__ = [
     "OTHER",
     "SPLITS",
     "DatasetError",
+    "LeftOut",
     "Listing",
     "Photo",
     "ReadError",
+    "Reason",
     "Source",
     "breed_name",
     "listing",

@@ -2,18 +2,72 @@
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from dataset.split import SHARES, assign
+
 SPLITS = ("train", "valid", "test")
+# Folders that people name differently, in any capitals.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
 # The folder beside the splits with photos that show none of the classes. Only the evaluation uses it.
 OTHER = "other"
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+# The ending decides, because a prefix in S3 is judged without opening its objects, and must be judged as its copy is.
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".webp"})
+# Pictures in formats that neither training nor serving decodes.
+_OTHER_FORMATS = frozenset(
+    {".heic", ".heif", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".jxl", ".svg", ".psd"}
+    | {".dng", ".cr2", ".nef", ".arw", ".raw"}
+)
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
+# Lists of classes that datasets carry beside photos which lie in one flat folder.
+_LISTS = frozenset({"labels.csv", "list.txt", "trainval.txt", "image_class_labels.txt", "train.csv", "annotations.csv"})
 MAX_NAMED = 5  # number of items that a message names before it counts the rest
+# Control characters, and bytes that are not UTF-8 as Python keeps them. All other characters may be in a name.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+class Reason(StrEnum):
+    """Why a file is left out; the text ends a sentence about such files."""
+
+    NOT_A_PHOTO = "no photos"
+    FORMAT = "pictures that are neither JPEG nor PNG nor WebP"
+    ARCHIVE = "archives inside the dataset"
+    PLACE = "photos that are not in <split>/<class>/"
+    NAME = "names with control characters or bytes that are not UTF-8"
+    LINK = "links inside the archive that are not followed"
+    TWICE = "names that the archive has twice, of which the last counts"
+
+
+class LeftOut(NamedTuple):
+    """A file of the dataset that is not used.
+
+    Attributes:
+        path: path inside the dataset, below the folder around the splits.
+        reason: why it is left out.
+        split: the split in whose folder it lies; empty elsewhere.
+        label: the class in whose folder it lies; empty elsewhere.
+    """
+
+    path: str
+    reason: Reason
+    split: str = ""
+    label: str = ""
 
 
 class DatasetError(ValueError):
@@ -24,16 +78,18 @@ class Photo(NamedTuple):
     """One photo of the dataset.
 
     Attributes:
-        path: path inside the dataset, ``<split>/<class>/<photo>`` or ``other/…/<photo>``, with ``/``.
+        path: ``<split>/<class>/<photo>`` or ``other/…/<photo>``, with ``/``, whatever the folders are called.
         split: one of ``SPLITS``, or ``OTHER``.
         label: name of the class folder, for example ``017.English_foxhound``; empty in ``OTHER``.
         size: size in bytes.
+        file: path of the file inside the dataset as it lies there; empty if it is the listing's prefix and ``path``.
     """
 
     path: str
     split: str
     label: str
     size: int
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,14 +99,25 @@ class Listing:
     Attributes:
         classes: names of the class folders, sorted. The position of a class is its index everywhere.
         photos: every photo of the splits and of ``OTHER``, sorted by path.
-        ignored: paths of all other files, sorted: no photos, or photos outside the layout.
+        left_out: all other files with the reason, sorted by path.
         prefix: the folder around the splits with its ``/``, or an empty string.
+        made_splits: what was done about splits that the dataset does not have, as a sentence; empty if it has all.
     """
 
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
-    ignored: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
     prefix: str = ""
+    made_splits: str = ""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Paths of the files that are left out."""
+        return tuple(file.path for file in self.left_out)
+
+    def file(self, photo: Photo) -> str:
+        """Return the path of a photo inside the dataset as it lies there."""
+        return photo.file or self.prefix + photo.path
 
     def of(self, split: str) -> tuple[Photo, ...]:
         """Return the photos of one split, or of ``OTHER``, in the stable order."""
@@ -70,7 +137,13 @@ class Listing:
 
 
 def breed_name(label: str) -> str:
-    """Return the name of a class folder as people write it: ``005.Shih_Tzu`` becomes ``Shih Tzu``."""
+    """Return the name of a class folder as people write it.
+
+    ``005.Shih_Tzu`` becomes ``Shih Tzu`` and ``n02088364-beagle``, as ImageNet and Stanford Dogs have it, ``Beagle``.
+    """
+    if match := re.fullmatch(r"n\d{8}[-_. ]+(.*\w.*)", label):
+        name = re.sub(r"[-_\s]+", " ", match[1]).strip()
+        return name[:1].upper() + name[1:]
     return re.sub(r"^\d+\.", "", label).replace("_", " ").strip()
 
 
@@ -81,41 +154,211 @@ def named(items: Iterable[str]) -> str:
     return ", ".join(items[:MAX_NAMED]) + more
 
 
-def listing(files: Iterable[tuple[str, int]], where: str) -> Listing:
+def listing(
+    files: Iterable[tuple[str, int]],
+    where: str,
+    left_out: Iterable[LeftOut] = (),
+    shares: Sequence[int] = SHARES,
+) -> Listing:
     """Sort the files of a dataset into photos and the rest, and check the layout.
 
     Args:
         files: path inside the dataset (with ``/``) and size in bytes of every file.
         where: name of the dataset in messages.
+        left_out: files that the reader of an archive left out.
+        shares: shares of train, valid and test where the dataset does not have them.
 
     Raises:
         DatasetError: there are no photos, a split or a class is missing, or a class has no photo in a split.
     """
-    paths = {
-        path: size
-        for path, size in files
-        if not any(part.startswith(".") or part.lower() in _JUNK for part in PurePosixPath(path).parts)
-    }
-    prefix = _wrapping_folder(paths)
-    photos, ignored = [], []
-    for path, size in sorted(paths.items()):
-        inner = path[len(prefix) :]
-        split, *rest = inner.split("/")
-        is_photo = PurePosixPath(inner).suffix.lower() in PHOTO_SUFFIXES
-        if is_photo and split in SPLITS and len(rest) == 2:
-            photos.append(Photo(inner, split, rest[0], size))
-        elif is_photo and split == OTHER:
-            photos.append(Photo(inner, OTHER, "", size))
+    rest = list(left_out)
+    paths: dict[str, int] = {}
+    for path, size in files:
+        if any(part.startswith(".") or part.lower() in _JUNK for part in path.split("/")):
+            continue
+        if _ODD.search(path):
+            rest.append(LeftOut(ascii(path)[1:-1], Reason.NAME))
         else:
-            ignored.append(inner)
+            paths[path] = size
+    pictures = [path for path in sorted(paths) if _suffix(path) in PHOTO_SUFFIXES]
+    root, splits = _root(pictures, paths, where)
+    photos: list[Photo] = []
+    taken: set[str] = set()
+    for path, size in sorted(paths.items()):
+        photo = _photo(path, size, root, splits, taken) if path.startswith(root) else None
+        if photo and _suffix(path) in PHOTO_SUFFIXES:
+            taken.add(photo.path)
+            photos.append(photo)
+        else:
+            inner = path.removeprefix(root)
+            folder, *below = inner.split("/")
+            split = splits.get(folder, "") if path.startswith(root) else ""
+            label = unicodedata.normalize("NFC", below[0]) if split and len(below) > 1 else ""
+            rest.append(LeftOut(inner, _reason(path), split, label))
+    made = ""
+    present = {photo.split for photo in photos}
+    missing = [split for split in SPLITS if split not in present]
+    if missing and "train" in present:
+        _refuse_misspelt(photos, pictures, root, splits, missing, where)
+        _refuse_few(photos, missing, where)
+        photos, made = _with_splits(photos, missing, shares, root)
+    photos.sort()
     classes = tuple(sorted({photo.label for photo in photos if photo.split != OTHER}))
     if not classes:
-        raise DatasetError(
-            f"dataset {where}: no photos found; expected train/, valid/ and test/, "
-            f"each with one folder per breed that contains {', '.join(sorted(PHOTO_SUFFIXES))} files"
-        )
+        raise DatasetError(f"dataset {where}: no photos found{_found(pictures, paths)}; {_EXPECTED}")
     check_classes(classes, photos, where)
-    return Listing(classes, tuple(photos), tuple(ignored), prefix)
+    return Listing(classes, tuple(photos), tuple(sorted(rest)), root, made)
+
+
+_EXPECTED = (
+    "expected one folder per class that contains "
+    f"{', '.join(sorted(PHOTO_SUFFIXES))} files, in train/, valid/ and test/ or without them"
+)
+
+
+def _suffix(path: str) -> str:
+    """Return the ending of a name in small letters; as that of ``PurePosixPath``, in a tenth of the time."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
+def _reason(path: str) -> Reason:
+    suffix = _suffix(path)
+    if suffix in PHOTO_SUFFIXES:
+        return Reason.PLACE
+    if suffix in _OTHER_FORMATS:
+        return Reason.FORMAT
+    return Reason.ARCHIVE if suffix in _ARCHIVES else Reason.NOT_A_PHOTO
+
+
+def _photo(path: str, size: int, root: str, splits: Mapping[str, str], taken: set[str]) -> Photo | None:
+    """Return the photo that a file of the layout would be; without split folders it is one of ``train``."""
+    folder, *rest = path[len(root) :].split("/")
+    if folder.casefold() == OTHER and rest:
+        return Photo(f"{OTHER}/{'/'.join(rest)}", OTHER, "", size, path)
+    if splits:
+        if folder not in splits or len(rest) != 2:
+            return None
+        split, (label, name) = splits[folder], rest
+    elif len(rest) == 1:
+        split, label, name = "train", folder, rest[0]
+    else:
+        return None
+    # macOS writes an accent as a character of its own. Classes are compared in one form.
+    label = unicodedata.normalize("NFC", label)
+    inner, number = f"{split}/{label}/{name}", 2
+    while inner in taken:
+        stem, dot, ending = name.rpartition(".")
+        inner, number = f"{split}/{label}/{stem}~{number}{dot}{ending}", number + 1
+    return Photo(inner, split, label, size, "" if root + inner == path else path)
+
+
+def _root(pictures: Sequence[str], paths: Iterable[str], where: str) -> tuple[str, dict[str, str]]:
+    """Return the folder around the splits or classes with its ``/``, and the split of each folder's name.
+
+    Raises:
+        DatasetError: several folders could be it, or two folders are the same split.
+    """
+    holders: dict[str, set[str]] = defaultdict(set)
+    parents: dict[str, set[str]] = defaultdict(set)
+    for folder in {path.rpartition("/")[0] for path in pictures}:
+        parts = folder.split("/")
+        if len(parts) >= 2 and parts[-2].casefold() in SPLIT_NAMES:
+            holders["".join(f"{part}/" for part in parts[:-2])].add(parts[-2])
+        if folder:
+            parents["".join(f"{part}/" for part in parts[:-1])].add(parts[-1])
+    roots = sorted(root for root, names in holders.items() if len(_kinds(names)) > 1) or sorted(holders)
+    if "" in roots:  # What lies deeper, such as a copy, is left out.
+        roots = [""]
+    if not roots:
+        roots = sorted(root for root, names in parents.items() if len(names - {OTHER}) > 1)
+    if len(roots) > 1:
+        raise DatasetError(
+            f"dataset {where}: several folders hold photos in folders of classes: "
+            f"{named(root or 'the top' for root in roots)}; give one of them"
+        )
+    if not roots:
+        raise DatasetError(f"dataset {where}: no photos found{_found(pictures, paths)}; {_EXPECTED}")
+    names = sorted(holders.get(roots[0], ()))
+    splits = {name: SPLIT_NAMES[name.casefold()] for name in names}
+    for split in SPLITS:
+        if len(same := [name for name in names if splits[name] == split]) > 1:
+            raise DatasetError(
+                f"dataset {where}: {named(f'{name}/' for name in same)} are the same split; keep one of them"
+            )
+    return roots[0], splits
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    return {SPLIT_NAMES[name.casefold()] for name in names}
+
+
+def _found(pictures: Sequence[str], paths: Iterable[str]) -> str:
+    """Return what a dataset without a usable layout holds, to follow "no photos found"."""
+    reasons = Counter(_reason(path) for path in paths)
+    words = []
+    if pictures:
+        folders = sorted({f"{PurePosixPath(path).parent}/" for path in pictures})
+        words.append(f"in a layout that is known; photos lie in {named(folders)}")
+    lists = sorted(path for path in paths if PurePosixPath(path).name.casefold() in _LISTS)
+    if lists:
+        words.append(f"{named(lists)} may name the classes: move each photo into a folder of its class")
+    words += [f"{number} {reason}" for reason, number in reasons.items() if reason in (Reason.FORMAT, Reason.ARCHIVE)]
+    return (" " if pictures else "; ") + "; ".join(words) if words else ""
+
+
+def _refuse_misspelt(
+    photos: Sequence[Photo],
+    pictures: Iterable[str],
+    root: str,
+    splits: Mapping[str, str],
+    missing: Sequence[str],
+    where: str,
+) -> None:
+    """Refuse a folder beside the splits that has their classes and a name that is none of theirs."""
+    classes = {photo.label for photo in photos}
+    parts = [path[len(root) :].split("/") for path in pictures if path.startswith(root)]
+    unknown = sorted({f"{p[0]}/" for p in parts if len(p) == 3 and p[0] not in splits and p[1] in classes})
+    if splits and unknown:
+        raise DatasetError(
+            f"dataset {where}: no photos in {', '.join(f'{split}/' for split in missing)}, but in {named(unknown)}; "
+            "rename the folder if it is meant, or take it away"
+        )
+
+
+def _refuse_few(photos: Iterable[Photo], missing: Sequence[str], where: str) -> None:
+    counts = Counter(photo.label for photo in photos if photo.split == "train")
+    if few := [f"class '{label}' has {number}" for label, number in sorted(counts.items()) if number <= len(missing)]:
+        raise DatasetError(
+            f"dataset {where}: no photos in {', '.join(f'{split}/' for split in missing)}, and too few to take them "
+            f"from the others: {named(few)}; every class needs at least 1 photo in each of train/, valid/ and test/"
+        )
+
+
+def _with_splits(
+    photos: Sequence[Photo], missing: Sequence[str], shares: Sequence[int], root: str
+) -> tuple[list[Photo], str]:
+    """Take the missing splits from train, class by class; return all photos and a sentence about it."""
+    share = dict(zip(SPLITS, shares, strict=True))
+    pool: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        if photo.split == "train":
+            pool[photo.label].append(photo)
+    moved = [photo for photo in photos if photo.split != "train"]
+    for of_class in pool.values():
+        sides = assign([(photo.path.rpartition("/")[2], photo.size) for photo in of_class], share, missing)
+        for photo, split in zip(of_class, sides, strict=True):
+            path = f"{split}/{photo.path.partition('/')[2]}"
+            moved.append(photo._replace(path=path, split=split, file=photo.file or root + photo.path))
+    counts = Counter(photo.split for photo in moved)
+    numbers = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
+    source = "there are no splits" if len(missing) == 2 else f"there is no {missing[0]}/"
+    return moved, (
+        f"{source}, so each class was split by a fixed rule ({'/'.join(map(str, shares))}): {numbers}; photos of equal "
+        "size or with names of copies stay together. To split otherwise, make the folders train/, valid/ and test/, or "
+        "give make run SPLIT=80/10/10"
+    )
 
 
 def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -> None:
@@ -136,12 +379,15 @@ def check_classes(classes: Iterable[str], photos: Iterable[Photo], where: str) -
         raise DatasetError(f"dataset {where}: only 1 class ('{classes[0]}'); a classifier needs at least 2")
     empty = [f"class '{c}' has 0 photos in {s}/" for c in classes for s in SPLITS if not present[s, c]]
     if empty:
-        raise DatasetError(f"dataset {where}: {named(empty)}; every class needs at least 1 photo in each split")
+        raise DatasetError(
+            f"dataset {where}: {named(empty)}{_alike(classes)}; every class needs at least 1 photo in each split"
+        )
 
 
-def _wrapping_folder(paths: Iterable[str]) -> str:
-    """Return the one folder around the splits with its ``/`` (``dogImages/``), or an empty string."""
-    top_folders = {path.split("/", 1)[0] for path in paths if "/" in path}
-    if top_folders & set(SPLITS) or len(top_folders) != 1:
-        return ""
-    return f"{top_folders.pop()}/"
+def _alike(classes: Iterable[str]) -> str:
+    """Return the classes that differ in capitals or spaces only, to follow a list of classes without photos."""
+    forms: dict[str, list[str]] = defaultdict(list)
+    for label in classes:
+        forms[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(f"'{label}'")
+    alike = [" and ".join(labels) for labels in forms.values() if len(labels) > 1]
+    return f" ({named(alike)} differ in capitals or spaces only; give them one name)" if alike else ""

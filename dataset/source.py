@@ -5,14 +5,13 @@ import os
 import tarfile
 import threading
 import zipfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-from dataset.layout import DatasetError, Listing, Photo, listing, named
-
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+from dataset.archive import ARCHIVE_SUFFIXES, HEAD_BYTES, archive_kind, tar_members, zip_members
+from dataset.layout import DatasetError, Listing, Photo, listing
+from dataset.split import SHARES
 
 
 class ReadError(OSError):
@@ -32,10 +31,14 @@ class Source(Protocol):
         """
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_source(path: str | os.PathLike[str], shares: Sequence[int] = SHARES) -> Source:
     """Open a dataset: a folder with the splits, an archive, or a folder that contains one archive.
 
     A SageMaker channel delivers an archive inside a folder (``/opt/ml/input/data/dataset/dogs.zip``).
+
+    Args:
+        path: the folder or archive.
+        shares: shares of train, valid and test where the dataset does not have them.
 
     Raises:
         DatasetError: the path does not exist, the archive cannot be read or has members outside
@@ -46,50 +49,24 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
         if not inside:
             raise DatasetError(f"dataset {path}: the folder is empty")
-        if len(inside) == 1 and inside[0].name.lower().endswith(ARCHIVE_SUFFIXES):
-            return open_source(inside[0])
-        return _Folder(path)
+        if len(inside) == 1 and inside[0].is_file() and inside[0].name.lower().endswith(ARCHIVE_SUFFIXES):
+            return open_source(inside[0], shares)
+        return _Folder(path, shares)
     if not path.exists():
         raise DatasetError(f"dataset {path}: no such file or folder")
-    if not path.name.lower().endswith(ARCHIVE_SUFFIXES):
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        raise DatasetError(f"dataset {path}: cannot be read ({error.strerror})") from error
+    if not kind:
         raise DatasetError(f"dataset {path}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
-    return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
+    return _Zip(path, shares) if kind == "zip" else _Tar(path, shares)
 
 
-def zip_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
-    """Return (path, size in bytes) of every file of a zip. Only its central directory is read.
-
-    Raises:
-        DatasetError: the file is no zip, or has members outside itself.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            files = [(i.filename, i.file_size) for i in archive.infolist() if not i.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DatasetError(f"dataset {where}: not a readable zip archive ({error})") from error
-    _refuse_escapes([path for path, _ in files], where)
-    return files
-
-
-def tar_files(file: IO[bytes], where: str) -> list[tuple[str, int]]:
-    """Return (path, size in bytes) of every regular file of a tar. The stream is read from start to end.
-
-    Raises:
-        DatasetError: the stream is no tar, or has members outside itself.
-    """
-    try:
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
-            members = list(archive)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DatasetError(f"dataset {where}: not a readable tar archive ({error})") from error
-    _refuse_escapes([m.name for m in members], where)
-    return [(_without_dot(m.name), m.size) for m in members if m.isreg()]
-
-
-def _refuse_escapes(paths: list[str], where: str) -> None:
-    outside = [p for p in paths if p.startswith(("/", "\\")) or ".." in PurePosixPath(p.replace("\\", "/")).parts]
-    if outside:
-        raise DatasetError(f"dataset {where}: the archive has members outside itself: {named(outside)}")
+def kind_of(path: Path) -> str:
+    """Return ``zip`` or ``tar`` for an archive, by its content; an empty string for any other file."""
+    with open(path, "rb") as file:
+        return archive_kind(file.read(HEAD_BYTES), path.name)
 
 
 def _raising_read_error(read: Callable[[Any, Photo], bytes]) -> Callable[[Any, Photo], bytes]:
@@ -99,40 +76,49 @@ def _raising_read_error(read: Callable[[Any, Photo], bytes]) -> Callable[[Any, P
     def wrapped(self: Any, photo: Photo) -> bytes:
         try:
             return read(self, photo)
-        except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # Readers of archives raise many kinds of errors for damaged bytes.
             raise ReadError(f"{photo.path}: {error}") from error
 
     return wrapped
 
 
-def _without_dot(path: str) -> str:
-    return path.removeprefix("./")
-
-
 class _Folder:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shares: Sequence[int]) -> None:
         self._path = path
-        files = [
-            (file.relative_to(path).as_posix(), file.stat().st_size)
-            for folder, _, names in os.walk(path)
-            for file in (Path(folder, name) for name in names)
-            if file.is_file()
-        ]
-        not_utf8 = [ascii(name) for name, _ in files if not name.isprintable()]
-        if not_utf8:
-            raise DatasetError(f"dataset {path}: rename the files whose names are not UTF-8: {named(not_utf8)}")
-        self.listing = listing(files, str(path))
+        self.listing = listing(_files(path), str(path), shares=shares)
 
     @_raising_read_error
     def read(self, photo: Photo) -> bytes:
-        return (self._path / (self.listing.prefix + photo.path)).read_bytes()
+        return (self._path / self.listing.file(photo)).read_bytes()
+
+
+def _files(top: Path) -> Iterator[tuple[str, int]]:
+    """Yield (path, size in bytes) of every file below a folder. Links to folders are followed unless they are loops."""
+    waiting: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(top, "", frozenset())]
+    while waiting:
+        folder, inner, above = waiting.pop()
+        status = folder.stat()
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            continue
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise DatasetError(f"dataset {top}: the folder {folder} cannot be read ({error.strerror})") from error
+        for entry in entries:
+            if entry.is_dir():
+                waiting.append((folder / entry.name, f"{inner}{entry.name}/", above | {here}))
+            elif entry.is_file():
+                yield f"{inner}{entry.name}", entry.stat().st_size
 
 
 class _Zip:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shares: Sequence[int]) -> None:
         self._path = path
         with open(path, "rb") as file:
-            self.listing = listing(zip_files(file, str(path)), str(path))
+            members = zip_members(file, str(path))
+        self._members = members.files
+        self.listing = listing(members.sizes.items(), str(path), members.left_out, shares)
         self._local = threading.local()
 
     @_raising_read_error
@@ -140,34 +126,38 @@ class _Zip:
         # Each thread and process needs its own handle, because ZipFile seeks and a fork shares the offset.
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.archive, self._local.pid = zipfile.ZipFile(self._path), os.getpid()
-        return bytes(self._local.archive.read(self.listing.prefix + photo.path))
+        return bytes(self._local.archive.read(self._members[self.listing.file(photo)]))
 
 
 class _Tar:
     """Reads an uncompressed tar by offset, and unpacks a compressed one into memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shares: Sequence[int]) -> None:
         self._path = path
         with open(path, "rb") as file:
-            self.listing = listing(tar_files(file, str(path)), str(path))
-        self._spans: dict[str, tuple[int, int]] = {}
-        self._bytes: dict[str, bytes] = {}
-        with tarfile.open(path) as archive:
+            members = tar_members(file, str(path))
+        self.listing = listing(members.sizes.items(), str(path), members.left_out, shares)
+        self._members = members.files
+        self._bytes: dict[int, bytes] = {}
+        try:
+            tarfile.open(path, "r:").close()
+        except tarfile.TarError:
+            self._unpack({members.files[self.listing.file(photo)].offset_data for photo in self.listing.photos})
+
+    def _unpack(self, offsets: set[int]) -> None:
+        with tarfile.open(self._path) as archive:
             for member in archive:
-                if not member.isreg():
-                    continue
-                name = _without_dot(member.name)
-                if path.name.lower().endswith(".tar"):
-                    self._spans[name] = (member.offset_data, member.size)
-                elif (content := archive.extractfile(member)) is not None:
-                    self._bytes[name] = content.read()
+                if member.offset_data in offsets and (content := archive.extractfile(member)) is not None:
+                    self._bytes[member.offset_data] = content.read()
 
     @_raising_read_error
     def read(self, photo: Photo) -> bytes:
-        name = self.listing.prefix + photo.path
-        if name in self._bytes:
-            return self._bytes[name]
-        offset, size = self._spans[name]
+        member = self._members[self.listing.file(photo)]
+        if self._bytes:
+            return self._bytes[member.offset_data]
         with open(self._path, "rb") as file:
-            file.seek(offset)
-            return file.read(size)
+            file.seek(member.offset_data)
+            content = file.read(member.size)
+        if len(content) < member.size:
+            raise EOFError("the archive ends before the photo does")
+        return content

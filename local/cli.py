@@ -8,6 +8,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
+from dataset.split import SHARES
 from local import interrupt, invoke, laptop, notebook, run, shell, stack
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
@@ -43,7 +44,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    return run.run(arguments.data, arguments.event, arguments.port, arguments.model)
+    return run.run(arguments.data, arguments.event, arguments.port, arguments.model, arguments.split)
 
 
 def _promote(arguments: argparse.Namespace) -> int:
@@ -123,12 +124,29 @@ def _sentence(answer: ApiAnswer) -> str:
     return f"{answer.file}: {doubt}{prediction['breed']} {prediction['probability']:.0%} (then {others})"
 
 
+def _shares(text: str) -> tuple[int, ...]:
+    parts = text.split("/")
+    shares = tuple(int(part) if part.isdecimal() else 0 for part in parts)
+    if len(shares) != 3 or min(shares) < 1 or sum(shares) != 100:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' must be three whole percentages of train, valid and test that add up to 100, such as 80/10/10"
+        )
+    return shares
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("run", help="photos to endpoint: deploy, train, evaluate, promote, ask")
     command.add_argument("--data", metavar="PATH", help="folder or archive of photos (default: the sketchbook)")
+    command.add_argument(
+        "--split",
+        metavar="80/10/10",
+        type=_shares,
+        default=SHARES,
+        help="percent of train, valid and test of photos that have no splits (default: 80/10/10)",
+    )
     command.add_argument(
         "--event",
         metavar="FILE",

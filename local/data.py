@@ -2,13 +2,16 @@
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from dataset import Listing, open_source
-from dataset.source import ARCHIVE_SUFFIXES, Source
+from dataset.archive import ARCHIVE_SUFFIXES
+from dataset.source import Source, kind_of
+from dataset.split import SHARES
 from local.console import say
 from local.home import HOME, LocalError
 from local.laptop import Cloud
@@ -46,16 +49,20 @@ def sketches() -> Path:
     return folder
 
 
-def prepare(path: Path) -> Data:
+def prepare(path: Path, shares: Sequence[int] = SHARES) -> Data:
     """Check the dataset and pack it into one archive, because S3 takes one file far faster than thousands.
+
+    Args:
+        path: the folder or archive.
+        shares: percent of train, valid and test where the dataset has no splits.
 
     Raises:
         dataset.DatasetError: the dataset cannot be trained on; the message says why.
     """
-    source = open_source(path)
-    if path.is_file():
-        archive = path
-        suffix = next(s for s in sorted(ARCHIVE_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s))
+    source = open_source(path, shares)
+    if path.is_file() and not source.listing.made_splits:
+        name, longest_first = path.name.lower(), sorted(ARCHIVE_SUFFIXES, key=len, reverse=True)
+        archive, suffix = path, next((s for s in longest_first if name.endswith(s)), f".{kind_of(path)}")
     else:
         archive, suffix = _pack(source), ".zip"
     return Data(source, archive, f"datasets/{_digest(archive)}{suffix}")

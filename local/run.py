@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dataset.layout import named
+from dataset.layout import Reason, named
+from dataset.split import SHARES
 from local import data, laptop, report, stack
 from local.api import Api
 from local.console import say, say_exactly, show, step
@@ -46,7 +47,13 @@ def up(port: int) -> tuple[Laptop, Stack]:
     return cloud, stack.describe(cloud)
 
 
-def run(data_path: str | None, event_path: str | None, port: int, model_path: str | None = None) -> int:
+def run(
+    data_path: str | None,
+    event_path: str | None,
+    port: int,
+    model_path: str | None = None,
+    shares: Sequence[int] = SHARES,
+) -> int:
     """Do one whole run and return the exit code.
 
     Args:
@@ -54,6 +61,7 @@ def run(data_path: str | None, event_path: str | None, port: int, model_path: st
         event_path: file with the execution's input; None for ``{}``.
         port: port of the laptop cloud.
         model_path: a model that was trained elsewhere, which is uploaded; None if there is none on this machine.
+        shares: percent of train, valid and test where the photos have no splits.
     """
     started = time.monotonic()
     execution_arn = ""
@@ -61,7 +69,7 @@ def run(data_path: str | None, event_path: str | None, port: int, model_path: st
     try:
         event = _read_event(event_path) | data.own_model(model_path)
         with _runner_lock():
-            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches())
+            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches(), shares)
             _describe(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
@@ -132,8 +140,11 @@ def _describe(photos: data.Data, data_path: str | None) -> None:
     listing = photos.listing
     counts = ", ".join(f"{number:,} {split}" for split, number in listing.counts().items())
     say(f"{data_path or 'Sketchbook'}: {len(listing.classes)} breeds, {counts}")
-    if listing.ignored:
-        say(f"  left out, because they are not <split>/<breed>/<photo>: {named(listing.ignored)}")
+    if listing.made_splits:
+        say(f"  {listing.made_splits}")
+    for reason in Reason:
+        if paths := [file.path for file in listing.left_out if file.reason == reason]:
+            say(f"  left out {len(paths):,} {reason}: {named(paths)}")
 
 
 def _execution_arn(deployed: Stack, name: str) -> str:

@@ -160,6 +160,8 @@ def train(
     remove_finished(world, folders.checkpoints)
     source = open_source(folders.data)
     classes = source.listing.classes
+    if source.listing.made_splits:
+        world.print_once(source.listing.made_splits)
     mode, reason = choose_mode(settings, world.device, len(source.listing.of("train")), len(classes))
     world.print_once(f"mode {mode}: {reason}")
     if search and mode != "head":

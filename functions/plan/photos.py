@@ -3,10 +3,10 @@
 import hashlib
 import io
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from dataset import DatasetError, Listing, listing
-from dataset.source import ARCHIVE_SUFFIXES, tar_files, zip_files
+from dataset.archive import ARCHIVE_SUFFIXES, HEAD_BYTES, Members, archive_kind, tar_members, zip_members
 from shared.contracts import Dataset
 from shared.s3 import Location
 
@@ -41,7 +41,7 @@ def inspect(s3: "S3Client", location: Location) -> Dataset:
     if not others and name.lower().endswith(ARCHIVE_SUFFIXES):  # The prefix contains one archive.
         return _inspect_archive(s3, Location(location.bucket, location.key + name))
     files = listing([(path, item["Size"]) for path, item in objects.items()], location.uri)
-    return _document(location, files, [objects[files.prefix + photo.path]["ETag"] for photo in files.photos])
+    return _document(location, files, [objects[files.file(photo)]["ETag"] for photo in files.photos])
 
 
 def _inspect_archive(s3: "S3Client", location: Location) -> Dataset:
@@ -49,13 +49,15 @@ def _inspect_archive(s3: "S3Client", location: Location) -> Dataset:
         head = s3.head_object(Bucket=location.bucket, Key=location.key)
     except s3.exceptions.ClientError as error:
         raise DatasetError(f"dataset {location.uri}: no such archive ({error})") from error
-    if location.key.lower().endswith(".zip"):
-        file = io.BufferedReader(RangedObject(s3, location, head["ContentLength"]), 1 << 20)
-        files = zip_files(file, location.uri)
+    size = head["ContentLength"]
+    file = io.BufferedReader(RangedObject(s3, location, size), 1 << 20)
+    first = RangedObject(s3, location, min(size, HEAD_BYTES)).read()
+    if archive_kind(first or b"", location.key) == "zip":
+        members: Members[Any] = zip_members(file, location.uri)
     else:
         body: IO[bytes] = s3.get_object(Bucket=location.bucket, Key=location.key)["Body"]  # type: ignore[assignment]
-        files = tar_files(body, location.uri)
-    return _document(location, listing(files, location.uri), [head["ETag"]])
+        members = tar_members(body, location.uri)
+    return _document(location, listing(members.sizes.items(), location.uri, members.left_out), [head["ETag"]])
 
 
 def _document(location: Location, files: Listing, etags: Iterable[str]) -> Dataset:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset import DatasetError, ReadError, breed_name, listing, open_source
-from dataset.source import tar_files, zip_files
+from dataset import DatasetError, LeftOut, ReadError, Reason, breed_name, listing, open_source
+from dataset.archive import tar_members, zip_members
 
 FILES = [
     (f"{split}/{breed}/{n}.jpg", 10)
@@ -70,7 +70,7 @@ def test_fingerprint_changes_with_a_photo():
         ([], "no photos found"),
         ([("other/cats/1.jpg", 10), ("README", 1)], "no photos found"),
         ([("other/1.jpg", 10), *(f for f in FILES if f[0].startswith("train"))], "no photos in valid/, test/"),
-        ([f for f in FILES if not f[0].startswith("valid")], "no photos in valid/"),
+        ([f for f in FILES if not f[0].startswith("train")], "no photos in train/"),
         ([f for f in FILES if not f[0].startswith("test/002")], r"class '002.B_c' has 0 photos in test/"),
         ([f for f in FILES if "002" not in f[0]], "only 1 class"),
     ],
@@ -83,6 +83,20 @@ def test_listing_refuses_with_a_sentence(files, sentence):
 def test_breed_name_has_no_number_and_no_underscores():
     assert breed_name("005.Shih_Tzu") == "Shih Tzu"
     assert breed_name("beagle") == "beagle"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("n02088364-beagle", "Beagle"),
+        ("n02105855-Shetland_sheepdog", "Shetland sheepdog"),
+        ("n02086240-Shih-Tzu", "Shih Tzu"),
+        ("n02088364", "n02088364"),
+        ("001.black-and-tan", "black-and-tan"),
+    ],
+)
+def test_breed_name_has_no_id_of_wordnet(label, name):
+    assert breed_name(label) == name
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar"])
@@ -128,7 +142,7 @@ def test_archives_with_members_outside_themselves_are_refused(name):
     with tarfile.open(fileobj=tarred, mode="w") as archive:
         archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     zipped.seek(0), tarred.seek(0)
-    for read, file in ((zip_files, zipped), (tar_files, tarred)):
+    for read, file in ((zip_members, zipped), (tar_members, tarred)):
         with pytest.raises(DatasetError, match="has members outside itself"):
             read(file, "x")
 
@@ -143,11 +157,12 @@ def test_damaged_member_makes_only_its_photo_unreadable(tmp_path):
         open_source(archive).read(photo)
 
 
-def test_names_that_are_not_utf8_are_refused(tmp_path):
+def test_a_name_that_is_not_utf8_leaves_out_its_file_only(tmp_path):
     folder = tree(tmp_path / "data")
     try:
         (folder / "train" / "001.A" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    with pytest.raises(DatasetError, match=r"not UTF-8: .*caf\\udce9"):
-        open_source(folder)
+    source = open_source(folder)
+    assert len(source.listing.photos) == 12
+    assert source.listing.left_out == (LeftOut("train/001.A/caf\\udce9.jpg", Reason.NAME),)

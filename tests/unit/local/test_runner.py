@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dataset import DatasetError
-from local import data, report, run
+from dataset import DatasetError, open_source
+from local import cli, data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
 from local.follow import (
@@ -67,6 +67,25 @@ def test_equal_photos_make_equal_archives_wherever_they_are(photos, tmp_path):
     assert data.prepare(copied).key == first.key
     (copied / "test" / "001.A" / "1.jpg").write_bytes(b"other bytes!")
     assert data.prepare(copied).key != first.key
+
+
+def test_photos_without_splits_are_split_and_packed_so(tmp_path):
+    for n in range(40):
+        photo = tmp_path / "dogs" / "ab"[n % 2] / f"{n}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        photo.write_bytes(bytes(100 + n))
+    prepared = data.prepare(tmp_path / "dogs", (60, 20, 20))
+    assert prepared.listing.counts() == {"train": 24, "valid": 8, "test": 8}
+    packed, expected = open_source(prepared.archive).listing, prepared.listing
+    assert packed.made_splits == ""
+    assert packed.fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize("text", ["80/20", "80/10/5", "100/0/0", "a/b/c", "80/-10/30", "80,10,10"])
+def test_shares_that_cannot_be_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        cli._parser().parse_args(["run", "--split", text])
+    assert "percentages of train, valid and test that add up to 100" in capsys.readouterr().err
 
 
 def test_an_archive_is_uploaded_as_it_is(photos, tmp_path):
