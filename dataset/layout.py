@@ -190,11 +190,9 @@ def listing(
             taken.add(photo.path)
             photos.append(photo)
         else:
-            inner = path.removeprefix(root)
-            folder, *below = inner.split("/")
-            split = splits.get(folder, "") if path.startswith(root) else ""
-            label = unicodedata.normalize("NFC", below[0]) if split and len(below) > 1 else ""
-            rest.append(LeftOut(inner, _reason(path), split, label))
+            rest.append(_left_out(path, root, splits))
+    rest = [file if file.label else _left_out(file.path, root, splits, file.reason) for file in rest]
+    _refuse_unread(photos, rest, where)
     made = ""
     present = {photo.split for photo in photos}
     missing = [split for split in SPLITS if split not in present]
@@ -223,6 +221,10 @@ def _suffix(path: str) -> str:
     return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
+def _is_picture(path: str) -> bool:
+    return _suffix(path) in PHOTO_SUFFIXES | _OTHER_FORMATS
+
+
 def _reason(path: str) -> Reason:
     suffix = _suffix(path)
     if suffix in PHOTO_SUFFIXES:
@@ -230,6 +232,43 @@ def _reason(path: str) -> Reason:
     if suffix in _OTHER_FORMATS:
         return Reason.FORMAT
     return Reason.ARCHIVE if suffix in _ARCHIVES else Reason.NOT_A_PHOTO
+
+
+def _left_out(path: str, root: str, splits: Mapping[str, str], reason: Reason | None = None) -> LeftOut:
+    """Return the record of a file that is not used, with the class and split that it would have."""
+    reason, inner = reason or _reason(path), path.removeprefix(root)
+    if not path.startswith(root):
+        return LeftOut(inner, reason)
+    folder, *below = inner.split("/")
+    if splits:
+        # A link may be the folder of a class itself.
+        is_class = len(below) > 1 or (len(below) == 1 and reason is Reason.LINK and not _is_picture(below[0]))
+        split, label = splits.get(folder, ""), below[0] if is_class else ""
+    else:  # Folders of other things may lie beside those of classes, so only pictures make a class.
+        split, label = ("train", folder) if len(below) == 1 and reason is Reason.FORMAT else ("", "")
+    return LeftOut(inner, reason, split, unicodedata.normalize("NFC", label) if split and folder != OTHER else "")
+
+
+def _refuse_unread(photos: Iterable[Photo], left_out: Iterable[LeftOut], where: str) -> None:
+    """Refuse a class whose folder in some split holds files, none of which is a photo that is read.
+
+    Raises:
+        DatasetError: the message counts these files by class, split and ending.
+    """
+    read = {(photo.split, photo.label) for photo in photos}
+    unread: dict[str, Counter[str]] = defaultdict(Counter)
+    for file in left_out:
+        if file.label and (file.split, file.label) not in read:
+            unread[file.label][f"{_suffix(file.path) or 'without an ending'} in {file.split}/"] += 1
+    if unread:
+        found = (
+            f"'{label}' ({', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))})"
+            for label, kinds in sorted(unread.items())
+        )
+        raise DatasetError(
+            f"dataset {where}: classes without a photo that is read: {named(found)}; photos are "
+            f"{', '.join(sorted(PHOTO_SUFFIXES))}: convert the others, or take the folder away"
+        )
 
 
 def _photo(path: str, size: int, root: str, splits: Mapping[str, str], taken: set[str]) -> Photo | None:
@@ -280,7 +319,9 @@ def _root(pictures: Sequence[str], paths: Iterable[str], where: str) -> tuple[st
         )
     if not roots:
         raise DatasetError(f"dataset {where}: no photos found{_found(pictures, paths)}; {_EXPECTED}")
-    names = sorted(holders.get(roots[0], ()))
+    # A split whose files are all of another format is a split nevertheless.
+    folders = {path[len(roots[0]) :].split("/")[0] for path in paths if path.startswith(roots[0]) and _is_picture(path)}
+    names = sorted({name for name in folders if name.casefold() in SPLIT_NAMES} if holders else ())
     splits = {name: SPLIT_NAMES[name.casefold()] for name in names}
     for split in SPLITS:
         if len(same := [name for name in names if splits[name] == split]) > 1:

@@ -23,7 +23,7 @@ from dataset import DatasetError, Source, open_source
 from dataset.layout import named
 from serving.card import render_card
 from serving.challenger import EvaluationError, TrainedModel, check_readable, make_challenger, read_trained
-from serving.judge import compare, compare_precisions, judge, model_figures
+from serving.judge import changed_breeds, compare, compare_precisions, judge, model_figures
 from serving.model import ServedModel, device_name
 from serving.served_artifact import (
     ArtifactError,
@@ -106,6 +106,7 @@ def evaluate(root: Path, version: str, own: OwnModelOptions | None = None) -> No
         "challenger": model_figures("challenger", served, judgement, source),
         "champion": None,
         "comparison": None,
+        "changed_breeds": None,
         "precisions": compare_precisions(served, challenger.valid_top1, challenger.int8),
         "parity": challenger.parity,
         "dataset": source.listing.counts(),
@@ -119,6 +120,7 @@ def evaluate(root: Path, version: str, own: OwnModelOptions | None = None) -> No
         champion_judgement = judge("champion", champion, source)
         report["champion"] = model_figures("champion", champion, champion_judgement, source)
         report["comparison"] = compare(served, judgement, champion, champion_judgement, source)
+        report["changed_breeds"] = changed_breeds(served, champion)
     files = {
         **golden_files(served.artifact.golden),
         "card.html": render_card(report, served.artifact.card, source, trained.curve, tuned).encode(),

@@ -182,6 +182,21 @@ def compare(
     }
 
 
+def changed_breeds(challenger: ServedModel, champion: ServedModel) -> dict[str, list[dict[str, str]]]:
+    """Return the breeds that only one of two models knows.
+
+    Returns:
+        The part ``changed_breeds`` of ``evaluation.json``: ``lost`` are those of the champion, ``new`` those of the
+        challenger. Each has its ``class``, the name of the folder, and its ``breed`` as people read it.
+    """
+    new = {label.id: label.breed for label in challenger.artifact.labels}
+    old = {label.id: label.breed for label in champion.artifact.labels}
+    return {
+        "lost": [{"class": key, "breed": old[key]} for key in sorted(old.keys() - new.keys())],
+        "new": [{"class": key, "breed": new[key]} for key in sorted(new.keys() - old.keys())],
+    }
+
+
 def _slowdown(challenger: ServedModel, champion: ServedModel, photos: Sequence[bytes]) -> float:
     """Return the median ratio of the two times of a photo, taken in turns so that other load affects both alike."""
     ratios = []

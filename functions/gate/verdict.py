@@ -3,8 +3,23 @@
 Every check describes its result in words. The words of the checks that decided are the reason.
 """
 
+import json
+import unicodedata
+
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
-from shared.contracts import Check, Comparison, Distribution, Evaluation, Leak, Limits, PairedBreed, Scores, Verdict
+from shared.contracts import (
+    Breed,
+    ChangedBreeds,
+    Check,
+    Comparison,
+    Distribution,
+    Evaluation,
+    Leak,
+    Limits,
+    PairedBreed,
+    Scores,
+    Verdict,
+)
 from shared.errors import DistributionError
 
 ALPHA = 0.05
@@ -84,14 +99,53 @@ def _champion(evaluation: Evaluation, limits: Limits) -> list[Check]:
     champion, comparison = evaluation.champion, evaluation.comparison
     if champion is None:
         return [Check(name="champion", passed=True, words="no model served before")]
+    changed = _changed_breeds(evaluation.changed_breeds, limits.drop_breeds)
     if comparison is None:
-        return [Check(name="champion", passed=True, words="the champion knows none of these breeds")]
+        return [Check(name="champion", passed=True, words="the champion knows none of these breeds"), *changed]
     slowdown = comparison.slowdown
     return [
+        *changed,
         _top1(comparison, champion, limits.max_top1_loss),
         _breeds(comparison.per_breed, limits.max_breed_loss),
         _at_most("slowdown", slowdown, limits.max_slowdown, f"answers take {slowdown:.2f} times the champion's time"),
     ]
+
+
+def _changed_breeds(changed: ChangedBreeds | None, dropped: list[str]) -> list[Check]:
+    """Check that the challenger knows every breed of the champion but those that the request drops."""
+    if changed is None or not (changed.lost or changed.new or dropped):
+        return []
+    asked = {_form(name) for name in dropped}
+    names = {breed.label: {_form(breed.label), _form(breed.breed)} for breed in changed.lost}
+    missed = [breed for breed in changed.lost if not names[breed.label] & asked]
+    words = []
+    if missed:
+        request = json.dumps({"drop_breeds": [breed.label for breed in missed]}, ensure_ascii=False)
+        words.append(
+            f"the champion knows {_counted(missed)} that the new model does not know: {_named(missed)}; add photos, "
+            f"or ask for it by {request}"
+        )
+    if gone := [breed for breed in changed.lost if breed not in missed]:
+        words.append(f"dropped as asked for: {_named(gone)}")
+    if unused := [name for name in dropped if _form(name) not in set().union(*names.values())]:
+        words.append(f"drop_breeds names what the champion does not know or the new model knows: {', '.join(unused)}")
+    if changed.new:
+        words.append(f"new: {_named(changed.new)}")
+    return [Check(name="known breeds", passed=not missed, words="; ".join(words))]
+
+
+def _form(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def _counted(breeds: list[Breed]) -> str:
+    return "1 breed" if len(breeds) == 1 else f"{len(breeds)} breeds"
+
+
+def _named(breeds: list[Breed]) -> str:
+    return _first_few(
+        [breed.breed if breed.breed == breed.label else f"{breed.breed} ({breed.label})" for breed in breeds]
+    )
 
 
 def _top1(comparison: Comparison, champion: Scores, limit: float) -> Check:

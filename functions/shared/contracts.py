@@ -31,6 +31,8 @@ class Limits(Document):
         max_latency_ms: longest time for one photo, from bytes to answer, at the 95th percentile.
         max_slowdown: largest ratio of the challenger's to the champion's time for a photo, in the median.
         max_megabytes: largest size of all networks in the artifact, in millions of bytes.
+        drop_breeds: breeds of the champion that the challenger need not know, by the name of their folder or as people
+            read it.
     """
 
     min_top1: Share = 0.5
@@ -41,6 +43,7 @@ class Limits(Document):
     max_latency_ms: Positive = 500
     max_slowdown: Positive = 2
     max_megabytes: Positive = 500
+    drop_breeds: list[str] = Field(default_factory=list)
 
 
 _FIELDS_OF_A_PROMOTION = {
@@ -401,6 +404,20 @@ class Comparison(Paired):
     per_breed: list[PairedBreed]
 
 
+class Breed(JobDocument):
+    """A class by the name of its folder, and its name for people."""
+
+    label: Annotated[str, Field(validation_alias="class")]
+    breed: str
+
+
+class ChangedBreeds(JobDocument):
+    """The breeds that only the champion knows, and those that only the challenger knows."""
+
+    lost: list[Breed]
+    new: list[Breed]
+
+
 class Leak(JobDocument):
     """A photo that is in two splits."""
 
@@ -424,12 +441,14 @@ class Evaluation(JobDocument):
 
     Attributes:
         comparison: None if there is no champion, or if the champion knows none of the breeds.
+        changed_breeds: None if there is no champion.
         ddp: None for a model that was trained elsewhere.
     """
 
     challenger: Scores
     champion: Scores | None
     comparison: Comparison | None
+    changed_breeds: ChangedBreeds | None = None
     leaked: list[Leak]
     ddp: Distribution | None
 

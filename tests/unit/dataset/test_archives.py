@@ -188,7 +188,7 @@ def test_of_a_name_that_an_archive_has_twice_the_last_counts(tmp_path):
     with zipfile.ZipFile(write_zip(tmp_path / "x.zip"), "a") as archive:
         archive.writestr("train/001.A/1.jpg", b"new")
     source = open_source(tmp_path / "x.zip")
-    assert source.listing.left_out == (LeftOut("train/001.A/1.jpg", Reason.TWICE),)
+    assert source.listing.left_out == (LeftOut("train/001.A/1.jpg", Reason.TWICE, "train", "001.A"),)
     assert source.read(source.listing.of("train")[0]) == b"new"
 
 

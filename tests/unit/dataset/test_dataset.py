@@ -165,4 +165,4 @@ def test_a_name_that_is_not_utf8_leaves_out_its_file_only(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     source = open_source(folder)
     assert len(source.listing.photos) == 12
-    assert source.listing.left_out == (LeftOut("train/001.A/caf\\udce9.jpg", Reason.NAME),)
+    assert source.listing.left_out == (LeftOut("train/001.A/caf\\udce9.jpg", Reason.NAME, "train", "001.A"),)

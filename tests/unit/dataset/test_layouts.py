@@ -129,7 +129,7 @@ def test_each_file_that_is_left_out_has_a_reason_a_split_and_a_class():
         LeftOut("train/001.A/b.zip", Reason.ARCHIVE, "train", "001.A"),
         LeftOut("train/001.A/c.txt", Reason.NOT_A_PHOTO, "train", "001.A"),
         LeftOut("train/001.A/deep/d.jpg", Reason.PLACE, "train", "001.A"),
-        LeftOut("train/001.A/x\\n.jpg", Reason.NAME),
+        LeftOut("train/001.A/x\\n.jpg", Reason.NAME, "train", "001.A"),
     )
 
 
@@ -183,3 +183,39 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path):
     source = open_source(data)
     assert source.listing.counts() == {"train": 4, "valid": 4, "test": 4}
     assert all(len(source.read(photo)) == photo.size for photo in source.listing.photos)
+
+
+def test_a_class_of_other_formats_only_is_refused_with_what_was_found():
+    heic = [(path.replace("1.", "9.").replace(".jpg", ".HEIC"), size) for path, size in files() if "001.A" in path]
+    with pytest.raises(DatasetError) as refused:
+        listing([*files(), *heic], "x")
+    assert (
+        "classes without a photo that is read: '009.A' (2 .heic in test/, 2 .heic in train/, 2 .heic in valid/)"
+        in str(refused.value)
+    )
+    assert "photos are .jfif, .jpe, .jpeg, .jpg, .pjp, .pjpeg, .png, .webp" in str(refused.value)
+
+
+def test_a_split_of_other_formats_only_is_refused_and_not_made_anew():
+    found = [(path.replace(".jpg", ".tif") if path.startswith("valid/") else path, size) for path, size in files()]
+    with pytest.raises(DatasetError, match=r"'001.A' \(2 .tif in valid/\), '002.B_c' \(2 .tif in valid/\)"):
+        listing(found, "x")
+
+
+def test_a_class_of_other_formats_is_refused_where_there_are_no_splits():
+    beside = [("notes/about.txt", 5), ("003.C/0.heic", 7)]
+    with pytest.raises(DatasetError, match=r"read: '003.C' \(1 .heic in train/\);"):
+        listing([*class_folders(), *beside], "x")
+    assert len(listing([*class_folders(), *beside[:1]], "x").classes) == 2
+
+
+def test_a_class_that_has_photos_beside_other_formats_is_taken():
+    found = listing([*files(), ("train/001.A/more.heic", 9)], "x")
+    assert found.left_out == (LeftOut("train/001.A/more.heic", Reason.FORMAT, "train", "001.A"),)
+
+
+def test_a_class_that_is_a_link_in_an_archive_is_refused():
+    link = LeftOut("train/003.C", Reason.LINK)
+    with pytest.raises(DatasetError, match=r"classes without a photo that is read: .003\.C"):
+        listing(files(), "x", [link])
+    assert len(listing(files(), "x", [LeftOut("train/cover.jpg", Reason.LINK)]).classes) == 2

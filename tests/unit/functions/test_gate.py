@@ -4,7 +4,7 @@ import pytest
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
 from gate.verdict import decide
-from shared.contracts import Evaluation, Limits
+from shared.contracts import ChangedBreeds, Evaluation, Limits
 from shared.errors import DistributionError
 
 DDP = {
@@ -252,3 +252,41 @@ def test_model_that_was_trained_elsewhere_needs_no_proof_of_its_training():
     assert verdict.checks[0].words == "trained elsewhere, so how it was trained is not proven"
     with pytest.raises(DistributionError, match="no proof of the training"):
         decide(of_elsewhere, Limits(), 2)
+
+
+LOST = {"class": "003.Alpha_dog", "breed": "Alpha dog"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "new", "drop", "promoted", "words"),
+    [
+        (
+            [LOST],
+            [],
+            [],
+            False,
+            "the champion knows 1 breed that the new model does not know: Alpha dog (003.Alpha_dog); add photos, or "
+            'ask for it by {"drop_breeds": ["003.Alpha_dog"]}',
+        ),
+        ([LOST], [], ["003.Alpha_dog"], True, "dropped as asked for: Alpha dog (003.Alpha_dog)"),
+        ([LOST], [], ["alpha  Dog"], True, "dropped as asked for: Alpha dog (003.Alpha_dog)"),
+        ([LOST], [], ["Beta"], False, "drop_breeds names what the champion does not know or the new model knows: Beta"),
+        ([], [LOST], [], True, "new: Alpha dog (003.Alpha_dog)"),
+        ([LOST, {"class": "b", "breed": "b"}], [], ["b"], False, "the champion knows 1 breed"),
+    ],
+)
+@pytest.mark.parametrize("comparison", [compared(200, 0, 0), None])
+def test_a_breed_that_the_champion_knows_is_lost_only_on_request(lost, new, drop, promoted, words, comparison):
+    changed = ChangedBreeds.model_validate({"lost": lost, "new": new})
+    parsed = evaluation(0.9, champion=0.9, comparison=comparison).model_copy(update={"changed_breeds": changed})
+    verdict = decide(parsed, Limits(drop_breeds=drop), 2)
+    assert (verdict.decision == "promote") is promoted
+    assert words in words_of(verdict, "known breeds")
+
+
+def test_models_with_the_same_breeds_need_no_check_of_them():
+    unchanged = ChangedBreeds(lost=[], new=[])
+    parsed = evaluation(0.9, champion=0.9, comparison=compared(200, 0, 0)).model_copy(
+        update={"changed_breeds": unchanged}
+    )
+    assert "known breeds" not in [check.name for check in decide(parsed, Limits(), 2).checks]

@@ -119,6 +119,9 @@ def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: Se
     assert (comparison["only_challenger"], comparison["only_champion"], comparison["difference"]) == (0, 0, 0.0)
     assert [b["breed"] for b in comparison["per_breed"]] == ["Green hound", "Blue terrier"]
     assert 0.2 < comparison["slowdown"] < 5  # Both models have the same network.
+    changed = Evaluation.model_validate(report_of(root)).changed_breeds
+    assert changed is not None
+    assert ([b.label for b in changed.lost], [b.label for b in changed.new]) == (["009.Old_setter"], ["001.Red_setter"])
     parsed = Evaluation.model_validate(report_of(root)).comparison
     assert parsed is not None
     assert parsed.num_photos == 10
