@@ -41,7 +41,7 @@ def _two_versions(cloud: DrillCloud, report: Report) -> None:
 def _stop_at(cloud: DrillCloud, report: Report, state: str) -> None:
     before, version = _facts(cloud), _other_version(cloud)
     execution = cloud.promote(promote=version, max_instances=5 if before["range"] != [1, 5] else 4)
-    cloud.wait(lambda: state in _entered(cloud, execution), f"the state {state}", 240)
+    cloud.wait(lambda: state in entered(cloud, execution), f"the state {state}", 240)
     with contextlib.suppress(ClientError):  # The run may end in this moment.
         cloud.client("stepfunctions").stop_execution(executionArn=execution, error="Stopped", cause="by the drill")
     cloud.await_end(execution)
@@ -75,7 +75,8 @@ def _dataset(cloud: DrillCloud) -> str:
     return str(max(found, key=lambda each: each["LastModified"])["Key"])
 
 
-def _entered(cloud: DrillCloud, execution: str) -> set[str]:
+def entered(cloud: DrillCloud, execution: str) -> set[str]:
+    """Return the names of the states that an execution has entered."""
     history = cloud.client("stepfunctions").get_execution_history(executionArn=execution, maxResults=1000)["events"]
     return {each["stateEnteredEventDetails"]["name"] for each in history if "stateEnteredEventDetails" in each}
 
