@@ -70,7 +70,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
         if abandoned:
             _stop_jobs(abandoned.rpartition(":")[2])
         if parsed.promote is not None:
-            champions.check_pointer(ssm, settings.champion_parameter)
+            champions.check_for_promotion(ssm, sagemaker, settings.champion_parameter, settings.endpoint_name)
             version = versions.find(sagemaker, settings.model_package_group, parsed.promote)
             versions.check_artifact(s3, version)
             run = decide_promotion(parsed, settings, execution_name, version)

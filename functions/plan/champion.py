@@ -36,13 +36,14 @@ def read(ssm: "SSMClient", name: str) -> Champion | None:
         ) from None
 
 
-def check_pointer(ssm: "SSMClient", name: str) -> None:
-    """Check that a promotion can move the pointer, whatever it holds.
+def check_for_promotion(ssm: "SSMClient", sagemaker: "SageMakerClient", pointer: str, endpoint: str) -> None:
+    """Check that a promotion can move the pointer, whatever it holds, and update the endpoint, whatever serves.
 
     Raises:
-        ChampionError: the pointer is gone.
+        ChampionError: the pointer or the endpoint's configuration is gone.
     """
-    _value(ssm, name)
+    _value(ssm, pointer)
+    _serving(sagemaker, endpoint)
 
 
 def _value(ssm: "SSMClient", name: str) -> str:
@@ -77,14 +78,22 @@ def check(s3: "S3Client", sagemaker: "SageMakerClient", pointer: str, endpoint: 
 
 
 def _serving(sagemaker: "SageMakerClient", endpoint: str) -> str:
-    """Return what production serves: the artifact's URI, or what is missing; empty if nothing serves."""
+    """Return what production serves: the artifact's URI, or the model that is missing; empty if nothing serves.
+
+    Raises:
+        ChampionError: the endpoint's configuration is gone.
+    """
     found = _described(sagemaker.describe_endpoint, EndpointName=endpoint)
     if found.get("EndpointStatus") not in _STEADY:
         return ""
     name = found["EndpointConfigName"]
     config = _described(sagemaker.describe_endpoint_config, EndpointConfigName=name)
     if not config:
-        return f"the configuration {name}, which was deleted"
+        raise ChampionError(
+            f"the configuration {name}, with which the endpoint {endpoint} serves, was deleted, and SageMaker updates "
+            'no endpoint without it; start teardown with {}, then a run with {"promote": N}, where N is the version '
+            "that shall serve"
+        )
     model = config["ProductionVariants"][0]["ModelName"]
     described = _described(sagemaker.describe_model, ModelName=model)
     if not described:

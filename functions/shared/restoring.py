@@ -9,7 +9,7 @@ class Before(Document):
 
     Attributes:
         config: the endpoint configuration that served.
-        instance_type: its instance type; empty if the configuration was deleted.
+        instance_type: its instance type.
         ranges: ``MinCapacity`` and ``MaxCapacity`` of the scalable target; empty without one.
         scaling: its policies.
         pointer_version: the version of the champion pointer, which grows when the pointer moves.

@@ -67,7 +67,7 @@ def _by_hand(
     said = cloud.await_end(cloud.promote(promote=version))
     wrong = _contradictions(_facts(cloud)) if said["status"] == "SUCCEEDED" else [str(said.get("cause"))]
     report.log(f"{words}: a promotion ended as {said['status']}; {'; '.join(wrong) or 'all agree'}")
-    report.promise(f"{words}: a promotion mends it", not wrong)
+    report.promise(f"{words}: what it names mends it", not wrong)
 
 
 def _dataset(cloud: DrillCloud) -> str:
@@ -151,7 +151,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def _nothing() -> None:
-    """A promotion alone mends it."""
+    """Do nothing, because a promotion alone mends it."""
 
 
 def _delete_endpoint(cloud: DrillCloud) -> Callable[[], None]:
@@ -180,7 +180,7 @@ def _point_elsewhere(cloud: DrillCloud) -> Callable[[], None]:
 
 def _delete_config(cloud: DrillCloud) -> Callable[[], None]:
     cloud.client("sagemaker").delete_endpoint_config(EndpointConfigName=_facts(cloud)["config"])
-    return _nothing
+    return lambda: cloud.await_end(cloud.start(cloud.deployed.teardown_arn, {})) and None
 
 
 def _delete_model(cloud: DrillCloud) -> Callable[[], None]:
@@ -236,7 +236,7 @@ def _reject(cloud: DrillCloud) -> Callable[[], None]:
 _HANDS: tuple[tuple[str, Callable[[DrillCloud], Callable[[], None]], str], ...] = (
     ("the endpoint points elsewhere", _point_elsewhere, "serves s3://"),
     ("the endpoint is deleted", _delete_endpoint, ""),
-    ("the configuration is deleted", _delete_config, "which was deleted"),
+    ("the configuration is deleted", _delete_config, "start teardown with {}"),
     ("the model is deleted", _delete_model, "which was deleted"),
     ("the artifact is deleted", _delete_artifact, "is gone"),
     ("the version is rejected", _reject, ""),

@@ -176,7 +176,7 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
         for name, state in states.items()
         if name not in seen and any(rule["Next"] != "ExplainFailure" for rule in state.get("Catch", []))
     }
-    assert forgiving == {"NotifyResult", "ReleaseLock", "ExtendLease", "EndLease", "RememberInstanceType"}
+    assert forgiving == {"NotifyResult", "ReleaseLock", "ExtendLease", "EndLease"}
 
 
 def test_catchers_take_the_failed_states_name_from_the_context(machines):

@@ -360,7 +360,7 @@ def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch
     monkeypatch.setattr(app.trained, "stop_search", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
     monkeypatch.setattr(app.versions, "check_artifact", lambda *_: None)
-    monkeypatch.setattr(app.champions, "check_pointer", lambda *_: None)
+    monkeypatch.setattr(app.champions, "check_for_promotion", lambda *_: None)
     app.plan({"promote": 3}, "arn:mine", "x")
     abandoned = decide(Request(tune=Tune(where="jobs")), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
     search = abandoned.tuning.job_name

@@ -168,7 +168,6 @@ def test_without_a_champion_nothing_is_compared():
     ("serving", "what"),
     [
         (Serving("s3://b/runs/x/artifact/model.tar.gz"), "serves s3://b/runs/x/artifact/model.tar.gz, and"),
-        (Serving(config=None), "serves the configuration c, which was deleted, and"),
         (Serving(model=None), "serves the model m, which was deleted, and"),
     ],
 )
@@ -178,6 +177,21 @@ def test_endpoint_that_serves_something_else_is_refused_with_the_run_that_mends_
     assert what in str(refused.value)
     assert 'start a run with {"promote": N}' in str(refused.value)
     assert "(the pointer has 7)" in str(refused.value)
+
+
+def test_endpoint_without_its_configuration_is_refused_for_runs_and_promotions():
+    sentence = (
+        r"the configuration c, with which the endpoint dogs serves, was deleted.*start teardown with \{\}, then a run"
+    )
+    with pytest.raises(ChampionError, match=sentence):
+        check(Serving(config=None))
+    ssm = client("ssm")
+    with Stubber(ssm) as stub:
+        stub.add_response("get_parameter", {"Parameter": {"Value": "nobody"}})
+        with pytest.raises(ChampionError, match=sentence):
+            champion.check_for_promotion(ssm, Serving(config=None), "/k/champion", "dogs")
+        stub.add_response("get_parameter", {"Parameter": {"Value": "nobody"}})
+        champion.check_for_promotion(ssm, Serving(model=None), "/k/champion", "dogs")
 
 
 def test_artifact_that_is_gone_is_refused_with_what_mends_it():
