@@ -16,7 +16,10 @@ from local.home import HOME, LocalError
 
 # Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
 # late, because it deletes the endpoint, and ec2-leak is last, because it kills the cloud.
-DRILLS = ("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "teardown", "ec2-leak")
+DRILLS = (
+    *("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "stop-anywhere", "teardown"),
+    "ec2-leak",
+)
 # What the AWS CLI and boto3 need; the last two only where the user's shell names a proxy.
 _EXPORTS = (
     *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),

@@ -18,9 +18,13 @@ from local import stack
 from local.home import HOME, ROOT, LocalError, write_json
 from local.laptop import Laptop
 
+_PIPELINE = ("plan", "gate", "smoke", "measure", "remember", "restore", "rank", "explain", "classify")
 # The function that each sample event in events/ is for.
 SAMPLES = {
-    **{name: name for name in ("plan", "gate", "smoke", "measure", "remember", "rank", "explain", "classify")},
+    **{
+        name: name
+        for name in ("plan", "gate", "smoke", "measure", "remember", "restore", "rank", "explain", "classify")
+    },
     **dict.fromkeys(("classify-s3", "classify-url", "health"), "classify"),
 }
 _FOLDER = HOME / "events"

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ministack.services import cloudformation
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners
 from samtranslator.translator import transform as sam
 
 from cloud.core.emulator import Hooks
 
 HOOKS: Hooks = (
+    (cloudformation, ("_stacks",)),
     (changesets, ("_apply_transforms",)),
     (
         engine,
@@ -38,6 +40,9 @@ NAME_LIMITS = {
 }
 
 
+_SHARED = ("AWS::ApplicationAutoScaling::ScalingPolicy", "AWS::Lambda::LayerVersion")
+
+
 def add_resource_type(
     kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]
 ) -> None:
@@ -53,23 +58,42 @@ def add_resource_type(
 
 
 def limit_names() -> None:
-    """Refuse resources whose names are longer than AWS's schemas allow; MiniStack takes any length."""
+    """Refuse names that AWS refuses: longer than its schemas allow, or of another stack's resource.
+
+    MiniStack takes any length, and lets two stacks have one resource, which the deletion of either deletes.
+    """
     for (kind, key), limit in NAME_LIMITS.items():
         if handlers := provisioners._RESOURCE_HANDLERS.get(kind):
-            handlers["create"] = _create_within(handlers["create"], key, limit)
+            handlers["create"] = _create_within(handlers["create"], kind, key, limit)
 
 
-def _create_within(create: Callable[..., Any], key: str, limit: int) -> Callable[..., Any]:
-    def create_within(logical_id: str, properties: dict[str, Any], *rest: Any, **options: Any) -> Any:
-        length = len(str(properties.get(key, "")))
+def _create_within(create: Callable[..., Any], kind: str, key: str, limit: int) -> Callable[..., Any]:
+    def create_within(logical_id: str, properties: dict[str, Any], stack_name: str, *rest: Any, **options: Any) -> Any:
+        name = str(properties.get(key, ""))
+        length = len(name)
         if length > limit:
             raise ValueError(
                 f"Properties validation failed for resource {logical_id} with message: #/{key}: expected maxLength: "
                 f"{limit}, actualLength: {length}"
             )
-        return create(logical_id, properties, *rest, **options)
+        # Versions of a layer share its name on AWS, too, and each scaling policy is its target's.
+        if name and kind not in _SHARED and (owner := _owner(kind, key, name, stack_name)):
+            raise ValueError(f"{name} already exists in stack {owner}")
+        return create(logical_id, properties, stack_name, *rest, **options)
 
     return create_within
+
+
+def _owner(kind: str, key: str, name: str, stack_name: str) -> str:
+    """Return the ARN of another stack that has the resource with this name; empty if none has."""
+    for stack in cloudformation._stacks.values():
+        if stack["StackName"] == stack_name or stack["StackStatus"] == "DELETE_COMPLETE":
+            continue
+        for resource in stack.get("_resources", {}).values():
+            is_there = resource.get("ResourceStatus") not in ("DELETE_COMPLETE", "CREATE_FAILED")
+            if resource["ResourceType"] == kind and is_there and resource.get("Properties", {}).get(key) == name:
+                return str(stack["StackId"])
+    return ""
 
 
 def pass_parameters_to_sam() -> None:

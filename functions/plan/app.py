@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from plan import champion as champions
 from plan import ec2, images, lock, own_model, photos, request, trained, tuning, versions, weights
 from plan.run import (
     PlanSettings,
     decide,
     decide_own_model,
     decide_promotion,
-    run_id,
     training_job_name,
     with_reused_model,
 )
 from shared.contracts import Champion, Request, Run
-from shared.errors import RequestError
+from shared.errors import RequestError, RunInProgressError
+from shared.names import run_id
 from shared.observability import logger, metrics
+from shared.restoring import Restoration
 from shared.s3 import Location, parse_uri
 from shared.tuning import repeated_job_name
 
@@ -30,6 +32,7 @@ ecr = boto3.client("ecr")
 sagemaker = boto3.client("sagemaker")
 ssm = boto3.client("ssm")
 states = boto3.client("stepfunctions")
+lambdas = boto3.client("lambda")
 
 
 @logger.inject_lambda_context
@@ -49,7 +52,8 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
 
     Raises:
         RequestError: the input is wrong.
-        RunInProgressError: another run holds the lock.
+        RunInProgressError: another run holds the lock, or a stopped one is still being taken back.
+        ChampionError: champion pointer, endpoint and bucket do not agree.
         DatasetError: the dataset cannot be used.
     """
     parsed = request.parse(raw_request)
@@ -60,11 +64,15 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
         ec2.plan(parsed, settings.training_instance_type, settings.ec2_spot_queue, settings.ec2_on_demand_queue)
     model_location = _in_bucket("trained_model", parsed.trained_model) if parsed.trained_model else None
     abandoned = lock.take(ssm, states, settings.lock_parameter, execution_arn)
+    if abandoned.rpartition(":")[0] == execution_arn.rpartition(":")[0]:
+        _take_back(abandoned)
     try:
         if abandoned:
             _stop_jobs(abandoned.rpartition(":")[2])
         if parsed.promote is not None:
+            champions.check_for_promotion(ssm, sagemaker, settings.champion_parameter, settings.endpoint_name)
             version = versions.find(sagemaker, settings.model_package_group, parsed.promote)
+            versions.check_artifact(s3, version)
             run = decide_promotion(parsed, settings, execution_name, version)
         elif model_location:
             model = own_model.find(s3, parsed, model_location)
@@ -78,6 +86,29 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     summary = run.model_dump(include={"dataset", "training", "tuning", "own_model", "promotion", "quote"})
     logger.info("run planned", extra={"run": run.id, **summary})
     return run
+
+
+def _take_back(abandoned: str) -> None:
+    """Take back what a stopped run changed in production. Teardown does that, too, unless this run was faster.
+
+    Raises:
+        RunInProgressError: it takes longer; the stopped run holds the lock again, so that teardown goes on.
+    """
+    try:
+        answer = lambdas.invoke(
+            FunctionName=settings.restore_function, Payload=json.dumps({"execution": abandoned}).encode()
+        )
+        document = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise RunInProgressError(f"the stopped run {abandoned} cannot be taken back: {document['errorMessage']}")
+        restoration = Restoration.model_validate(document)
+        if not restoration.done:
+            raise RunInProgressError(
+                f"the stopped run {abandoned} is being taken back: {restoration.answer}; start again in some minutes"
+            )
+    except Exception:
+        ssm.put_parameter(Name=settings.lock_parameter, Value=abandoned, Overwrite=True)
+        raise
 
 
 def _stop_jobs(execution_name: str) -> None:
@@ -119,5 +150,6 @@ def _in_bucket(field: str, value: str) -> Location:
 
 
 def _champion() -> Champion | None:
-    value = ssm.get_parameter(Name=settings.champion_parameter)["Parameter"]["Value"]
-    return None if value == "none" else Champion.model_validate(json.loads(value))
+    champion = champions.read(ssm, settings.champion_parameter)
+    champions.check(s3, sagemaker, settings.champion_parameter, settings.endpoint_name, champion)
+    return champion

@@ -26,6 +26,7 @@ from shared.contracts import (
     Verdict,
 )
 from shared.errors import RequestError
+from shared.names import run_id
 from shared.prices import build_minutes, build_price, ec2_per_hour, per_hour, storage_price
 from shared.settings import Settings
 from shared.tuning import TuningPlan
@@ -49,6 +50,7 @@ class PlanSettings(Settings):
         base_image: image from which the stack's own images are built.
         evaluation_image: image URI, or ``build``.
         serving_image: image URI, or ``build``.
+        restore_function: ARN of the function that takes a stopped run back.
         vpc_subnets: ids separated by commas; empty for SageMaker's own network.
         vpc_security_groups: ids separated by commas; empty for SageMaker's own network.
         ec2_spot_queue: ARN of the queue of AWS Batch for spot capacity; empty in a stack without subnets for EC2.
@@ -71,6 +73,7 @@ class PlanSettings(Settings):
     evaluation_image: str
     serving_image: str
     model_package_group: str
+    restore_function: str
     max_p99_microseconds: str
     bake_seconds: str
     lease_hours: str
@@ -94,16 +97,6 @@ class PlanSettings(Settings):
             )
         groups, subnets = self.vpc_security_groups.split(","), self.vpc_subnets.split(",")
         return {"VpcConfig": {"SecurityGroupIds": groups, "Subnets": subnets}}
-
-
-def run_id(execution_name: str) -> str:
-    """Return an id for the run that fits into SageMaker's 63 characters and is unique to the execution.
-
-    Names of executions may be longer and contain other characters. Six digits of a hash keep the ids different. It has
-    no capitals, because SageMaker has returned names in lower case, and policies compare them by case.
-    """
-    plain = re.sub(r"[^a-z0-9]+", "-", execution_name.lower()).strip("-")[:16].rstrip("-")
-    return f"{plain}-{hashlib.sha256(execution_name.encode()).hexdigest()[:6]}"
 
 
 def training_job_name(endpoint_name: str, execution_name: str) -> str:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import RequestError
+from shared.s3 import exists, parse_uri
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
 _ARTIFACT = "/artifact/model.tar.gz"  # The evaluation writes the artifact here, below its run's prefix.
@@ -30,6 +32,19 @@ class Version:
     top1: float
 
 
+def check_artifact(s3: "S3Client", version: Version) -> None:
+    """Check that the bucket has the model of a version, before anything costs.
+
+    Raises:
+        RequestError: it does not.
+    """
+    if not exists(s3, parse_uri(f"{version.run_uri}{_ARTIFACT}")):
+        raise RequestError(
+            f"promote: the artifact of version {version.number}, {version.run_uri}{_ARTIFACT}, is gone; choose a "
+            "version that has its artifact"
+        )
+
+
 def find(sagemaker: "SageMakerClient", group_arn: str, number: int) -> Version:
     """Look up a version that served before.
 
@@ -46,8 +61,7 @@ def find(sagemaker: "SageMakerClient", group_arn: str, number: int) -> Version:
             f"promote: there is no version {number}; the model package group lists all versions"
         ) from error
     if package["ModelApprovalStatus"] != "Approved":
-        reason = package.get("ApprovalDescription", package["ModelApprovalStatus"])
-        raise RequestError(f"promote: version {number} never served ({reason}); choose one that is Approved")
+        raise RequestError(f"promote: {_unapproved(number, package)}")
     container = package["InferenceSpecification"]["Containers"][0]
     return Version(
         number,
@@ -56,3 +70,17 @@ def find(sagemaker: "SageMakerClient", group_arn: str, number: int) -> Version:
         container["Image"],
         float(package["CustomerMetadataProperties"]["top1"]),
     )
+
+
+def _unapproved(number: int, package: Any) -> str:
+    """Say why a version cannot be deployed again. The run that promotes a version notes that it served."""
+    status = package["ModelApprovalStatus"]
+    if package.get("CustomerMetadataProperties", {}).get("served"):
+        return (
+            f"version {number} served before, and is {status} in the registry since then; approve it there first, or "
+            "choose one that is Approved"
+        )
+    if status == "PendingManualApproval":
+        return f"version {number} never served, its run is at work or was stopped; choose one that is Approved"
+    reason = package.get("ApprovalDescription", f"it is {status} in the registry")
+    return f"version {number} never served ({reason}); choose one that is Approved"

@@ -1,1 +1,1 @@
-"""The champion's scaling policies, kept so that a failed run can restore them."""
+"""What production is before a run changes it, kept so that a failed or stopped run can be taken back."""

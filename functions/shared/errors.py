@@ -5,6 +5,10 @@ class RequestError(ValueError):
     """The execution's input is wrong. The message names every wrong field."""
 
 
+class ChampionError(RuntimeError):
+    """Champion pointer, endpoint and bucket do not agree. The message says what mends that."""
+
+
 class RunInProgressError(RuntimeError):
     """Another execution holds the endpoint's run lock and is still running."""
 

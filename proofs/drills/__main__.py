@@ -13,14 +13,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset import DatasetError
 from local import cli, laptop, shell
 from local.home import LocalError
-from proofs.drills import deployment, ec2, fuzz, runs, spike
+from proofs.drills import deployment, ec2, fuzz, runs, spike, stopping
 from proofs.drills.drill_cloud import DrillCloud, set_up
 from proofs.promises import Report
 
 
 def _function(drill: str) -> Callable[[DrillCloud, Report], None]:
     name = drill.replace("-", "_")
-    (function,) = (getattr(module, name) for module in (deployment, ec2, fuzz, runs, spike) if hasattr(module, name))
+    (function,) = (
+        getattr(module, name) for module in (deployment, ec2, fuzz, runs, spike, stopping) if hasattr(module, name)
+    )
     return cast("Callable[[DrillCloud, Report], None]", function)
 
 

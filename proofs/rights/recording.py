@@ -16,7 +16,7 @@ from cloud.iam.hooks import Decision
 from local import data, run, stack
 from local.api import CONTENT_TYPES
 from local.home import HOME, ROOT, LocalError
-from proofs.drills import runs
+from proofs.drills import runs, stopping
 from proofs.drills.drill_cloud import DrillCloud, connect
 from proofs.promises import Report
 from proofs.rights.replay import RecordedDecision
@@ -103,8 +103,12 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
         _run_drill(runs.double_start, cloud, report)
     with recording.part("stopped runs"):
         _stop_runs(cloud)
+    with recording.part("stopped updates"):
+        _stop_updates(cloud)
     with recording.part("teardown"):
         _run_drill(runs.teardown, cloud, report)
+    with recording.part("a stopped creation"):
+        _stop_at(cloud, "AwaitProduction", {"promote": 1})
     with recording.part("locks that were left"):
         _leave_locks(cloud, report)
     with recording.part("a lease that ends"):
@@ -234,6 +238,19 @@ def _stop_runs(cloud: DrillCloud) -> None:
         cloud.wait(condition, "the moment to stop the run", 60)
         states.stop_execution(executionArn=execution_arn)
         cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 120)
+
+
+def _stop_updates(cloud: DrillCloud) -> None:
+    """Stop an update by a new version, and one to another instance type, so that production is taken back."""
+    _stop_at(cloud, "PutBurstAlarm", {"dataset": _dataset_key()})
+    _stop_at(cloud, "AwaitProduction", {"promote": 1, "serving_instance_type": "ml.c7i.xlarge"})
+
+
+def _stop_at(cloud: DrillCloud, state: str, request: dict[str, Any]) -> None:
+    execution = cloud.start(cloud.deployed.pipeline_arn, request)
+    cloud.wait(lambda: state in stopping.entered(cloud, execution), f"the state {state}", 240)
+    cloud.client("stepfunctions").stop_execution(executionArn=execution)
+    cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 240)
 
 
 def _leave_locks(cloud: DrillCloud, report: Report) -> None:

@@ -16,7 +16,8 @@ VALUES = {"BUCKET": "bucket", "RUN": "run", "ENDPOINT": "dogs", "DATASET": "data
 def test_sample_has_the_fields_that_the_state_machine_sends(machines, function):
     calls = [
         state["Arguments"]
-        for _, state in states_of(machines["pipeline"])
+        for machine in machines.values()
+        for _, state in states_of(machine)
         if state.get("Resource", "").endswith(":lambda:invoke")
     ]
     name = f"${{{function.capitalize()}FunctionArn}}"

@@ -56,11 +56,11 @@ def test_model_package_group_has_a_name_that_sagemaker_returns_as_it_is(template
     assert group["UpdateReplacePolicy"] == "Retain"
     policies = [
         Resolver(template).resolve(template["Resources"][f"{name}Role"]["Properties"]["Policies"])
-        for name in ("PlanFunction", "Pipeline", "Teardown")
+        for name in ("PlanFunction", "RestoreFunction", "Pipeline", "Teardown")
     ]
     assert json.dumps(template).count(":model-package/") == len(policies)
     packages = re.findall(r":model-package/([^\"]*)", json.dumps(policies))
-    assert len(packages) == 3
+    assert len(packages) == 4
     assert set(packages) == {"kennel/*"}
 
 

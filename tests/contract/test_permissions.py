@@ -264,6 +264,8 @@ def sample_variables(run):
         "rangeBefore": [{"MinCapacity": 1, "MaxCapacity": 2}],
         "burstBefore": 6,
         "previousConfig": "kennel-before",
+        "typeBefore": "ml.c7i.large",
+        "abandoned": HOLDERS[0],
         "updateSeconds": 4500,
         "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
         "holder": HOLDERS[0],

@@ -15,7 +15,7 @@ from plan.run import VARIANT, PlanSettings
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Rank", "Explain", "Classify")
+FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Restore", "Rank", "Explain", "Classify")
 
 
 def properties(template, name):
@@ -74,6 +74,8 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "LogInToEcr",
         "FindEndpoints",
         "FindWhatIsOurs",
+        "FindTheScalableTarget",
+        "FindTheVersionOfTheRun",
         "RememberScaling",
         "DescribeScalingPolicies",
         "ReadTheTrialsOfASearch",

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from plan import lock, photos, request, trained, versions, weights
+from plan import lock, photos, request, trained, weights
 from plan.run import PlanSettings, decide, decide_promotion, run_id, with_reused_model
 from plan.versions import Version
 from plan.weights import Weights
@@ -42,6 +42,7 @@ SETTINGS = PlanSettings(
     evaluation_image="build",
     serving_image="build",
     model_package_group="arn:aws:sagemaker:us-east-1:000000000000:model-package-group/k",
+    restore_function="arn:aws:lambda:us-east-1:000000000000:function:k-restore",
     max_p99_microseconds="250000",
     bake_seconds="300",
     lease_hours="72",
@@ -201,42 +202,6 @@ def test_promotion_refuses_fields_about_training():
 
 
 GROUP = SETTINGS.model_package_group
-PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/k/3"
-
-
-def package(status, **more):
-    container = {"Image": "repo:serve-1", "ModelDataUrl": "s3://b/runs/old/artifact/model.tar.gz"}
-    return {
-        "ModelPackageName": "k",
-        "ModelPackageArn": PACKAGE,
-        "CreationTime": datetime.now(UTC),
-        "ModelPackageStatus": "Completed",
-        "ModelPackageStatusDetails": {"ValidationStatuses": []},
-        "ModelApprovalStatus": status,
-        "InferenceSpecification": {"Containers": [container]},
-        "CustomerMetadataProperties": {"top1": "0.91"},
-        **more,
-    }
-
-
-def test_version_is_found_by_its_number():
-    with Stubber(client("sagemaker")) as stub:
-        stub.add_response("describe_model_package", package("Approved"), {"ModelPackageName": PACKAGE})
-        assert versions.find(stub.client, GROUP, 3) == replace(VERSION, arn=PACKAGE)
-
-
-def test_version_that_never_served_is_refused_with_its_reason():
-    with Stubber(client("sagemaker")) as stub:
-        stub.add_response("describe_model_package", package("Rejected", ApprovalDescription="below the floor"))
-        with pytest.raises(RequestError, match=r"version 3 never served \(below the floor\)"):
-            versions.find(stub.client, GROUP, 3)
-
-
-def test_missing_version_is_named():
-    with Stubber(client("sagemaker")) as stub:
-        stub.add_client_error("describe_model_package", "ValidationException", "ModelPackage … does not exist.")
-        with pytest.raises(RequestError, match="there is no version 3"):
-            versions.find(stub.client, GROUP, 3)
 
 
 def training_of(fields=None, /, **changed):
@@ -394,6 +359,8 @@ def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch
     monkeypatch.setattr(app.trained, "stop", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.trained, "stop_search", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
+    monkeypatch.setattr(app.versions, "check_artifact", lambda *_: None)
+    monkeypatch.setattr(app.champions, "check_for_promotion", lambda *_: None)
     app.plan({"promote": 3}, "arn:mine", "x")
     abandoned = decide(Request(tune=Tune(where="jobs")), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
     search = abandoned.tuning.job_name

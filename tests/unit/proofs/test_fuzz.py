@@ -49,6 +49,7 @@ def test_each_drill_of_the_command_line_has_its_function() -> None:
         "double-start": "proofs.drills.runs.double_start",
         "fuzz-api": "proofs.drills.fuzz.fuzz_api",
         "teardown": "proofs.drills.runs.teardown",
+        "stop-anywhere": "proofs.drills.stopping.stop_anywhere",
         "ec2-leak": "proofs.drills.ec2.ec2_leak",
     }
     assert list(DRILLS) == list(cli.DRILLS)

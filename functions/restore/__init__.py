@@ -1,0 +1,1 @@
+"""Take back what a stopped run changed in production."""
