@@ -4,9 +4,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """A document that Kennel itself writes. Unknown fields are refused; values never change."""
+    """A document that Kennel itself writes, or a person. Values never change.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Unknown fields are refused, and numbers that JSON does not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class JobDocument(BaseModel):

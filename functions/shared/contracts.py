@@ -109,6 +109,15 @@ class Request(Limits):
     activation: Activation = "relu"
     preprocess: OwnPreprocess = Field(default_factory=OwnPreprocess)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, fields: Any) -> Any:
+        """Leave out fields that are null, where that is the default."""
+        if not isinstance(fields, dict):
+            return fields
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: value for name, value in fields.items() if value is not None or name not in optional}
+
     @model_validator(mode="after")
     def _fields_agree(self) -> "Request":
         if self.min_instances > self.max_instances:
