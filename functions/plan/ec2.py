@@ -34,21 +34,25 @@ def machine(instance_type: str) -> Machine:
     Raises:
         RequestError: these rules do not know the type.
     """
-    match = _NAME.fullmatch(instance_type)
-    if match is None or (match["letter"], match["size"]) == ("g", "large"):
+    match, vcpus = _NAME.fullmatch(instance_type), num_vcpus(instance_type)
+    if match is None or vcpus is None or (match["letter"], match["size"]) == ("g", "large"):
         raise RequestError(
             f"train_on: nothing is known here about the machines {instance_type}; deploy the stack with a "
             "TrainingInstanceType of the families c, m, r or g, such as ml.c7i.xlarge"
         )
-    vcpus = num_vcpus(instance_type)
     gpus = _GPUS.get(match["size"], 1) if match["letter"] == "g" else 0
     return Machine(vcpus, vcpus * _GIB_PER_VCPU[match["letter"]] * 1024, gpus)
 
 
-def num_vcpus(instance_type: str) -> int:
-    """Return the vCPUs that the size of an instance type tells: large has 2, 4xlarge has 16; others count as 2."""
-    match = re.match(r"(\d*)xlarge", instance_type.rpartition(".")[2])
-    return 4 * int(match[1] or 1) if match else 2
+def num_vcpus(instance_type: str) -> int | None:
+    """Return the vCPUs that the size of an instance type tells: medium and large have 2, 4xlarge has 16.
+
+    The result is None for sizes that tell nothing.
+    """
+    size = instance_type.rpartition(".")[2]
+    if match := re.fullmatch(r"([1-9]\d*)?xlarge", size):
+        return 4 * int(match[1] or 1)
+    return 2 if size in ("medium", "large") else None
 
 
 def plan(request: Request, stack_type: str, spot_queue: str, on_demand_queue: str) -> Ec2Plan:
