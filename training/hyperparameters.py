@@ -5,9 +5,12 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_LONGEST_NAME = 40  # characters of a name or a value in a message
+_MOST_NEIGHBOURS = 4
 
 
 class HyperparameterError(ValueError):
@@ -18,7 +21,7 @@ class HyperparameterError(ValueError):
 
 
 def _number(default: Any, low: float, high: float, text: str, mode: str = "") -> Any:
-    allowed = f"{low:g} to {high:g}"
+    allowed = f"{low:.10g} to {high:.10g}"
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "allowed": allowed, "text": text, "mode": mode}
     )
@@ -97,6 +100,9 @@ class Hyperparameters:
         }
 
 
+FIELDS = {field.name: field for field in dataclasses.fields(Hyperparameters)}
+
+
 def from_strings(strings: Mapping[str, Any]) -> Hyperparameters:
     r"""Read hyperparameters from strings, as SageMaker delivers them (``"20"``, also ``"\"20\""``).
 
@@ -106,20 +112,56 @@ def from_strings(strings: Mapping[str, Any]) -> Hyperparameters:
     Raises:
         HyperparameterError: names every unknown, ill-typed or out-of-range one, and the valid names.
     """
-    fields = {field.name: field for field in dataclasses.fields(Hyperparameters)}
-    values, problems = {}, []
-    for name, text in strings.items():
-        if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            problems.append(f"'{name}' is unknown" + (f" (did you mean '{close[0]}'?)" if close else ""))
-            continue
-        try:
-            values[name] = _parse(fields[name], text)
-        except ValueError as error:
-            problems.append(f"'{name}' {error}")
+    values, problems = _read(strings)
     if problems:
-        raise HyperparameterError(f"hyperparameters: {'; '.join(problems)}; valid are {', '.join(fields)}")
+        sentences = "; ".join(f"'{shortened(name)}' {problem}" for name, problem in problems.items())
+        raise HyperparameterError(f"hyperparameters: {sentences}; valid are {', '.join(FIELDS)}")
     return Hyperparameters(**values)
+
+
+def problems_of(strings: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ``from_strings`` would refuse: by name, what is wrong and what is meant, in words."""
+    return _read(strings)[1]
+
+
+def unquoted(value: Any) -> str:
+    """Return a value as text without the quotes of JSON and spaces around it."""
+    text = str(value).strip()
+    if text.startswith('"'):
+        try:
+            return str(json.loads(text)).strip()
+        except ValueError:
+            return text
+    return text
+
+
+def neighbours(name: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
+    """Return the known names that somebody may have meant by a name; the list is empty if there is none.
+
+    They are the name in other letters (``learning-rate``, ``learningRate``), those that contain its words
+    (``batch_size``), the one that is spelled most like it, or those that it abbreviates (``lr``).
+
+    Args:
+        name: what somebody wrote.
+        known: the names to choose from.
+        likeness: least likeness of the spelling, from 0 to 1 for the same.
+    """
+    known = list(known)
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:_LONGEST_NAME]).lower().strip()
+    plain = re.sub(r"[\s_.-]+", "_", plain)
+    if plain in known:
+        return [plain]
+    parts = [each for each in known if f"_{plain}_" in f"_{each}_"]
+    if 1 <= len(parts) <= _MOST_NEIGHBOURS:
+        return parts
+    return difflib.get_close_matches(plain, known, n=1, cutoff=likeness) or [
+        each for each in known if plain == "".join(word[0] for word in each.split("_"))
+    ]
+
+
+def shortened(text: str) -> str:
+    """Return a text that fits into a sentence."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,32 +178,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _read(strings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of the right ones, and the problems of the others."""
+    values, problems = {}, {}
+    for name, text in strings.items():
+        if name not in FIELDS:
+            close = " or ".join(f"'{each}'" for each in neighbours(name, FIELDS))
+            problems[name] = "is unknown" + (f" (did you mean {close}?)" if close else "")
+            continue
+        try:
+            values[name] = _parse(FIELDS[name], text)
+        except ValueError as error:
+            problems[name] = str(error)
+    return values, problems
+
+
 def _parse(field: dataclasses.Field[Any], value: Any) -> Any:
-    text = _unquoted(value)
+    text = unquoted(value)
+    shown = shortened(text)
     if "choices" in field.metadata:
         if text not in field.metadata["choices"]:
-            raise ValueError(f"must be {' or '.join(field.metadata['choices'])}, not '{text}'")
+            raise ValueError(f"must be {' or '.join(field.metadata['choices'])}, not '{shown}'")
         return text
     if isinstance(field.default, str):
         return text
     kind = int if isinstance(field.default, int) else float
     low, high = field.metadata["low"], field.metadata["high"]
     if kind is int and not re.fullmatch(r"[+-]?\d+", text):
-        raise ValueError(f"must be a whole number, not '{text}'")
+        raise ValueError(f"must be a whole number, not '{shown}'")
     try:
-        number = kind(text)
+        number = kind(text) if len(text) < 1000 else float(text)  # Python reads whole numbers of 4,300 digits at most.
     except ValueError:
-        raise ValueError(f"must be a number, not '{text}'") from None
+        raise ValueError(f"must be a number, not '{shown}'") from None
     if not low <= number <= high:  # This also refuses nan.
-        raise ValueError(f"must be between {low:g} and {high:g}, not {text}")
+        raise ValueError(f"must be between {low:.10g} and {high:.10g}, not {shown}")
     return number
-
-
-def _unquoted(value: Any) -> str:
-    text = str(value).strip()
-    if text.startswith('"'):
-        try:
-            return str(json.loads(text)).strip()
-        except json.JSONDecodeError:
-            return text
-    return text

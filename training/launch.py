@@ -157,8 +157,9 @@ class HostConfig:
 def _own(delivered: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the hyperparameters of the training program, and whether a tuning job starts this training.
 
-    A tuning job adds the name of its objective, and when the best trials are trained again, each of them is one
-    category of the hyperparameter ``candidate``: the others as JSON.
+    A tuning job adds the name of its objective. When the best trials are trained again, each of them is one category
+    of the hyperparameter ``candidate``: the others as JSON. Those that are too long for a category are a
+    hyperparameter ``candidate_N`` of their own, which the category names.
 
     Args:
         delivered: what SageMaker delivers.
@@ -166,14 +167,25 @@ def _own(delivered: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     Raises:
         LaunchError: the candidate is no JSON object.
     """
-    own = {name: value for name, value in delivered.items() if name not in (OBJECTIVE, CANDIDATE)}
-    try:
-        candidate = json.loads(delivered.get(CANDIDATE, "{}"))
-    except ValueError:
-        candidate = None
-    if not isinstance(candidate, dict):
-        raise LaunchError(f"launcher: hyperparameter {CANDIDATE} is no JSON object: {delivered[CANDIDATE]}")
+    own = {
+        name: value
+        for name, value in delivered.items()
+        if name not in (OBJECTIVE, CANDIDATE) and not name.startswith(f"{CANDIDATE}_")
+    }
+    candidate = _object(delivered, CANDIDATE) if CANDIDATE in delivered else {}
+    if "of" in candidate:
+        candidate |= _object(delivered, str(candidate.pop("of")))
     return own | {name: str(value) for name, value in candidate.items()}, OBJECTIVE in delivered
+
+
+def _object(delivered: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(delivered.get(name, ""))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise LaunchError(f"launcher: hyperparameter {name} is no JSON object: {delivered.get(name, 'it is missing')}")
+    return value
 
 
 class StopSignal:

@@ -8,13 +8,14 @@ import itertools
 import json
 import math
 import random
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
-from training.hyperparameters import HyperparameterError, Hyperparameters, from_strings
+from training.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, from_strings, problems_of, shortened
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -26,6 +27,7 @@ OBJECTIVES = ("valid_top1", "valid_loss")
 MAX_TRIALS = 750
 # They decide where and when a training runs, not how good it becomes.
 _NEVER_SEARCHED = frozenset({"mode", "precision", "checkpoint_seconds", "seed"})
+_EXAMPLE = '{"epochs": {"min": 8, "max": 24}}'
 _DIGITS = 4  # significant digits of a number that is chosen from an interval
 _MOST_ATTEMPTS = 100  # until a trial is chosen that differs from all before
 
@@ -118,29 +120,40 @@ def parse(text: str, settings: Hyperparameters, named: frozenset[str] = frozense
         raise HyperparameterError(f"tune: not JSON ({error})") from None
     if not isinstance(raw, dict):
         raise HyperparameterError('tune: must be a JSON object such as {"trials": 64}')
+    raw = {name: each for name, each in raw.items() if each is not None or name not in ("minutes", "max_parallel")}
     known = {field.name for field in fields(Search)} - {"fixed"}
-    problems = [f"'{name}' is unknown (known are {', '.join(sorted(known))})" for name in sorted(raw.keys() - known)]
+    problems = []
+    if strangers := sorted(raw.keys() - known):
+        names = ", ".join(f"'{shortened(name)}'" for name in strangers)
+        verb = "are" if len(strangers) > 1 else "is"
+        problems.append(f"{names} {verb} unknown (known are {', '.join(sorted(known))})")
     trials = _number(raw, "trials", 64, 1, MAX_TRIALS, problems)
     seed = _number(raw, "seed", 0, 0, 2**31 - 1, problems)
     max_parallel = _number(raw, "max_parallel", 8, 1, 100, problems)
     minutes = raw.get("minutes", math.inf)
-    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not minutes > 0:
-        problems.append(f"'minutes' must be a number above 0, not {minutes!r}")
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not _is_positive(minutes):
+        problems.append(f"'minutes' must be a number above 0, not {_shown(minutes)}")
     strategy, objective = raw.get("strategy", "auto"), raw.get("objective", OBJECTIVES[0])
     for name, value, choices in (("strategy", strategy, ("auto", *STRATEGIES)), ("objective", objective, OBJECTIVES)):
         if value not in choices:
-            problems.append(f"'{name}' must be {' or '.join(choices)}, not {value!r}")
+            problems.append(f"'{name}' must be {' or '.join(choices)}, not {_shown(value)}")
     ranges = {}
-    given = raw.get("ranges") or {name: each for name, each in DEFAULT_RANGES.items() if name not in named}
-    for name, each in given.items() if isinstance(given, dict) else ():
+    given = raw.get("ranges", {})
+    if not isinstance(given, dict):
+        problems.append(f"'ranges' must be an object such as {_EXAMPLE}, not {_shown(given)}")
+        given = {}
+    given = given or {name: each for name, each in DEFAULT_RANGES.items() if name not in named}
+    for name, each in given.items():
         try:
             if name in named:
                 raise ValueError("has no sense, because the hyperparameter is fixed as well; leave out one of them")
             ranges[name] = _range(name, each)
-        except (HyperparameterError, ValueError) as error:
-            problems.append(f"the range of '{name}' {error}")
+        except ValueError as error:
+            problems.append(f"the range of '{shortened(name)}' {error}")
     if not ranges and not problems:
         problems.append("nothing is left to search; name 'ranges', or fix fewer hyperparameters")
+    if any(problem.endswith("' is unknown") for problem in problems):
+        problems.append(f"hyperparameters are {', '.join(FIELDS)}")
     if problems:
         raise HyperparameterError(f"tune: {'; '.join(problems)}")
     strategy, trials = _strategy(strategy, trials, ranges)
@@ -150,9 +163,18 @@ def parse(text: str, settings: Hyperparameters, named: frozenset[str] = frozense
 def _number(raw: Mapping[str, Any], name: str, default: int, low: int, high: int, problems: list[str]) -> int:
     value = raw.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        problems.append(f"'{name}' must be a whole number from {low} to {high}, not {value!r}")
+        problems.append(f"'{name}' must be a whole number from {low} to {high}, not {_shown(value)}")
         return default
     return value
+
+
+def _is_positive(value: float) -> bool:
+    """Whether a number is above 0 and no larger than a float, or infinity; nan is not."""
+    return value > 0 and (isinstance(value, float) or value <= sys.float_info.max)
+
+
+def _shown(value: Any) -> str:
+    return shortened(repr(value) if isinstance(value, str) else json.dumps(value))
 
 
 def _range(name: str, raw: Any) -> Interval | tuple[Value, ...]:
@@ -192,8 +214,12 @@ def _checked(name: str, value: Any) -> Value:
     """Return a value that the hyperparameter may have.
 
     Raises:
-        HyperparameterError: it may not have it, or there is no such hyperparameter.
+        ValueError: it may not have it, or there is no such hyperparameter.
     """
+    if isinstance(_default(name), str) and not isinstance(value, str):
+        raise ValueError(f"must contain names, not {_shown(value)}")
+    if problem := problems_of({name: value}):
+        raise ValueError(problem[name])
     checked: Value = getattr(from_strings({name: value}), name)
     return checked
 

@@ -20,6 +20,7 @@ from training.stopping import stop_is_requested, stop_together
 from training.trials import Job, JobResult, Trainer, Trial
 
 _NUM_BEST, _NUM_SEEDS = 3, 2
+_SEEDS = 2**31  # number of seeds that a training takes
 _Z = 1.96  # standard errors on each side of a 95 % confidence interval
 
 
@@ -73,7 +74,7 @@ def run_finals(
     defaults = {each: getattr(search.fixed, each) for each in search.ranges}
     if defaults not in numbered.values():
         numbered[0] = defaults
-    seeds = [search.fixed.seed + 1 + index for index in range(_NUM_SEEDS)]
+    seeds = [(search.fixed.seed + 1 + index) % _SEEDS for index in range(_NUM_SEEDS)]
     settings = {
         number * _NUM_SEEDS + index: replace(search.settings(values), seed=seed)
         for number, values in numbered.items()
@@ -140,7 +141,7 @@ def gain(search: Search, finalists: Sequence[Finalist]) -> dict[str, Any]:
     defaults = next((each for each in finalists if search.settings(each.values) == search.fixed), None)
     if defaults is None:
         sentence = "the training with the default hyperparameters failed, so there is no gain to state"
-        return {"top1": None, "interval": None, "photos": len(winner.correct), "gained": True, "sentence": sentence}
+        return {"top1": None, "interval": None, "photos": len(winner.correct), "gained": False, "sentence": sentence}
     difference = winner.correct - defaults.correct
     mean, count = float(difference.mean()), len(difference)
     margin = _Z * float(difference.std()) / math.sqrt(count) if count > 1 else math.inf

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from gate.verdict import decide
-from shared.contracts import Evaluation, Limits
+from shared.contracts import Limits
+from shared.evaluation import Evaluation
 from shared.observability import logger, metrics
 from shared.s3 import read_json
 

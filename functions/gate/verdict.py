@@ -7,20 +7,9 @@ import json
 import unicodedata
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
-from shared.contracts import (
-    Breed,
-    ChangedBreeds,
-    Check,
-    Comparison,
-    Distribution,
-    Evaluation,
-    Leak,
-    Limits,
-    PairedBreed,
-    Scores,
-    Verdict,
-)
+from shared.contracts import Check, Limits, Verdict
 from shared.errors import DistributionError
+from shared.evaluation import Breed, ChangedBreeds, Comparison, Distribution, Evaluation, Leak, PairedBreed, Scores
 
 ALPHA = 0.05
 _LONGEST_REASON = 1024

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from plan import champion as champions
-from plan import ec2, images, lock, own_model, photos, request, trained, tuning, versions, weights
+from plan import ec2, images, instances, lock, own_model, photos, ranges, request, trained, tuning, versions, weights
 from plan.run import (
     PlanSettings,
     decide,
@@ -60,6 +60,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     # Checks that need no lock come first.
     dataset_location = _in_bucket("dataset", parsed.dataset)
     weights_location = _in_bucket("weights", parsed.weights) if parsed.weights else None
+    instances.check(sagemaker, parsed)
     if parsed.train_on == "ec2":
         ec2.plan(parsed, settings.training_instance_type, settings.ec2_spot_queue, settings.ec2_on_demand_queue)
     model_location = _in_bucket("trained_model", parsed.trained_model) if parsed.trained_model else None
@@ -126,10 +127,12 @@ def _stop_jobs(execution_name: str) -> None:
 def _with_training(
     parsed: Request, execution_name: str, dataset_location: Location, weights_location: Location | None
 ) -> Run:
-    backbones = tuning.backbones(parsed, weights.DEFAULT_BACKBONE)
+    searched = ranges.backbones(parsed.tune.ranges) if parsed.tune else []
+    backbones = searched or [str(parsed.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))]
+    field = "tune.ranges.backbone" if searched else "hyperparameters.backbone"
     champion = _champion()
     dataset = photos.inspect(s3, dataset_location)
-    backbone_weights = weights.prepare(s3, settings.bucket, backbones, weights_location)
+    backbone_weights = weights.prepare(s3, settings.bucket, backbones, weights_location, field=field)
     image_plan = images.prepare(s3, ecr, settings)
     run = decide(parsed, settings, execution_name, dataset, backbone_weights, image_plan, champion)
     assert run.training

@@ -43,14 +43,13 @@ def machine(instance_type: str) -> Machine:
             f"train_on: {instance_type} has a processor of the architecture arm64, and the image is for x86_64; deploy "
             "the stack with a TrainingInstanceType of Intel or AMD, such as ml.c7i.xlarge"
         )
-    match = _NAME.fullmatch(instance_type) or _GPU_NAME.fullmatch(instance_type)
-    if match is None or (match["family"] == "g4dn" and match["size"] in ("24xlarge", "48xlarge")):
+    match, vcpus = _NAME.fullmatch(instance_type) or _GPU_NAME.fullmatch(instance_type), num_vcpus(instance_type)
+    if match is None or vcpus is None or (match["family"] == "g4dn" and match["size"] in ("24xlarge", "48xlarge")):
         raise RequestError(
             f"train_on: nothing is known here about the machines {instance_type}; deploy the stack with a "
             "TrainingInstanceType of the families c, m or r from generation 5 on, or of g4dn, g5, g6 or g6e, "
             "such as ml.c7i.xlarge"
         )
-    vcpus = num_vcpus(instance_type)
     gpus = _GPUS.get(match["size"], 1) if match["letter"] == "g" else 0
     return Machine(vcpus, vcpus * _GIB_PER_VCPU[match["letter"]] * 1024, gpus)
 
@@ -60,10 +59,15 @@ def is_arm(instance_type: str) -> bool:
     return bool(_ARM.fullmatch(instance_type.removeprefix("ml.")))
 
 
-def num_vcpus(instance_type: str) -> int:
-    """Return the vCPUs that the size of an instance type tells: large has 2, 4xlarge has 16; others count as 2."""
-    match = re.match(r"(\d*)xlarge", instance_type.rpartition(".")[2])
-    return 4 * int(match[1] or 1) if match else 2
+def num_vcpus(instance_type: str) -> int | None:
+    """Return the vCPUs that the size of an instance type tells: medium and large have 2, 4xlarge has 16.
+
+    The result is None for sizes that tell nothing.
+    """
+    size = instance_type.rpartition(".")[2]
+    if match := re.fullmatch(r"([1-9]\d*)?xlarge", size):
+        return 4 * int(match[1] or 1)
+    return 2 if size in ("medium", "large") else None
 
 
 def plan(request: Request, stack_type: str, spot_queue: str, on_demand_queue: str) -> Ec2Plan:

@@ -1,13 +1,14 @@
 """Check the ranges of a search, and write them as the training program and SageMaker read them."""
 
+import json
 import math
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from difflib import get_close_matches
 from typing import Any
 
 from plan.tunable import TUNABLE, Range, Tunable, default_ranges
 from shared.errors import RequestError
+from training.hyperparameters import FIELDS, neighbours, shortened, unquoted
 
 MAX_TRIALS = 750
 _DIGITS = 4  # significant digits of a number that is chosen from an interval
@@ -37,10 +38,26 @@ def parse(raw: Mapping[str, Any], fixed: Mapping[str, Any], mode: str) -> dict[s
         try:
             parsed[name] = _range(name, each, fixed, mode)
         except ValueError as error:
-            problems.append(f"tune.ranges.{name}: {error}")
+            problems.append(f"tune.ranges.{shortened(name)}: {error}")
+    if any(problem.endswith("unknown hyperparameter") for problem in problems):
+        problems.append(f"can be searched: {', '.join(TUNABLE)}")
     if problems:
         raise RequestError("; ".join(problems))
     return parsed
+
+
+def backbones(raw: Mapping[str, Any]) -> list[str]:
+    """Return the backbones that a search chooses among; none if it does not search them.
+
+    Raises:
+        RequestError: they are no list of different names.
+    """
+    if "backbone" not in raw:
+        return []
+    try:
+        return [str(each) for each in _range("backbone", raw["backbone"], {}, "head")]
+    except ValueError as error:
+        raise RequestError(f"tune.ranges.backbone: {error}") from None
 
 
 def num_combinations(ranges: Mapping[str, Range]) -> float:
@@ -66,12 +83,10 @@ def for_sagemaker(ranges: Mapping[str, Range]) -> dict[str, list[dict[str, str |
 
 def _range(name: str, raw: Any, fixed: Mapping[str, Any], mode: str) -> Range:
     if name not in TUNABLE:
-        close = get_close_matches(name, TUNABLE, n=1)
-        raise ValueError(
-            f"unknown hyperparameter (did you mean '{close[0]}'?)"
-            if close
-            else f"can be searched: {', '.join(TUNABLE)}"
-        )
+        if name in FIELDS:
+            raise ValueError("cannot be searched, because it does not decide how good the model becomes")
+        close = " or ".join(f"'{each}'" for each in neighbours(name, TUNABLE))
+        raise ValueError("unknown hyperparameter" + (f" (did you mean {close}?)" if close else ""))
     tunable = TUNABLE[name]
     if tunable.mode not in ("", mode):
         raise ValueError(f"only mode {tunable.mode} reads it, and this training is in mode {mode}; leave it out")
@@ -88,10 +103,12 @@ def _range(name: str, raw: Any, fixed: Mapping[str, Any], mode: str) -> Range:
 def _values(raw: list[Any], tunable: Tunable) -> Range:
     if not raw:
         raise ValueError("the list is empty; give at least one value")
+    if tunable.kind == "categorical":
+        raw = [unquoted(value) if isinstance(value, str) else value for value in raw]  # as the training reads them
     for value in raw:
         if tunable.kind == "categorical":
             if not isinstance(value, str) or (tunable.values and value not in tunable.values):
-                raise ValueError(f"must contain {' or '.join(tunable.values) or 'names'}, not {value!r}")
+                raise ValueError(f"must contain {' or '.join(tunable.values) or 'names'}, not {_shown(value)}")
         else:
             _check_number(value, tunable)
     if len(set(raw)) < len(raw):
@@ -103,12 +120,12 @@ def _values(raw: list[Any], tunable: Tunable) -> Range:
 
 def _interval(raw: dict[str, Any], tunable: Tunable) -> Range:
     if unknown := raw.keys() - {"min", "max", "scale"}:
-        raise ValueError(f"unknown field {', '.join(sorted(unknown))}; a range has min, max and scale")
+        raise ValueError(f"unknown field {', '.join(map(shortened, sorted(unknown)))}; a range has min, max and scale")
     if missing := {"min", "max"} - raw.keys():
         raise ValueError(f"{' and '.join(sorted(missing))} missing; a range has min and max")
     scale = raw.get("scale", "linear")
     if scale not in ("linear", "log"):
-        raise ValueError(f"scale must be linear or log, not {scale!r}")
+        raise ValueError(f"scale must be linear or log, not {_shown(scale)}")
     for value in (raw["min"], raw["max"]):
         _check_number(value, tunable)
     if raw["min"] > raw["max"]:
@@ -122,11 +139,16 @@ def _interval(raw: dict[str, Any], tunable: Tunable) -> Range:
 
 def _check_number(value: Any, tunable: Tunable) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must contain numbers, not {value!r}")
+        raise ValueError(f"must contain numbers, not {_shown(value)}")
     if tunable.kind == "integer" and not isinstance(value, int):
-        raise ValueError(f"must contain whole numbers, not {value!r}")
+        raise ValueError(f"must contain whole numbers, not {_shown(value)}")
     if not tunable.low <= value <= tunable.high:  # This also refuses nan.
-        raise ValueError(f"must be between {tunable.low:g} and {tunable.high:g}, not {value:g}")
+        raise ValueError(f"must be between {tunable.low:.10g} and {tunable.high:.10g}, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the input writes it, shortened; a text in the quotes of a sentence."""
+    return shortened(f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _num_values(name: str, each: Range) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from plan import ec2, own_model, tuning
+from plan.hyperparameters import texts
 from plan.versions import Version
 from plan.weights import Weights
 from shared.contracts import (
@@ -211,7 +212,7 @@ def _training(
         on_ec2 = ec2.plan(request, settings.training_instance_type, *queues)
     _check_device(settings, train_type)
     spot = settings.training_spot == "true" if request.spot is None else request.spot
-    hyperparameters = {name: _as_text(value) for name, value in request.hyperparameters.items()}
+    hyperparameters = texts(request.hyperparameters)
     # The key contains everything that decides the model. Spot does not; the instances do, because they decide the
     # precision and the order of sums. The image contains code and packages. One machine of EC2 with N processes trains
     # what N instances of that type train with one process each, so the two have one key. A search decides, too.
@@ -414,7 +415,3 @@ def with_reused_model(run: Run, model: TrainedModel) -> Run:
 
 def _hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _as_text(value: str | int | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

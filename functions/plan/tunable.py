@@ -1,12 +1,14 @@
-"""The hyperparameters that a search may vary, what the training program allows for each, and the default ranges.
+"""The hyperparameters that a search may vary, what the training program allows for each, and the default ranges."""
 
-The functions do not contain the training program; ``tests/contract/test_tunable.py`` holds this table against it.
-"""
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from training.hyperparameters import FIELDS
+
 Range = dict[str, int | float | str] | list[int | float | str]
+
+# They decide where and when a training runs, not how good it becomes. The training program refuses them, too.
+_NEVER_SEARCHED = {"mode", "precision", "checkpoint_seconds", "seed"}
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,24 @@ class Tunable:
         low, high: smallest and largest number that the training accepts.
         values: the names that the training accepts; empty for numbers, and for backbones, which Plan checks otherwise.
         mode: the only mode that reads it; empty for both.
-        searched_in: modes in which it is searched if the request names no ranges.
-        default: the range that is then searched.
     """
 
     kind: Literal["integer", "continuous", "categorical"]
-    low: float = 0
-    high: float = 0
-    values: tuple[str, ...] = ()
-    mode: str = ""
-    searched_in: tuple[str, ...] = ()
-    default: Range = field(default_factory=list)
+    low: float
+    high: float
+    values: tuple[str, ...]
+    mode: str
+
+
+def _tunable(name: str) -> Tunable:
+    meta, default = FIELDS[name].metadata, FIELDS[name].default
+    kind: Literal["integer", "continuous", "categorical"] = "continuous"
+    if not isinstance(default, float):
+        kind = "integer" if isinstance(default, int) else "categorical"
+    return Tunable(kind, meta.get("low", 0), meta.get("high", 0), meta.get("choices", ()), meta["mode"])
+
+
+TUNABLE = {name: _tunable(name) for name in FIELDS if name not in _NEVER_SEARCHED}
 
 
 def _log(low: float, high: float) -> Range:
@@ -39,26 +48,24 @@ def _linear(low: float, high: float) -> Range:
     return {"min": low, "max": high, "scale": "linear"}
 
 
-TUNABLE = {
-    "backbone": Tunable("categorical"),
-    "epochs": Tunable("integer", 0, 10_000, searched_in=("head",), default=_linear(8, 24)),
-    "full_epochs": Tunable("integer", 1, 10_000, mode="full"),
-    "global_batch_size": Tunable("integer", 1, 1_000_000, searched_in=("head",), default=_log(64, 256)),
-    "learning_rate": Tunable("continuous", 1e-8, 10, searched_in=("head",), default=_log(3e-4, 3e-2)),
-    "full_learning_rate": Tunable("continuous", 1e-8, 10, (), "full", ("full",), _log(1e-4, 1e-3)),
-    "layer_decay": Tunable("continuous", 0.01, 1, (), "full", ("full",), _linear(0.6, 0.95)),
-    "pull": Tunable("continuous", 0, 1_000, searched_in=("head",), default=_log(0.03, 0.3)),
-    "keep": Tunable("continuous", 0, 1, (), "full", ("full",), _linear(0.0, 0.6)),
-    "weight_decay": Tunable("continuous", 0, 10, (), "full", ("full",), _log(1e-3, 0.1)),
-    "label_smoothing": Tunable("continuous", 0, 0.9, (), "full", ("full",), _linear(0.0, 0.2)),
-    "clip_norm": Tunable("continuous", 1e-6, 1e6, mode="full"),
-    "ema_decay": Tunable("continuous", 0, 0.999999, mode="full"),
-    "augment": Tunable("categorical", values=("trivial", "crop"), mode="full"),
-    "start_resolution": Tunable("continuous", 0.1, 1, mode="full"),
-    "sampling": Tunable("categorical", values=("natural", "balanced")),
+_DEFAULT_RANGES: dict[str, dict[str, Range]] = {
+    # The training program has the same. A weaker pull looks better on validation crops and is worse on whole photos.
+    "head": {
+        "epochs": _linear(8, 24),
+        "global_batch_size": _log(64, 256),
+        "learning_rate": _log(3e-4, 3e-2),
+        "pull": _log(0.03, 0.3),
+    },
+    "full": {
+        "full_learning_rate": _log(1e-4, 1e-3),
+        "layer_decay": _linear(0.6, 0.95),
+        "keep": _linear(0.0, 0.6),
+        "weight_decay": _log(1e-3, 0.1),
+        "label_smoothing": _linear(0.0, 0.2),
+    },
 }
 
 
 def default_ranges(mode: str) -> dict[str, Range]:
     """Return the ranges of a search whose request names none."""
-    return {name: each.default for name, each in TUNABLE.items() if mode in each.searched_in}
+    return dict(_DEFAULT_RANGES[mode])

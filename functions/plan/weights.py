@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from plan.code import LAYER
 from shared.errors import RequestError
 from shared.s3 import Location, exists
+from training.hyperparameters import Hyperparameters, shortened, unquoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DEFAULT_BACKBONE = "efficientnet_lite2"  # the default in training/hyperparameters.py
+DEFAULT_BACKBONE = Hyperparameters.backbone
 SUFFIXES = (".pth", ".safetensors")
 # The classifiers of torchvision that training supports, by their names in torchvision.
 # See "Plan knows torchvision's names from a list" in docs/decisions/backbones.md.
@@ -42,13 +43,19 @@ class Weights(NamedTuple):
 
 
 def prepare(
-    s3: "S3Client", bucket: str, backbones: Sequence[str], file: Location | None, layer: Path = LAYER
+    s3: "S3Client",
+    bucket: str,
+    backbones: Sequence[str],
+    file: Location | None,
+    layer: Path = LAYER,
+    field: str = "hyperparameters.backbone",
 ) -> Weights:
     """Check the request's weights file. Without one, upload the layer's weights unless the bucket has them.
 
     Args:
         backbones: names of the backbones; more than one if a search chooses among them.
         file: location of the weights file that the request names.
+        field: the request's field that names the backbones, for messages.
 
     Returns:
         The weights file, or a folder with one for each of several backbones.
@@ -57,9 +64,9 @@ def prepare(
         RequestError: a backbone is unknown, there are no weights for it, or the file does not exist.
     """
     embedded = {path.stem: path for path in (layer / "weights").glob("*.pth")}
-    names = [each.strip('" ') for each in backbones]  # Training also accepts the quotes of JSON.
+    names = [unquoted(each) for each in backbones]  # Training also accepts the quotes of JSON.
     for name in names:
-        _check_name(name, embedded, file)
+        _check_name(name, embedded, file, field)
     if file:
         return checked(s3, "weights", file, SUFFIXES)
     if len(names) == 1:
@@ -71,11 +78,16 @@ def prepare(
     return Weights(f"s3://{bucket}/weights/{folder}", "".join(each.etag for each in files))
 
 
-def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | None) -> None:
+def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | None, field: str) -> None:
     if backbone not in {*embedded, *TORCHVISION}:
         known = f"{', '.join(sorted(embedded))} and torchvision's classifiers are known"
         hint = closest(backbone, [*embedded, *TORCHVISION]) or known
-        raise RequestError(f"hyperparameters.backbone: '{backbone}' is unknown ({hint})")
+        raise RequestError(f"{field}: '{shortened(backbone)}' is unknown ({hint})")
+    if not file and backbone not in embedded and field.startswith("tune."):
+        raise RequestError(
+            f"{field}: the stack has no weights for {backbone}, only for {' and '.join(sorted(embedded))}; "
+            "search among these"
+        )
     if not file and backbone not in embedded:
         raise RequestError(
             f"weights: missing; the stack has no weights for {backbone}, only for {' and '.join(sorted(embedded))}; "
@@ -85,7 +97,7 @@ def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | No
 
 def closest(name: str, known: Sequence[str]) -> str:
     """Return a question with the known name that is most like a name; empty if none is."""
-    matches = get_close_matches(name, known, n=1)
+    matches = get_close_matches(name.lower(), known, n=1)
     return f"did you mean '{matches[0]}'?" if matches else ""
 
 

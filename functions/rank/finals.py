@@ -15,7 +15,9 @@ from shared.errors import TuningError
 from shared.tuning import Finalist, Gain, SearchJob, Tuned, TunedTrial, TuningPlan, Value, repeated_job_name
 
 _CANDIDATE = "candidate"  # the hyperparameter that training/launch.py replaces by those in its JSON text
+_SET = "of"  # the key in that text that names the hyperparameter with the rest, which would not fit into a category
 _NUM_BEST, _NUM_SEEDS = 3, 2
+_SEEDS = 2**31  # number of seeds that the training takes
 _MAX_TEXT = 256  # characters of a category
 _Z = 1.96  # standard errors on each side of a 95 % confidence interval
 
@@ -29,28 +31,41 @@ def again(plan: TuningPlan, trials: Sequence[Result], fixed: Mapping[str, str]) 
         fixed: the hyperparameters that are not searched.
 
     Raises:
-        TuningError: no trial reported the objective, or one cannot be written into a request.
+        TuningError: no trial reported the objective.
     """
-    best = _distinct(plan, trials)
-    if not best:
+    sets = _sets(plan, trials)
+    if not any(sets):
         limit = "" if plan.minutes is None else f" within the {plan.minutes:g} minutes of tune.minutes"
         raise TuningError(
             f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look "
             f"into the logs of the training jobs {plan.job_name}-…"
         )
-    sets = [trials[number - 1].hyperparameters for number in list(best.values())[:_NUM_BEST]]
-    if "backbone" not in plan.ranges:  # With several backbones, none of them is that of a training without a search.
-        sets.append({})
-    seeds = [int(fixed.get("seed", "0")) + 1 + number for number in range(_NUM_SEEDS)]
-    texts = [_text({**each, "seed": str(seed)}) for each in sets for seed in seeds]
+    first = int(fixed.get("seed", "0").strip('" ')) + 1
+    static = {name: value for name, value in fixed.items() if name != "seed"}
+    texts = []
+    for index, each in enumerate(sets):
+        for number in range(_NUM_SEEDS):
+            seed = str((first + number) % _SEEDS)
+            text, name = _text({**each, "seed": seed}), f"{_CANDIDATE}_{index}"
+            if len(text) > _MAX_TEXT:
+                static[name], text = _text(each), _text({_SET: name, "seed": seed})
+            texts.append(text)
     return SearchJob(
         job_name=repeated_job_name(plan.job_name),
         strategy="Grid",
         trials=len(texts),
         parameter_ranges={"CategoricalParameterRanges": [{"Name": _CANDIDATE, "Values": texts}]},
-        static={name: value for name, value in fixed.items() if name != "seed"},
+        static=static,
         early_stopping="Off",
     )
+
+
+def _sets(plan: TuningPlan, trials: Sequence[Result]) -> list[dict[str, str]]:
+    """Return the hyperparameters of the best trials, and ``{}`` for a training without a search."""
+    best = list(_distinct(plan, trials).values())[:_NUM_BEST]
+    sets = [dict(trials[number - 1].hyperparameters) for number in best]
+    # With several backbones, none of them is that of a training without a search.
+    return sets if "backbone" in plan.ranges else [*sets, {}]
 
 
 def decide(
@@ -72,9 +87,12 @@ def decide(
         TuningError: none of the finalists trained to its end with every seed and reported the objective.
     """
     trainings: dict[str, list[tuple[int, Result]]] = {}
+    sets = _sets(plan, trials)
     for each in repeated:
         hyperparameters = json.loads(each.hyperparameters[_CANDIDATE])
         seed = int(hyperparameters.pop("seed"))
+        if _SET in hyperparameters:
+            hyperparameters = sets[int(hyperparameters[_SET].rpartition("_")[2])]
         if each.finished and each.top1 is not None:
             trainings.setdefault(json.dumps(hyperparameters, sort_keys=True), []).append((seed, each))
     trainings = {text: each for text, each in trainings.items() if len(each) == _NUM_SEEDS}
@@ -118,14 +136,15 @@ def gain(finalists: Sequence[Finalist], num_photos: int) -> Gain:
     plain = next((each for each in finalists if each.trial == 0), None)
     if plain is None:
         sentence = "there is no training without a search to compare with, so there is no gain to state"
-        return Gain(top1=None, interval=None, photos=num_photos, gained=True, sentence=sentence)
+        return Gain(top1=None, interval=None, photos=num_photos, gained=False, sentence=sentence)
     shares = [fmean(each.valid_top1) for each in (winner, plain)]
     difference = shares[0] - shares[1]
     margin = _Z * math.sqrt(sum(share * (1 - share) for share in shares) / max(1, num_photos))
     interval = [difference - margin, difference + margin]
     figures = (
         f"{100 * difference:+.2f} points on {num_photos:,} validation photos "
-        f"({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} with 95% confidence)"
+        f"({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f} with 95% confidence, as if each training had photos of "
+        "its own)"
     )
     if winner is plain:
         sentence = "nothing gained: no other hyperparameters are better than those of a training without a search"
@@ -178,10 +197,4 @@ def _values(plan: TuningPlan, texts: Mapping[str, str]) -> dict[str, Value]:
 
 
 def _text(hyperparameters: Mapping[str, str]) -> str:
-    text = json.dumps(hyperparameters, separators=(",", ":"), sort_keys=True)
-    if len(text) > _MAX_TEXT:
-        raise TuningError(
-            f"tune.ranges: the values of one trial have {len(text)} characters as text; SageMaker takes {_MAX_TEXT} "
-            "to train it again; search fewer hyperparameters"
-        )
-    return text
+    return json.dumps(hyperparameters, separators=(",", ":"), sort_keys=True)

@@ -1,12 +1,19 @@
 """What all documents have in common; see ``shared.contracts``."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Document(BaseModel):
-    """A document that Kennel itself writes. Unknown fields are refused; values never change."""
+    """A document that Kennel itself writes, or a person. Values never change.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Unknown fields are refused, and numbers that JSON does not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class JobDocument(BaseModel):

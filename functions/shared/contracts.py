@@ -7,14 +7,13 @@ frozen. The documents that people write refuse unknown fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, AliasPath, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
-from shared.base import Document, JobDocument
+from shared.base import Document, Share
 from shared.own_model import Activation, OwnPreprocess, check_fields
 from shared.tuning import Tune, TuningPlan
 
 Count = Annotated[int, Field(ge=1, le=100)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -111,6 +110,15 @@ class Request(Limits):
     backbone: str = ""
     activation: Activation = "relu"
     preprocess: OwnPreprocess = Field(default_factory=OwnPreprocess)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, fields: Any) -> Any:
+        """Leave out fields that are null, where that is the default."""
+        if not isinstance(fields, dict):
+            return fields
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: value for name, value in fields.items() if value is not None or name not in optional}
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Request":
@@ -355,102 +363,6 @@ class Champion(Document):
     model_package_arn: str
     instance_type: str
     top1: float
-
-
-class Scores(JobDocument):
-    """The scores of one model on the test split.
-
-    Attributes:
-        latency_p95_ms: time for one photo, from bytes to answer.
-        size: size of all networks of the model in bytes.
-        calibration_error: expected calibration error.
-        calibration_chance: the calibration error that correct probabilities would have on so few photos.
-        rejected: share of the photos without a dog that the model recognizes as such; None without such photos.
-    """
-
-    top1: Share
-    num_photos: int
-    latency_p95_ms: Annotated[float, Field(validation_alias=AliasPath("latency", "both", "p95"))]
-    size: Annotated[int, Field(validation_alias="bytes")]
-    calibration_error: Annotated[Share, Field(validation_alias=AliasPath("calibration", "error_after"))]
-    calibration_chance: Annotated[Share, Field(validation_alias=AliasPath("calibration", "chance"))]
-    rejected: Annotated[Share | None, Field(validation_alias=AliasPath("dogs", "rejected", "share"))] = None
-
-
-class Paired(JobDocument):
-    """Number of photos that both models answered, and of those that only one of them named correctly."""
-
-    num_photos: int
-    only_challenger: int
-    only_champion: int
-
-
-class PairedBreed(Paired):
-    """The same numbers for the photos of one breed."""
-
-    breed: str
-
-
-class Comparison(Paired):
-    """Challenger and champion on the photos of the breeds that the champion knows.
-
-    Attributes:
-        unknown_to_champion: number of breeds that the champion does not know.
-        slowdown: ratio of the challenger's to the champion's time for a photo, in the median.
-    """
-
-    unknown_to_champion: int
-    slowdown: float
-    per_breed: list[PairedBreed]
-
-
-class Breed(JobDocument):
-    """A class by the name of its folder, and its name for people."""
-
-    label: Annotated[str, Field(validation_alias="class")]
-    breed: str
-
-
-class ChangedBreeds(JobDocument):
-    """The breeds that only the champion knows, and those that only the challenger knows."""
-
-    lost: list[Breed]
-    new: list[Breed]
-
-
-class Leak(JobDocument):
-    """A photo that is in two splits."""
-
-    photo: str
-    also: str
-
-
-class Distribution(JobDocument):
-    """``ddp.json``: the training job's proof that its ranks trained one model together."""
-
-    world_size: int
-    num_train: int
-    steps: int
-    samples_per_rank: list[int]
-    parameter_checksums: list[str]
-    in_sync: bool
-
-
-class Evaluation(JobDocument):
-    """``evaluation.json``: the results of the evaluation job.
-
-    Attributes:
-        comparison: None if there is no champion, or if the champion knows none of the breeds.
-        changed_breeds: None if there is no champion.
-        ddp: None for a model that was trained elsewhere.
-    """
-
-    challenger: Scores
-    champion: Scores | None
-    comparison: Comparison | None
-    changed_breeds: ChangedBreeds | None = None
-    leaked: list[Leak]
-    ddp: Distribution | None
 
 
 class Check(Document):

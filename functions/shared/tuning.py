@@ -148,7 +148,7 @@ class Gain(Document):
         top1: difference of the mean accuracies.
         interval: of 95 % confidence.
         photos: number of the validation photos.
-        gained: whether the interval is above zero.
+        gained: whether the interval is above zero; false if there is none.
         sentence: the same in words.
     """
 

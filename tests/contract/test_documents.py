@@ -2,7 +2,8 @@
 
 import re
 
-from shared.contracts import Champion, Distribution, Request
+from shared.contracts import Champion, Request
+from shared.evaluation import Distribution
 from tests.contract.conftest import ROOT
 from training.artifact import ddp_document
 

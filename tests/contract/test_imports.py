@@ -1,6 +1,7 @@
 """Who may import whom: between the top folders, and between the rooms of the laptop cloud."""
 
 import ast
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ FUNCTION_PACKAGES = {path.name for path in (ROOT / "functions").iterdir() if (pa
 RUNNER = {"cloud", "dataset", "sketchbook"}
 MAY_IMPORT = {
     "dataset": set(),
-    "functions": {"dataset"},
+    "functions": {"dataset", "training"},
     "training": {"dataset"},
     "serving": {"dataset"},
     "cloud": set(),
@@ -49,6 +50,20 @@ def test_a_folder_imports_only_what_it_may(folder):
     for path in sources(folder):
         foreign = (imported_folders(path) & MAY_IMPORT.keys()) - MAY_IMPORT[folder] - {folder}
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_only_plan_reads_the_rules_of_the_training_and_needs_no_package_for_them():
+    """The layer of Plan has the training program's files, and none of its packages."""
+    users = {
+        path.relative_to(ROOT).parts[1]: {each for each in imported_modules(path) if each.startswith("training.")}
+        for path in sources("functions")
+        if "training" in imported_folders(path)
+    }
+    assert users.keys() == {"plan"}
+    assert all(each.startswith("training.hyperparameters.") for modules in users.values() for each in modules)
+    needed = {module.partition(".")[0] for module in imported_modules(ROOT / "training/hyperparameters.py")}
+    assert needed <= sys.stdlib_module_names
+    assert not imported_modules(ROOT / "training/__init__.py")
 
 
 def test_every_folder_of_code_has_its_rule():

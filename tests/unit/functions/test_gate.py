@@ -4,8 +4,9 @@ import pytest
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
 from gate.verdict import decide
-from shared.contracts import ChangedBreeds, Evaluation, Limits
+from shared.contracts import Limits
 from shared.errors import DistributionError
+from shared.evaluation import ChangedBreeds, Evaluation
 
 DDP = {
     "world_size": 2,

@@ -71,10 +71,10 @@ def find(key, backbone="resnet50", listed=None):
             for given, sentence in [
                 ({"mean": [123.675, 116.28, 103.53]}, r"preprocess: mean must be in 0 to 1, .*divide .* by 255"),
                 ({"mean": [0.5, -0.1, 0.5]}, "preprocess: mean must be in 0 to 1"),
-                ({"mean": [0.5, float("nan"), 0.5]}, "preprocess: mean must be in 0 to 1"),
+                ({"mean": [0.5, float("nan"), 0.5]}, "preprocess.mean.1: must be a finite number, not NaN"),
                 ({"std": [58.395, 57.12, 57.375]}, r"preprocess: std must be above 0 .*divide .* by 255"),
-                ({"std": [0.5, float("inf"), 0.5]}, "preprocess: std must be above 0"),
-                ({"std": [0.5, float("nan"), 0.5]}, "preprocess: std must be above 0"),
+                ({"std": [0.5, float("inf"), 0.5]}, "preprocess.std.1: must be a finite number, not Infinity"),
+                ({"std": [0.5, float("nan"), 0.5]}, "preprocess.std.1: must be a finite number, not NaN"),
             ]
         ),
         ({"trained_model": "m.pth", "backbone": "resnet50", "promote": 1}, "promote: .* leave out backbone, trained"),

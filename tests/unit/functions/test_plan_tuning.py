@@ -90,7 +90,8 @@ def test_ranges_in_sagemakers_form_are_text():
     ("given", "sentence"),
     [
         ({"learning_rat": [1]}, "learning_rat: unknown hyperparameter (did you mean 'learning_rate'?)"),
-        ({"seed": [1, 2]}, "seed: can be searched: backbone, epochs, "),
+        ({"seed": [1, 2]}, "seed: cannot be searched, because it does not decide how good the model becomes"),
+        ({"momentum": [1, 2]}, "momentum: unknown hyperparameter; can be searched: backbone, epochs, "),
         ({"keep": [0.1, 0.2]}, "keep: only mode full reads it, and this training is in mode head; leave it out"),
         ({"epochs": []}, "epochs: the list is empty; give at least one value"),
         ({"epochs": [10, 10]}, "epochs: a value is in the list twice"),
@@ -102,7 +103,7 @@ def test_ranges_in_sagemakers_form_are_text():
         ),
         ({"epochs": {"min": 5}}, "epochs: max missing; a range has min and max"),
         ({"epochs": {"min": 5, "max": 9, "step": 2}}, "epochs: unknown field step; a range has min, max and scale"),
-        ({"epochs": {"min": True, "max": 9}}, "epochs: must contain numbers, not True"),
+        ({"epochs": {"min": True, "max": 9}}, "epochs: must contain numbers, not true"),
         ({"epochs": 7}, 'epochs: must be a list of values or {"min": …, "max": …}'),
         ({"pull": {"min": 0, "max": 1, "scale": "log"}}, "pull: with a log scale min must be above 0, not 0"),
         ({"pull": {"min": 1, "max": 2, "scale": "exp"}}, "pull: scale must be linear or log, not 'exp'"),
@@ -122,14 +123,15 @@ def test_every_wrong_range_is_named():
 def test_a_hyperparameter_is_fixed_or_searched_but_not_both():
     message = refusal({"hyperparameters": {"epochs": 3}}, ranges={"epochs": [3, 4]})
     assert message == "tune.ranges.epochs: hyperparameters fixes it, too; leave it out in one of them"
-    assert "hyperparameters.tune" in refusal({"hyperparameters": {"tune": "{}"}})
+    with pytest.raises(RequestError, match=r"hyperparameters\.tune: a search is the request's field tune"):
+        request.parse({"hyperparameters": {"tune": "{}"}})
     assert "one backbone" in refusal({"weights": "w.pth"}, ranges={"backbone": ["resnet50"]})
 
 
 def test_unknown_fields_of_tune_are_refused_with_a_hint():
     with pytest.raises(RequestError, match=r"tune.trails: unknown field \(did you mean 'trials'\?\)"):
         request.parse({"tune": {"trails": 3}})
-    with pytest.raises(RequestError, match=r"tune\.trials: Input should be greater than or equal to 2"):
+    with pytest.raises(RequestError, match=r"tune\.trials: must be a whole number from 2 to 750, not 0"):
         request.parse({"tune": {"trials": 0}})
 
 
@@ -225,25 +227,115 @@ def test_an_endpoint_whose_name_leaves_no_room_for_those_of_jobs_is_searched_ins
         with_endpoint("d" * 24, where="jobs")
 
 
+# Without a known price the shorter time decides; that of long trainings by many jobs is the shorter one.
+LONG = {
+    "training_instance_type": "ml.m6i.large",
+    "training_instance_count": 1,
+    "hyperparameters": {"mode": "head", "epochs": 5_000},
+}
+FULL = {"hyperparameters": {"mode": "full"}}
+
+
 @pytest.mark.parametrize(
     ("tune", "sentence"),
     [
         ({"strategy": "hyperband"}, "tune.strategy: as jobs of their own, trials are not searched by hyperband"),
         ({"max_parallel": 11}, "tune.max_parallel: SageMaker runs 10 training jobs of a search at once and not 11"),
-        ({"minutes": 481}, "tune.minutes: a search by jobs has 480 minutes at most and not 481"),
     ],
 )
 def test_what_jobs_cannot_search_runs_inside_or_is_refused(tune, sentence):
-    full = {"hyperparameters": {"mode": "full"}}
     assert refusal(where="jobs", **tune).startswith(sentence)
-    assert refusal(full, **tune).startswith(sentence)
-    # Without a known price the shorter time decides; that of long trainings by many jobs is the shorter one.
-    long = {"training_instance_type": "ml.x9.large", "training_instance_count": 1}
-    long["hyperparameters"] = {"mode": "head", "epochs": 10_000}
-    assert run(long).tuning.where == "jobs"
-    inside = run(long, **tune).tuning
+    assert refusal(FULL, **tune).startswith(sentence)
+    assert run(LONG).tuning.where == "jobs"
+    inside = run(LONG, **tune).tuning
     assert inside.where == "inside"
     assert f"jobs are impossible here ({sentence}" in inside.reason
+
+
+def test_minutes_beyond_the_time_of_the_jobs_are_refused():
+    by_jobs = "tune.minutes: a search by jobs has 480 minutes at most and not 481"
+    assert refusal(where="jobs", minutes=481).startswith(by_jobs)
+    assert refusal(FULL, minutes=481).startswith(by_jobs)
+    # The job has 240 minutes. Beside the trials it computes 9,000 features at 92 a second for each of 8 vCPUs, in 12 s,
+    # and trains 2.26 s of a core, which is below a minute.
+    assert run(minutes=239).tuning.where == "inside"
+    for where in ("auto", "inside"):
+        assert refusal(minutes=240, where=where) == (
+            "tune.minutes: inside the training job, which ends after 240 minutes, a search of this data has 239 at "
+            "most and not 240; lower it, or ask for jobs"
+        )
+    assert refusal(minutes=481).endswith("at most and not 481; lower it")
+    assert run(minutes=480, where="jobs").tuning.where == "jobs"
+
+
+def test_a_search_that_takes_longer_than_its_job_is_refused_unless_minutes_end_it():
+    # 10,000 epochs of 7,200 photos take 1,411.2 s of a core. 750 trials take a quarter of it each, on 2 vCPUs.
+    slow = {"training_instance_type": "ml.c7i.large", "training_instance_count": 1}
+    slow["hyperparameters"] = {"epochs": 10_000}
+    message = refusal(slow, trials=750, where="inside")
+    assert message.startswith("tune.trials: inside the training job they would take about 2,205 minutes, and the job,")
+    assert run(slow, trials=750).tuning.where == "jobs"
+    assert run(slow, trials=750, where="inside", minutes=60).tuning.where == "inside"
+
+
+def test_minutes_in_which_nothing_can_end_are_refused():
+    # One job takes 120 s to start, 12.2 s of features and 2.26 s of training; a trial inside takes these 2.26 s.
+    assert refusal(where="jobs", minutes=2) == (
+        "tune.minutes: one training job of the search takes about 2.3 minutes, and minutes is 2, so none would come to "
+        "its end; raise it"
+    )
+    assert run(where="jobs", minutes=2.5).tuning.where == "jobs"
+    assert run(minutes=2).tuning.where == "inside"
+    assert "one trial takes about 0.1 minutes" in refusal(minutes=0.01)
+
+
+def test_advice_does_not_lead_to_another_refusal():
+    on_ec2 = FULL | {"train_on": "ec2"}
+    assert refusal(on_ec2, where="inside").endswith('add {"hyperparameters": {"mode": "head"}}')
+    assert refusal(FULL, where="inside").endswith('add {"hyperparameters": {"mode": "head"}}, or ask for jobs')
+    assert refusal(FULL, where="inside", strategy="hyperband").endswith('add {"hyperparameters": {"mode": "head"}}')
+    assert refusal({"train_on": "ec2"}, where="jobs").endswith("ask for inside, or leave out train_on")
+    for where in ("auto", "jobs"):
+        message = refusal(on_ec2, where=where)
+        assert message.endswith('ask for inside with {"hyperparameters": {"mode": "head"}}, or leave out train_on')
+
+
+@pytest.mark.parametrize("size", ["0xlarge", "metal", "nano", "x"])
+def test_a_size_that_tells_no_vcpus_is_quoted_as_unknown(size):
+    for mode in ("head", "full"):
+        fields = {"training_instance_type": f"ml.c5.{size}", "hyperparameters": {"mode": mode}}
+        tuning = run(fields).tuning
+        assert (tuning.jobs.minutes, tuning.jobs.dollars) == (None, None)
+        assert "nobody has measured what they take" in tuning.reason
+
+
+@pytest.mark.parametrize("epochs", ['"20"', " 20 ", "20", 20])
+def test_epochs_are_read_as_the_training_reads_them(epochs):
+    plan = run({"hyperparameters": {"epochs": epochs, "seed": '"5"'}}, trials=16)
+    # 20 epochs of 7,200 photos take 2.82 s of a core: (16 * 0.25 + 8) * 2.82 s on 8 vCPUs = 4.2 s.
+    assert plan.tuning.inside.dollars == pytest.approx(4.23 * 0.42 / 3600, abs=1e-4)
+    assert (plan.training.hyperparameters["epochs"], plan.training.hyperparameters["seed"]) == ("20", "5")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("efficientnet_lite0", "must be a list of values"),
+        ([None, "efficientnet_lite0"], "must contain names, not null"),
+        (["efficientnet_lite0", " efficientnet_lite0"], "a value is in the list twice"),
+        (["efficientnet_lite0", '"efficientnet_lite0"'], "a value is in the list twice"),
+    ],
+)
+def test_backbones_are_read_as_the_training_reads_them(given, sentence):
+    with pytest.raises(RequestError) as error:
+        ranges.backbones({"backbone": given})
+    assert str(error.value) == f"tune.ranges.backbone: {sentence}"
+    assert refusal(ranges={"backbone": given}) == f"tune.ranges.backbone: {sentence}"
+    assert ranges.backbones({"backbone": ['"efficientnet_lite0"', "efficientnet_lite2 "]}) == [
+        "efficientnet_lite0",
+        "efficientnet_lite2",
+    ]
+    assert ranges.backbones({}) == []
 
 
 def test_the_most_that_jobs_can_search_is_accepted():
@@ -264,4 +356,7 @@ def test_ranges_that_sagemaker_would_cut_off_are_refused():
     assert len(run(ranges=many).training.hyperparameters["tune"]) < 2500
     many |= {name: [i / 1e13 + 0.1234567 for i in range(30)] for name in ("learning_rate", "pull")}
     many["backbone"] = [f"backbone-{i:040}" for i in range(30)]
-    assert "SageMaker allows 2500" in refusal(ranges=many)
+    assert "SageMaker allows 2500" in refusal(ranges=many, where="inside")
+    # It is a limit of one hyperparameter. Jobs get each range by itself.
+    assert run(ranges=many, where="jobs").tuning.where == "jobs"
+    assert run(ranges=many).tuning.where == "jobs"

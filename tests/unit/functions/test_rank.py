@@ -93,9 +93,46 @@ def test_a_search_without_any_objective_says_what_to_do() -> None:
         finals.again(PLAN.model_copy(update={"minutes": 2.0}), [trial("0.1", None)], {})
 
 
-def test_values_that_are_too_long_for_a_category_are_named() -> None:
-    with pytest.raises(TuningError, match=r"have 2\d\d characters as text; SageMaker takes 256"):
-        finals.again(PLAN, [trial("1" * 250, 0.5)], {})
+WIDE_PLAN = PLAN.model_copy(
+    update={"ranges": {f"hyperparameter_{number:02}": {"min": 0.0, "max": 1.0, "scale": "log"} for number in range(16)}}
+)
+WIDE = [
+    trial("0.1", top1)._replace(hyperparameters=dict.fromkeys(WIDE_PLAN.ranges, f"{top1}12345678901234567"))
+    for top1 in (0.5, 0.7)
+]
+
+
+def test_sets_that_are_too_long_for_a_category_are_hyperparameters_of_their_own() -> None:
+    search = finals.again(WIDE_PLAN, WIDE, {"epochs": "5"})
+    best, second = WIDE[1].hyperparameters, WIDE[0].hyperparameters
+    assert search.static.keys() == {"epochs", "candidate_0", "candidate_1"}
+    assert (json.loads(search.static["candidate_0"]), json.loads(search.static["candidate_1"])) == (best, second)
+    assert all(len(text) <= 2500 for text in search.static.values())  # SageMaker's limit of a value
+    assert texts(search) == [
+        {"of": "candidate_0", "seed": "1"},
+        {"of": "candidate_0", "seed": "2"},
+        {"of": "candidate_1", "seed": "1"},
+        {"of": "candidate_1", "seed": "2"},
+        {"seed": "1"},
+        {"seed": "2"},
+    ]
+    again = [
+        trial("0", 0.9 if values.get("of") == "candidate_1" else 0.8)._replace(
+            hyperparameters={"candidate": json.dumps(values)}
+        )
+        for values in texts(search)
+    ]
+    tuned = finals.decide(WIDE_PLAN, WIDE, again, {"epochs": "5"}, 100)
+    assert (tuned.winner, tuned.train_again) == (1, {"hyperparameters": {"epochs": "5", **second}})
+    assert [each.trial for each in tuned.finalists] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("seed", "seeds"),
+    [("2147483645", ["2147483646", "2147483647"]), ("2147483647", ["0", "1"]), ('"5"', ["6", "7"])],
+)
+def test_the_seeds_of_the_finals_are_seeds_that_a_training_takes(seed: str, seeds: list[str]) -> None:
+    assert [each["seed"] for each in texts(finals.again(PLAN, TRIALS[:1], {"seed": seed}))] == seeds * 2
 
 
 def repeated(pull: str | None, seed: str, top1: float | None) -> Result:
@@ -131,6 +168,13 @@ def test_a_gain_that_the_photos_cannot_show_is_none() -> None:
     many = finals.decide(PLAN, TRIALS, AGAIN, {}, 1000).gain
     assert many.gained
     assert many.sentence.startswith("the winner gains +11.00 points on 1,000 validation photos")
+    assert many.sentence.endswith("with 95% confidence, as if each training had photos of its own)")
+
+
+def test_without_a_training_to_compare_with_nothing_is_said_to_be_gained() -> None:
+    gain = finals.decide(PLAN, TRIALS, AGAIN[:4], {}, 100).gain
+    assert (gain.top1, gain.interval, gain.gained) == (None, None, False)
+    assert "no training without a search to compare with" in gain.sentence
 
 
 def test_when_the_training_without_a_search_wins_nothing_is_gained() -> None:

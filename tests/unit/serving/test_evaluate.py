@@ -7,7 +7,7 @@ import pytest
 
 from serving import evaluate
 from serving.served_artifact import ServedArtifact, load_artifact, pack, unpack, write_artifact
-from shared.contracts import Evaluation
+from shared.evaluation import Evaluation
 
 from .conftest import COLOURS, photo, write_trained
 

@@ -21,7 +21,7 @@ from serving.challenger import EvaluationError
 from serving.own_model import count_outputs, read_own_model
 from serving.preprocess import ServingPreprocess, pixels
 from serving.torchvision_import import torchvision_models
-from shared.contracts import Evaluation
+from shared.evaluation import Evaluation
 
 from .conftest import encoded, write_dataset
 

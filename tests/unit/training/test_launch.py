@@ -68,6 +68,18 @@ def test_the_hyperparameters_of_a_tuning_job_are_unpacked(tmp_path: Path, monkey
     assert folder == str(tmp_path / "checkpoints/kennel-x-r-001-c0ffee00")
 
 
+def test_the_hyperparameters_that_a_candidate_names_are_unpacked(tmp_path: Path) -> None:
+    delivered = {
+        "candidate": '{"of":"candidate_1","seed":"8"}',
+        "candidate_0": '{"pull":"0.1"}',
+        "candidate_1": '{"pull":"0.2"}',
+    }
+    command = HostConfig(opt_ml(tmp_path, hyperparameters=delivered)).command()
+    assert json.loads(command[command.index("--hyperparameters") + 1]) == {"pull": "0.2", "seed": "8"}
+    with pytest.raises(LaunchError, match="hyperparameter candidate_2 is no JSON object: it is missing"):
+        HostConfig(opt_ml(tmp_path / "2", hyperparameters={"candidate": '{"of":"candidate_2","seed":"8"}'}))
+
+
 def test_other_trainings_have_the_whole_folder_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "kennel-x")
     command = HostConfig(opt_ml(tmp_path)).command()

@@ -162,6 +162,14 @@ def test_defaults_are_filled_in_and_what_is_fixed_is_not_searched():
         ({"trials": 0}, "'trials' must be a whole number from 1 to 750, not 0"),
         ({"trials": 2.5}, "'trials' must be a whole number from 1 to 750, not 2.5"),
         ({"minutes": 0}, "'minutes' must be a number above 0, not 0"),
+        ({"minutes": float("nan")}, "'minutes' must be a number above 0, not NaN"),
+        ({"minutes": 10**400}, f"'minutes' must be a number above 0, not 1{'0' * 39}…"),
+        ({"ranges": "abc"}, "'ranges' must be an object such as {\"epochs\": {\"min\": 8, \"max\": 24}}, not 'abc'"),
+        ({"ranges": []}, "'ranges' must be an object such as"),
+        ({"ranges": None}, "'ranges' must be an object such as {\"epochs\": {\"min\": 8, \"max\": 24}}, not null"),
+        ({"ranges": {"backbone": [None]}}, "the range of 'backbone' must contain names, not null"),
+        ({"ranges": {"backbone": ["a", '"a"', " a"]}}, "the range of 'backbone' contains a value twice"),
+        ({"strategy": "Grid"}, "'strategy' must be auto or bayesian or random or hyperband or grid, not 'Grid'"),
         ({"strategy": "guess"}, "'strategy' must be auto or bayesian or random or hyperband or grid, not 'guess'"),
         ({"objective": "test_top1"}, "'objective' must be valid_top1 or valid_loss, not 'test_top1'"),
         ({"ranges": {"learning_rat": [1]}}, "'learning_rat' is unknown (did you mean 'learning_rate'?)"),
@@ -183,6 +191,18 @@ def test_mistakes_are_named_with_what_is_allowed(fields, sentence):
         search(**fields)
     assert str(error.value).startswith("tune: ")
     assert sentence in str(error.value)
+
+
+def test_known_names_are_listed_once():
+    for fields, name in (({"trails": 3, "qqq": 4}, "objective"), ({"ranges": {"qqq": [1], "zzz": [1]}}, "layer_decay")):
+        with pytest.raises(HyperparameterError) as error:
+            search(**fields)
+        assert str(error.value).count(name) == 1
+
+
+def test_null_is_not_given_where_plan_may_write_it():
+    wanted = parse('{"minutes": null, "max_parallel": null}', Hyperparameters())
+    assert (wanted.minutes, wanted.max_parallel) == (math.inf, 8)
 
 
 def test_text_that_is_no_search_is_refused():

@@ -251,6 +251,20 @@ def test_the_best_three_and_the_defaults_are_trained_again_with_other_seeds(tmp_
     assert all(each["ended"] for each in document["trials"])
 
 
+def test_the_seeds_after_the_last_are_the_first(tmp_path):
+    search = parse(SEARCH, Hyperparameters(**{**vars(SETTINGS), "seed": 2**31 - 2}))
+    finalists = run_finals(
+        WORLD, search, trainer(), rounds(tmp_path).run(), Checkpoint(WORLD, tmp_path / "f", "key", 0)
+    )
+    assert finalists
+    assert all(each.seeds == [2**31 - 1, 0] for each in finalists)
+
+
+def test_without_a_training_with_the_defaults_nothing_is_said_to_be_gained():
+    said = gain(parse(SEARCH, SETTINGS), [finalist(4, 0.02, [1.0] * 9)])
+    assert (said["top1"], said["interval"], said["gained"]) == (None, None, False)
+
+
 def finalist(trial: int, rate: float, right: list[float]) -> Finalist:
     top1 = sum(right) / len(right)
     return Finalist(trial, {"learning_rate": rate}, [1, 2], [top1, top1], [1.0, 1.0], 1.0, torch.tensor(right).double())
