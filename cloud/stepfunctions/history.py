@@ -96,13 +96,19 @@ def value_of(text: str) -> Any:
     """Return the value of text in JSON.
 
     Raises:
-        ValueError: The text is no JSON. NaN and Infinity, which Python would take, are no JSON.
+        ValueError: The text is no JSON. NaN and Infinity, which Python would take, are no JSON; so are numbers that a
+            float cannot hold, with which no expression could calculate.
     """
 
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} is no number of JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    def finite(digits: str) -> float:
+        if math.isinf(number := float(digits)):
+            raise ValueError(f"{digits[:40]} is larger than any number can be")
+        return number
+
+    return json.loads(text, parse_constant=refuse, parse_float=finite)
 
 
 def in_unicode(text: str) -> str:

@@ -4,9 +4,9 @@ Every check describes its result in words. The words of the checks that decided 
 """
 
 import json
-import unicodedata
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
+from shared.breeds import form, names
 from shared.contracts import Check, Limits, Verdict
 from shared.errors import DistributionError
 from shared.evaluation import Breed, ChangedBreeds, Comparison, Distribution, Evaluation, Leak, PairedBreed, Scores
@@ -104,9 +104,9 @@ def _changed_breeds(changed: ChangedBreeds | None, dropped: list[str]) -> list[C
     """Check that the challenger knows every breed of the champion but those that the request drops."""
     if changed is None or not (changed.lost or changed.new or dropped):
         return []
-    asked = {_form(name) for name in dropped}
-    names = {breed.label: {_form(breed.label), _form(breed.breed)} for breed in changed.lost}
-    missed = [breed for breed in changed.lost if not names[breed.label] & asked]
+    asked = {form(name) for name in dropped}
+    known = {breed.label: names(breed.label, breed.breed) for breed in changed.lost}
+    missed = [breed for breed in changed.lost if not known[breed.label] & asked]
     words = []
     if missed:
         request = json.dumps({"drop_breeds": [breed.label for breed in missed]}, ensure_ascii=False)
@@ -116,15 +116,11 @@ def _changed_breeds(changed: ChangedBreeds | None, dropped: list[str]) -> list[C
         )
     if gone := [breed for breed in changed.lost if breed not in missed]:
         words.append(f"dropped as asked for: {_named(gone)}")
-    if unused := [name for name in dropped if _form(name) not in set().union(*names.values())]:
+    if unused := [name for name in dropped if form(name) not in set().union(*known.values())]:
         words.append(f"drop_breeds names what the champion does not know or the new model knows: {', '.join(unused)}")
     if changed.new:
         words.append(f"new: {_named(changed.new)}")
     return [Check(name="known breeds", passed=not missed, words="; ".join(words))]
-
-
-def _form(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def _counted(breeds: list[Breed]) -> str:

@@ -15,7 +15,7 @@ from plan.run import (
     training_job_name,
     with_reused_model,
 )
-from shared.contracts import Champion, Request, Run
+from shared.contracts import Champion, Dataset, Request, Run
 from shared.errors import RequestError, RunInProgressError
 from shared.names import run_id
 from shared.observability import logger, metrics
@@ -77,8 +77,10 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
             run = decide_promotion(parsed, settings, execution_name, version)
         elif model_location:
             model = own_model.find(s3, parsed, model_location)
-            dataset, image_plan = photos.inspect(s3, dataset_location), images.prepare(s3, ecr, settings)
-            run = decide_own_model(parsed, settings, execution_name, dataset, model, image_plan, _champion())
+            champion = _champion()
+            dataset = _dataset(parsed, dataset_location, champion)
+            image_plan = images.prepare(s3, ecr, settings)
+            run = decide_own_model(parsed, settings, execution_name, dataset, model, image_plan, champion)
         else:
             run = _with_training(parsed, execution_name, dataset_location, weights_location)
     except Exception:
@@ -131,7 +133,7 @@ def _with_training(
     backbones = searched or [str(parsed.hyperparameters.get("backbone", weights.DEFAULT_BACKBONE))]
     field = "tune.ranges.backbone" if searched else "hyperparameters.backbone"
     champion = _champion()
-    dataset = photos.inspect(s3, dataset_location)
+    dataset = _dataset(parsed, dataset_location, champion)
     backbone_weights = weights.prepare(s3, settings.bucket, backbones, weights_location, field=field)
     image_plan = images.prepare(s3, ecr, settings)
     run = decide(parsed, settings, execution_name, dataset, backbone_weights, image_plan, champion)
@@ -140,6 +142,13 @@ def _with_training(
     if parsed.reuse and (model := trained.find(s3, sagemaker, run.training.output_uri, job_prefix)):
         return with_reused_model(run, model)
     return run
+
+
+def _dataset(parsed: Request, location: Location, champion: Champion | None) -> Dataset:
+    known = champions.breeds(s3, champion)
+    return photos.inspect(
+        s3, location, lambda classes: champions.check_breeds(known, classes, parsed.drop_breeds, location.uri)
+    )
 
 
 def _in_bucket(field: str, value: str) -> Location:

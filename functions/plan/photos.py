@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from dataset import DatasetError, Listing, listing
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def inspect(s3: "S3Client", location: Location) -> Dataset:
+def inspect(
+    s3: "S3Client", location: Location, check_classes: Callable[[Sequence[str]], None] = lambda _: None
+) -> Dataset:
     """List the dataset and check its layout.
 
     Only the central directory of a zip is read; a tar is streamed once. The fingerprint includes S3's ETags, so it
     also changes when bytes change under the same names and sizes.
 
+    Args:
+        s3: client of S3.
+        location: the prefix or archive.
+        check_classes: called with the names of the class folders; what it raises is raised.
+
     Raises:
         DatasetError: the location is empty, or its layout cannot be used for training.
     """
     if location.key.lower().endswith(ARCHIVE_SUFFIXES):
-        return _inspect_archive(s3, location)
+        return _inspect_archive(s3, location, check_classes)
     location = Location(location.bucket, location.key.rstrip("/") + "/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
     objects = {
@@ -39,12 +46,13 @@ def inspect(s3: "S3Client", location: Location) -> Dataset:
         )
     name, *others = objects
     if not others and name.lower().endswith(ARCHIVE_SUFFIXES):  # The prefix contains one archive.
-        return _inspect_archive(s3, Location(location.bucket, location.key + name))
+        return _inspect_archive(s3, Location(location.bucket, location.key + name), check_classes)
     files = listing([(path, item["Size"]) for path, item in objects.items()], location.uri)
+    check_classes(files.classes)
     return _document(location, files, [objects[files.file(photo)]["ETag"] for photo in files.photos])
 
 
-def _inspect_archive(s3: "S3Client", location: Location) -> Dataset:
+def _inspect_archive(s3: "S3Client", location: Location, check_classes: Callable[[Sequence[str]], None]) -> Dataset:
     try:
         head = s3.head_object(Bucket=location.bucket, Key=location.key)
     except s3.exceptions.ClientError as error:
@@ -57,7 +65,9 @@ def _inspect_archive(s3: "S3Client", location: Location) -> Dataset:
     else:
         body: IO[bytes] = s3.get_object(Bucket=location.bucket, Key=location.key)["Body"]  # type: ignore[assignment]
         members = tar_members(body, location.uri)
-    return _document(location, listing(members.sizes.items(), location.uri, members.left_out), [head["ETag"]])
+    files = listing(members.sizes.items(), location.uri, members.left_out)
+    check_classes(files.classes)
+    return _document(location, files, [head["ETag"]])
 
 
 def _document(location: Location, files: Listing, etags: Iterable[str]) -> Dataset:

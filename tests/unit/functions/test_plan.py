@@ -514,6 +514,22 @@ def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence)
         weights.prepare(s3, "b", [backbone], Location("b", key) if key else None, layer)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "sentence"),
+    [
+        ("EfficientNet_Lite0", "'EfficientNet_Lite0' is unknown (did you mean 'efficientnet_lite0'?)"),
+        (
+            "resnet50",
+            "the stack has no weights for resnet50, only for efficientnet_lite0 and efficientnet_lite2; search",
+        ),
+    ],
+)
+def test_a_backbone_of_a_search_is_named_where_it_stands(layer, backbone, sentence):
+    with pytest.raises(RequestError) as error:
+        weights.prepare(Objects(), "b", ["efficientnet_lite0", backbone], None, layer, field="tune.ranges.backbone")
+    assert str(error.value).startswith(f"tune.ranges.backbone: {sentence}")
+
+
 def test_prefix_around_one_archive_is_that_archive():
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:

@@ -1,5 +1,6 @@
 """What Plan finds out about versions and about the champion before anything costs."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from dataset import DatasetError
 from plan import champion, versions
 from plan.versions import Version
 from shared.contracts import Champion
@@ -200,3 +202,38 @@ def test_artifact_that_is_gone_is_refused_with_what_mends_it():
     assert f"the champion's artifact {URI} is gone" in str(refused.value)
     assert '{"promote": N}' in str(refused.value)
     assert "aws ssm put-parameter --name /k/champion --overwrite --value none" in str(refused.value)
+
+
+BREEDS = {"001.Alpha_dog": "Alpha dog", "002.B": "B"}
+
+
+def test_the_champions_breeds_come_from_its_report():
+    report = {"challenger": {"per_breed": [{"class": label, "breed": breed} for label, breed in BREEDS.items()]}}
+    with Stubber(client("s3")) as stub:
+        body = {"Body": io.BytesIO(json.dumps(report).encode())}
+        stub.add_response("get_object", body, {"Bucket": "b", "Key": "runs/r/report/evaluation.json"})
+        assert champion.breeds(stub.client, CHAMPION) == BREEDS
+        stub.add_client_error("get_object", "NoSuchKey")
+        assert champion.breeds(stub.client, CHAMPION) == {}
+        assert champion.breeds(stub.client, None) == {}
+
+
+@pytest.mark.parametrize("dropped", [["001.Alpha_dog"], ["alpha  dog"], ["B", "Alpha dog"]])
+def test_a_breed_of_the_champion_may_be_dropped_on_request(dropped):
+    champion.check_breeds(BREEDS, ["002.B", "003.New"], dropped, "x")
+
+
+def test_a_dataset_without_a_breed_of_the_champion_is_refused_before_anything_costs():
+    with pytest.raises(DatasetError) as refused:
+        champion.check_breeds(BREEDS, ["002.B", "003.New"], [], "x")
+    assert str(refused.value) == (
+        "dataset x: has no photos of a breed that the model that serves knows: Alpha dog; add them, or say in the "
+        'execution\'s input that they shall go: {"drop_breeds": ["001.Alpha_dog"]}'
+    )
+    champion.check_breeds(BREEDS, list(BREEDS), [], "x")
+    champion.check_breeds({}, ["003.New"], ["Anything"], "x")
+
+
+def test_a_dropped_breed_that_the_champion_does_not_know_is_refused_with_its_neighbour():
+    with pytest.raises(RequestError, match=r"drop_breeds: the champion knows no 'Alpa dog' \(did you mean 'Alpha dog'"):
+        champion.check_breeds(BREEDS, ["002.B"], ["Alpa dog"], "x")

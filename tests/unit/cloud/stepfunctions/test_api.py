@@ -48,6 +48,13 @@ def test_an_input_that_json_does_not_have_is_refused(text: str) -> None:
         history.value_of(text)
 
 
+@pytest.mark.parametrize("text", ['{"max_latency_ms": 1e999}', "[-1.5E400]"])
+def test_an_input_with_a_number_that_nothing_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is larger than any number can be"):
+        history.value_of(text)
+    assert history.value_of("[1e308, 0.5, 2]") == [1e308, 0.5, 2]
+
+
 def test_half_of_a_pair_becomes_a_question_mark() -> None:
     assert history.text_of(["\ud83d", "\ude00", "\U0001f600é"]) == '["?","?","\U0001f600é"]'
     assert history.failure("E", "a\ud83d") == {"error": "E", "cause": "a?"}
