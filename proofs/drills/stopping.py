@@ -180,7 +180,11 @@ def _point_elsewhere(cloud: DrillCloud) -> Callable[[], None]:
 
 def _delete_config(cloud: DrillCloud) -> Callable[[], None]:
     cloud.client("sagemaker").delete_endpoint_config(EndpointConfigName=_facts(cloud)["config"])
-    return lambda: cloud.await_end(cloud.start(cloud.deployed.teardown_arn, {})) and None
+
+    def tear_down() -> None:
+        cloud.await_end(cloud.start(cloud.deployed.teardown_arn, {}))
+
+    return tear_down
 
 
 def _delete_model(cloud: DrillCloud) -> Callable[[], None]:
