@@ -73,6 +73,7 @@ install: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)  ## everything that make chec
 
 check: lint test  ## what CI runs: lint, types, tests
 
+lint: export AWS_DEFAULT_REGION := us-east-1
 lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -80,7 +81,7 @@ lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
 	@$(BIN)/python -m mypy benchmarks cloud dataset functions local proofs serving sketchbook training
 	@$(BIN)/python local/shell.py samcli validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
-	@for template in template.yaml $(TRANSFORMED); do $(BIN)/python -m cfnlint $(EVERY_RULE) -t $$template || exit; done
+	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
 	@$(BIN)/python -m proofs.audit $(PIP_AUDIT)
