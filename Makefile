@@ -6,6 +6,7 @@ PORT ?= 4566
 # These come from make's command line only: a variable of the shell that has such a name means something else.
 DATA =
 SPLIT =
+LEAKS =
 EVENT =
 NOTEBOOK =
 MODEL =
@@ -43,9 +44,9 @@ unexport CDPATH BASH_ENV ENV GREP_OPTIONS
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [SPLIT=80/10/10] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
+run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-archive] [SPLIT=80/10/10] [LEAKS=drop] [EVENT=events/….json] [MODEL=model.pth] [PORT=4566]
 	@$(BIN)/python -m local run --port $(PORT) $(if $(DATA),--data $(call quote,DATA)) \
-		$(if $(SPLIT),--split $(call quote,SPLIT)) $(if $(EVENT),--event $(call quote,EVENT)) \
+		$(if $(SPLIT),--split $(call quote,SPLIT)) $(if $(LEAKS),--leaks $(call quote,LEAKS)) $(if $(EVENT),--event $(call quote,EVENT)) \
 		$(if $(MODEL),--model $(call quote,MODEL))
 
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run

@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import sys
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -47,7 +48,9 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    return run.run(arguments.data, arguments.event, arguments.port, arguments.model, arguments.split)
+    return run.run(
+        arguments.data, arguments.event, arguments.port, arguments.model, arguments.split, arguments.leaks == "drop"
+    )
 
 
 def _promote(arguments: argparse.Namespace) -> int:
@@ -137,10 +140,7 @@ def _shares(text: str) -> tuple[int, ...]:
     return shares
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
+def _add_run(commands: Any) -> None:
     command = commands.add_parser("run", help="photos to endpoint: deploy, train, evaluate, promote, ask")
     command.add_argument("--data", metavar="PATH", help="folder or archive of photos (default: the sketchbook)")
     command.add_argument(
@@ -151,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         help="percent of train, valid and test of photos that have no splits (default: 80/10/10)",
     )
     command.add_argument(
+        "--leaks",
+        choices=("refuse", "drop"),
+        default="refuse",
+        help="photos that stand in two splits: refuse them, or drop them from valid/ and test/ (default: refuse)",
+    )
+    command.add_argument(
         "--event",
         metavar="FILE",
         help="the execution's input, see events/; pipeline-anew.json trains again (default: {})",
@@ -159,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_port(command)
     command.set_defaults(do=_run)
 
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    _add_run(commands)
     command = commands.add_parser("promote", help="let a version that served before serve again, without training")
     command.add_argument("--version", type=int, required=True, help="number of its model package; 1 is the first")
     command.set_defaults(do=_promote)

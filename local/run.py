@@ -53,6 +53,7 @@ def run(
     port: int,
     model_path: str | None = None,
     shares: Sequence[int] = SHARES,
+    drop_leaks: bool = False,
 ) -> int:
     """Do one whole run and return the exit code.
 
@@ -62,6 +63,7 @@ def run(
         port: port of the laptop cloud.
         model_path: a model that was trained elsewhere, which is uploaded; None if there is none on this machine.
         shares: percent of train, valid and test where the photos have no splits.
+        drop_leaks: leave photos that stand in two splits out of valid/ and test/; otherwise they are refused.
     """
     started = time.monotonic()
     execution_arn = ""
@@ -69,7 +71,7 @@ def run(
     try:
         event = _read_event(event_path) | data.own_model(model_path)
         with _runner_lock():
-            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches(), shares)
+            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches(), shares, drop_leaks)
             _describe(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
@@ -145,6 +147,16 @@ def _describe(photos: data.Data, data_path: str | None) -> None:
     for reason in Reason:
         if paths := [file.path for file in listing.left_out if file.reason == reason]:
             say(f"  left out {len(paths):,} {reason}: {named(paths)}")
+    equal = photos.equal
+    for words, pairs in (
+        ("left out photos that stand in two splits", equal.splits),
+        ("photos that stand in two classes, of which a model can learn one", equal.classes),
+    ):
+        if pairs:
+            few = named(f"{photo.path} is also {other.path}" for photo, other in pairs)
+            say(f"  {words}: {len(pairs):,} ({few}); all of them are in {os.path.relpath(data.EQUAL_PHOTOS)}")
+    if equal.repeats:
+        say(f"  photos that repeat another one of their class: {equal.repeats:,}")
 
 
 def _execution_arn(deployed: Stack, name: str) -> str:

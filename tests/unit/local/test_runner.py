@@ -59,6 +59,7 @@ def photos(tmp_path):
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "HOME", tmp_path / "home")
+    monkeypatch.setattr(data, "EQUAL_PHOTOS", tmp_path / "home" / "equal-photos.txt")
 
 
 def test_equal_photos_make_equal_archives_wherever_they_are(photos, tmp_path):
@@ -377,3 +378,34 @@ def test_job_that_waits_in_vain_is_told_once_for_each_reason():
     batch.reason = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - too much"
     assert waiting.new_reasons(visits) == [f"the job waits for a machine of EC2: {batch.reason}"]
     assert waiting.new_reasons(visits) == []
+
+
+def test_a_photo_in_two_splits_is_refused_before_anything_is_uploaded_or_left_out_on_request(photos, capsys):
+    leaked = photos / "test" / "001.A" / "again.jpg"
+    leaked.write_bytes((photos / "train" / "001.A" / "1.jpg").read_bytes())
+    with pytest.raises(DatasetError, match=r"two splits.*: 1 \(test/001.A/again.jpg is also train/001.A/1.jpg"):
+        data.prepare(photos)
+    assert data.EQUAL_PHOTOS.read_text() == "in two splits\ttest/001.A/again.jpg\ttrain/001.A/1.jpg\n"
+    prepared = data.prepare(photos, drop_leaks=True)
+    run._describe(prepared, "dogs")
+    assert "left out photos that stand in two splits: 1 (test/001.A/again.jpg is also" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    leaked.unlink()
+    assert data.prepare(photos).key == prepared.key
+    assert not data.EQUAL_PHOTOS.exists()
+
+
+def test_a_class_that_has_leaked_photos_only_is_refused_even_on_request(photos):
+    (photos / "test" / "001.A" / "1.jpg").write_bytes((photos / "train" / "001.A" / "1.jpg").read_bytes())
+    with pytest.raises(DatasetError, match=r"class '001.A' has 0 photos in test/"):
+        data.prepare(photos, drop_leaks=True)
+
+
+def test_a_photo_in_two_classes_is_told(photos, capsys):
+    (photos / "train" / "002.B" / "same.jpg").write_bytes((photos / "train" / "001.A" / "1.jpg").read_bytes())
+    run._describe(data.prepare(photos), "dogs")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "photos that stand in two classes, of which a model can learn one: 1 (train/002.B/same.jpg is also" in printed
+    )
