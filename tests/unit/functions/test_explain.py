@@ -28,6 +28,24 @@ def test_sentence_is_that_of_the_service_that_failed(report, sentence, separator
     assert sentence_of(json.dumps(report, separators=separators)) == sentence
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        'tune.strategy: must be auto or grid, not "Grid"; backbone: missing',
+        'tune.where: add {"hyperparameters": {"mode": "head"}}, or leave out train_on',
+        'dataset: "a", "b" and C:\\photos\\ are no classes, and \u00e9 is one',
+        'ends in a "quote"',
+    ],
+)
+def test_sentence_may_contain_quotes(sentence):
+    for field in ("errorMessage", "FailureReason", "Message"):
+        assert sentence_of(json.dumps({"a": 1, field: sentence, "b": {"c": "d"}})) == sentence
+
+
+def test_report_that_is_no_json_is_quoted_as_it_is():
+    assert sentence_of(r'"FailureReason": "a \z"') == r"a \z"
+
+
 def test_sentence_is_found_in_a_report_that_was_cut_off():
     assert sentence_of(json.dumps(JOB)[:100]) == "AlgorithmError: no dogs, exit code: 1"
 
