@@ -8,8 +8,9 @@ measures whether the model recognizes them as no dog. The same layout may be pac
 ``.zip`` or ``.tar[.gz]``, which S3 transfers far faster than ten thousand small objects. One
 folder around the three splits is allowed and skipped.
 
-The package uses the standard library alone, because the Plan function, the training job, the
-evaluation and the laptop's runner all read datasets with it.
+``dataset.photo_bytes`` says what the bytes of one photo mean. The package uses the standard library
+alone, because the Plan function, the training job, the evaluation and the laptop's runner all read
+datasets with it.
 """
 
 from dataset.layout import (
