@@ -135,7 +135,7 @@ def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
     if not photo:
         raise PhotoError("The request has no body; send the bytes of one photo.")
     if not media_type(photo):
-        raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image.")
+        raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image; send a photo as its own bytes.")
     try:
         image, orientation = _open(photo, spec)
         with _large_photo_lock if image.width * image.height > _LARGE_PIXELS else nullcontext():
