@@ -78,7 +78,7 @@ def template(bucket: str, group: str) -> dict[str, Any]:
             "Api": {
                 "Type": "AWS::ApiGateway::RestApi",
                 "Properties": {
-                    "BinaryMediaTypes": ["image~1jpeg"],
+                    "BinaryMediaTypes": ["*~1*"],
                     "Body": api_definition(proxy),
                 },
             },
