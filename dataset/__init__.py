@@ -9,8 +9,9 @@ measures whether the model recognizes them as no dog. The same layout may be pac
 around the three splits are skipped, and splits that are not there are taken from ``train`` by a
 fixed rule.
 
-The package uses the standard library alone, because the Plan function, the training job, the
-evaluation and the laptop's runner all read datasets with it.
+``dataset.photo_bytes`` says what the bytes of one photo mean. The package uses the standard library
+alone, because the Plan function, the training job, the evaluation and the laptop's runner all read
+datasets with it.
 """
 
 from dataset.layout import (

@@ -9,6 +9,8 @@ from typing import Any
 
 import urllib3
 
+from dataset.photo_bytes import media_type
+
 CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _NUM_CONNECTIONS = 4
 # A throttled or overloaded API answers 429 or 503; the client waits longer each time and asks again.
@@ -28,7 +30,8 @@ class ApiAnswer:
 
     Attributes:
         file: the photo's path.
-        status: the HTTP status; 0 when there was no answer.
+        status: the HTTP status; 0 when there was no answer. A file that is no photo is not sent, and has the status
+            with which the API would refuse it.
         document: a prediction, or a problem document.
     """
 
@@ -60,8 +63,8 @@ class Api:
         try:
             answer = self._pool.request("POST", self._url, body=photo, headers=headers)
             return ApiAnswer(name, answer.status, json.loads(answer.data))
-        except urllib3.exceptions.HTTPError as error:
-            return ApiAnswer(name, 0, {"detail": f"the API at {self._url} does not answer ({error})"})
+        except urllib3.exceptions.HTTPError:
+            return ApiAnswer(name, 0, {"detail": f"the API at {self._url} does not answer"})
         except ValueError:
             return ApiAnswer(name, answer.status, {"detail": answer.data[:200].decode(errors="replace")})
 
@@ -71,9 +74,13 @@ class Api:
             yield from pool.map(self._classify_file, files)
 
     def _classify_file(self, file: str) -> ApiAnswer:
-        path = Path(file)
-        content_type = CONTENT_TYPES.get(path.suffix.lower(), "application/octet-stream")
         try:
-            return self.classify(path.read_bytes(), content_type, file)
+            photo = Path(file).read_bytes()
         except OSError as error:
             return ApiAnswer(file, 0, {"detail": f"cannot be read: {error.strerror}"})
+        if not photo:
+            return ApiAnswer(file, 400, {"detail": "the file is empty"})
+        content_type = media_type(photo)  # The file's name says nothing of its content.
+        if not content_type:
+            return ApiAnswer(file, 415, {"detail": "is no JPEG, PNG or WebP photo; save it as one of them"})
+        return self.classify(photo, content_type, file)

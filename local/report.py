@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 
 from dataset import Photo, breed_name
+from dataset.photo_bytes import pixel_bytes
 from local.api import CONTENT_TYPES, Api
 from local.console import columns
 from local.data import Data
@@ -108,7 +109,7 @@ def _readable(data: Data, seed: str) -> list[tuple[Photo, bytes, Image.Image]]:
             break
         with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             body = data.source.read(photo)
-            readable.append((photo, body, Image.open(io.BytesIO(body)).convert("RGB")))
+            readable.append((photo, body, Image.open(io.BytesIO(pixel_bytes(body)[0])).convert("RGB")))
     return readable
 
 

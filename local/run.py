@@ -223,7 +223,7 @@ def _print_result(
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
     say("Or ask it from a shell:")
     say_exactly(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
-    say_exactly("    -H 'content-type: image/jpeg' --data-binary @photo.jpg")
+    say_exactly("    --data-binary @photo.jpg")
 
 
 def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:

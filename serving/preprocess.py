@@ -1,7 +1,8 @@
 """The way from an uploaded photo's bytes to the pixels that the network takes.
 
 ``preprocess.json`` in the artifact is the specification. Training writes it, and follows it with a copy of this code
-(``training/preprocess.py``); a test holds the pixels of both equal. ``_decode`` applies the EXIF orientation.
+(``training/preprocess.py``); a test holds the pixels of both equal. Both decode what ``dataset.photo_bytes`` leaves of
+a photo: no metadata, but for the orientation.
 
 Normalization is part of the network (``serving.export``), so a photo is only decoded and resized here. Pillow's resize
 is the reference, because other libraries' results differ by whole grey levels.
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from dataset.photo_bytes import media_type, num_scans, pixel_bytes
 
 MAX_BYTES = 6_000_000  # limit of SageMaker's InvokeEndpoint
 MAX_PIXELS = 50_000_000
@@ -25,9 +28,17 @@ _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 # A photo of 50 megapixels with alpha takes 0.6 GB while it is decoded, so large photos are decoded one at a time.
 _LARGE_PIXELS = 8_000_000
 _large_photo_lock = threading.Lock()
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _RESIZES = ("squash", "shortest_side")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -123,45 +134,47 @@ def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
     """
     if not photo:
         raise PhotoError("The request has no body; send the bytes of one photo.")
-    if not photo.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")):
-        raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image.")
+    if not media_type(photo):
+        raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image; send a photo as its own bytes.")
     try:
-        image = _open(photo, spec)
+        image, orientation = _open(photo, spec)
         with _large_photo_lock if image.width * image.height > _LARGE_PIXELS else nullcontext():
-            return np.asarray(_crop_and_resize(_decode(image, spec), spec))
+            return np.asarray(_crop_and_resize(_decode(image, orientation), spec))
     except PhotoError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
 
 
-def _open(photo: bytes, spec: ServingPreprocess) -> Image.Image:
-    """Read the image's header, and choose the size in which it will be decoded."""
-    image = Image.open(io.BytesIO(photo), formats=_FORMATS)
-    _check_size(*image.size, num_scans=photo.count(b"\xff\xda") if image.format == "JPEG" else 1)
+def _open(photo: bytes, spec: ServingPreprocess) -> tuple[Image.Image, int]:
+    """Read the image's header and orientation, and choose the size in which it will be decoded."""
+    data, orientation = pixel_bytes(photo)
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _check_size(*image.size, data if image.format == "JPEG" else b"")
     if spec.jpeg_oversampling:
         image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
-    return image
+    return image, orientation if spec.exif_orientation else 1
 
 
-def _decode(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
-    """Decode the image, apply its EXIF orientation, and convert it to RGB."""
+def _decode(image: Image.Image, orientation: int) -> Image.Image:
+    """Decode the image, turn it upright, and convert it to RGB."""
     image.load()
-    if spec.exif_orientation:
-        # See "exif_transpose and convert only where a photo needs them" in docs/decisions/photos.md.
-        ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image)
+    # See "Turn and convert only where a photo needs it" in docs/decisions/photos.md.
+    return _to_rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
 
 
-def _check_size(width: int, height: int, num_scans: int) -> None:
+def _check_size(width: int, height: int, jpeg: bytes) -> None:
     if width * height > MAX_PIXELS:
         raise PhotoTooLargeError(
             f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed."
         )
-    if width * height * num_scans > _MAX_SCANNED_PIXELS:
-        raise PhotoTooLargeError(
-            f"The image has {num_scans} scans of {width} x {height} pixels, too many to decode; save it again."
-        )
+    # What looks like a scan may be part of a table, or of a video behind the end, so many are counted exactly.
+    if width * height * jpeg.count(b"\xff\xda") > _MAX_SCANNED_PIXELS:
+        scans = num_scans(jpeg)
+        if width * height * scans > _MAX_SCANNED_PIXELS:
+            raise PhotoTooLargeError(
+                f"The image has {scans} scans of {width} x {height} pixels, too many to decode; save it again."
+            )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,9 +6,9 @@ only after all its bytes have arrived, so that slow senders do not block others.
 See "Two callers per core" in docs/decisions/serving.md.
 See "A photo enters the queue when it has arrived" in docs/decisions/serving.md.
 
-``/invocations`` takes ``image/jpeg``, ``image/png`` and ``image/webp``. It also takes ``application/json`` with the one
-question ``{"describe": "breeds"}``; the answer is ``{"breeds": […]}`` with all breeds that the model knows, and the
-question takes no slot in the queue.
+``/invocations`` takes a JPEG, PNG or WebP under any content type: the bytes decide. It also takes ``application/json``
+with the one question ``{"describe": "breeds"}``; the answer is ``{"breeds": […]}`` with all breeds that the model
+knows, and the question takes no slot in the queue.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dataset.photo_bytes import media_type
 from serving.model import Prediction, ServedModel
-from serving.preprocess import MAX_BYTES, MEDIA_TYPES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
+from serving.preprocess import MAX_BYTES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
 from serving.telemetry import RequestFigures, log, log_event
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
@@ -113,13 +114,13 @@ class _Service:
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         """Return the answer's document, and add the photo's size and times to the facts for the log."""
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type == "application/json":
-            return self._describe(await self._read(request))
-        if media_type not in MEDIA_TYPES:
-            raise UnsupportedPhotoError(f"Content-Type '{media_type[:100]}' is not one of {', '.join(MEDIA_TYPES)}.")
-        self._check_slots()  # A full queue is refused before the photo is read.
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_json = content_type == "application/json"
+        if not is_json:
+            self._check_slots()  # A full queue is refused before the photo is read.
         photo = await self._read(request)
+        if is_json and not media_type(photo):
+            return self._describe(photo)
         facts["bytes"] = len(photo)
         self._check_slots()
         self._used_slots += 1
@@ -138,7 +139,9 @@ class _Service:
         except (ValueError, RecursionError):
             question = None
         if question != _QUESTION:
-            raise UnsupportedPhotoError(f"application/json must contain the question {json.dumps(_QUESTION)}.")
+            raise UnsupportedPhotoError(
+                f"The JSON is not the question {json.dumps(_QUESTION)}; send a photo as its own bytes, without JSON."
+            )
         return {"breeds": [label.breed for label in self._model.artifact.labels]}
 
     def _check_slots(self) -> None:

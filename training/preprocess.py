@@ -10,7 +10,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from dataset.photo_bytes import media_type, pixel_bytes
 
 # Serving accepts the same formats, so that users can send every photo that a model was trained on. Serving also refuses
 # photos with more bytes than a request may have, and JPEGs with very many scans.
@@ -19,11 +21,20 @@ MAX_PIXELS = 50_000_000
 # Pillow would warn above 89 megapixels and raise above 179. MAX_PIXELS is lower and replaces both.
 Image.MAX_IMAGE_PIXELS = None
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class UnreadablePhotoError(ValueError):
-    """Pillow cannot decode the bytes."""
+    """The bytes cannot be decoded; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +71,23 @@ def decode(data: bytes, spec: TrainingPreprocess) -> Image.Image:
     Raises:
         UnreadablePhotoError: the photo is truncated, is not an image, or has more than ``MAX_PIXELS``.
     """
+    if not media_type(data):
+        raise UnreadablePhotoError("the bytes are no JPEG, PNG or WebP image" if data else "the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        content, orientation = pixel_bytes(data)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are taken")
+            raise UnreadablePhotoError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are taken")
         if spec.jpeg_oversampling:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
-        if spec.exif_orientation:
-            # See "exif_transpose and convert only where a photo needs them" in docs/decisions/photos.md.
-            ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image)
+        # See "Turn and convert only where a photo needs it" in docs/decisions/photos.md.
+        turn = _TURNS.get(orientation) if spec.exif_orientation else None
+        return _to_rgb(image if turn is None else image.transpose(turn))
+    except UnreadablePhotoError:
+        raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
-        raise UnreadablePhotoError(str(error) or type(error).__name__) from error
+        raise UnreadablePhotoError("the image is damaged or incomplete") from error
 
 
 def resize(image: Image.Image, spec: TrainingPreprocess) -> Image.Image:

@@ -1,5 +1,6 @@
 """API Gateway: REST APIs keep their whole definition and their id, and methods need the right to invoke functions."""
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,12 +9,15 @@ from ministack.services.cloudformation import provisioners
 
 from cloud.core.emulator import Hooks, scope
 
+_JSON = "application/json"
+
 HOOKS: Hooks = (
     (
         apigateway_v1,
         (
             "_OPENAPI_HTTP_METHODS",
             "_authorizers_v1",
+            "_build_lambda_event_v1",
             "_call_lambda_raw",
             "_delete_rest_api",
             "_documentation_parts",
@@ -66,9 +70,19 @@ def complete_rest_apis() -> None:
     MiniStack drops gateway responses and ANY methods from an API's body. In BinaryMediaTypes and in the paths of
     MethodSettings, slashes are escaped as in a JSON pointer; MiniStack does not unescape them, and so would deliver
     photos as mangled text.
+
+    A request without a content type counts as application/json; MiniStack takes it for text even where all types are
+    binary. https://docs.aws.amazon.com/apigateway/latest/developerguide/integration-passthrough-behaviors.html
     """
     import_api, matches = apigateway_v1._import_rest_api, apigateway_v1._media_type_matches
-    method_settings = provisioners._apigw_method_settings
+    method_settings, build_event = provisioners._apigw_method_settings, apigateway_v1._build_lambda_event_v1
+
+    def build_whole_event(*arguments: Any, **options: Any) -> dict[str, Any]:
+        event: dict[str, Any] = build_event(*arguments, **options)
+        headers, body = arguments[6:8]
+        if body and not headers.get("content-type") and matches_unescaped(_JSON, options.get("binary_media_types")):
+            event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        return event
 
     def import_whole_api(spec: dict[str, Any], data: Any = None) -> Any:
         for path in spec.get("paths", {}).values():
@@ -86,6 +100,7 @@ def complete_rest_apis() -> None:
         settings = method_settings(raw)
         return {path.replace("/~1", "/").replace("~1", "/"): value for path, value in settings.items()}
 
+    apigateway_v1._build_lambda_event_v1 = build_whole_event
     apigateway_v1._import_rest_api = import_whole_api
     apigateway_v1._media_type_matches = matches_unescaped
     provisioners._apigw_method_settings = unescaped_settings

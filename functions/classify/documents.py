@@ -8,7 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
-from classify.photos import CONTENT_TYPES
+from classify.wrappings import CONTENT_TYPES
 
 KEY: list[dict[str, list[str]]] = [{"key": []}]  # the security scheme of routes that require the API key
 
@@ -72,14 +72,22 @@ SCHEMAS = {
         "additionalProperties": False,
         "examples": [{"s3": "uploads/rex.jpg"}],
     },
+    "Base64": _object({"image": {"type": "string", "contentEncoding": "base64"}}),
 }
 
+_BINARY = {"type": "string", "format": "binary"}
 PHOTO = {
     "required": True,
-    "description": "The photo itself, at most 4.5 MB, or its key in the stack's bucket.",
+    "description": (
+        "The photo itself, at most 4.5 MB, under any content type: its bytes decide. One photo in a form, one in "
+        "base64 in JSON, whatever its field is called, and a key in the stack's bucket are taken too."
+    ),
     "content": {
-        **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES},
-        "application/json": {"schema": {"$ref": "#/components/schemas/Place"}},
+        **{kind: {"schema": _BINARY} for kind in (*CONTENT_TYPES, "application/octet-stream")},
+        "multipart/form-data": {"schema": _object({"file": _BINARY})},
+        "application/json": {
+            "schema": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Place", "Base64")]}
+        },
     },
 }
 

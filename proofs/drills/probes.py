@@ -1,5 +1,6 @@
 """Generates requests that nobody should send, each with the statuses that are right for it."""
 
+import base64
 import json
 import random
 import string
@@ -47,7 +48,8 @@ class ProbeGenerator:
             self._good_photo: 4,
             self._broken_photo: 16,
             self._noise: 10,
-            self._wrong_type: 8,
+            self._other_type: 4,
+            self._odd_wrapping: 8,
             self._s3_trick: 24,
             self._odd_json: 14,
             self._odd_path: 14,
@@ -83,10 +85,32 @@ class ProbeGenerator:
         body = rng.choice(heads) + CANARY.encode() + rng.randbytes(size) if size else b""
         return Probe("noise", "POST", "/classify", _REFUSED, body, {"content-type": rng.choice(_IMAGES)})
 
-    def _wrong_type(self) -> Probe:
+    def _other_type(self) -> Probe:
         rng = self._rng
         headers = {"content-type": rng.choice(_OTHER_TYPES)}
-        return Probe("wrong type", "POST", "/classify", frozenset({415}), self._photo[:2000], headers)
+        return Probe("other type", "POST", "/classify", frozenset({200}), self._photo, headers)
+
+    def _odd_wrapping(self) -> Probe:
+        """Return a form or a text in base64 that contains the photo in a broken way, or several of them, or none."""
+        rng = self._rng
+        text = base64.b64encode(self._photo)
+        part = b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n'
+        body = rng.choice(
+            (
+                part * rng.randint(1, 20_000),
+                (part + self._photo + b"\r\n") * 2 + b"--x--",
+                b"--" + CANARY.encode() * 1_000,
+                b"--x\r\n\r\n" + CANARY.encode() + rng.randbytes(rng.randint(0, 50_000)),
+                text + b"%" + CANARY.encode(),
+                text[: rng.randint(4, 400) * 4 + 1],
+                b"image=" + text + b"%25" + CANARY.encode(),
+                json.dumps({"image": [text.decode()] * 2}).encode(),
+                json.dumps({"image": f"data:image/jpeg;base64,{text.decode()}!"}).encode(),
+                json.dumps({"image_url": f"https://example.com/{CANARY}.jpg"}).encode(),
+            )
+        )
+        headers = {"content-type": rng.choice((*_IMAGES, *_OTHER_TYPES))}
+        return Probe("odd wrapping", "POST", "/classify", frozenset({400, 415}), body, headers)
 
     def _s3_trick(self) -> Probe:
         """Return a request for a forbidden object, whose URI is written in one of many ways."""

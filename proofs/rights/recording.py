@@ -170,7 +170,7 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
                 answer = pool.request(verb, url.removesuffix("/classify") + path, body=body, headers=headers)
                 statuses[f"{method} {path} {'with' if key else 'without'} key"] = answer.status
     for suffix, folder in product(CONTENT_TYPES, ("one", "two")):
-        for name in (f"{folder}/photo{suffix}", f"{folder}/photo{suffix.upper()}"):
+        for name in (f"{folder}/photo{suffix}", f"{folder}/photo{suffix.upper()}", f"uploads/{folder}"):
             s3.put_object(Bucket=cloud.deployed.bucket, Key=name, Body=cloud.photo)
             answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": cloud.deployed.api_key})
             statuses[name] = answer.status

@@ -3,9 +3,12 @@
 import importlib
 import json
 import re
+from fnmatch import fnmatchcase
+from itertools import product
 
 import pytest
 
+from dataset import photo_bytes
 from tests.contract.conftest import ROOT
 from tests.prediction_function import imported
 
@@ -76,9 +79,26 @@ def test_references_of_the_document_are_its_schemas(document):
     assert references == set(document["components"]["schemas"])
 
 
-def test_endings_of_photos_are_those_that_the_role_may_read(template):
-    endings = importlib.import_module("classify.photos").CONTENT_TYPE_BY_ENDING
+def test_photos_that_callers_name_are_those_that_the_role_may_read(template):
+    photos = importlib.import_module("classify.photos")
     policy = template["Resources"]["ClassifyFunctionRole"]["Properties"]["Policies"][0]
     statements = policy["PolicyDocument"]["Statement"]
     (reading,) = (each["Resource"] for each in statements if each["Action"] == "s3:GetObject")
-    assert {each["Fn::Sub"] for each in reading} == {f"${{Bucket.Arn}}/*.{ending}" for ending in endings}
+    patterns = [each["Fn::Sub"].removeprefix("${Bucket.Arn}/") for each in reading]
+
+    def readable(key):
+        return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+    for ending in photos.ENDINGS:
+        for capitals in product(*((letter, letter.upper()) for letter in ending)):
+            assert readable(f"one/photo.{''.join(capitals)}")
+    assert readable(f"{photos.UPLOADS}photo")
+    for key in ("runs/1/artifact/model.tar.gz", "runs/1/record.json", "dataset/dogs.zip", "card.html", "one/photo"):
+        assert not readable(key)
+
+
+def test_function_and_model_server_know_the_same_photos():
+    wrappings = importlib.import_module("classify.wrappings")
+    assert dict(zip(wrappings.CONTENT_TYPES, (each.pattern for each in wrappings._SIGNATURES), strict=True)) == (
+        {kind: each.pattern for kind, each in photo_bytes._KINDS.items()}
+    )

@@ -36,8 +36,8 @@ def test_api_names_breeds(kennel: Kennel) -> None:
     [
         ("corrupt.jpg", b"\xff\xd8\xff\xe0 cut off", "image"),
         ("empty.png", b"", "empty"),
-        ("words.txt", b"no photo", "content-type"),
-        ("huge.jpg", b"\xff\xd8" + bytes(4_600_000), "bytes"),
+        ("words.txt", b"no photo", "is no JPEG, PNG or WebP photo"),
+        ("huge.jpg", b"\xff\xd8\xff" + bytes(4_600_000), "bytes"),
     ],
 )
 def test_api_refuses_what_is_no_photo_with_a_sentence(
@@ -113,11 +113,13 @@ def test_function_of_the_api_is_small(kennel: Kennel) -> None:
 
 def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None:
     photo, bucket = next((kennel.photos / "test").rglob("*.jpg")).read_bytes(), kennel.outputs()["BucketName"]
-    for key in ("uploads/rex.jpg", "uploads/rex.txt"):
+    for key in ("uploads/rex.jpg", "uploads/rex.txt", "uploads/C.Jpg", "uploads/rex", "elsewhere/C.jPeG"):
         kennel.client("s3").put_object(Bucket=bucket, Key=key, Body=photo)
     prediction = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
     assert classify_object(kennel, "uploads/rex.jpg")[:2] == (200, prediction)
     assert classify_object(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, prediction)
+    for key in ("uploads/C.Jpg", "uploads/rex", "elsewhere/C.jPeG"):
+        assert classify_object(kennel, key)[:2] == (200, prediction)
     assert classify_object(kennel, "uploads/rex.txt")[0] == 400
     assert classify_object(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
 

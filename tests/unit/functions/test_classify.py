@@ -16,6 +16,7 @@ from botocore.stub import Stubber
 from tests.prediction_function import ENVIRONMENT, imported
 
 ROOT = Path(__file__).resolve().parents[3]
+PHOTO = b"\xff\xd8\xff\xe0 a photo\0\r\n"
 PREDICTION = {"breed": "Beagle", "probability": 0.9}
 
 
@@ -87,7 +88,7 @@ def get(app, path, method="GET", event=rest_event, **headers):
     return answer(app, event(method, path, None, False, headers))
 
 
-def call(app, body=b"photo", content_type="image/jpeg", encoded=True, seconds=0, event=rest_event):
+def call(app, body=PHOTO, content_type="image/jpeg", encoded=True, seconds=0, event=rest_event):
     sent = base64.b64encode(body).decode() if encoded else body
     status, text, headers = answer(
         app, event("POST", "/classify", sent, encoded, {"Content-Type": content_type}), seconds
@@ -122,21 +123,21 @@ UNAVAILABLE = {"service_error_code": "ServiceUnavailable", "http_status_code": 5
 def test_photo_reaches_the_endpoint_unchanged(app, runtime, event):
     expected = {
         "EndpointName": "dogs",
-        "Body": b"\xff\xd8photo",
+        "Body": PHOTO,
         "ContentType": "image/jpeg",
         "CustomAttributes": "request-1",
     }
     runtime.add_response("invoke_endpoint", prediction(), expected)
-    assert call(app, b"\xff\xd8photo", "image/jpeg; charset=x", event=event)[:2] == (200, PREDICTION)
+    assert call(app, PHOTO, "image/jpeg; charset=x", event=event)[:2] == (200, PREDICTION)
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ({"content_type": "text/plain"}, 415, "image/jpeg, image/png, image/webp"),
+        ({"body": b"words", "content_type": "text/plain"}, 415, "no JPEG, PNG or WebP photo"),
         ({"body": b""}, 400, "empty"),
         ({"body": bytes(4_500_001)}, 413, "4,500,001 bytes"),
-        ({"body": "!!", "encoded": False, "content_type": "text/html"}, 415, "content-type"),
+        ({"body": "!!", "encoded": False, "content_type": "text/html"}, 415, "--data-binary @photo.jpg"),
         ({"body": b"{", "content_type": "application/json"}, 400, "no JSON"),
         ({"body": b"[" * 100_000, "content_type": "application/json"}, 400, "no JSON"),
         ({"body": b"\xff", "content_type": "application/json"}, 400, "no JSON"),
@@ -226,20 +227,26 @@ def test_body_that_is_no_base64_is_refused(app, runtime, body):
     assert (status, "base64" in text) == (400, True)
 
 
-def test_photo_in_the_bucket_is_classified(app, runtime, s3):
-    content = document(b"photo", ContentLength=5)
-    s3.add_response("get_object", content, {"Bucket": "kennel-bucket", "Key": "dogs/Rex & Ida.JPEG"})
-    expected = {"EndpointName": "dogs", "Body": b"photo", "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
+@pytest.mark.parametrize("key", ["dogs/Rex & Ida.JPEG", "a.png", "x/b.WEBP", "é.jpg", "dogs/C.Jpg", "d.pNg", "e.WebP"])
+def test_photo_in_the_bucket_is_classified(app, runtime, s3, key):
+    content = document(PHOTO, ContentLength=len(PHOTO))
+    s3.add_response("get_object", content, {"Bucket": "kennel-bucket", "Key": key})
+    expected = {"EndpointName": "dogs", "Body": PHOTO, "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
     runtime.add_response("invoke_endpoint", prediction(), expected)
-    assert call_with_location(app, {"s3": "dogs/Rex & Ida.JPEG"})[:2] == (200, PREDICTION)
+    assert call_with_location(app, {"s3": key})[:2] == (200, PREDICTION)
 
 
-@pytest.mark.parametrize(("key", "kind"), [("a.png", "image/png"), ("x/b.WEBP", "image/webp"), ("é.jpg", "image/jpeg")])
-def test_content_type_of_a_photo_in_the_bucket_follows_from_its_ending(app, runtime, s3, key, kind):
-    s3.add_response("get_object", document(b"photo", ContentLength=5), {"Bucket": "kennel-bucket", "Key": key})
-    expected = {"EndpointName": "dogs", "Body": b"photo", "ContentType": kind, "CustomAttributes": "request-1"}
-    runtime.add_response("invoke_endpoint", prediction(), expected)
+@pytest.mark.parametrize("key", ["uploads/C.Jpg", "uploads/rex", "uploads/v1.2/rex", "uploads/a.jfif", "uploads/b.JPE"])
+def test_photo_below_uploads_may_have_other_endings_or_none(app, runtime, s3, key):
+    s3.add_response("get_object", document(PHOTO, ContentLength=len(PHOTO)), {"Bucket": "kennel-bucket", "Key": key})
+    runtime.add_response("invoke_endpoint", prediction())
     assert call_with_location(app, {"s3": f"s3://kennel-bucket/{key}"}, event=url_event)[0] == 200
+
+
+def test_object_in_the_bucket_that_is_no_photo_is_not_sent_to_the_endpoint(app, runtime, s3):
+    s3.add_response("get_object", document(b"GIF89a", ContentLength=6))
+    status, problem, _ = call_with_location(app, {"s3": "uploads/a.jpg"})
+    assert (status, problem["detail"]) == (415, "the bytes are no JPEG, PNG or WebP photo")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +270,18 @@ def test_content_type_of_a_photo_in_the_bucket_follows_from_its_ending(app, runt
         *("arn:aws:s3:::kennel-bucket/a.jpg", "s3://arn:aws:s3:us-east-1:0:accesspoint/x/a.jpg"),
         *("a.jpg?versionId=1", "a.jpg?x=.jpg", "a.jpg#.jpg", "%2e%2e/a.jpg", "a%00.jpg"),
         *("a\x00.jpg", "a\n.jpg", "a\u202egpj.jpg", "\ud800.jpg", "a.jpg "),
-        *("a", "jpg.", "a.txt", "a.gif", "a.Jpg", "a.jpg.zip", "runs/1/artifact/model.tar.gz"),
+        *(
+            "a",
+            "jpg.",
+            "a.txt",
+            "a.gif",
+            "a.jfif",
+            "a.jpg.zip",
+            "uploads/a.txt",
+            "uploads/",
+            "xuploads/a",
+            "runs/1/artifact/model.tar.gz",
+        ),
         *("x" * 1021 + ".jpg", "é" * 511 + ".jpg"),
     ],
 )

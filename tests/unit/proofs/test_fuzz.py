@@ -62,6 +62,6 @@ def test_generated_requests_are_the_same_each_time() -> None:
     )
     requests = [first.probe() for _ in range(500)]
     assert requests == [second.probe() for _ in range(500)]
-    assert len({probe.kind for probe in requests}) == 9
+    assert len({probe.kind for probe in requests}) == 10
     assert all(probe.statuses == {403} for probe in requests if probe.kind == "no key")
     assert not any(200 in probe.statuses for probe in requests if probe.kind == "s3 trick")

@@ -130,6 +130,16 @@ def test_too_many_scans_are_refused_before_they_are_decoded() -> None:
     assert pixels(body[:-2] + scan + body[-2:], SPEC).shape == (32, 32, 3)
     with pytest.raises(PhotoTooLargeError, match="1000 x 1000"):
         pixels(body[:-2] + 800 * scan, SPEC)  # 810 million pixels
+    with pytest.raises(PhotoTooLargeError, match="810 scans"):  # An index of further pictures does not hide them.
+        pixels(_with_index_of_pictures(body[:-2] + 800 * scan), SPEC)
+    assert pixels(body + 800 * scan, SPEC).shape == (32, 32, 3)  # What follows the end is no scan.
+
+
+def _with_index_of_pictures(jpeg: bytes) -> bytes:
+    two = [Image.new("RGB", (9, 9), RED)] * 2
+    index = encoded(two[0], "MPO", save_all=True, append_images=two[1:])
+    begin = index.index(b"MPF\0") - 4
+    return jpeg[:2] + index[begin : begin + 2 + int.from_bytes(index[begin + 2 : begin + 4], "big")] + jpeg[2:]
 
 
 def test_shortest_side_takes_the_central_square() -> None:

@@ -75,8 +75,9 @@ def test_invocation_answers_each_kind(client: Client, kind: str) -> None:
         (b"", "image/jpeg", 400, "UnreadableImage"),
         (BODY[: len(BODY) // 2], "image/jpeg", 400, "UnreadableImage"),
         (b"hello dog", "image/png", 415, "UnsupportedImage"),
-        (BODY, "image/gif", 415, "UnsupportedImage"),
-        (BODY, "application/json", 415, "UnsupportedImage"),
+        (b"GIF89a", "image/gif", 415, "UnsupportedImage"),
+        (b"", "application/json", 415, "UnsupportedImage"),
+        (b'{"instances": [{"b64": "/9j/"}]}', "application/json", 415, "UnsupportedImage"),
         (b'{"describe": "photos"}', "application/json", 415, "UnsupportedImage"),
         (b"[" * 100_000, "application/json", 415, "UnsupportedImage"),
         (BODY + bytes(MAX_BYTES), "image/jpeg", 413, "ImageTooLarge"),
@@ -87,6 +88,33 @@ def test_bad_photo_gets_a_sentence(client: Client, body: bytes, kind: str, statu
     assert response.status_code == status
     assert response.json()["error"]["code"] == code
     assert response.json()["error"]["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("image/jpg", "image/png", "image/*", "image/gif", "application/x-image", "application/octet-stream"),
+        *(
+            "binary/octet-stream",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "application/json",
+            "multipart/form-data",
+        ),
+        *("IMAGE/JPEG; charset=binary", ";", ""),
+    ],
+)
+def test_photo_is_answered_whatever_its_content_type_says(client: Client, kind: str) -> None:
+    response = client.post(BODY, kind)
+    assert (response.status_code, response.json()["class"]) == (200, "001.Red_setter")
+
+
+def test_photo_without_a_content_type_is_answered(model: ServedModel) -> None:
+    async def ask() -> httpx.Response:
+        async with caller(make_app(model)) as client:
+            return await client.post("/invocations", content=BODY)
+
+    assert asyncio.run(ask()).status_code == 200
 
 
 def test_body_without_content_length_is_limited(client: Client) -> None:

@@ -1,0 +1,190 @@
+"""Find the photo in a request's body. The bytes decide; what the content type says does not matter.
+
+See "The bytes decide, not the content type" in docs/decisions/api.md.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from classify.problems import ProblemError
+
+MAX_BYTES = 4_500_000  # Lambda accepts 6 MB, and photos arrive as base64.
+MAX_BODY_BYTES = 6_500_000  # a photo of MAX_BYTES in base64 with line breaks, in JSON or in a form
+_MAX_PARTS = 100  # of a form, and texts of a JSON document
+_MAX_VALUES = 10_000  # of a JSON document; a matrix of pixels has more
+_MAX_LINE = 300  # bytes of the first line of a form; a boundary has at most 70 characters
+FORMS = (
+    'send the photo\'s own bytes as the body: curl -H "x-api-key: $KEY" --data-binary @photo.jpg API_URL '
+    '(one photo in a form, one in base64 and {"s3": "key"} are taken too)'
+)
+CONTENT_TYPES = ("image/jpeg", "image/png", "image/webp")
+_SIGNATURES = tuple(
+    re.compile(signature, re.DOTALL) for signature in (rb"\xff\xd8\xff", rb"\x89PNG\r\n\x1a\n", rb"RIFF....WEBP")
+)
+_OTHER_KINDS = {
+    "a GIF": rb"GIF8",
+    "a HEIC photo": rb"....ftyp(hei|hev|mif1|msf1)",
+    "an AVIF photo": rb"....ftypavi",
+    "a video": rb"....ftyp",
+    "a TIFF": rb"II\*\0|MM\0\*",
+    "a BMP": rb"BM....\0\0\0\0",
+    "a PDF": rb"%PDF",
+    "a zip": rb"PK\x03\x04",
+    "a web page or SVG": rb"<",
+}
+# What a photo in base64 begins with, in either alphabet: maybe behind the head of a data: URI, or in Python's b'…'.
+_BASE64 = re.compile(rb"(?:b')?(?i:data:[^,]{0,200},)?(?=/9j/|_9j_|iVBORw0KGg|UklGR)")
+_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_NO_LETTERS = b" \t\r\n'="
+_FIELDS = re.compile(rb"[\w.\[\]-]{1,100}=[^=]")
+_ADDRESS = re.compile(r"\s{0,99}(https?|s3|ftp|file|gs)://", re.IGNORECASE)
+
+
+def media_type(photo: bytes) -> str:
+    """Return a photo's media type by its first bytes; empty if it is neither JPEG nor PNG nor WebP."""
+    pairs = zip(CONTENT_TYPES, _SIGNATURES, strict=True)
+    return next((kind for kind, signature in pairs if signature.match(photo)), "")
+
+
+def unwrap(body: bytes, content_type: str) -> bytes | str:
+    """Return the one photo that a body which is no photo contains, or the text of its ``{"s3": …}``.
+
+    Args:
+        body: at most MAX_BODY_BYTES.
+        content_type: in lower case. It decides only about bodies that say nothing themselves.
+
+    Raises:
+        ProblemError: 400, 413 or 415, with what to send instead.
+    """
+    start = body[:_MAX_LINE].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"--"):
+        return _one("form", _photos(_form_parts(body.lstrip(b"\xef\xbb\xbf \t\r\n"))))
+    if start[:1] in (b"{", b"[", b'"') or content_type == "application/json" or content_type.endswith("+json"):
+        return _unwrap_json(body)
+    if photo := _from_base64(body):
+        return photo
+    if content_type == "application/x-www-form-urlencoded" or _FIELDS.match(start):
+        return _one("form", _photos(_url_encoded_values(body)))
+    if _ADDRESS.match(start.decode("latin-1")):
+        raise _address()
+    if content_type.startswith("multipart/"):
+        raise ProblemError(400, f"the body is marked as a form but does not begin with its boundary; {FORMS}")
+    if len(body) > MAX_BYTES:
+        raise too_large(len(body))
+    for name, signature in _OTHER_KINDS.items():
+        if re.match(signature, start if signature == rb"<" else body, re.DOTALL):
+            raise ProblemError(415, f"the body is {name}, and only JPEG, PNG and WebP photos are named; {FORMS}")
+    raise ProblemError(415, f"the body is no JPEG, PNG or WebP photo; {FORMS}")
+
+
+def lost_bytes(photo: bytes, content_type: str) -> bool:
+    """Whether ``curl -d @photo.jpg``, which drops line breaks and zero bytes, sent a JPEG or PNG."""
+    is_form = content_type == "application/x-www-form-urlencoded"
+    return is_form and photo.startswith((b"\xff\xd8\xff", b"\x89PNG\x1a")) and not re.search(rb"[\0\r\n]", photo)
+
+
+def too_large(size: int) -> ProblemError:
+    """Return the problem of a photo that has too many bytes."""
+    return ProblemError(413, f"the photo has {size:,} bytes; the limit is {MAX_BYTES:,} bytes")
+
+
+def _unwrap_json(body: bytes) -> bytes | str:
+    try:
+        document = json.loads(body.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):
+        raise ProblemError(400, f"the body is no JSON; {FORMS}") from None
+    if isinstance(document, dict) and "s3" in document:
+        if set(document) != {"s3"} or not isinstance(document["s3"], str):
+            raise ProblemError(400, f'the body is not of the form {{"s3": "key"}}; {FORMS}')
+        return document["s3"]
+    texts = list(_texts(document))
+    photos = list(_photos(_bytes_of(text) for text in texts))
+    if not photos and any(_ADDRESS.match(text) for text in texts):
+        raise _address()
+    return _one("JSON", photos)
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """Yield the texts of a JSON document, in whichever fields they are."""
+    rest, seen = [document], 0
+    while rest:
+        value = rest.pop()
+        seen += 1
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            seen += len(value)
+            rest.extend(value.values() if isinstance(value, dict) else value[:_MAX_VALUES])
+        if seen > _MAX_VALUES:
+            raise ProblemError(400, f"the JSON has too many values; numbers are no photo; {FORMS}")
+
+
+def _bytes_of(text: str) -> bytes:
+    text = text.lstrip()
+    return text.encode("ascii", "replace") if _BASE64.match(text[:_MAX_LINE].encode("ascii", "replace")) else b""
+
+
+def _form_parts(body: bytes) -> Iterator[bytes]:
+    """Yield the contents of a form's parts (multipart/form-data). The first line is the boundary."""
+    end = body.find(b"\n", 0, _MAX_LINE)
+    if end < 0:
+        raise ProblemError(400, f"the body begins like a form, and its boundary has no end; {FORMS}")
+    newline = b"\r\n" if body[end - 1 : end] == b"\r" else b"\n"
+    boundary = newline + body[:end].rstrip()
+    parts = (newline + body).split(boundary, _MAX_PARTS + 1)
+    if len(parts) > _MAX_PARTS + 1:
+        raise ProblemError(400, f"the form has more than {_MAX_PARTS} parts; {FORMS}")
+    for part in parts[1:]:
+        if part.startswith(b"--"):
+            return
+        yield part.partition(newline * 2)[2]
+
+
+def _url_encoded_values(body: bytes) -> Iterator[bytes]:
+    """Yield the fields' values that may be base64. A + stays one, because many clients do not escape it."""
+    fields = body.split(b"&", _MAX_PARTS)
+    if len(fields) > _MAX_PARTS:
+        raise ProblemError(400, f"the form has {_MAX_PARTS} fields or more; {FORMS}")
+    for field in fields:
+        value = field.partition(b"=")[2]
+        if _BASE64.match(unquote_to_bytes(value[:_MAX_LINE]).lstrip()):
+            yield unquote_to_bytes(value)
+
+
+def _photos(candidates: Iterable[bytes]) -> Iterator[bytes]:
+    for candidate in candidates:
+        if photo := candidate if media_type(candidate) else _from_base64(candidate):
+            yield photo
+
+
+def _one(wrapping: str, found: Iterable[bytes]) -> bytes:
+    photos = list(found)
+    if not photos:
+        raise ProblemError(400, f"the {wrapping} contains no JPEG, PNG or WebP photo; {FORMS}")
+    if len(photos) > 1:
+        raise ProblemError(400, f"the {wrapping} contains {len(photos)} photos; send one photo a request")
+    return photos[0]
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Decode a photo in base64, in either alphabet, with or without line breaks; empty if it is none."""
+    text = text.lstrip()
+    head = _BASE64.match(text)
+    if not head:
+        return b""
+    letters = text[head.end() :].translate(_STANDARD_ALPHABET, _NO_LETTERS)
+    if len(letters) * 3 // 4 > MAX_BYTES:
+        raise too_large(len(letters) * 3 // 4)
+    try:
+        photo = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except ValueError:
+        raise ProblemError(400, f"the photo's base64 is cut off or contains other characters; {FORMS}") from None
+    return photo if media_type(photo) else b""
+
+
+def _address() -> ProblemError:
+    return ProblemError(400, f"no address is fetched: download the photo yourself, and {FORMS}")
