@@ -19,9 +19,16 @@ COPY extra.py extra.py
 
 def log(cloud: Cloud, ended: dict[str, Any]) -> list[str]:
     """Return the lines that an ended build has logged."""
+    logs = cloud.client("logs")
     stream = {"logGroupName": "/aws/codebuild/images", "logStreamName": ended["id"].partition(":")[2]}
-    events = eventually(lambda: list(cloud.client("logs").get_log_events(**stream)["events"]), bool)
-    return [event["message"] for event in events]
+
+    def events() -> list[Any]:
+        try:
+            return list(logs.get_log_events(**stream)["events"])
+        except logs.exceptions.ResourceNotFoundException:  # A stopped build writes its first line after the answer.
+            return []
+
+    return [event["message"] for event in eventually(events, bool)]
 
 
 def phase_messages(ended: dict[str, Any]) -> str:
