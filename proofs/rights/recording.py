@@ -1,7 +1,9 @@
 """Makes the stack do all that it can, and records every decision of IAM."""
 
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import urllib3
 
 from cloud.iam.authorization import DECISIONS
 from cloud.iam.hooks import Decision
+from dataset import open_source
 from local import data, run, stack
 from local.api import CONTENT_TYPES
 from local.home import HOME, ROOT, LocalError
@@ -180,19 +183,34 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
 def _train_on_ec2(cloud: DrillCloud, report: Report) -> None:
     """Train on EC2 on spot and on demand, and twice in vain; the gate refuses the models."""
     refused = json.loads((ROOT / "events" / "pipeline-refused.json").read_text())
-    for spot, epochs, status in (
-        (True, 3, "SUCCEEDED"),
-        (False, 4, "SUCCEEDED"),
-        (True, -1, "FAILED"),
-        (True, -2, "FAILED"),
+    whole, damaged = _dataset_key(), _upload_damaged(cloud)
+    for dataset, spot, epochs, status in (
+        (whole, True, 3, "SUCCEEDED"),
+        (whole, False, 4, "SUCCEEDED"),
+        (damaged, True, 3, "FAILED"),
+        (damaged, True, 4, "FAILED"),
     ):
-        request = {"dataset": _dataset_key(), **refused, "train_on": "ec2", "spot": spot}
+        request = {"dataset": dataset, **refused, "train_on": "ec2", "spot": spot}
         request["hyperparameters"] = {"epochs": epochs}
         execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, request))
-        report.promise(f"a training of {epochs} epochs on EC2 ends as {status}", execution["status"] == status)
+        words = f"a training of {epochs} epochs on EC2 with {dataset.rpartition('/')[2]} ends as {status}"
+        report.promise(words, execution["status"] == status)
         if status == "FAILED":
-            report.promise("the failure names the hyperparameter", "'epochs' must be" in execution.get("cause", ""))
+            report.promise("the failure names the class", "has 0 photos in train/" in execution.get("cause", ""))
             cloud.wait(lambda: not runs.lock_holder(cloud), "the lock", 120)
+
+
+def _upload_damaged(cloud: DrillCloud) -> str:
+    """Upload photos of which the training cannot read any of one class, and return their key."""
+    source, packed = open_source(photos()), io.BytesIO()
+    label = source.listing.classes[0]
+    with zipfile.ZipFile(packed, "w") as archive:
+        for photo in source.listing.photos:
+            is_damaged = (photo.split, photo.label) == ("train", label)
+            archive.writestr(photo.path, photo.path if is_damaged else source.read(photo))
+    key = "datasets/damaged.zip"
+    cloud.client("s3").put_object(Bucket=cloud.deployed.bucket, Key=key, Body=packed.getvalue())
+    return key
 
 
 def _raise_alarms(cloud: DrillCloud) -> None:
