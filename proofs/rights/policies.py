@@ -104,12 +104,12 @@ def without(document: Document, grant: Grant, replacement: str = "") -> Document
 
 
 def narrower(pattern: str, names: Collection[str]) -> str:
-    """Return a pattern with each ``*`` narrowed to the common part of all names that it matched.
+    """Return a pattern with each ``*`` narrowed to the common part of all names that it matched; ``?`` stays.
 
     The common part ends at a ``/`` or ``:``. If the names have no common part, the pattern is returned unchanged.
     """
     parts = pattern.split("*")
-    shape = re.compile("(.*)".join(map(re.escape, parts)))
+    shape = re.compile("(.*)".join(re.escape(part).replace(r"\?", ".") for part in parts))
     stars = zip(*(match.groups() for match in map(shape.fullmatch, names) if match), strict=True)
     return parts[0] + "".join(_common(star) + part for star, part in zip(stars, parts[1:], strict=True))
 

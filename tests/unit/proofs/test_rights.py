@@ -141,6 +141,7 @@ def test_a_decision_that_the_replay_makes_differently_is_a_disagreement():
         ("b/runs/*/report/*", ["b/runs/1/report/a/x", "b/runs/2/report/a/y"], "b/runs/*/report/a/*"),
         ("*", ["*"], "*"),
         ("x:*:y", ["x:1:y", "x:2:y", "x:1"], "x:*:y"),
+        ("b/*.??g", ["b/one/a.jpg", "b/one/b.png", "b/one/c.jpeg"], "b/one/*.??g"),
     ],
 )
 def test_a_wildcard_is_narrowed_to_the_common_part(pattern, names, narrowed):
