@@ -7,13 +7,19 @@ from ministack.services.cloudformation import provisioners
 from cloud.cloudformation.hooks import _SHARED, NAME_LIMITS, limit_names
 
 
-@pytest.mark.parametrize(("kind", "key"), sorted(NAME_LIMITS))
-def test_resource_with_too_long_a_name_is_refused(kind, key, monkeypatch):
-    made = []
+@pytest.fixture
+def made(monkeypatch):
+    """What the makers of resources, all replaced, were called with."""
+    calls = []
     for each, _ in NAME_LIMITS:
         monkeypatch.setitem(
-            provisioners._RESOURCE_HANDLERS, each, {"create": lambda *arguments: made.append(arguments)}
+            provisioners._RESOURCE_HANDLERS, each, {"create": lambda *arguments: calls.append(arguments)}
         )
+    return calls
+
+
+@pytest.mark.parametrize(("kind", "key"), sorted(NAME_LIMITS))
+def test_resource_with_too_long_a_name_is_refused(kind, key, made):
     limit_names()
     create, limit = provisioners._RESOURCE_HANDLERS[kind]["create"], NAME_LIMITS[kind, key]
     create("Short", {key: "n" * limit}, "stack")
@@ -25,12 +31,7 @@ def test_resource_with_too_long_a_name_is_refused(kind, key, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "key"), sorted(NAME_LIMITS))
-def test_resource_of_another_stack_is_refused_unless_it_can_be_shared(kind, key, monkeypatch):
-    made = []
-    for each, _ in NAME_LIMITS:
-        monkeypatch.setitem(
-            provisioners._RESOURCE_HANDLERS, each, {"create": lambda *arguments: made.append(arguments)}
-        )
+def test_resource_of_another_stack_is_refused_unless_it_can_be_shared(kind, key, made, monkeypatch):
     monkeypatch.setattr(
         cloudformation,
         "_stacks",
