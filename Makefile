@@ -15,11 +15,9 @@ SEED = 0
 LAPTOP =
 KEEP =
 YES =
-CHECKOV_VERSION := 3.3.30
-CHECKOV_VENV := .tools/checkov-$(CHECKOV_VERSION)
+CHECKOV_VENV := .tools/checkov
 CHECKOV := $(CHECKOV_VENV)/bin/checkov
-PIP_AUDIT_VERSION := 2.10.1
-PIP_AUDIT_VENV := .tools/pip-audit-$(PIP_AUDIT_VERSION)
+PIP_AUDIT_VENV := .tools/pip-audit
 PIP_AUDIT := $(PIP_AUDIT_VENV)/bin/pip-audit
 NOTEBOOK_VENV := .tools/notebook
 TRANSFORMED := .kennel/lint/template.json
@@ -29,13 +27,17 @@ EVERY_RULE := --include-checks I --include-experimental --non-zero-exit-code inf
 
 # Text as one word of the shell, whatever signs it has; local/venv.py says which Python will not do.
 quote = '$(subst ','\'',$(value $(1)))'
-pip = $(1)/bin/python local/shell.py pip install -q --no-user
+pip = $(1)/bin/python local/shell.py pip install -q --no-user --no-deps
+# Installs a list into an environment: nothing but its wheels, each with one of its hashes. `python -m proofs.lock` writes it.
+locked = $(call pip,$(1)) --require-hashes --only-binary :all: -r $(2)
+# PyPI's torch for Linux needs the packages of CUDA; a build for CPUs, which pip may be told to prefer, needs none.
+needs_cuda = $(BIN)/python -c "import importlib.metadata as m, sys; sys.exit('nvidia' not in str(m.requires('torch')))"
 make_venv = @$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 6))" 2>/dev/null || { \
 	echo "$(PYTHON) does not start, or is far too old; name another: make run PYTHON=python3.12" >&2; exit 1; }; \
 	$(PYTHON) local/venv.py
 
 # Before Python starts; local/shell.py does the rest, for the programs and for pip.
-unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONPLATLIBDIR
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONPLATLIBDIR PYTHONHASHSEED
 unexport CDPATH BASH_ENV ENV GREP_OPTIONS
 
 .DEFAULT_GOAL := help
@@ -70,53 +72,58 @@ test: $(VENV)/dev.stamp  ## all tests but the slow ones
 test-slow: $(VENV)/dev.stamp $(NOTEBOOK_VENV)/lock.stamp  ## the slow tests, such as the update of an earlier release to this tree
 	@$(BIN)/python -m pytest -m slow --durations=10
 
-install: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)  ## everything that make check needs
+install: $(VENV)/dev.stamp $(CHECKOV_VENV)/lock.stamp $(PIP_AUDIT_VENV)/lock.stamp  ## everything that make check needs
 
 check: lint test  ## what CI runs: lint, types, tests
 
 lint: export AWS_DEFAULT_REGION := us-east-1
-lint: $(VENV)/dev.stamp $(CHECKOV) $(PIP_AUDIT)
+lint: $(VENV)/dev.stamp $(CHECKOV_VENV)/lock.stamp $(PIP_AUDIT_VENV)/lock.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m codespell_lib
-	@$(BIN)/python -m mypy benchmarks cloud dataset functions local proofs serving sketchbook training
+	@$(BIN)/python -m mypy benchmarks cloud dataset functions local networks proofs serving sketchbook training
 	@$(BIN)/python local/shell.py samcli validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done
 	@$(CHECKOV) --framework cloudformation dockerfile -f $(TRANSFORMED) serving/Dockerfile
 	@$(CHECKOV) --framework secrets -d .
 	@$(BIN)/python -m proofs.audit $(PIP_AUDIT)
+	@$(BIN)/python -m prices age
 
 openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes have changed
-	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none \
+	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none SHRINK_PHOTOS=auto \
 		AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/python -m classify.openapi
 
-# torch comes first: once a CPU build is installed, no other package brings the CUDA build, several GB. CONTRIBUTING.md
-# says how to refresh the lock.
-$(VENV)/run.stamp: pyproject.toml requirements.lock $(if $(wildcard $(BIN)/python),,no-venv)
+# pip prefers a file whose hash an index tells it before to one that lies in a folder, so a build for CPUs that it may
+# have is asked for first, by its own version.
+$(VENV)/run.stamp: pyproject.toml locks/torch-cpu.lock locks/run.lock locks/cuda.lock $(if $(wildcard $(BIN)/python),,no-venv)
 	$(make_venv) $(VENV) $(call quote,PYTHON)
 	@echo "Installing into $(VENV) (a few minutes, once)"
-	@$(call pip,$(VENV)) -c requirements.lock torch==2.13.0
-	@$(call pip,$(VENV)) -c requirements.lock -e .
+	@$(call locked,$(VENV),locks/torch-cpu.lock) 2>/dev/null || echo "pip is offered no known build of torch for CPUs; taking PyPI's"
+	@$(call locked,$(VENV),locks/run.lock)
+	@if $(needs_cuda); then $(call locked,$(VENV),locks/cuda.lock); fi
+	@$(call pip,$(VENV)) --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp
-	@$(call pip,$(VENV)) -c requirements.lock -e ".[dev]"
+$(VENV)/dev.stamp: $(VENV)/run.stamp locks/dev.lock
+	@$(call locked,$(VENV),locks/dev.lock)
 	@touch $@
 
 # The SDK of SageMaker requires a newer boto3 than the laptop cloud allows. 1.2 GB, without torch.
 $(NOTEBOOK_VENV)/lock.stamp: examples/requirements.lock
 	$(make_venv) $(NOTEBOOK_VENV) $(call quote,PYTHON)
 	@echo "Installing Jupyter and the SageMaker SDK into $(NOTEBOOK_VENV) (minutes, once)"
-	@$(call pip,$(NOTEBOOK_VENV)) -r examples/requirements.lock
+	@$(call locked,$(NOTEBOOK_VENV),examples/requirements.lock)
 	@touch $@
 
 # In environments of their own: checkov requires other versions of much that the rest needs.
-$(CHECKOV):
+$(CHECKOV_VENV)/lock.stamp: locks/checkov.lock
 	@echo "Installing checkov (a minute, once)"
 	$(make_venv) $(CHECKOV_VENV) $(call quote,PYTHON)
-	@$(call pip,$(CHECKOV_VENV)) checkov==$(CHECKOV_VERSION)
+	@$(call locked,$(CHECKOV_VENV),locks/checkov.lock)
+	@touch $@
 
-$(PIP_AUDIT):
+$(PIP_AUDIT_VENV)/lock.stamp: locks/pip-audit.lock
 	$(make_venv) $(PIP_AUDIT_VENV) $(call quote,PYTHON)
-	@$(call pip,$(PIP_AUDIT_VENV)) pip-audit==$(PIP_AUDIT_VERSION)
+	@$(call locked,$(PIP_AUDIT_VENV),locks/pip-audit.lock)
+	@touch $@

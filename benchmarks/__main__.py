@@ -6,9 +6,13 @@ import json
 import sys
 from contextlib import redirect_stdout
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from dataset import DatasetError
+from dataset.cores import num_cores
+from local.cli import words_of
 from local.home import LocalError
-from serving.model import device_name, num_cores
+from serving.model import device_name
 from serving.served_artifact import ArtifactError
 
 NAMES = (
@@ -25,6 +29,7 @@ NAMES = (
     "loader",
     "serving",
     "serving_start",
+    "shrinking",
     "time_to_accuracy",
     "train_step",
     "tuning",
@@ -43,8 +48,11 @@ def main() -> int:
     try:
         with redirect_stdout(sys.stderr):  # Only the figures may be on stdout.
             figures = importlib.import_module(f"benchmarks.{benchmark.name}").measure(options)
-    except (LocalError, DatasetError, ArtifactError) as error:
+    except ArtifactError as error:
         print(error, file=sys.stderr)
+        return 1
+    except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
+        print(words_of(error), file=sys.stderr)
         return 1
     machine = {"cpu": device_name(), "cores": num_cores()}
     print(json.dumps({"name": benchmark.name, "machine": machine, **figures}, indent=1))

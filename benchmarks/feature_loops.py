@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from dataset import Photo, Source, open_source
+from dataset.cores import num_cores
 from serving.progress import evenly_spaced
 from training.backbones import find_backbone
-from training.distributed import num_cores, process_group
+from training.distributed import process_group
 from training.features import FeaturePass
 from training.hyperparameters import Hyperparameters
 from training.inference import FeatureNetwork

@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "ENDPOINT_NAME": "kennel",
     "BUCKET": "kennel",
     "ALLOWED_ORIGIN": "none",
+    "SHRINK_PHOTOS": "auto",
     "POWERTOOLS_SERVICE_NAME": "kennel",
     "POWERTOOLS_METRICS_NAMESPACE": "Kennel",
     "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -87,6 +88,7 @@ def handler_runner() -> Iterator[HandlerRunner]:
             _link(packages, name)
         for path in (
             "functions/classify",
+            "functions/prices",
             "functions/shared",
             *(f"benchmarks/peers/{peer}.py" for peer in PEERS.values()),
         ):

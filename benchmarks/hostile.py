@@ -2,9 +2,11 @@
 
     python -m benchmarks hostile [--model …] [--photos FOLDER] [--bodies N] [--seed N]
 
-It sends broken and forged photos, decompression bombs, wrong lengths and types, slow senders, clients that leave early,
-and garbage between requests; the same seed gives the same requests. Then it sends more whole photos at once than the
-server takes. A broken photo that can still be decoded may be answered. The exit code is 0 if every goal is met.
+First of all it looks for the photos beside which honest ones wait longest, and measures that
+(``benchmarks.beside_attackers``). Then it sends broken and forged photos, decompression bombs, wrong lengths and types,
+slow senders, clients that leave early, and garbage between requests; the same seed gives the same requests. At last it
+sends more whole photos at once than the server takes. A broken photo that can still be decoded may be answered. The
+exit code is 0 if every goal is met.
 """
 
 import asyncio
@@ -23,11 +25,13 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks import beside_attackers
+from benchmarks import forged_photos as forged
 from benchmarks.client import photo_request
 from benchmarks.figures import goal, rounded
 from benchmarks.inputs import parser, prepare_inputs
 from benchmarks.servers import RunningServer, ask, our_server, print_progress, started
-from serving.model import num_cores
+from dataset.cores import num_cores
 
 _CONCURRENCY = 20 * num_cores()  # The server takes 18 photos per core.
 _CROWD = 4 * _CONCURRENCY  # The server must refuse some of so many whole photos at once.
@@ -68,6 +72,8 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         photos = [photo.read_bytes() for photo in inputs.photos]
         warm_up = max(settings.bodies // 10, 2 * len(KINDS))
         asyncio.run(_attack_all(server, photos, range(-warm_up, 0), settings.seed))
+        # These photos start every process that decodes, which is no growth.
+        beside = beside_attackers.measure(server.port, inputs.requests(), inputs.artifact.preprocess)
         before = server.resident_bytes()
         outcomes, slowest = asyncio.run(_attack_all(server, photos, range(settings.bodies), settings.seed))
         crashed = server.process.poll() is not None
@@ -83,6 +89,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             "outcomes": {kind: dict(sorted(counts.items())) for kind, counts in sorted(outcomes.items())},
             "slowest_seconds": {kind: rounded(seconds) for kind, seconds in sorted(slowest.items())},
             "resident_bytes": {"after_warm_up": before, "after_all": after, "peak": peak},
+            "beside_attackers": beside,
         },
         "peers": {},
         "limit": None,
@@ -94,6 +101,9 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             "golden_photos_answered_wrongly": goal(wrong, at_most=0),
             "memory_growth": goal(after / before, at_most=1.1),
             "peak_resident_gigabytes": goal(peak / 1e9, at_most=2.0),
+            "honest_photos_beside_attackers": goal(beside["honest"], at_least=beside_attackers.NUM_HONEST),
+            "honest_photos_refused_beside_attackers": goal(beside["refused"], at_most=0),
+            "honest_p99_beside_attackers_over_quiet": goal(beside["p99_ratio"], at_most=3),
         },
     }
 
@@ -228,7 +238,7 @@ def _other_mode(kind: str, rng: random.Random, photo: bytes) -> Attack:
         (("CMYK", "JPEG"), ("L", "JPEG"), ("P", "PNG"), ("LA", "PNG"), ("I;16", "PNG"), ("1", "PNG"))
     )
     image = Image.new("I;16", (300, 200), rng.randrange(65536)) if mode == "I;16" else _opened(photo).convert(mode)
-    return _post(kind, _saved(image, form), f"image/{form.lower()}")
+    return _post(kind, forged.saved(image, form), f"image/{form.lower()}")
 
 
 def _other_type(kind: str, rng: random.Random, photo: bytes) -> Attack:
@@ -294,7 +304,7 @@ def _bomb(kind: str, rng: random.Random, photo: bytes) -> Attack:
     small = min(side, 16_383)
     webp_size = struct.pack("<I", min(side, 2**24) - 1)[:3]
     bodies = (
-        _png(side, side, zlib.compress(bytes(1000))),
+        forged.png(side, side, zlib.compress(bytes(1000))),
         _jpeg_of_size(photo, min(side, 65_535)),
         b"RIFF\xff\xff\x00\x00WEBPVP8X\n\x00\x00\x00\x00\x00\x00\x00" + webp_size * 2 + bytes(100),
         b"RIFF\xff\xff\x00\x00WEBPVP8 \xff\xff\x00\x00\x10\x00\x00\x9d\x01\x2a"
@@ -305,28 +315,66 @@ def _bomb(kind: str, rng: random.Random, photo: bytes) -> Attack:
 
 
 def _flat(kind: str, rng: random.Random, photo: bytes) -> Attack:
-    """Send a picture of nearly 50 megapixels in a few bytes. Every other one has alpha, which takes the most memory."""
-    return _post(kind, _flat_png(7071, 7071, rng.choice((3, 4))), "image/png")
+    """Send a picture of many megapixels in a few bytes. Alpha takes much memory, filters and tables take time."""
+    bodies: tuple[Callable[[], bytes], ...] = (
+        lambda: forged.flat_png(7071, 7071, rng.choice((2, 6))),
+        lambda: forged.flat_png(3900, 4000, 6, rng.choice((8, 16)), 0, 4),
+        lambda: forged.flat_png(3900, 4000, 6, 16, 1),
+        lambda: forged.flat_png(3900, 4000, rng.choice((0, 4)), 16),
+        lambda: forged.flat_png(3900, 4000, 3, rng.choice((1, 8))),
+        lambda: forged.flat_webp(rng.choice((4000, 7071))),
+        lambda: forged.flat_webp(4000, lossless=False),
+        lambda: forged.webp_of_many_tables(rng.choice((256, 1024))),
+        lambda: forged.animated_webp(4000, 3),
+        lambda: forged.jpeg(
+            65_000, 769, rng.choice((forged.BASELINE, forged.PROGRESSIVE)), components=rng.choice((3, 4))
+        ),
+        lambda: forged.jpeg(7000, 7000, forged.PROGRESSIVE, 15, rng.choice((3, 4))),
+    )
+    return _post(kind, rng.choice(bodies)(), "image/png")
 
 
 def _many_scans(kind: str, rng: random.Random, photo: bytes) -> Attack:
-    """Send a progressive JPEG that repeats its last scan. The decoder passes over all blocks for each repetition."""
-    return _post(kind, _repeated_scans(2000, rng.choice((50, 20_000))))
+    """Send a progressive JPEG that repeats its last scan, sometimes with an index of further pictures."""
+    scans = forged.repeated_scans(2000, rng.choice((50, 190, 20_000)))
+    return _post(kind, rng.choice((scans, forged.as_mpo(scans), forged.as_mpo(scans, hidden=True))))
 
 
 def _text_bomb(kind: str, rng: random.Random, photo: bytes) -> Attack:
-    """Send a small PNG with a compressed text or colour profile of a hundred megabytes."""
-    name = rng.choice((b"zTXt", b"iCCP", b"iTXt"))
-    between = b"Comment\0" + (b"\1\0\0\0" if name == b"iTXt" else b"\0")
-    return _post(
-        kind, _png(8, 8, zlib.compress(bytes(8 * 25)), _chunk(name, between + _hundred_megabytes())), "image/png"
+    """Send a small PNG with a compressed text or colour profile of a hundred megabytes, or much EXIF and ICC."""
+    bodies: tuple[Callable[[], bytes], ...] = (
+        lambda: forged.text_png(rng.choice((b"zTXt", b"iCCP", b"iTXt")), forged.hundred_megabytes()),
+        lambda: forged.worst_orientations(rng.randint(1, 68)),
+        lambda: forged.jpeg(16, 16, before=forged.segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)) * 60),
     )
+    return _post(kind, rng.choice(bodies)(), "image/png")
+
+
+def _many_parts(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a small photo of very many segments or chunks, or with much between them."""
+    bodies: tuple[Callable[[], bytes], ...] = (
+        lambda: forged.between_segments(b"\xff", 4_000_000),
+        lambda: forged.between_segments(b"\xff\xfe\0\2", 1_000_000),
+        lambda: forged.between_segments(b"\xff\xdd\0\4\0\0", 500_000),
+        lambda: forged.between_segments(b"\xff", 200_000),
+        lambda: forged.png_of_tiny_chunks(800, 300_000),
+        lambda: forged.webp((b"VP8 ", b""), *[(b"JUNK", b"")] * 400_000),
+    )
+    return _post(kind, rng.choice(bodies)())
+
+
+def _other_coding(kind: str, rng: random.Random, photo: bytes) -> Attack:
+    """Send a JPEG that is coded by arithmetic, of 12 bits or without loss, with data that mean anything."""
+    frames = (forged.ARITHMETIC, forged.ARITHMETIC_PROGRESSIVE, forged.TWELVE_BITS, forged.LOSSLESS)
+    side, data = rng.choice((100, 2000, 7000)), rng.randbytes(rng.randrange(50_000)).replace(b"\xff", b"\xfe")
+    return _post(kind, forged.jpeg(side, side, rng.choice(frames), rng.choice((1, 10)), data=data))
 
 
 def _animated(kind: str, rng: random.Random, photo: bytes) -> Attack:
     form = rng.choice(("PNG", "WEBP"))
     frames = [Image.new("RGB", (64, 48), (rng.randrange(256), 0, n)) for n in range(20)]
-    return _post(kind, _saved(frames[0], form, save_all=True, append_images=frames[1:]), f"image/{form.lower()}")
+    body = forged.saved(frames[0], form, save_all=True, append_images=frames[1:])
+    return _post(kind, body, f"image/{form.lower()}")
 
 
 def _slow_body(kind: str, rng: random.Random, photo: bytes) -> Attack:
@@ -415,6 +463,8 @@ KINDS: dict[str, tuple[float, Callable[[str, random.Random, bytes], Attack]]] = 
     "flat": (0.2, _flat),
     "many_scans": (0.1, _many_scans),
     "text_bomb": (0.3, _text_bomb),
+    "many_parts": (0.3, _many_parts),
+    "other_coding": (0.5, _other_coding),
     "animated": (1, _animated),
     "slow_body": (2, _slow_body),
     "slow_head": (2, _slow_head),
@@ -433,41 +483,9 @@ def _opened(photo: bytes) -> Image.Image:
     return Image.open(io.BytesIO(photo)).convert("RGB")
 
 
-def _saved(image: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
 @cache
 def _as(form: str, photo: bytes) -> bytes:
-    return photo if form == "JPEG" else _saved(_opened(photo), form)
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _png(width: int, height: int, data: bytes, extra: bytes = b"", channels: int = 3) -> bytes:
-    color_type = {3: 2, 4: 6}[channels]
-    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + extra + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-@cache
-def _flat_png(width: int, height: int, channels: int) -> bytes:
-    return _png(width, height, zlib.compress(bytes((channels * width + 1) * height), 9), channels=channels)
-
-
-@cache
-def _hundred_megabytes() -> bytes:
-    return zlib.compress(bytes(100_000_000), 9)
-
-
-@cache
-def _repeated_scans(side: int, times: int) -> bytes:
-    photo = _saved(Image.new("RGB", (side, side), "brown"), "JPEG", progressive=True)
-    return photo[:-2] + photo[photo.rindex(b"\xff\xda") : -2] * times + photo[-2:]
+    return photo if form == "JPEG" else forged.saved(_opened(photo), form)
 
 
 def _jpeg_of_size(photo: bytes, side: int) -> bytes:

@@ -2,13 +2,15 @@
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
+from botocore.exceptions import ClientError
 
 from benchmarks.client import photo_request
 from benchmarks.servers import Question
@@ -17,6 +19,7 @@ from local.api import CONTENT_TYPES
 from local.data import sketches
 from local.home import LocalError
 from local.stack import STACK
+from networks.classifier import read_classifier
 from serving.cpu_precision import PRECISIONS, preferred_precision
 from serving.progress import evenly_spaced
 from serving.served_artifact import ServedArtifact, golden_files, load_artifact, unpack
@@ -137,7 +140,8 @@ def _download_champion(artifact: str, path: Path) -> Path:
     cloud = laptop.find()
     champion = "none"
     if cloud:
-        champion = cloud.client("ssm").get_parameter(Name=f"/{STACK}/champion")["Parameter"]["Value"]
+        with suppress(ClientError):  # Nothing is deployed on it yet.
+            champion = cloud.client("ssm").get_parameter(Name=f"/{STACK}/champion")["Parameter"]["Value"]
     if cloud is None or champion == "none":
         raise LocalError("there is no model to measure; give --model and --trained, or let `make run` promote one")
     serving = json.loads(champion)
@@ -163,10 +167,16 @@ def _photos(folder: Path | None) -> list[Path]:
 
 def _write_peer_model(artifact: ServedArtifact, trained: Path, folder: Path) -> None:
     """Write the peers' model: the same weights, specification and calibration."""
-    if not (trained / "model.pt2").exists():
-        raise LocalError(f"{trained} contains no model.pt2; give --trained the artifact of this model's training job")
+    file = trained / "model.safetensors"
+    if not file.exists():
+        raise LocalError(f"{trained} contains no {file.name}; give --trained the artifact of this model's training job")
     folder.mkdir()
-    shutil.copy(trained / "model.pt2", folder)
+    side = artifact.preprocess.image_size
+    classifier = read_classifier(file, artifact.card.backbone, artifact.card.classes)
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    with torch.no_grad():  # The peers load a program that they need no code of ours for.
+        program = torch.export.export(classifier, (torch.zeros(2, 3, side, side),), dynamic_shapes=shapes)
+    torch.export.save(program, folder / "model.pt2")
     network = artifact.networks[PRECISIONS[preferred_precision(artifact.precisions)].network]
     (folder / "network.xml").write_bytes(network.xml)
     (folder / "network.bin").write_bytes(network.weights)

@@ -18,10 +18,11 @@ from typing import Any
 from benchmarks.figures import goal, rotated, rounded, spreads
 from benchmarks.functions import OURS, PEERS, handler_runner
 from benchmarks.servers import print_progress
+from prices import HOME_REGION, known
 
 MEGABYTES = (256, 512, 1024, 1769)
 _MEGABYTES_OF_A_CORE = 1769
-PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}  # dollars, us-east-1, read 2026-11-23
+_GB_SECONDS = {"x86_64": "lambda/gb-second", "arm64": "lambda/gb-second-arm"}
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
@@ -82,5 +83,7 @@ def by_memory(megabytes: int, cpu_ms: float, wait_ms: float) -> dict[str, float]
     """
     milliseconds = wait_ms + cpu_ms / min(megabytes / _MEGABYTES_OF_A_CORE, 1)
     gb_seconds = 1e3 * milliseconds * megabytes / 1024  # GB-seconds of a million requests
-    dollars = {f"dollars_per_million_{kind}": gb_seconds * price for kind, price in PER_GB_SECOND.items()}
+    dollars = {
+        f"dollars_per_million_{kind}": known(item, gb_seconds, HOME_REGION) for kind, item in _GB_SECONDS.items()
+    }
     return {name: rounded(value) for name, value in {"milliseconds": milliseconds, **dollars}.items()}

@@ -25,6 +25,7 @@ from benchmarks.figures import goal, rotated, rounded, spread
 from benchmarks.servers import print_progress
 from dataset import Photo, Source, open_source
 from local.data import sketches
+from networks.torchvision_import import torchvision_models
 from serving.progress import evenly_spaced
 from training.backbones import find_backbone
 from training.distributed import World
@@ -32,7 +33,6 @@ from training.hyperparameters import Hyperparameters
 from training.loader import TrainLoader
 from training.photos import DecodedPhotos, decode_photos
 from training.preprocess import TrainingPreprocess
-from training.torchvision_import import torchvision_models
 
 _NUM_PHOTOS = 600
 _PHOTO_SIZE, _PHOTO_QUALITY = (500, 375), 90  # the sides of most photos of Stanford Dogs and ImageNet

@@ -72,11 +72,11 @@ class RunningServer:
         """Return the memory of its processes. Files that they share count once.
 
         Args:
-            field: ``VmRSS`` for the present memory, or ``VmHWM`` for the peak of a server with one process.
+            field: ``VmRSS`` for the present memory, or ``VmHWM`` for the peaks of its processes together.
         """
         statuses = [sizes(Path(f"/proc/{pid}/status").read_text()) for pid, _ in self._processes()]
-        if len(statuses) == 1:
-            return statuses[0][field]
+        if len(statuses) == 1 or field == "VmHWM":
+            return sum(status[field] for status in statuses)
         return sum(status["RssAnon"] for status in statuses) + max(
             status["RssFile"] + status["RssShmem"] for status in statuses
         )

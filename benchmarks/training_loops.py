@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dataset import open_source
+from networks.backbone import Backbone
+from networks.torchvision_import import torchvision_models
 from serving.progress import evenly_spaced
-from training.backbones import Backbone, find_backbone
+from training.backbones import find_backbone
 from training.checkpoint import Checkpoint
 from training.distributed import World, process_group
 from training.full import FullTraining, FullTrainingData
@@ -41,7 +43,6 @@ from training.memory import keep_freed_memory
 from training.network import Network
 from training.photos import decode_photos
 from training.preprocess import TrainingPreprocess
-from training.torchvision_import import torchvision_models
 from training.weights import packaged_weights
 
 _NUM_BATCHES = 8  # batches of different photos

@@ -20,14 +20,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.accuracy import paired_gain
-from benchmarks.cost import PER_HOUR
 from benchmarks.figures import goal, rounded
 from benchmarks.servers import print_progress
 from dataset import open_source
+from dataset.cores import num_cores
 from local.data import sketches
 from local.home import ROOT, LocalError
+from prices import HOME_REGION, known
 from serving.challenger import make_challenger, read_trained
-from serving.model import ServedModel, num_cores
+from serving.model import ServedModel
 from serving.served_artifact import pack
 
 _MOST_TIMES = 1.5
@@ -70,7 +71,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
             "searching_core_seconds": document["cpu_seconds"],
             "distinct_trials": distinct,
             "finished_trials": sum(trial["finished"] for trial in document["trials"]),
-            "dollars_of_searching": rounded(core_hours / _CORES * PER_HOUR[_INSTANCE]),
+            "dollars_of_searching": rounded(known(f"training/{_INSTANCE}", core_hours / _CORES, HOME_REGION)),
             "winner": document["train_again"]["hyperparameters"],
             "gain_on_valid": document["gain"],
             "top1": {name: rounded(sum(each) / len(each)) for name, each in after.items()},

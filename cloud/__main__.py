@@ -19,6 +19,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4566, help="port on 127.0.0.1 (default 4566)")
     parser.add_argument("--home", type=Path, required=True, help="folder for the files of jobs and logs; emptied first")
     options = parser.parse_args()
+    if not 1 <= options.port <= 65535:
+        return _refuse(f"--port {options.port} must be from 1 to 65535")
     if not _is_free(options.port):
         return _refuse(f"port {options.port} is in use; stop what listens there or give another --port")
     home = options.home.resolve()
@@ -30,6 +32,8 @@ def main() -> int:
         from cloud.stepfunctions.engine import EngineError
     except ValueError as error:
         return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"--home {home} must be a folder that can be written ({error.strerror})")
     try:
         server.run(options.port, home)
     except (emulator.HookMissingError, EngineError, OSError) as error:

@@ -6,10 +6,12 @@ from cloud.apigateway import hooks as apigateway
 from cloud.cloudformation import hooks as cloudformation
 from cloud.cloudwatch import hooks as cloudwatch
 from cloud.codebuild import hooks as codebuild
+from cloud.cognito import hooks as cognito
 from cloud.core import emulator
 from cloud.events import hooks as events
 from cloud.iam import hooks as iam
 from cloud.kms import hooks as kms
+from cloud.lambda_images import hooks as lambda_images
 from cloud.lambdas import hooks as lambdas
 from cloud.logs import hooks as logs
 from cloud.s3 import hooks as s3
@@ -18,7 +20,7 @@ from cloud.stepfunctions import hooks as stepfunctions
 
 MODULES: tuple[ModuleType, ...] = (
     *(emulator, apigateway, cloudformation, cloudwatch, codebuild, events, iam, kms, lambdas, logs, s3, sns),
-    stepfunctions,
+    *(cognito, lambda_images, stepfunctions),
 )
 
 

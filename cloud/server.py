@@ -10,17 +10,21 @@ from cloud import hooks
 from cloud.apigateway import hooks as apigateway_hooks
 from cloud.autoscaling.operations import AutoScaling
 from cloud.batch.api import BatchApi
+from cloud.cloudcontrol import operations as cloudcontrol
 from cloud.cloudformation import batch_resources, resources
 from cloud.cloudformation import hooks as cloudformation_hooks
 from cloud.cloudwatch import hooks as cloudwatch_hooks
 from cloud.cloudwatch.alarms import Alarms
 from cloud.codebuild import builds
-from cloud.core import emulator, processes
+from cloud.cognito import hooks as cognito_hooks
+from cloud.core import emulator, members, processes, root_key
 from cloud.core.protocol import JsonApi, Response
+from cloud.ecr import scans
 from cloud.ecr.images import Images
 from cloud.events import hooks as events_hooks
 from cloud.iam import authorization
 from cloud.iam import hooks as iam_hooks
+from cloud.lambda_images import hooks as lambda_images_hooks
 from cloud.lambdas import hooks as lambdas_hooks
 from cloud.logs import embedded
 from cloud.logs import hooks as logs_hooks
@@ -34,6 +38,7 @@ from cloud.sagemaker.jobs.training import TrainingJob
 from cloud.sagemaker.registry import Models, Packages
 from cloud.sagemaker.store import Store
 from cloud.sagemaker.tuning.operations import TuningOperations
+from cloud.servicequotas.operations import ServiceQuotas
 from cloud.sns import hooks as sns_hooks
 from cloud.stepfunctions import tasks
 
@@ -50,7 +55,7 @@ def install(home: Path) -> Endpoints:
         SageMaker's endpoints, which ``serve`` closes at the end.
     """
     hooks.check()
-    authorization.install(home)
+    authorization.install(home, root_key.make(home))
     store = Store(emulator.scope)
     images = Images(home)
     context = JobContext(home, images, store)
@@ -73,11 +78,12 @@ def install(home: Path) -> Endpoints:
             **endpoints.table(),
             **store.operations(),
         },
+        known=members.read("sagemaker"),
         tag=store.tag,
         authorize=authorizer.check,
     )
     scaling_model = emulator.service_model("application-autoscaling")
-    scaling_api = JsonApi(scaling_model, scaling.table(), authorize=authorizer.check)
+    scaling_api = JsonApi(scaling_model, scaling.table(), members.read("autoscaling"), authorize=authorizer.check)
     router = Router(endpoints, account=lambda: emulator.scope()[1], authorize=authorizer.check)
 
     async def handle_sagemaker(method: str, path: str, *rest: Any) -> Response:
@@ -89,24 +95,53 @@ def install(home: Path) -> Endpoints:
     emulator.add_service("application-autoscaling", "AnyScaleFrontendService.", scaling_api.handle_request)
     batch = BatchApi(home, images, iam_hooks.role_of_instance, authorizer.check)
     emulator.add_service("batch", "AWSBatch_V20160810.", batch.handle_request)
-    apigateway_hooks.complete_rest_apis()
-    apigateway_hooks.update_rest_apis_in_place()
-    lambdas_hooks.route_function_urls()
+    emulator.refuse_missing_services()
+    control_model = emulator.service_model("cloudcontrol")
+    control = JsonApi(control_model, cloudcontrol.table(), members.read("cloudcontrol"), authorize=authorizer.check)
+    emulator.add_service("cloudcontrol", "CloudApiService.", control.handle_request)
+    quotas_model, quotas_table = emulator.service_model("service-quotas"), ServiceQuotas(emulator.scope).table()
+    quotas_api = JsonApi(quotas_model, quotas_table, members.read("servicequotas"), authorize=authorizer.check)
+    emulator.add_service("servicequotas", "ServiceQuotasV20190624.", quotas_api.handle_request)
+    apigateway_hooks.install(logs_hooks.write_line)
+    cognito_hooks.keep_sessions()
+    cognito_hooks.know_addresses_of_apis(int(os.environ["GATEWAY_PORT"]))
     s3_hooks.keep_full_buckets()
     s3_hooks.encrypt_buckets()
     s3_hooks.name_contents()
     sns_hooks.complete_topics()
     events_hooks.check_rates()
+    events_hooks.scale_rates()
     cloudformation_hooks.pass_parameters_to_sam()
-    lambdas_hooks.name_function_errors()
+    cloudformation_hooks.describe_stacks()
+    _complete_functions(images, home)
     cloudwatch_hooks.keep_old_metrics()
+    cloudwatch_hooks.refuse_expressions()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, batch.call, authorizer)
     resources.install(sagemaker)
     batch_resources.install(batch.call)
     cloudformation_hooks.limit_names()
-    builds.install(images, home)
+    _complete_builds(images, home)
+    emulator.limit_members("states", "stepfunctions", "ValidationException")
     return endpoints
+
+
+def _complete_functions(images: Images, home: Path) -> None:
+    """Let Lambda run functions in containers, from archives and images, and tell of them as AWS does."""
+    lambdas_hooks.contain_functions(home)
+    lambdas_hooks.name_function_errors()
+    lambdas_hooks.measure_functions()
+    lambdas_hooks.find_layers_by_arn()
+    lambdas_hooks.limit_concurrency()
+    lambdas_hooks.weigh_aliases()
+    lambda_images_hooks.run_images(images, home)
+
+
+def _complete_builds(images: Images, home: Path) -> None:
+    """Let CodeBuild build images, and ECR answer about their scans."""
+    builds.install(images, home)
+    scans.install()
+    emulator.limit_members("codebuild", "codebuild", "InvalidInputException")
 
 
 async def serve(port: int, endpoints: Endpoints) -> None:
@@ -125,7 +160,7 @@ async def serve(port: int, endpoints: Endpoints) -> None:
         endpoints.closing.set()
         # The children end before the server. A request in flight ends with the child that answers it, so it cannot
         # delay the server's end.
-        await asyncio.to_thread(processes.end_marked, processes.mark_of(), 4.0)
+        await asyncio.to_thread(processes.end_all, 4.0)
         await asyncio.to_thread(lambdas_hooks.stop_lambda_workers)
     finally:
         await server

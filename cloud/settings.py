@@ -9,6 +9,7 @@ SERVICES = (
     "apigateway",
     "cloudformation",
     "codebuild",
+    "cognito-idp",
     "dynamodb",
     "ecr",
     "events",
@@ -25,11 +26,12 @@ SERVICES = (
     "sts",
 )
 KEPT_VARIABLES = {
-    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("PATH", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
     *("LOG_LEVEL", "SFN_WAIT_SCALE"),  # MiniStack reads these.
     # core/clock.py, core/containers.py, core/quotas.py, sagemaker/endpoints/instance.py and
     # stepfunctions/integrations.py read these.
     *("KENNEL_TIME_SCALE", "KENNEL_NAMESPACES", "KENNEL_QUOTAS", "KENNEL_THROTTLE", "KENNEL_FIELDS"),
+    "KENNEL_STOPS",  # stepfunctions/hooks.py reads it.
 }
 DEFAULT_WAIT_SCALE = "0.05"  # A Wait of 30 s takes 1.5 s here, because no resource takes minutes to appear.
 
@@ -38,7 +40,8 @@ def prepare(port: int, home: Path) -> None:
     """Empty ``home`` and set this process's environment for MiniStack and its children.
 
     All variables except a few are removed first. Lambda functions inherit this environment, and they must receive
-    neither the user's credentials nor a search path for modules.
+    neither the user's credentials nor a search path for modules; their home is a scratch folder. Other users of the
+    machine cannot read what the cloud writes.
 
     Args:
         port: Port on loopback that the cloud will serve.
@@ -48,6 +51,7 @@ def prepare(port: int, home: Path) -> None:
         ValueError: ``home`` contains files that were not written by a laptop cloud.
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    os.umask(0o077)
     _wipe(home)
     for name in [name for name in os.environ if name not in KEPT_VARIABLES]:
         del os.environ[name]
@@ -70,7 +74,9 @@ def prepare(port: int, home: Path) -> None:
         LAMBDA_EXECUTOR="local",
         # MiniStack must not find a Docker daemon that happens to run on this machine.
         DOCKER_HOST=f"unix://{home / 'no-docker.sock'}",
+        HOME=str(scratch),  # The user's own home has secrets, such as the credentials of their AWS account.
         TMPDIR=str(scratch),
+        STATE_DIR=str(home / "state"),  # MiniStack writes keys there, by default into a folder that all users share.
         PYTHONUTF8="1",  # The functions' locale on AWS is UTF-8; that of the user's shell may be another.
         NO_PROXY="localhost,127.0.0.1,::1",  # A proxy of the whole Mac is asked unless this names the host.
     )
@@ -85,4 +91,5 @@ def _wipe(home: Path) -> None:
         )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # A folder that was there has the mode that its maker gave it.
     marker.touch()

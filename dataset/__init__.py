@@ -11,7 +11,7 @@ fixed rule.
 
 ``dataset.photo_bytes`` says what the bytes of one photo mean. The package uses the standard library
 alone, because the Plan function, the training job, the evaluation and the laptop's runner all read
-datasets with it.
+datasets with it. ``dataset.other_formats``, which the jobs decode with, is the exception.
 """
 
 from dataset.layout import (

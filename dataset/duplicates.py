@@ -1,10 +1,11 @@
 """Photos that a dataset has more than once, byte for byte."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from dataset.layout import OTHER, SPLITS, Photo
+from dataset.layout import OTHER, SPLITS, LeftOut, Listing, Photo, Reason, check_classes
 
 
 class Duplicates(NamedTuple):
@@ -45,3 +46,26 @@ def duplicates(digests: Mapping[Photo, bytes]) -> Duplicates:
             if same_split and all(other.label != photo.label for other in same_split):
                 classes.append((photo, same_split[0]))
     return Duplicates(tuple(sorted(splits)), tuple(sorted(classes)), repeats)
+
+
+def of_equal_size(listing: Listing) -> list[Photo]:
+    """Return the photos of which another split has one of the same size, by size; no others can be in two splits."""
+    splits: dict[int, set[str]] = defaultdict(set)
+    for photo in listing.photos:
+        if photo.split != OTHER:
+            splits[photo.size].add(photo.split)
+    photos = (photo for photo in listing.photos if photo.split != OTHER and len(splits[photo.size]) > 1)
+    return sorted(photos, key=lambda photo: photo.size)
+
+
+def without_leaks(listing: Listing, leaked: Collection[Photo], where: str) -> Listing:
+    """Return the listing without some photos.
+
+    Raises:
+        DatasetError: a class then has no photo in some split.
+    """
+    gone = set(leaked)
+    kept = tuple(photo for photo in listing.photos if photo not in gone)
+    check_classes(listing.classes, kept, where)
+    files = [LeftOut(photo.path, Reason.LEAK, photo.split, photo.label) for photo in gone]
+    return replace(listing, photos=kept, left_out=tuple(sorted([*listing.left_out, *files])))

@@ -4,26 +4,30 @@ import argparse
 import json
 import signal
 import sys
+import traceback
+from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset import DatasetError
-from dataset.split import SHARES
+from dataset.names import printable
+from dataset.reading import shares_of
 from local import interrupt, invoke, laptop, notebook, run, shell, stack
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
-from local.home import HOME, LocalError
+from local.home import HOME, LocalError, file_error, keep_private
 
 # Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
 # late, because it deletes the endpoint, and ec2-leak is last, because it kills the cloud.
 DRILLS = (
-    *("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "stop-anywhere", "teardown"),
-    "ec2-leak",
+    *("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "blockade", "tamper"),
+    *("overspend", "stop-anywhere", "teardown", "ec2-leak"),
 )
-# What the AWS CLI and boto3 need; the last two only where the user's shell names a proxy.
+# What the AWS CLI, boto3 and SAM need; the last two only where the user's shell names a proxy.
 _EXPORTS = (
     *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    "AWS_DISABLE_HOST_PREFIX_INJECTION",
     *("NO_PROXY", "no_proxy"),
 )
 
@@ -36,21 +40,36 @@ def main() -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # So does a closed terminal, but under nohup the run goes on.
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
+        keep_private()
         return int(arguments.do(arguments))
-    except (LocalError, DatasetError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ClientError, BotoCoreError) as error:
-        print(f"the laptop cloud refused, or has stopped: {error}; see .kennel/cloud.log", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return run.STOPPED
+    except Exception as error:
+        print(printable(words_of(error), keep="\n"), file=sys.stderr)
+        return 1
+
+
+def words_of(error: Exception) -> str:
+    """Return what the user reads of an error; the traceback of one that nobody foresaw goes to a file."""
+    if isinstance(error, LocalError | DatasetError):
+        return str(error)
+    if isinstance(error, ClientError):
+        said = error.response.get("Error", {})
+        answer = f"{said.get('Code')}: {said.get('Message')}"
+        return f"the laptop cloud refused {error.operation_name} ({answer}); its log is {HOME / 'cloud.log'}"
+    if isinstance(error, BotoCoreError):
+        return f"the laptop cloud does not answer; `make run` or `make up` starts it, its log is {HOME / 'cloud.log'}"
+    if isinstance(error, OSError):
+        return file_error(error)
+    file = HOME / "error.log"
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(traceback.format_exception(error)))
+    return f"this program has a fault ({type(error).__name__}); please report it with the file {file}"
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    return run.run(
-        arguments.data, arguments.event, arguments.port, arguments.model, arguments.split, arguments.leaks == "drop"
-    )
+    return run.run(arguments.data, arguments.event, arguments.port, arguments.model, arguments.split, arguments.leaks)
 
 
 def _promote(arguments: argparse.Namespace) -> int:
@@ -63,20 +82,21 @@ def _drill(arguments: argparse.Namespace) -> int:
         "KENNEL_HOME": str(HOME / "drill"),
         "KENNEL_THROTTLE": f"{arguments.throttle:g}",
         "KENNEL_TIME_SCALE": f"{arguments.speed:g}",
+        "KENNEL_STOPS": "1",
     }
     shell.start(["-m", "proofs.drills", *arguments.names, "--port", str(arguments.port)], settings)
 
 
 def _proof(arguments: argparse.Namespace) -> int:
     """Run the proof in another process, with files of its own and a cloud with a fast clock."""
-    settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20"}
+    settings = {"KENNEL_HOME": str(HOME / "proof"), "KENNEL_TIME_SCALE": "20", "KENNEL_STOPS": "1"}
     options = {"--port": arguments.port, "--mutants": arguments.mutants, "--seed": arguments.seed}
     shell.start(["-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)], settings)
 
 
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
-    say("\nFor the AWS CLI and boto3:")
+    say("\nFor the AWS CLI, boto3 and SAM:")
     say_exactly("  unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN")
     for name in _EXPORTS[: None if shell.has_proxy() else -2]:
         say_exactly(f"  export {name}={cloud.environment()[name]}")
@@ -98,7 +118,7 @@ def _classify(arguments: argparse.Namespace) -> int:
     failed = 0
     for answer in Api(deployed.api_url, deployed.api_key).classify_files(arguments.files):
         failed += not answer.ok
-        print(json.dumps(_line(answer)) if arguments.json else _sentence(answer), flush=True)
+        print(json.dumps(_line(answer)) if arguments.json else printable(_sentence(answer)), flush=True)
     return 1 if failed else 0
 
 
@@ -130,14 +150,12 @@ def _sentence(answer: ApiAnswer) -> str:
     return f"{answer.file}: {doubt}{prediction['breed']} {prediction['probability']:.0%} (then {others})"
 
 
-def _shares(text: str) -> tuple[int, ...]:
-    parts = text.split("/")
-    shares = tuple(int(part) if part.isdecimal() else 0 for part in parts)
-    if len(shares) != 3 or min(shares) < 1 or sum(shares) != 100:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' must be three whole percentages of train, valid and test that add up to 100, such as 80/10/10"
-        )
-    return shares
+def _split(text: str) -> str:
+    try:
+        shares_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _add_run(commands: Any) -> None:
@@ -146,14 +164,13 @@ def _add_run(commands: Any) -> None:
     command.add_argument(
         "--split",
         metavar="80/10/10",
-        type=_shares,
-        default=SHARES,
+        type=_split,
         help="percent of train, valid and test of photos that have no splits (default: 80/10/10)",
     )
     command.add_argument(
         "--leaks",
+        type=str.lower,
         choices=("refuse", "drop"),
-        default="refuse",
         help="photos that stand in two splits: refuse them, or drop them from valid/ and test/ (default: refuse)",
     )
     command.add_argument(
@@ -172,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands)
     command = commands.add_parser("promote", help="let a version that served before serve again, without training")
-    command.add_argument("--version", type=int, required=True, help="number of its model package; 1 is the first")
+    command.add_argument("--version", type=_version, required=True, help="number of its model package; 1 is the first")
     command.set_defaults(do=_promote)
 
     command = commands.add_parser("up", help="start the laptop cloud and deploy, without a run")
@@ -209,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         default=10,
         help="speed of the cloud's clock (%(default)s times real)",
     )
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 10, help="port of that cloud (%(default)s)")
+    _add_port(command, "port of that cloud", laptop.DEFAULT_PORT + 10)
     command.set_defaults(do=_drill)
 
     command = commands.add_parser(
@@ -220,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         "--mutants", type=int, default=5, help="number of changed templates that are run (%(default)s)"
     )
     command.add_argument("--seed", type=int, default=0, help="random seed by which they are chosen (%(default)s)")
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT + 20, help="port of that cloud (%(default)s)")
+    _add_port(command, "port of that cloud", laptop.DEFAULT_PORT + 20)
     command.set_defaults(do=_proof)
 
     command = commands.add_parser("interrupt", help="take a spot training job's instances away, as AWS may")
@@ -230,5 +247,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_port(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--port", type=int, default=laptop.DEFAULT_PORT, help="port of the laptop cloud (%(default)s)")
+def _version(text: str) -> int:
+    if not text.isdecimal() or int(text[:9]) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be the number of a version, such as 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 9 else 0
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 1 to 65535, such as 4566")
+    return number
+
+
+def _add_port(
+    command: argparse.ArgumentParser, what: str = "port of the laptop cloud", default: int = laptop.DEFAULT_PORT
+) -> None:
+    command.add_argument("--port", type=_port, default=default, help=f"{what} (%(default)s)")

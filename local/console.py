@@ -5,35 +5,59 @@ printed under its name instead of beside it.
 """
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from dataset.names import printable
+
 _NARROW = 72  # columns
+_NARROWEST = 20  # columns; a shell that says less, such as COLUMNS=0, means something else
 _FILE_COLUMNS = 200  # the width of tables in a file
 _QUIET_SECONDS = 5.0  # between two lines of progress in a file
 _NAME_COLUMNS, _TIME_COLUMNS = 24, 9
+
+
+class _PlainConsole(Console):
+    """A console that shows control characters of what it prints, such as names in an archive, and never sends them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of what is printed."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
 
 
 def console() -> Console:
     """Return a console for the present standard output."""
     # FORCE_COLOR and the like do not turn a file into a terminal.
     terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
-    width = None if sys.stdout.isatty() else _FILE_COLUMNS
-    return Console(
+    width = _columns() if sys.stdout.isatty() else _FILE_COLUMNS
+    return _PlainConsole(
         width=width,
         force_terminal=terminal,
         highlight=False,
         markup=False,
         emoji=False,
-        soft_wrap=width is not None,
+        soft_wrap=not sys.stdout.isatty(),
     )
+
+
+def _columns() -> int:
+    """Return the width that the shell says or the terminal has; 80 if neither can be."""
+    said = shutil.get_terminal_size().columns
+    if said < _NARROWEST:
+        with suppress(OSError):
+            said = os.get_terminal_size(sys.stdout.fileno()).columns
+    return said if said >= _NARROWEST else 80
 
 
 def say(text: str = "") -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataset import OTHER, SPLITS
+from dataset.faults import sentences
 from local.console import Screen
 from local.laptop import Cloud
 
@@ -15,7 +16,7 @@ _POLL_SECONDS = 0.3
 _SHORT_SECONDS = 0.1  # A state that takes less is printed only if its document has something to say.
 # The states of a training: one starts the job, the others wait for its end. They are printed as one step, "Train".
 _TRAINING = ("Train", "TrainInVpc", "AwaitTraining", "DescribeTraining", "CheckTraining")
-_TRAINING_ENDS = ("TrainingDone", "TrainingFailed")
+_TRAINING_ENDS = ("PinModel", "TrainingFailed", "SpendingLimitReached")
 _ON_EC2 = "TrainOnEc2"
 # How the names of states begin that are repeated until something is there or gone, or that only keep order.
 _LOOK_UPS = ("Find", "Describe", "Define", "Forget", "ReadEc2")
@@ -25,6 +26,7 @@ _JOB_LOGS = {
     _ON_EC2: "/aws/batch/job",
 }
 _SAME_TRAINING = "it had the same image, photos, hyperparameters, weights and instances"
+_UNKNOWN_PRICE = ", price not known"
 _SUMMARIES = {
     "BuildTrainingImage": "built the image that trains, because its code or packages are new",
     "BuildImages": "built the images that evaluate and serve, because their code or packages are new",
@@ -40,6 +42,8 @@ _SUMMARIES = {
     "RejectChallenger": "the reason is kept with the registered model",
     "RejectModel": "the reason is kept with the registered model",
     "ReleaseLockAfterFailure": "the next run may start",
+    "WriteReceipt": "what the run cost is written",
+    "WriteFailureReceipt": "what the run cost is written",
 }
 _PROGRESS = re.compile(
     r"^(?P<what>[a-z ]+?) (?P<done>\d+)/(?P<all>\d+) photos_per_s=(?P<rate>[\d.]+) eta_s=(?P<eta>[\d.]+)"
@@ -80,6 +84,7 @@ class Outcome:
         error: the error's name if it failed.
         cause: the reason in words if it failed.
         states: the total seconds in each state, in the order of first entry.
+        receipt: what the run cost; empty if there is no receipt.
     """
 
     status: str
@@ -87,6 +92,7 @@ class Outcome:
     error: str
     cause: str
     states: list[dict[str, Any]] = field(default_factory=list)
+    receipt: dict[str, Any] = field(default_factory=dict)
 
 
 def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _POLL_SECONDS) -> Outcome:
@@ -130,7 +136,15 @@ def follow(cloud: Cloud, execution_arn: str, jobs: str, poll_seconds: float = _P
         execution.get("error", ""),
         execution.get("cause", ""),
         _total_seconds(visits),
+        _receipt(json.loads(execution.get("output") or "{}"), visits),
     )
+
+
+def _receipt(output: dict[str, Any], visits: list[Visit]) -> dict[str, Any]:
+    """Return the receipt of a run; that of a failed one, which has no output, is what its state has written."""
+    written = [visit.output for visit in visits if visit.name == "WriteFailureReceipt" and visit.output]
+    receipt = output.get("receipt") or (written[-1].get("receipt") if written else None) or {}
+    return receipt if "lines" in receipt else {}
 
 
 def _visits(states: Any, execution_arn: str) -> list[Visit]:
@@ -193,17 +207,19 @@ def _summary(visit: Visit) -> str:
             photos += f" and {num_other:,} without a dog"
         if own := output.get("own_model"):
             kind = f"a {own['backbone']} that was" if own["backbone"] else "a model that was"
-            return f"{dataset['num_classes']} breeds, {photos}; {kind} trained elsewhere{_builds(output)}"
+            return (
+                f"{dataset['num_classes']} breeds, {photos}; {kind} trained elsewhere{_builds(output)}{_left(dataset)}"
+            )
         if output["training"]["reused"]:
-            return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}"
-        price = f", ${quote['training_per_hour']:.2f} an hour on AWS" if quote["training_per_hour"] else ""
+            return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}{_left(dataset)}"
+        price = _an_hour(quote["training_per_hour"])
         instances = f"{output['training']['instance_count']} instances{price}"
         if output["training"]["ec2"]:
             saved = f", {quote['training_saved']:.0%} less than on SageMaker" if quote["training_saved"] else ""
             kind = "spot" if output["training"]["spot"] else "on demand"
             instances = f"1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
         search = f"; {tuning['reason']}" if (tuning := output.get("tuning")) else ""
-        return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}{search}"
+        return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}{search}{_left(dataset)}"
     if visit.name == "RankTrials" and output.get("again"):
         return f"the best are trained again with other seeds, in {output['again']['trials']} jobs"
     if visit.name == "RankTrials" and output.get("hyperparameters"):
@@ -223,13 +239,27 @@ def _builds(run: dict[str, Any]) -> str:
     if not builds:
         return ""
     quote, targets = run["quote"], [target for build in builds for target in build["targets"]]
+    price = _UNKNOWN_PRICE if quote["build"] is None else f", ${quote['build']:.2f} on AWS"
     what = f"{len(targets)} images" if len(targets) > 1 else "1 image"
-    return f"; builds {what}: {quote['build_minutes']:.0f} minutes, ${quote['build']:.2f} on AWS"
+    return f"; builds {what}: {quote['build_minutes']:.0f} minutes{price}"
+
+
+def _an_hour(dollars: float | None) -> str:
+    return _UNKNOWN_PRICE if dollars is None else f", ${dollars:.2f} an hour on AWS" if dollars else ""
+
+
+def _left(dataset: dict[str, Any]) -> str:
+    """Return what Plan says about files that are left out; empty if there are none."""
+    words = sentences([*dataset.get("unreadable", []), *dataset.get("left_out", [])])
+    if number := dataset.get("not_compared"):
+        words.append(f"photos whose size another split has, too, and that were not compared: {number:,}")
+    return f"; left out: {'; '.join(words)}" if words else ""
 
 
 def _capacity(scaling: dict[str, Any]) -> str:
     one, measured = scaling["capacity"][0], scaling["measurement"]
-    price = f", ${one['dollars_per_million']:.2f} per million" if one["dollars_per_million"] else ""
+    dollars = one["dollars_per_million"]["function_url"]
+    price = f", ${dollars:.2f} per million photos of 100 KB with everything" if dollars else ""
     source = f" (measured by run {measured['run']})" if scaling["reused"] else ""
     return (
         f"plans {one['requests_per_second']:.0f} requests/s per instance, which can answer "

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from dataset.names import printable
 from local import stack
 from local.home import HOME, ROOT, LocalError, write_json
 from local.laptop import Laptop
@@ -21,11 +22,9 @@ from local.laptop import Laptop
 _PIPELINE = ("plan", "gate", "smoke", "measure", "remember", "restore", "rank", "explain", "classify")
 # The function that each sample event in events/ is for.
 SAMPLES = {
-    **{
-        name: name
-        for name in ("plan", "gate", "smoke", "measure", "remember", "restore", "rank", "explain", "classify")
-    },
-    **dict.fromkeys(("classify-s3", "classify-url", "health"), "classify"),
+    **{name: name for name in (*_PIPELINE, "receipt", "page")},
+    **dict.fromkeys(("classify-s3", "classify-url"), "classify"),
+    "health": "page",
 }
 _FOLDER = HOME / "events"
 _HOST = "host.docker.internal"  # Docker Desktop's name for the machine that it runs on.
@@ -47,8 +46,11 @@ def invoke(laptop: Laptop, name: str, options: Sequence[str]) -> int:
     gateway = _bridge()
     function = f"{SAMPLES[name].capitalize()}Function"
     write_json(_FOLDER / "env.json", {function: _environment(laptop, SAMPLES[name])})
-    event = _FOLDER / f"{name}.json"
-    write_json(event, sample(name, _values(laptop)))
+    event, values = _FOLDER / f"{name}.json", _values(laptop)
+    write_json(event, sample(name, values))
+    if name == "classify-s3":  # Callers may name only what was uploaded for them.
+        golden = {"Bucket": values["BUCKET"], "Key": f"runs/{values['RUN']}/report/golden/00.jpg"}
+        laptop.client("s3").copy_object(Bucket=values["BUCKET"], Key="uploads/sample.jpg", CopySource=golden)
     command = [
         *(
             "sam",
@@ -65,7 +67,7 @@ def invoke(laptop: Laptop, name: str, options: Sequence[str]) -> int:
     ]
     print(shlex.join(command), file=sys.stderr, flush=True)
     output = asyncio.run(_run(command, laptop, gateway))
-    print(output)
+    print(printable(output, keep="\n\t"))
     return 1 if _raised(output) else 0
 
 
@@ -84,12 +86,17 @@ def _values(laptop: Laptop) -> dict[str, str]:
     datasets = laptop.client("s3").list_objects_v2(Bucket=deployed.bucket, Prefix="datasets/").get("Contents", [])
     if not datasets:
         raise LocalError(f"bucket {deployed.bucket} has no dataset under datasets/; `make run` uploads one")
-    serving = laptop.client("sagemaker").describe_endpoint(EndpointName=deployed.endpoint_name)
+    sagemaker, promoted = laptop.client("sagemaker"), json.loads(champion)
+    serving = sagemaker.describe_endpoint(EndpointName=deployed.endpoint_name)
+    runs = laptop.client("stepfunctions").list_executions(stateMachineArn=deployed.pipeline_arn)["executions"]
+    package = sagemaker.describe_model_package(ModelPackageName=promoted["model_package_arn"])
     return {
         "BUCKET": deployed.bucket,
-        "RUN": json.loads(champion)["run"],
+        "RUN": promoted["run"],
+        "REPORT_SHA256": package["CustomerMetadataProperties"].get("report", ""),
         "IMAGE": serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"],
         "ENDPOINT": deployed.endpoint_name,
+        "EXECUTION": max(runs, key=lambda each: each["startDate"])["executionArn"],
         "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
     }
 

@@ -18,15 +18,18 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from cloud.core import processes
+from cloud.core import processes, root_key
+from cloud.core.root_key import RootKey
 from local import shell
+from local.console import say
 from local.home import HOME, ROOT, LocalError, write_json
 
 REGION = "us-east-1"
 DEFAULT_PORT = 4566
 _STATE = HOME / "cloud.json"
+_FILES = HOME / "cloud"
 _LOG = HOME / "cloud.log"
-_START_SECONDS = 60
+_START_SECONDS = 180  # of a busy machine; one that ends at once is noticed at once
 _STOP_SECONDS = 30
 # What botocore else reads from the environment and from the files of the user's account.
 _NO_SETTINGS = {
@@ -56,34 +59,54 @@ class Laptop:
         port: it listens here.
         pid: the id of its process.
         is_lost: whether its folder has been moved since it was started, so that it does not find its files.
+        files: the folder of its files.
     """
 
     port: int
     pid: int
     is_lost: bool = False
+    files: Path = _FILES
 
     @property
     def url(self) -> str:
         """The value for AWS_ENDPOINT_URL."""
         return f"http://localhost:{self.port}"
 
+    @property
+    def root_key(self) -> RootKey:
+        """The access key of the account's root, which each start makes anew.
+
+        Raises:
+            LocalError: the cloud has none, because an earlier version of Kennel started it.
+        """
+        try:
+            return root_key.read(self.files)
+        except (OSError, ValueError) as error:
+            raise LocalError(
+                f"the access key of the laptop cloud cannot be read ({error}); "
+                "`make down` ends a cloud that an earlier version started, `make up` or `make run` starts one"
+            ) from None
+
     def environment(self) -> dict[str, str]:
         """Return the environment of programs that talk to the laptop cloud."""
+        key = self.root_key
         return shell.clean(os.environ) | {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ACCESS_KEY_ID": key.id,
+            "AWS_SECRET_ACCESS_KEY": key.secret,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
+            # Some operations, such as TestState, would be asked at sync-localhost, a name that no machine knows.
+            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
         }
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the laptop cloud, which ignores the user's own AWS settings."""
-        return _client(service, self.url)
+        return _client(service, self.url, self.root_key)
 
 
 @functools.cache  # Making a client reads the service's model, which takes long for callers that poll.
-def _client(service: str, url: str) -> Any:
+def _client(service: str, url: str, key: RootKey) -> Any:
     none = {name: (None, None, default, None) for name, default in _NO_SETTINGS.items()}
     session = boto3.Session(botocore_session=botocore.session.Session(session_vars=none))
     make: Any = session.client  # Its type stubs require a literal service name.
@@ -91,8 +114,8 @@ def _client(service: str, url: str) -> Any:
         service,
         endpoint_url=url,
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - a placeholder, not a secret
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
         config=Config(retries={"total_max_attempts": 2}, proxies={}),
     )
 
@@ -118,17 +141,19 @@ def start(port: int) -> Laptop:
     """
     if running := find():
         if not running.is_lost:
+            if port not in (running.port, DEFAULT_PORT):
+                say(f"the laptop cloud runs on port {running.port}, so PORT={port} is not used; make down ends it")
             return running
         stop()
     if _port_is_taken(port):
         raise LocalError(
             f"port {port} is in use by another program; stop that, or choose another port: make run PORT={port + 1}"
         )
-    _own.append(spawn(port, HOME / "cloud", _LOG))
+    _own.append(spawn(port, _FILES, _LOG))
     process = _own[-1]
     write_json(_STATE, {"pid": process.pid, "port": port, "home": str(HOME)})
     try:
-        return await_ready(process, port, _LOG)
+        return await_ready(process, port, _LOG, _FILES)
     except LocalError:
         stop_own()
         raise
@@ -149,8 +174,14 @@ def spawn(port: int, home: Path, log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> Laptop:
+def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path, home: Path) -> Laptop:
     """Wait until a laptop cloud answers.
+
+    Args:
+        process: what ``spawn`` returned.
+        port: it will listen here.
+        log: the end of this file is told if it does not start.
+        home: the folder of its files.
 
     Raises:
         LocalError: it ended, or took too long.
@@ -160,7 +191,7 @@ def await_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> Lap
         if process.poll() is not None or time.monotonic() > deadline:
             raise LocalError(f"the laptop cloud did not start; the end of its log {log}:\n{_tail(log)}")
         time.sleep(0.05)
-    return Laptop(port, process.pid)
+    return Laptop(port, process.pid, files=home)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -11,8 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 
 from dataset import Photo, breed_name
-from dataset.photo_bytes import pixel_bytes
-from local.api import CONTENT_TYPES, Api
+from dataset.faults import sentences
+from dataset.other_formats import open_upright, reduced
+from dataset.photo_bytes import media_type, pixel_bytes
+from dataset.photo_limits import MAX_PIXELS
+from local.api import Api
 from local.console import columns
 from local.data import Data
 from local.home import HOME
@@ -21,6 +24,7 @@ from local.laptop import Cloud
 PREDICTIONS = HOME / "predictions.png"
 _TILE, _CAPTION = 240, 58  # pixels
 _TILES_PER_ROW, _NUM_PHOTOS = 4, 8
+_SENT_SIDE = 512  # pixels that width and height keep at least of a photo that is made smaller
 
 
 def evaluation(cloud: Cloud, report_uri: str) -> dict[str, Any]:
@@ -59,14 +63,22 @@ def best_and_worst(scores: dict[str, Any], count: int = 3) -> Table:
     return columns([("best", best), ("worst", worst or "none: every test photo was named correctly")])
 
 
+def left_out(unreadable: list[dict[str, Any]], files: list[dict[str, Any]]) -> list[str]:
+    """Return lines that say which photos and other files the run did without, by reason, split and class."""
+    lines = []
+    for what, counts in (("photos that could not be read", unreadable), ("files that were left out", files)):
+        if counts:
+            lines.append(f"{what}: {sum(each['count'] for each in counts):,}")
+            lines += [f"  {line}" for line in sentences(counts)]
+    return lines
+
+
 def capacity(endpoint: dict[str, Any]) -> Table:
     """Return a table of what the endpoint can answer with the fewest and the most instances, and the cost on AWS."""
     table = endpoint["scaling"]["capacity"]
     rows = []
     for row in table[:1] if len(table) == 1 else [table[0], table[-1]]:
-        dollars = ""
-        if row["dollars_per_hour"]:
-            dollars = f"${row['dollars_per_hour']:.2f} per hour, ${row['dollars_per_million']:.2f} per million requests"
+        dollars = f"${row['dollars_per_hour']:.2f} per hour on AWS" if row["dollars_per_hour"] else ""
         instances = "1 instance" if row["instances"] == 1 else f"{row['instances']} instances"
         rows.append((instances, f"{row['requests_per_second']:,.0f} requests/s", dollars))
     return columns(rows, right=(0, 1))
@@ -86,7 +98,7 @@ def draw_predictions(api: Api, data: Data, seed: str) -> Path:
     sheet = Image.new("RGB", (_TILES_PER_ROW * _TILE, rows * (_TILE + _CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for index, (photo, body, picture) in enumerate(chosen):
-        answer = api.classify(body, CONTENT_TYPES[Path(photo.path).suffix.lower()]).document
+        answer = api.classify(body, media_type(body)).document
         x, y = index % _TILES_PER_ROW * _TILE, index // _TILES_PER_ROW * (_TILE + _CAPTION)
         picture.thumbnail((_TILE - 10, _TILE - 10))
         sheet.paste(picture, (x + (_TILE - picture.width) // 2, y + (_TILE - picture.height) // 2))
@@ -108,9 +120,22 @@ def _readable(data: Data, seed: str) -> list[tuple[Photo, bytes, Image.Image]]:
         if len(readable) == _NUM_PHOTOS:
             break
         with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            body = data.source.read(photo)
+            body = as_sent(data.source.read(photo))
             readable.append((photo, body, Image.open(io.BytesIO(pixel_bytes(body)[0])).convert("RGB")))
     return readable
+
+
+def as_sent(photo: bytes) -> bytes:
+    """Return a photo as the API takes it: as it is, or a smaller PNG of a format that the API refuses.
+
+    Raises:
+        dataset.other_formats.OtherFormatError: the photo cannot be decoded.
+    """
+    if media_type(photo):
+        return photo
+    buffer = io.BytesIO()
+    reduced(open_upright(photo, MAX_PIXELS).convert("RGB"), _SENT_SIDE).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _object(cloud: Cloud, uri: str) -> bytes:

@@ -1,26 +1,28 @@
 """The main job: from a folder of photos to an endpoint that answers, on this machine."""
 
+import codecs
 import fcntl
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dataset.faults import counted, sentences
 from dataset.layout import Reason, named
-from dataset.split import SHARES
-from local import data, laptop, report, stack
+from local import data, dollars, laptop, report, stack
 from local.api import Api
 from local.console import say, say_exactly, show, step
 from local.follow import Outcome, follow
 from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
+from local.receipts import show_receipt
 from local.stack import Stack
 
 PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130  # exit codes
@@ -52,8 +54,8 @@ def run(
     event_path: str | None,
     port: int,
     model_path: str | None = None,
-    shares: Sequence[int] = SHARES,
-    drop_leaks: bool = False,
+    split: str | None = None,
+    leaks: str | None = None,
 ) -> int:
     """Do one whole run and return the exit code.
 
@@ -62,16 +64,22 @@ def run(
         event_path: file with the execution's input; None for ``{}``.
         port: port of the laptop cloud.
         model_path: a model that was trained elsewhere, which is uploaded; None if there is none on this machine.
-        shares: percent of train, valid and test where the photos have no splits.
-        drop_leaks: leave photos that stand in two splits out of valid/ and test/; otherwise they are refused.
+        split: the input's field of this name; None leaves it as it is.
+        leaks: the same.
     """
     started = time.monotonic()
     execution_arn = ""
     cloud: Laptop | None = None
     try:
         event = _read_event(event_path) | data.own_model(model_path)
+        event |= {name: value for name, value in (("split", split), ("leaks", leaks)) if value}
+        reading = data.reading_of(event)
+        if data_path and "dataset" in event:
+            raise LocalError(
+                f"event {event_path}: names a dataset, and DATA={data_path} another; leave one of them out"
+            )
         with _runner_lock():
-            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches(), shares, drop_leaks)
+            photos = data.prepare(Path(data_path).expanduser() if data_path else data.sketches(), reading)
             _describe(photos, data_path)
             cloud, deployed = up(port)
             with _step("upload"):
@@ -128,11 +136,22 @@ def _read_event(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        event = json.loads(Path(path).read_text())
+        content = Path(path).expanduser().read_bytes()
+        if not content.strip():
+            raise LocalError(f"event {path}: is empty; write {{}} for a run with all defaults; events/ has samples")
+        event = json.loads(content.removeprefix(codecs.BOM_UTF8))  # It knows UTF-16 itself.
     except OSError as error:
         raise LocalError(f"event {path}: {error.strerror}; events/ has samples") from error
-    except ValueError as error:
-        raise LocalError(f"event {path}: not JSON ({error})") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise LocalError(
+            f"event {path}: not JSON from {place} on: names and texts have double quotes, and no comma follows the "
+            "last of them; events/ has samples"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LocalError(f"event {path}: not JSON, because it is no text in UTF-8; events/ has samples") from error
+    except (ValueError, RecursionError) as error:
+        raise LocalError(f"event {path}: has a number of thousands of digits, or is nested too deep") from error
     if not isinstance(event, dict):
         raise LocalError(f"event {path}: must hold a JSON object such as {{}}")
     return event
@@ -147,6 +166,13 @@ def _describe(photos: data.Data, data_path: str | None) -> None:
     for reason in Reason:
         if paths := [file.path for file in listing.left_out if file.reason == reason]:
             say(f"  left out {len(paths):,} {reason}: {named(paths)}")
+    if photos.unreadable:
+        say(
+            f"  photos that cannot be read and are left out: {len(photos.unreadable):,}; all of them are in "
+            f"{os.path.relpath(data.UNREADABLE_PHOTOS)}"
+        )
+        for line in sentences(counted(photos.unreadable)):
+            say(f"    {line}")
     equal = photos.equal
     for words, pairs in (
         ("left out photos that stand in two splits", equal.splits),
@@ -178,9 +204,12 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         "verdict": None,
         "evaluation": None,
         "endpoint": None,
+        "receipt": outcome.receipt or None,
         "api": {"page": deployed.page_url, "url": deployed.api_url, "key": deployed.api_key},
     }
-    if outcome.status == "SUCCEEDED":
+    if outcome.status == "SUCCEEDED" and outcome.output["status"] == "unchanged":  # asked for by {"rebuild": true}
+        record["status"] = "unchanged"
+    elif outcome.status == "SUCCEEDED":
         output = outcome.output
         evaluation = report.evaluation(cloud, output["run"]["evaluation"]["report_uri"])
         record |= {
@@ -194,22 +223,30 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         record["error"] = {"name": outcome.error, "cause": outcome.cause}
     record["seconds"] = round(time.monotonic() - started, 1)
     write_json(LAST_RUN, record)
-    if outcome.status == "SUCCEEDED":
-        _print_result(cloud, deployed, photos, output, evaluation["challenger"])
+    if record["status"] == "unchanged":
+        say(f"\nUNCHANGED  {json.loads(outcome.output['cause'])['errorMessage']}")
+    elif outcome.status == "SUCCEEDED":
+        _print_result(cloud, deployed, photos, output, evaluation)
     else:
         say(f"\nFAILED  {outcome.error}: {outcome.cause}")
+    if outcome.receipt:
+        show_receipt(outcome.receipt)
     say(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
     say("stop everything: make down")
-    return {"promoted": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
+    return {"promoted": PROMOTED, "unchanged": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
 
 
 def _print_result(
-    cloud: Laptop, deployed: Stack, photos: data.Data | None, output: dict[str, Any], scores: dict[str, Any]
+    cloud: Laptop, deployed: Stack, photos: data.Data | None, output: dict[str, Any], evaluation: dict[str, Any]
 ) -> None:
+    scores = evaluation["challenger"]
     say(f"\n{output['status'].upper()}")
     show(report.checklist(output["verdict"]))
     say(report.headline(scores))
     show(report.best_and_worst(scores), indent=0)
+    left_out = counted(photos.listing.left_out) if photos else evaluation.get("left_out_counts", [])
+    for line in report.left_out(evaluation.get("unreadable_counts", []), left_out):
+        say(line)
     card = report.save_card(cloud, output["run"]["evaluation"]["report_uri"])
     say(f"the model's card:  {os.path.relpath(card)}")
     if output["status"] != "promoted":
@@ -219,6 +256,10 @@ def _print_result(
         say(f"a few predictions: {os.path.relpath(picture)}")
     say("requests that the endpoint can answer, with room for a burst:")
     show(report.capacity(output["endpoint"]))
+    say("dollars per million answers on AWS with everything, when half of that is asked:")
+    show(dollars.table(output))
+    say(dollars.by_day(output))
+    say(dollars.idle(output))
     say(report.lease(output["endpoint"]["lease_hours"]))
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
     say("Or ask it from a shell:")
@@ -233,7 +274,8 @@ def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:
 def _record_end(status: str, started: float, error: dict[str, str] | None = None) -> None:
     """Write the record of a run that did not come to its end."""
     record = {"status": status, "seconds": round(time.monotonic() - started, 1)}
-    write_json(LAST_RUN, record | ({"error": error} if error else {}))
+    with suppress(OSError):  # The disk may be full, and what went wrong must still be told and stopped.
+        write_json(LAST_RUN, record | ({"error": error} if error else {}))
 
 
 def _stop_unwatched(cloud: Laptop | None, execution_arn: str) -> None:

@@ -93,4 +93,5 @@ def _is_foreign(name: str, value: str) -> bool:
 
 
 if __name__ == "__main__":
+    os.umask(0o022)  # as in venv.py: what pip installs can be read by everybody
     start(["-P", "-m", *sys.argv[1:]], {})

@@ -1,6 +1,8 @@
 """Build and deploy the stack with the unmodified SAM CLI, and read its outputs."""
 
+import hashlib
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,9 +23,12 @@ RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor
 BAKE = "BakeSeconds=4"  # No callers ask on a laptop, so an update has little to watch.
 # The laptop has no network of its own kind, so any names do. On AWS the subnets need a way to ECR, ECS and S3.
 EC2 = ("Ec2Subnets=subnet-0", "Ec2SecurityGroups=sg-0")
+# On the laptop, this machine's Python and packages are the base of the images, so they say which base it is.
+_BASE = hashlib.sha256(sys.version.encode() + (ROOT / "locks/run.lock").read_bytes()).hexdigest()
+BASE = f"BaseImage=python:{platform.python_version()}@sha256:{_BASE}"
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
-    *("--parameter-overrides", RUNTIME, BAKE, *EC2),
+    *("--parameter-overrides", RUNTIME, BAKE, BASE, *EC2),
 )
 
 
@@ -49,9 +54,16 @@ def build() -> "subprocess.Popen[bytes]":
     return sam("build", *_OPTIONS, "--build-dir", str(TEMPLATE.parent))
 
 
-def deploy(laptop: Laptop, template: Path = TEMPLATE) -> "subprocess.Popen[bytes]":
-    """Start ``sam deploy`` of what was built; pass the process to ``finish``."""
-    return sam("deploy", *_OPTIONS, "--template-file", str(template), env=laptop.environment())
+def deploy(laptop: Laptop, template: Path = TEMPLATE, *parameters: str) -> "subprocess.Popen[bytes]":
+    """Start ``sam deploy`` of what was built; pass the process to ``finish``.
+
+    Args:
+        laptop: the running laptop cloud.
+        template: what was built.
+        parameters: more parameters of the stack, such as ``MonthlyDollars=50``.
+    """
+    # The last option takes the parameters.
+    return sam("deploy", "--template-file", str(template), *_OPTIONS, *parameters, env=laptop.environment())
 
 
 def finish(process: "subprocess.Popen[bytes]", log: Path = _LOG) -> None:

@@ -6,6 +6,7 @@ it uses nothing that Python 3.6 lacks.
 
 # mypy: allow-untyped-defs, allow-untyped-calls
 import os
+import shutil
 import subprocess
 import sys
 
@@ -27,6 +28,15 @@ def main(folder, name):
     is_own = os.path.isfile(os.path.join(folder, "pyvenv.cfg"))
     if os.path.lexists(folder) and not is_own and (not os.path.isdir(folder) or os.listdir(folder)):
         return _refuse(f"{folder} is in the way and is not a virtual environment; move or delete it")
+    parent = os.path.dirname(os.path.abspath(folder))
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    if not os.access(parent, os.W_OK):
+        why = f"{folder} cannot be made, because {parent} cannot be written"
+        return _refuse(f"{why}; copy the project to a folder of yours")
+    needed, free = 3 if os.path.basename(folder) == ".venv" else 1, shutil.disk_usage(parent).free / 1e9
+    if free < needed:  # The packages take 2.2 GB, without CUDA; those of another environment less.
+        return _refuse(f"{folder} needs about {needed} GB, and {parent} has {free:.1f} GB left; free some")
     try:
         import ensurepip  # noqa: F401 - Debian has it in another package.
     except ImportError:
@@ -34,6 +44,7 @@ def main(folder, name):
         return _refuse(f"{name} cannot make virtual environments; on Debian and Ubuntu: apt install {package}")
     if version:
         print(f"Making {folder} anew: it has Python {_words(version)}")
+    os.umask(0o022)  # The laptop's model server gives up root, and must then still read its packages.
     return subprocess.call([sys.executable, "-m", "venv", "--clear", folder])
 
 

@@ -17,6 +17,7 @@ _CODE_URI = "s3://linted/code"  # a placeholder for the location to which `sam d
 # Checks of cfn-lint that fail for what SAM generates.
 _IGNORED_CHECKS = [
     "W2001",  # SAM replaces some parameters by their defaults.
+    "W1020",  # SAM puts a parameter's value into the text of a Fn::Sub, which is then one for nothing.
     "I3042",  # SAM writes the partition into the API's ARNs.
 ]
 
@@ -28,19 +29,23 @@ class _NoManagedPolicies:
         return {}
 
 
-def transformed() -> dict[str, Any]:
-    """Return the template after SAM's transform, with ``Definition`` in its state machines, and more ignored checks."""
+def transformed(**parameters: str) -> dict[str, Any]:
+    """Return the template after SAM's transform, with ``Definition`` in its state machines, and more ignored checks.
+
+    Args:
+        parameters: values of the template's parameters that are not the defaults; SAM puts some of them in.
+    """
     template = yaml_parse((ROOT / "template.yaml").read_text())
     template["Globals"]["Function"]["CodeUri"] = _CODE_URI
     definitions: dict[str, Any] = {}
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
-        if "ContentUri" in properties:
-            properties["ContentUri"] = _CODE_URI
+        for key in {"CodeUri", "ContentUri"} & set(properties):
+            properties[key] = _CODE_URI
         if "DefinitionUri" in properties:
             definitions[name] = yaml.safe_load((ROOT / properties["DefinitionUri"]).read_text())
             properties["DefinitionUri"] = _CODE_URI
-    result: dict[str, Any] = transform(template, {}, _NoManagedPolicies())
+    result: dict[str, Any] = transform(template, parameters, _NoManagedPolicies())
     for name, definition in definitions.items():
         properties = result["Resources"][name]["Properties"]
         del properties["DefinitionS3Location"]

@@ -1,6 +1,7 @@
 """``python -m serving [serve] --model-dir FOLDER [--host HOST] [--port PORT] [--user ID]``: start the model server.
 
-SageMaker starts the container as ``IMAGE serve``, with the model at ``/opt/ml/model``.
+SageMaker starts the container as ``IMAGE serve``, with the model at ``/opt/ml/model``. The variable KENNEL_MANIFEST
+of a model that a run has judged names the only artifact that the server then serves.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(logging.INFO)
     try:
-        model = ServedModel(load_artifact(options.model_dir))
+        model = ServedModel(load_artifact(options.model_dir, options.manifest))
         model.check_golden()
     except ArtifactError as error:
         print(error, file=sys.stderr)
@@ -108,6 +109,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve an image classifier over HTTP.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="SageMaker passes this word")
     parser.add_argument("--model-dir", default="/opt/ml/model", help="folder of a served artifact")
+    parser.add_argument(
+        "--manifest",
+        default=os.environ.get("KENNEL_MANIFEST", ""),
+        help="SHA-256 of manifest.json of the artifact that was judged; another one is refused "
+        "(default: the variable KENNEL_MANIFEST)",
+    )
     all_interfaces = "0.0.0.0"  # noqa: S104 - SageMaker calls the container from outside
     parser.add_argument("--host", default=all_interfaces, help="address to listen on; 127.0.0.1 on a laptop")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (%(default)s)")

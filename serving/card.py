@@ -11,8 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from dataset import Source
+from dataset.faults import sentences
+from serving.dataset_photos import dataset_pixels
 from serving.evaluation_metrics import wilson
-from serving.preprocess import ServingPreprocess, pixels
+from serving.preprocess import ServingPreprocess
 from serving.scatter import scatter
 from serving.served_artifact import Card
 
@@ -25,7 +27,12 @@ _NUM_TRIALS = 10
 
 
 def render_card(
-    report: dict[str, Any], card: Card, source: Source, curve: bytes, tuned: dict[str, Any] | None = None
+    report: dict[str, Any],
+    card: Card,
+    source: Source,
+    curve: bytes,
+    tuned: dict[str, Any] | None = None,
+    prices: dict[str, Any] | None = None,
 ) -> str:
     """Render the page.
 
@@ -35,6 +42,7 @@ def render_card(
         source: The dataset, for an example photo of each confusion.
         curve: The training's learning curve, SVG; empty if there is none.
         tuned: ``tuned.json``, if hyperparameters were searched.
+        prices: What Plan has found in the price book (``for_the_card`` there); None if nobody gave them.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -43,7 +51,7 @@ def render_card(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "points": _points, "megabytes": _megabytes}
+    environment.filters |= {"percent": _percent, "points": _points, "megabytes": _megabytes, "reasons": _reasons}
     challenger = report["challenger"]
     breeds = sorted(challenger["per_breed"], key=lambda b: (b["recall"], b["breed"]))
     median_photos = round(statistics.median(b["num_photos"] for b in breeds))
@@ -62,6 +70,7 @@ def render_card(
         curve=_data_url("image/svg+xml", curve) if curve else "",
         tuned=tuned,
         best_trials=_best_trials(tuned),
+        costs=_costs(challenger, prices),
         trials_picture=_data_url("image/svg+xml", scatter(tuned).encode()) if tuned else "",
         examples={p["photo"]: _example(source.read(photos[p["photo"]])) for p in challenger["most_confused"]},
     )
@@ -74,6 +83,22 @@ def _worse_breeds(comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
     return sorted(breeds, key=lambda b: b["only_challenger"] - b["only_champion"])[:_NUM_WORST_BREEDS]
 
 
+def _costs(challenger: dict[str, Any], prices: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the dollars of a million answers by size of photo and door; none if a price is not known."""
+    if not prices or None in (prices["hour"], prices["ms"]):
+        return []
+    instances = prices["hour"] / 3600 / (challenger["photos_per_s"] * prices["load"]) * 1e6
+    waiting = prices["ms"] * challenger["latency_ms"]
+    return [
+        {"bytes": size, "instances": instances}
+        | {
+            door: None if rest[index] is None else instances + waiting + rest[index]
+            for door, rest in prices["doors"].items()
+        }
+        for index, size in enumerate(prices["bytes"])
+    ]
+
+
 def _best_trials(tuned: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the trials that came furthest, the best first."""
     trials = [trial for trial in (tuned or {}).get("trials", []) if trial["valid_top1"]]
@@ -83,7 +108,7 @@ def _best_trials(tuned: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _example(photo: bytes) -> str:
     """Return the centre of a photo as a small JPEG inside the page, without the photo's metadata."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels(photo, _EXAMPLE)).save(buffer, "JPEG", quality=80)
+    Image.fromarray(dataset_pixels(photo, _EXAMPLE)).save(buffer, "JPEG", quality=80)
     return _data_url("image/jpeg", buffer.getvalue())
 
 
@@ -97,6 +122,10 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def _reasons(counts: list[dict[str, Any]]) -> str:
+    return "; ".join(sentences(counts))
 
 
 def _megabytes(size: int) -> str:

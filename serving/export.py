@@ -1,7 +1,7 @@
-"""Conversion of the training artifact's ``model.pt2`` to the OpenVINO network that is served.
+"""Conversion of a trained network to the OpenVINO network that is served.
 
-No other module of ``serving`` imports torch. Normalization becomes part of the network, which then takes decoded
-uint8 pixels ``[1, S, S, 3]``; weights are stored as fp16.
+Of the modules of ``serving``, only this one and those of models that were trained elsewhere import torch. Normalization
+becomes part of the network, which then takes decoded uint8 pixels ``[1, S, S, 3]``; weights are stored as fp16.
 """
 
 import tempfile
@@ -13,6 +13,7 @@ import openvino as ov
 import torch
 from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from openvino.preprocess import PrePostProcessor
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from serving.model import softmax
@@ -24,26 +25,14 @@ torch.set_num_threads(1)
 
 
 class ExportError(ValueError):
-    """``model.pt2`` cannot be exported; the message says why."""
+    """OpenVINO cannot take over the network; the message says why."""
 
 
-def load_program(path: Path) -> torch.export.ExportedProgram:
-    """Load ``model.pt2``.
-
-    Raises:
-        ExportError: The file is not a program that torch.export saved.
-    """
-    try:
-        return torch.export.load(path)
-    except Exception as error:  # torch raises RuntimeError, KeyError, errors of zipfile and pickle, and others.
-        raise ExportError(f"{path.name}: not a program of torch.export ({error})") from error
-
-
-def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> OpenVinoNetwork:
-    """Convert a trained program to OpenVINO.
+def export(classifier: nn.Module, spec: ServingPreprocess) -> OpenVinoNetwork:
+    """Convert a trained network to OpenVINO.
 
     Args:
-        program: A program that takes normalized float32 ``[B, 3, S, S]``.
+        classifier: It maps normalized float32 ``[B, 3, S, S]`` to logits ``[B, C]`` and P(dog) ``[B]``, in eval mode.
         spec: The specification, with the side of the input and the normalization.
 
     Returns:
@@ -54,10 +43,10 @@ def export(program: torch.export.ExportedProgram, spec: ServingPreprocess) -> Op
     """
     example = torch.zeros(1, 3, spec.image_size, spec.image_size)
     try:
-        # convert_model on the program itself would export it again, twice, for any batch size.
+        # convert_model on the network itself would export it first, twice, for any batch size.
         # See "One make_fx trace and OpenVINO's FX decoder" in docs/decisions/evaluation-and-gate.md.
         with torch.no_grad():
-            traced = make_fx(program.module(check_guards=False))(example)
+            traced = make_fx(classifier)(example)
             network = ov.convert_model(TorchFXPythonDecoder(traced, dynamic_shapes=False))
     except Exception as error:  # torch's tracer and OpenVINO's front end raise many unrelated types.
         raise ExportError(f"OpenVINO cannot convert the model ({error})") from error
@@ -83,13 +72,11 @@ def _with_normalization(network: ov.Model, spec: ServingPreprocess) -> ov.Model:
     return steps.build()
 
 
-def program_probabilities(
-    program: torch.export.ExportedProgram, images: Sequence[np.ndarray], spec: ServingPreprocess
-) -> np.ndarray:
-    """Compute the trained program's own answers, to compare the exported network with.
+def torch_probabilities(classifier: nn.Module, images: Sequence[np.ndarray], spec: ServingPreprocess) -> np.ndarray:
+    """Compute the trained network's own answers, to compare the exported network with.
 
     Args:
-        program: The trained program.
+        classifier: The trained network.
         images: Arrays uint8 RGB ``[S, S, 3]``.
         spec: The specification, with the normalization.
 
@@ -99,5 +86,5 @@ def program_probabilities(
     mean, std = (np.asarray(values, dtype=np.float32) for values in (spec.mean, spec.std))
     batch = (np.stack(images).astype(np.float32) / 255 - mean) / std
     with torch.inference_mode():
-        logits, _ = program.module()(torch.from_numpy(batch.transpose(0, 3, 1, 2).copy()))
+        logits, _ = classifier(torch.from_numpy(batch.transpose(0, 3, 1, 2).copy()))
     return softmax(logits.numpy())

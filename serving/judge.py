@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from dataset import OTHER, Photo, ReadError, Source
+from dataset.faults import Unreadable
+from serving.challenger import why_unreadable
 from serving.cpu_precision import PRECISIONS, cpu_kind
+from serving.dataset_photos import as_sent, dataset_pixels
 from serving.evaluation_metrics import (
     JudgedPhoto,
     accuracy,
@@ -36,14 +39,14 @@ class Judgement:
     Attributes:
         answers: Answers for the readable test photos, in the order of the listing.
         rejected: For each readable photo without a dog, whether the model says that it shows none.
-        unreadable: Paths of the photos, of either kind, that cannot be read.
+        unreadable: The photos, of either kind, that cannot be read.
         hashes: Path of each test photo that could be loaded, with the first 16 hex digits of its SHA-256, as in
             training's ``data.json``.
     """
 
     answers: list[JudgedPhoto]
     rejected: list[bool]
-    unreadable: list[str]
+    unreadable: list[Unreadable]
     hashes: list[tuple[str, str]]
 
 
@@ -63,7 +66,7 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
             return "", None
         digest = hashlib.sha256(content).hexdigest()[:16]
         try:
-            logits, dog = model.infer(pixels(content, model.artifact.preprocess))
+            logits, dog = model.infer(dataset_pixels(content, model.artifact.preprocess))
         except PhotoError:
             return digest, None
         prediction = model.to_prediction(logits, dog)
@@ -71,7 +74,8 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
 
     def is_rejected(photo: Photo) -> bool | None:
         try:
-            return not model.predict(source.read(photo)).is_dog
+            logits, dog = model.infer(dataset_pixels(source.read(photo), model.artifact.preprocess))
+            return not model.to_prediction(logits, dog).is_dog
         except (ReadError, PhotoError):
             return None
 
@@ -82,7 +86,7 @@ def judge(name: str, model: ServedModel, source: Source) -> Judgement:
     return Judgement(
         answers=[judged for judged in answers if judged is not None],
         rejected=[is_rejected for is_rejected in rejected if is_rejected is not None],
-        unreadable=[photo.path for photo, result in results if result is None],
+        unreadable=[why_unreadable(source, photo) for photo, result in results if result is None],
         hashes=[(photo.path, digest) for photo, digest in zip(photos, digests, strict=True) if digest],
     )
 
@@ -110,7 +114,7 @@ def model_figures(name: str, model: ServedModel, judgement: Judgement, source: S
         "most_confused": most_confused_pairs(answers, _MAX_CONFUSED_PAIRS),
         "calibration": _calibration(model, answers),
         "dogs": _dogs(model, judgement),
-        **_speed(model, _photos_to_time(judgement, source)),
+        **_speed(model, _photos_to_time(model, judgement, source)),
     }
     print(
         f"{name} top1={figures['top1']:.4f} top5={figures['top5']:.4f} photos={figures['num_photos']} "
@@ -178,7 +182,7 @@ def compare(
     return {
         **compare_paired(shared, champion_judgement.answers),
         "unknown_to_champion": len(set(source.listing.classes) - known),
-        "slowdown": _slowdown(challenger, champion, _photos_to_time(judgement, source)),
+        "slowdown": _slowdown(challenger, champion, _photos_to_time(challenger, judgement, source)),
     }
 
 
@@ -206,11 +210,12 @@ def _slowdown(challenger: ServedModel, champion: ServedModel, photos: Sequence[b
     return float(np.median(ratios))
 
 
-def _photos_to_time(judgement: Judgement, source: Source) -> list[bytes]:
-    """Load some of the readable test photos, to measure times with."""
+def _photos_to_time(model: ServedModel, judgement: Judgement, source: Source) -> list[bytes]:
+    """Load some of the readable test photos as the server would receive them, to measure times with."""
     readable = {j.photo for j in judgement.answers}
     photos = [photo for photo in source.listing.of("test") if photo.path in readable]
-    return [source.read(photo) for photo in evenly_spaced(photos, _NUM_TIMED_PHOTOS)]
+    spec = model.artifact.preprocess
+    return [as_sent(source.read(photo), spec) for photo in evenly_spaced(photos, _NUM_TIMED_PHOTOS)]
 
 
 def _speed(model: ServedModel, photos: Sequence[bytes]) -> dict[str, Any]:

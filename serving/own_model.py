@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from dataset import Photo, ReadError, Source, breed_name
 from dataset.layout import named
+from networks.backbone import EmptyWithoutStorage
+from networks.torchvision_import import torchvision_models
 from serving.challenger import EvaluationError, TrainedModel
 from serving.own_file import WAY_OUT, Tensors, dense, load, names_of_outputs, state_dict
 from serving.preprocess import ServingPreprocess
 from serving.progress import map_photos
 from serving.served_artifact import Label
-from serving.torchvision_import import torchvision_models
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -46,7 +46,7 @@ _SIDE_BRANCHES = ("aux1.", "aux2.", "AuxLogits.")
 
 
 class OwnClassifier(nn.Module):
-    """The network in the form of an exported one: it returns logits and P(dog).
+    """The network in the form of a trained one: it returns logits and P(dog).
 
     The file says nothing about photos without a dog.
     See "An own model takes every photo for a dog" in docs/decisions/backbones.md.
@@ -66,7 +66,7 @@ class OwnClassifier(nn.Module):
 
 
 def as_trained(
-    path: Path, backbone: str, activation: str, preprocess: Mapping[str, Any], source: Source, folder: Path
+    path: Path, backbone: str, activation: str, preprocess: Mapping[str, Any], source: Source
 ) -> TrainedModel:
     """Return a model that was trained elsewhere in the form of the training job's artifact.
 
@@ -76,7 +76,6 @@ def as_trained(
         activation: one of ``ACTIVATIONS``, the function between the linear layers of an own head.
         preprocess: the fields of ``preprocess.json`` that a request may set.
         source: the dataset, whose class folders are the outputs in the order of their names, as ImageFolder has them.
-        folder: a folder for ``model.pt2``, which is created.
 
     Raises:
         EvaluationError: the file is no state dict, one of another architecture, or one for other classes.
@@ -90,24 +89,21 @@ def as_trained(
             f"{path.name} has {outputs} outputs and the dataset {len(classes)} classes; the model needs one output for "
             "each class folder, in the order of their names"
         )
-    folder.mkdir(parents=True)
-    example = torch.zeros(2, 3, spec.image_size, spec.image_size)
-    with torch.no_grad():
-        shapes = ({0: torch.export.Dim("batch", min=1)},)
-        program = torch.export.export(OwnClassifier(network).eval(), (example,), dynamic_shapes=shapes)
-    torch.export.save(program, folder / "model.pt2")
     train, valid = (_hashes(split, source) for split in ("train", "valid"))
+    sha256 = _digest(path.read_bytes())
     return TrainedModel(
-        folder=folder,
+        build=[OwnClassifier(network).eval()].pop,  # So nothing keeps the network while it is quantized.
+        sha256=sha256,
         labels=tuple(Label(label, breed_name(label)) for label in classes),
         preprocess=spec,
         backbone=backbone,
-        training={"mode": "elsewhere", "file": path.name, "sha256": _digest(path.read_bytes())},
+        training={"mode": "elsewhere", "file": path.name, "sha256": sha256},
         ddp=None,
         hashes=valid | train,
         leaked=[
             {"photo": valid[h], "also": train[h]} for h in sorted(valid.keys() & train.keys(), key=valid.__getitem__)
         ],
+        unreadable=[],
         curve=b"",
         tuned=None,
     )
@@ -129,18 +125,6 @@ def _hashes(split: str, source: Source) -> dict[str, str]:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-class _EmptyWithoutStorage(TorchFunctionMode):
-    """Give parameters no storage, so that building an architecture takes no memory.
-
-    The same for all tensors (``torch.device("meta")``) breaks the regnets, which compute with tensors while they are
-    built.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function of torch; ``torch.empty`` makes tensors without storage."""
-        return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))
 
 
 def read_own_model(path: Path, backbone: str, activation: str, classes: Sequence[str] = ()) -> nn.Module:
@@ -273,7 +257,7 @@ def _architecture(backbone: str) -> nn.Module:
     """Return an architecture of torchvision without storage for most of its parameters, and without side branches."""
     models = torchvision_models()
     more = {"aux_logits": False, "init_weights": False} if backbone in ("googlenet", "inception_v3") else {}
-    with _EmptyWithoutStorage():
+    with EmptyWithoutStorage():
         network: nn.Module = models.get_model(backbone, weights=None, **more)
     if hasattr(network, "transform_input"):
         # torchvision sets it together with its own weights, from which trainings start.

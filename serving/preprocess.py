@@ -11,38 +11,30 @@ See "Large JPEGs are decoded small" in docs/decisions/photos.md.
 
 import io
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dataset.photo_bytes import media_type, num_scans, pixel_bytes
+from dataset.photo_bytes import TURNS, TooManyPartsError, media_type, pixel_bytes
+from dataset.photo_limits import excess
+from serving.decoding_cost import decoding_ms
 
 MAX_BYTES = 6_000_000  # limit of SageMaker's InvokeEndpoint
-MAX_PIXELS = 50_000_000
-# The decoder processes all pixels of a JPEG once per scan. Progressive JPEGs have about 10 scans, a forged one 10,000.
-_MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
-# A photo of 50 megapixels with alpha takes 0.6 GB while it is decoded, so large photos are decoded one at a time.
-_LARGE_PIXELS = 8_000_000
+# What the estimate of ``serving.decoding_cost`` may be for a photo that holds up no other; a usual one has 1 to 4.
+_QUICK_MS = 5.0
+# From here on photos are large: a few of them together would fill the memory, or keep all cores busy for long.
+_LARGE_PIXELS, _LARGE_MS = 8_000_000, 250.0
 _large_photo_lock = threading.Lock()
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-_TURNS = {  # by EXIF's orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _RESIZES = ("squash", "shortest_side")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Pillow would warn at 89 and raise at 179 megapixels. Our limit is lower, and its message is clearer.
+# Pillow would warn at 89 and raise at 179 megapixels. Our limits are lower, and their messages are clearer.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -123,6 +115,49 @@ class ServingPreprocess:
         return spec
 
 
+@dataclass(frozen=True)
+class OpenPhoto:
+    """A photo whose header was read. Nothing of it is decoded yet.
+
+    Attributes:
+        image: The image, with the size in which it will be decoded.
+        orientation: What ``dataset.photo_bytes.TURNS`` has to turn upright.
+        spec: How it becomes the network's input.
+        estimated_ms: Milliseconds that decoding takes at most, see ``serving.decoding_cost``.
+    """
+
+    image: Image.Image
+    orientation: int
+    spec: ServingPreprocess
+    estimated_ms: float
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is decoded so fast that no other photo has to wait for it."""
+        return self.estimated_ms <= _QUICK_MS
+
+    @property
+    def is_large(self) -> bool:
+        """Whether only one such photo should be decoded at a time."""
+        return self.estimated_ms > _LARGE_MS or self.image.width * self.image.height > _LARGE_PIXELS
+
+    def pixels(self) -> np.ndarray:
+        """Decode the photo and resize it to the network's input; only once, because the decoder keeps what it read.
+
+        Returns:
+            uint8 RGB ``[image_size, image_size, 3]``.
+
+        Raises:
+            PhotoError: The photo is damaged.
+        """
+        with _telling_photo_errors():
+            return np.asarray(crop_and_resize(self.decoded(), self.spec))
+
+    def decoded(self) -> Image.Image:
+        """Decode the photo to an upright RGB image; it raises whatever decoders raise."""
+        return _decode(self.image, self.orientation)
+
+
 def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
     """Decode a photo's bytes and resize it to the network's input.
 
@@ -132,52 +167,56 @@ def pixels(photo: bytes, spec: ServingPreprocess) -> np.ndarray:
     Raises:
         PhotoError: The photo is empty, damaged, too large, or neither JPEG nor PNG nor WebP.
     """
+    opened = open_photo(photo, spec)
+    with _large_photo_lock if opened.is_large else nullcontext():
+        return opened.pixels()
+
+
+def open_photo(photo: bytes, spec: ServingPreprocess) -> OpenPhoto:
+    """Read a photo's header and orientation, and choose the size in which it will be decoded.
+
+    Raises:
+        PhotoError: The photo is empty, has a damaged header, is too large, or neither JPEG nor PNG nor WebP.
+    """
     if not photo:
         raise PhotoError("The request has no body; send the bytes of one photo.")
     if not media_type(photo):
         raise UnsupportedPhotoError("The bytes are not a JPEG, PNG or WebP image; send a photo as its own bytes.")
+    with _telling_photo_errors():
+        data, orientation = pixel_bytes(photo)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if words := excess(data, *image.size):
+            raise PhotoTooLargeError(f"The image {words}.")
+        size = image.size
+        if spec.jpeg_oversampling:
+            image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
+        return OpenPhoto(image, orientation if spec.exif_orientation else 1, spec, decoding_ms(data, image, size))
+
+
+@contextmanager
+def _telling_photo_errors() -> Iterator[None]:
+    """Turn whatever decoders raise into a PhotoError."""
     try:
-        image, orientation = _open(photo, spec)
-        with _large_photo_lock if image.width * image.height > _LARGE_PIXELS else nullcontext():
-            return np.asarray(_crop_and_resize(_decode(image, orientation), spec))
+        yield
     except PhotoError:
         raise
+    except TooManyPartsError as error:
+        raise PhotoTooLargeError(f"The image {error}.") from error
+    except MemoryError as error:
+        raise PhotoTooLargeError("The image takes too much memory to decode; send a smaller one.") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise PhotoError("The image is damaged or incomplete and cannot be decoded.") from error
-
-
-def _open(photo: bytes, spec: ServingPreprocess) -> tuple[Image.Image, int]:
-    """Read the image's header and orientation, and choose the size in which it will be decoded."""
-    data, orientation = pixel_bytes(photo)
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    _check_size(*image.size, data if image.format == "JPEG" else b"")
-    if spec.jpeg_oversampling:
-        image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
-    return image, orientation if spec.exif_orientation else 1
 
 
 def _decode(image: Image.Image, orientation: int) -> Image.Image:
     """Decode the image, turn it upright, and convert it to RGB."""
     image.load()
     # See "Turn and convert only where a photo needs it" in docs/decisions/photos.md.
-    return _to_rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
+    return to_rgb(image.transpose(Image.Transpose[TURNS[orientation]]) if orientation in TURNS else image)
 
 
-def _check_size(width: int, height: int, jpeg: bytes) -> None:
-    if width * height > MAX_PIXELS:
-        raise PhotoTooLargeError(
-            f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed."
-        )
-    # What looks like a scan may be part of a table, or of a video behind the end, so many are counted exactly.
-    if width * height * jpeg.count(b"\xff\xda") > _MAX_SCANNED_PIXELS:
-        scans = num_scans(jpeg)
-        if width * height * scans > _MAX_SCANNED_PIXELS:
-            raise PhotoTooLargeError(
-                f"The image has {scans} scans of {width} x {height} pixels, too many to decode; save it again."
-            )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB; transparent parts become white."""
     if image.mode.startswith("I"):  # Pillow's own conversion of 16-bit grey would clip at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
@@ -186,7 +225,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _crop_and_resize(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
+def crop_and_resize(image: Image.Image, spec: ServingPreprocess) -> Image.Image:
     """Resize the central part in one pass, so that a strip of 10000 x 1 pixels never becomes 256 pixels high."""
     kept = spec.image_size / spec.resize_to
     width, height = image.width * kept, image.height * kept

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from dataset import Photo
-from serving.model import num_cores
+from dataset.cores import num_cores
 
 T = TypeVar("T")
 

@@ -12,11 +12,12 @@ import io
 import json
 import math
 import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from serving.cpu_precision import PRECISIONS
@@ -112,6 +113,7 @@ class ServedArtifact:
         calibration: Temperature and threshold.
         card: The model's identity.
         golden: The golden photos.
+        manifest: The SHA-256 of ``manifest.json``, hexadecimal; empty for an artifact that was not read from a folder.
     """
 
     networks: Mapping[str, OpenVinoNetwork]
@@ -120,6 +122,7 @@ class ServedArtifact:
     calibration: Calibration
     card: Card
     golden: tuple[GoldenExample, ...] = ()
+    manifest: str = field(default="", compare=False)
 
     @property
     def digest(self) -> str:
@@ -143,14 +146,24 @@ class ServedArtifact:
         )
 
 
-def load_artifact(folder: str | os.PathLike[str]) -> ServedArtifact:
+def load_artifact(folder: str | os.PathLike[str], manifest: str = "") -> ServedArtifact:
     """Read and verify an artifact folder.
 
+    Args:
+        folder: The folder.
+        manifest: The SHA-256 that ``manifest.json`` must have, hexadecimal, because the model with this manifest was
+            judged. It is empty for a model of a release that did not record it; then any artifact is read.
+
     Raises:
-        ArtifactError: A file is missing, changed or malformed.
+        ArtifactError: It is another artifact, or a file is missing, changed or malformed.
     """
     folder = Path(folder)
-    files = _verified_files(folder)
+    files, digest = verified_files(folder)
+    if manifest and digest != manifest:
+        raise ArtifactError(
+            f"artifact {folder}: this is not the model that was judged: the SHA-256 of its {MANIFEST} is {digest}, and "
+            f"that of the judged one {manifest}; put back what its run wrote, or deploy another version"
+        )
     try:
         golden = tuple(
             GoldenExample(
@@ -170,6 +183,7 @@ def load_artifact(folder: str | os.PathLike[str]) -> ServedArtifact:
             _calibration(json.loads(files["calibration.json"])),
             Card(**json.loads(files["card.json"])),
             golden,
+            digest,
         )
     except KeyError as error:
         raise ArtifactError(f"artifact {folder}: {error} is missing; export the model again") from error
@@ -188,14 +202,18 @@ def _network(files: Mapping[str, bytes], name: str) -> OpenVinoNetwork:
     return OpenVinoNetwork(files[f"{name}.xml"], files[f"{name}.bin"])
 
 
-def _verified_files(folder: Path) -> dict[str, bytes]:
-    """Read every file of the manifest, and compare each with its SHA-256 there.
+def verified_files(folder: Path) -> tuple[dict[str, bytes], str]:
+    """Read every file of the manifest, and compare each with its SHA-256 there. Other files are not read.
+
+    Returns:
+        The files, and the SHA-256 of the manifest itself, hexadecimal.
 
     Raises:
         ArtifactError: The manifest or a file is missing or damaged, or a file is outside the folder.
     """
     try:
-        manifest: Mapping[str, str] = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+        document = (folder / MANIFEST).read_bytes()
+        manifest: Mapping[str, str] = json.loads(document)["sha256"]
         digests = list(manifest.items())
     except FileNotFoundError as error:
         raise ArtifactError(f"artifact {folder}: {MANIFEST} is missing; is this a served model?") from error
@@ -212,7 +230,7 @@ def _verified_files(folder: Path) -> dict[str, bytes]:
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactError(f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)")
         files[name] = content
-    return files
+    return files, hashlib.sha256(document).hexdigest()
 
 
 def write_artifact(artifact: ServedArtifact, folder: str | os.PathLike[str]) -> None:
@@ -269,16 +287,27 @@ def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> Non
 
 
 def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """Unpack a ``model.tar.gz``. Members that are not plain files inside the folder are refused.
+    """Unpack a ``model.tar.gz``. Only plain files with a path inside the folder are written; others are refused.
 
     Raises:
-        ArtifactError: The file does not exist, is not an archive, or has a member outside the folder.
+        ArtifactError: The file does not exist, is not an archive, or has another member.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
+                    raise ArtifactError(f"{archive}: not a model archive: '{member.name}' is no file inside its folder")
+                if content := tar.extractfile(member):
+                    target = Path(folder, path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with target.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
+        if isinstance(error, ArtifactError):
+            raise
         raise ArtifactError(f"{archive}: not a readable model archive ({error})") from error
+    Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 def _suffix(photo: bytes) -> str:

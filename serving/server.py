@@ -2,7 +2,9 @@
 
 A small pool of threads, two per core, decodes and answers the photos, so that the event loop is always free to refuse
 a photo: when the queue is full, the answer is an immediate 503 instead of a slow 200. A photo takes a slot in the queue
-only after all its bytes have arrived, so that slow senders do not block others.
+only after all its bytes have arrived, so that slow senders do not block others. A photo that may take long to decode
+leaves these threads at once: it is decoded in a process of its own, for which few photos may wait.
+See "Costly photos are decoded in processes of their own" in docs/decisions/serving.md.
 See "Two callers per core" in docs/decisions/serving.md.
 See "A photo enters the queue when it has arrived" in docs/decisions/serving.md.
 
@@ -13,31 +15,40 @@ knows, and the question takes no slot in the queue.
 
 import asyncio
 import json
+import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dataset.cores import num_cores
 from dataset.photo_bytes import media_type
-from serving.model import Prediction, ServedModel
+from serving.decoder import Decoder, DecoderTimeoutError
+from serving.model import CostlyPhotoError, Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
-from serving.telemetry import RequestFigures, log, log_event
+from serving.telemetry import ENDPOINT_VARIABLE, RequestFigures, log, log_event
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 _QUESTION = {"describe": "breeds"}
 _QUEUE_PER_THREAD = 8  # At 5 to 10 ms per photo and core, the last photo in the queue waits about 0.2 s.
+# Places for photos that may take long to decode, those that are being decoded included.
+_PLACES_PER_CORE, _LARGE_PLACES = 9, 2
+MEDIUM_MS = 30.0  # Photos that take up to so long do not wait for those that take longer.
+_COSTLY_SECONDS = 5.0  # The classify function waits for 7 s.
 _MAX_ARRIVING_BYTES = 64_000_000  # limit for all photos together that have not arrived completely
 _RECEIVE_SECONDS = 30.0
 _FIGURES_SECONDS = 60.0
+_SLOW_MS = 1000.0  # An answer that took so long is logged by itself.
 
 
 def make_app(model: ServedModel, queue_per_thread: int = _QUEUE_PER_THREAD) -> Starlette:
@@ -62,16 +73,58 @@ class OverloadedError(Exception):
     """The queue is full, or too many bytes of photos are arriving. The caller can only try again later."""
 
 
+class _Lane:
+    """The photos of one kind of cost, of which a few are decoded at once and a few may wait.
+
+    Args:
+        at_once: Number that are decoded at once.
+        places: Number that are decoded or wait; one more is refused.
+    """
+
+    def __init__(self, at_once: int, places: int) -> None:
+        self._turns, self._places = asyncio.Semaphore(at_once), places
+
+    @asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for a turn, until a time of ``time.perf_counter``.
+
+        Raises:
+            OverloadedError: All places are taken, or none had its turn in time.
+        """
+        if not self._places:
+            raise OverloadedError
+        self._places -= 1
+        try:
+            try:
+                await asyncio.wait_for(self._turns.acquire(), deadline - time.perf_counter())
+            except TimeoutError:
+                raise OverloadedError from None
+            try:
+                yield
+            finally:
+                self._turns.release()
+        finally:
+            self._places += 1
+
+
 class _Service:
     """The model's threads, their queue, and the handler of ``/invocations``."""
 
     def __init__(self, model: ServedModel, queue_per_thread: int) -> None:
         self._model = model
         self._threads = ThreadPoolExecutor(model.num_threads, thread_name_prefix="infer")
+        self._lanes = {
+            "medium": _Lane(num_cores(), _PLACES_PER_CORE * num_cores()),
+            "costly": _Lane(num_cores(), _PLACES_PER_CORE * num_cores()),
+            "large": _Lane(1, _LARGE_PLACES),
+        }
+        # One thread for each photo that may have its turn. They only wait for the processes that decode.
+        self._decoding = ThreadPoolExecutor(2 * num_cores() + 1, thread_name_prefix="decode")
+        self._idle_decoders: list[Decoder] = []
         self._num_slots = model.num_threads * (1 + queue_per_thread)
         self._used_slots = 0
         self._arriving_bytes = 0
-        self._figures = RequestFigures()
+        self._figures = RequestFigures(os.environ.get(ENDPOINT_VARIABLE, ""))
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -86,9 +139,15 @@ class _Service:
         yield
         task.cancel()
         self._figures.flush()
+        self._decoding.shutdown()
+        for decoder in self._idle_decoders:
+            decoder.close()
 
     async def invoke(self, request: Request) -> Response:
-        """Answer one photo, and log one line about it."""
+        """Answer one photo, and log one line about it unless it was answered in time.
+
+        The function in front logs each request, and AWS charges for each byte, so usual ones are in the metrics alone.
+        """
         started = time.perf_counter()
         facts = {"correlation_id": request.headers.get(CORRELATION_HEADER) or f"{random.getrandbits(128):032x}"}
         try:
@@ -109,7 +168,8 @@ class _Service:
         response.headers[CORRELATION_HEADER] = facts["correlation_id"]
         self._figures.add(response.status_code, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
-        log_event("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
+        if response.status_code != 200 or total_ms >= _SLOW_MS:
+            log_event("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
         return response
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +184,17 @@ class _Service:
         facts["bytes"] = len(photo)
         self._check_slots()
         self._used_slots += 1
+        costly: CostlyPhotoError | None = None
         try:
-            queue_ms, prediction = await self._predict(photo)
+            queue_ms, prediction = await self._in_thread(lambda: self._model.predict_quick(photo))
+        except CostlyPhotoError as error:
+            costly = error
         finally:
             self._used_slots -= 1
+        if costly:
+            lane = "large" if costly.is_large else "medium" if costly.estimated_ms <= MEDIUM_MS else "costly"
+            facts["lane"] = lane
+            queue_ms, prediction = await self._predict_costly(photo, self._lanes[lane])
         times = {"queue_ms": queue_ms, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
         facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
         return prediction.to_json()
@@ -173,7 +240,7 @@ class _Service:
             self._arriving_bytes -= len(body)
         return bytes(body)
 
-    async def _predict(self, photo: bytes) -> tuple[float, Prediction]:
+    async def _in_thread(self, predict: Callable[[], Prediction]) -> tuple[float, Prediction]:
         """Answer a photo on one of the threads.
 
         Returns:
@@ -181,10 +248,37 @@ class _Service:
         """
         queued = time.perf_counter()
 
-        def predict() -> tuple[float, Prediction]:
-            return (time.perf_counter() - queued) * 1e3, self._model.predict(photo)
+        def measured() -> tuple[float, Prediction]:
+            return (time.perf_counter() - queued) * 1e3, predict()
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, predict)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
+
+    async def _predict_costly(self, photo: bytes, lane: _Lane) -> tuple[float, Prediction]:
+        """Decode a photo in a process of its own, and answer it on one of the threads.
+
+        Returns:
+            Milliseconds that the photo waited for its turn and for a thread, and the answer.
+
+        Raises:
+            OverloadedError: Too many such photos wait, or the cores were too busy to decode this one in time.
+        """
+        arrived = time.perf_counter()
+        deadline = arrived + _COSTLY_SECONDS
+        async with lane.turn(deadline):
+            began = time.perf_counter()
+            image = await asyncio.get_running_loop().run_in_executor(self._decoding, self._decode, photo, deadline)
+        decoded = time.perf_counter()
+        waited, prediction = await self._in_thread(lambda: self._model.predict_pixels(image, (decoded - began) * 1e3))
+        return (began - arrived) * 1e3 + waited, prediction
+
+    def _decode(self, photo: bytes, deadline: float) -> np.ndarray:
+        decoder = self._idle_decoders.pop() if self._idle_decoders else Decoder(self._model.artifact.preprocess)
+        try:
+            return decoder.pixels(photo, deadline - time.perf_counter())
+        except DecoderTimeoutError:
+            raise OverloadedError from None
+        finally:
+            self._idle_decoders.append(decoder)
 
 
 async def _ping(request: Request) -> Response:

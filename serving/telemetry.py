@@ -17,6 +17,9 @@ NAMESPACE = "Kennel"
 _MAX_VALUES = 100  # The format's specification allows so many values of one metric in one line.
 _TIMES = {"decode_ms": "DecodeTime", "queue_ms": "QueueTime", "model_ms": "ModelTime"}
 _COUNTS = ("Requests", "ClientErrors", "Refused", "ServerErrors")
+# The variable in which the pipeline names the endpoint of a model; the alarms that take an update back have it as their
+# dimension, so that another endpoint of the account does not move them.
+ENDPOINT_VARIABLE = "KENNEL_ENDPOINT"
 
 log = logging.getLogger("kennel.serving")
 
@@ -43,9 +46,19 @@ def log_event(event: str, facts: dict[str, Any]) -> None:
 
 
 class RequestFigures:
-    """Counts of the requests since the last line of metrics, by outcome, and a fair sample of their times."""
+    """Counts of the requests since the last line of metrics, by outcome, and a fair sample of their times.
 
-    def __init__(self) -> None:
+    Two of them are faults that only the model can cause, whatever callers send: ``ServerErrors``, and the time of the
+    network by itself. They are also put with the dimension ``EndpointName``.
+    """
+
+    def __init__(self, endpoint: str = "") -> None:
+        """Begin with no requests.
+
+        Args:
+            endpoint: Name of the endpoint that the model was made for; empty if it is not known.
+        """
+        self._endpoint = endpoint
         self._reset()
 
     def _reset(self) -> None:
@@ -84,6 +97,21 @@ class RequestFigures:
         metrics = [{"Name": name, "Unit": "Count"} for name in counts]
         metrics += [{"Name": name, "Unit": "Milliseconds"} for name in times]
         directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
-        metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
+        directives: list[dict[str, Any]] = [directive]
+        of_endpoint = self._of_endpoint(directives)
+        metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
         self._reset()
-        log_event("figures", {"_aws": metadata, "service": "serving", **counts, **times})
+        log_event("figures", {"_aws": metadata, "service": "serving", **counts, **times, **of_endpoint})
+
+    def _of_endpoint(self, directives: list[dict[str, Any]]) -> dict[str, Any]:
+        """Add the directive of the endpoint's own metrics, and return the fields that it refers to."""
+        if not self._endpoint:
+            return {}
+        fields: dict[str, Any] = {"EndpointName": self._endpoint}
+        metrics = [{"Name": "ServerErrors", "Unit": "Count"}]
+        if self._times["model_ms"]:
+            # In microseconds, because the limit of the alarm is the parameter MaxP99Microseconds.
+            fields["ModelMicroseconds"] = [round(1000 * value) for value in self._times["model_ms"]]
+            metrics.append({"Name": "ModelMicroseconds", "Unit": "Microseconds"})
+        directives.append({"Namespace": NAMESPACE, "Dimensions": [["EndpointName"]], "Metrics": metrics})
+        return fields

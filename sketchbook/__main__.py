@@ -23,8 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
         folder = write(
             options.folder, seed=options.seed, counts=counts, progress=_show_progress if sys.stderr.isatty() else None
         )
-    except (SketchbookError, OSError) as error:
+    except SketchbookError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"sketchbook: cannot write {options.folder} ({error.strerror}); give another folder", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sketchbook.drawing import draw
 
-FOLDER = Path(__file__).resolve().parents[1] / "functions" / "classify" / "page" / "examples"
+FOLDER = Path(__file__).resolve().parents[1] / "functions" / "page" / "site" / "examples"
 # A book with fewer than 1,000 drawings of a breed contains none of these seeds, so no model was trained on them.
 EXAMPLES = {"Beagle": 1007, "Siberian_husky": 1000, "Dalmatian": 1000, "Pembroke": 1003, "Pug": 1002, "cat": 1003}
 _SIZE = 320  # pixels

@@ -14,6 +14,8 @@ ENVIRONMENT = {
     "ENDPOINT_NAME": "dogs",
     "BUCKET": "kennel-bucket",
     "ALLOWED_ORIGIN": "none",
+    "SHRINK_PHOTOS": "auto",
+    "CHAMPION_PARAMETER": "/kennel/champion",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "x",
     "AWS_SECRET_ACCESS_KEY": "x",
@@ -24,7 +26,7 @@ ENVIRONMENT = {
 
 @contextmanager
 def imported(name: str) -> Iterator[tuple[ModuleType, pytest.MonkeyPatch]]:
-    """Yield a module of ``classify`` with the settings of ``ENVIRONMENT``, and a patch that is undone at the end.
+    """Yield a module of the API with the settings of ``ENVIRONMENT``, and a patch that is undone at the end.
 
     The settings are replaced, because another test may have imported the module before.
     """

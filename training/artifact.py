@@ -1,59 +1,46 @@
 """Write the model artifact, which rank 0 leaves for evaluation and serving; it contains data only, no code."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dataset import breed_name
-from training.backbones import Backbone, fold_norms
-from training.files import replace_file
+from networks.backbone import Backbone
+from networks.classifier import BreedClassifier, to_bytes
+from training.files import replace_file, replace_json
 from training.imagenet_dogs import DOG_ROWS
+from training.weights import file_digest
+
+MODEL = "model.safetensors"
 
 
-class ExportedClassifier(nn.Module):
-    """The network as it is exported: backbone, head, and the probability that a photo shows a dog.
-
-    P(dog) is the sum of the probabilities that the pretrained classifier of 1000 ImageNet classes gives to the dog
-    classes. That classifier was trained on dogs and on much else.
-
-    Args:
-        backbone: the trained backbone, whose batch norms are folded in place.
-        head: maps its features to C breeds.
-    """
-
-    def __init__(self, backbone: Backbone, head: nn.Linear) -> None:
-        super().__init__()
-        self.backbone, self.head = fold_norms(backbone), head
-        self.register_buffer("dog_rows", torch.tensor(DOG_ROWS))
-
-    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Map normalized photos ``[B, 3, H, W]`` to breed logits ``[B, C]`` and P(dog) ``[B]`` in [0, 1]."""
-        features = self.backbone.features(photos)
-        p_dog = self.backbone.fc(features).softmax(1).index_select(1, self.dog_rows).sum(1)
-        return self.head(features), p_dog
+def classifier_of(backbone: Backbone, head: nn.Linear) -> BreedClassifier:
+    """Return the whole network of a trained backbone and head."""
+    return BreedClassifier(backbone, head, torch.tensor(DOG_ROWS))
 
 
-def write_model(path: Path, classifier: ExportedClassifier, image_size: int) -> None:
-    """Export a classifier with a variable batch size.
+def write_model(path: Path, classifier: BreedClassifier) -> None:
+    """Write the tensors of a classifier.
 
     Args:
-        path: the file, ``model.pt2``.
+        path: the file, ``model.safetensors``.
         classifier: the trained network.
-        image_size: side of a photo, pixels.
 
     Raises:
         FileWriteError: the file cannot be written.
     """
-    example = torch.zeros(2, 3, image_size, image_size)
-    batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        program = torch.export.export(classifier.eval(), (example,), dynamic_shapes=({0: batch},))
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    replace_file(path, buffer.getvalue())
+    replace_file(path, to_bytes(classifier))
+
+
+def write_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Write ``manifest.json``, the SHA-256 of each file of an artifact. The evaluation reads no other files.
+
+    Raises:
+        FileWriteError: the file cannot be written.
+    """
+    replace_json(folder / "manifest.json", {"sha256": {name: file_digest(folder / name) for name in sorted(names)}})
 
 
 def labels_document(classes: Sequence[str], rows: Sequence[int | None]) -> dict[str, object]:

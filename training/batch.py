@@ -27,6 +27,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dataset.cores import num_cores
 from training import launch
 from training.finished import is_finished
 from training.launch import StopSignal
@@ -271,9 +272,8 @@ def _lay_out(root: Path, settings: Settings, storage: Storage) -> tuple[int, int
 
 def _share_machine(ranks: int) -> None:
     """Set the variables that ranks of one machine need: its address, and the share of its cores for each rank."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // ranks)))
 
 
 def _upload_model(root: Path, settings: Settings, storage: Storage) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: one file with everything that a run needs to continue as if it had never stopped."""
 
 import io
+import pickle
 import time
 import zipfile
 from contextlib import suppress
@@ -76,8 +77,16 @@ class Checkpoint:
         if not _is_whole(data):
             print(f"the checkpoint in {self._path} is damaged: starting from the beginning", flush=True)
             return None
-        saved: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        if saved["run_key"] == self._run_key:
+        try:
+            saved: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            print(
+                f"the checkpoint in {self._path} holds more than tensors and could run code, so it was not loaded: "
+                "starting from the beginning",
+                flush=True,
+            )
+            return None
+        if isinstance(saved, dict) and saved.get("run_key") == self._run_key:
             return saved
         print(
             f"the checkpoint in {self._path} is of another run (data or settings differ): starting from the beginning",

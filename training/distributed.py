@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
+from dataset.cores import num_cores
+
 # The longest time that a rank waits for the others: to join, in any call between ranks, and in a call inside a training
 # step. The second is long because most calls end a phase in which one rank may work much longer than another. A rank
 # that dies is noticed at once, because its connections close.
@@ -200,11 +202,6 @@ def machine_id() -> str:
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(_MACOS_BOOT_ID, capture_output=True, text=True, check=True, timeout=10).stdout
     return socket.gethostname()
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sum_over_ranks(world: World, *numbers: float | Tensor) -> list[float]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -235,7 +236,11 @@ class FeatureCache:
             if file.name != self._name(data):
                 print(f"{file} is damaged and is ignored; the features of its photos are computed again", flush=True)
                 continue
-            saved = torch.load(io.BytesIO(data), weights_only=True)
+            try:
+                saved = torch.load(io.BytesIO(data), weights_only=True)
+            except pickle.UnpicklingError:
+                print(f"{file} holds more than tensors and could run code, so it was not loaded", flush=True)
+                continue
             self.rows |= dict.fromkeys(saved["unreadable"]) | dict(zip(saved["hashes"], saved["features"], strict=True))
 
     def add(self, rows: Mapping[str, Tensor | None]) -> None:

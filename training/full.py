@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dataset import Photo
 from dataset.layout import named
-from training.backbones import Backbone
+from networks.backbone import Backbone
 from training.checkpoint import Checkpoint
 from training.communication import ParallelNetwork
 from training.distributed import World, gather, sum_over_ranks

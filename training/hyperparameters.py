@@ -155,7 +155,7 @@ def neighbours(name: str, known: Iterable[str], likeness: float = 0.6) -> list[s
     if 1 <= len(parts) <= _MOST_NEIGHBOURS:
         return parts
     return difflib.get_close_matches(plain, known, n=1, cutoff=likeness) or [
-        each for each in known if plain == "".join(word[0] for word in each.split("_"))
+        each for each in known if len(plain) > 1 and plain == "".join(word[0] for word in each.split("_"))
     ]
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from training.backbones import Pretrained, fold_norms, rotate_kernels
+from networks.backbone import fold_norms
+from training.backbones import Pretrained, rotate_kernels
 from training.precision import DTYPES
 from training.preprocess import TrainingPreprocess
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.backbones import Backbone
+from networks.backbone import Backbone
 
 
 class Network(nn.Module):

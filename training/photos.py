@@ -33,11 +33,20 @@ class HashedPhotos:
     """The photos of one split, the same on every rank.
 
     photos: the photos in the listing's order.
-    hashes: 16 hex digits over each photo's bytes; empty if they cannot be read.
+    sha256: the SHA-256 of each photo's bytes in hex; empty if they cannot be read.
     """
 
     photos: tuple[Photo, ...]
-    hashes: tuple[str, ...]
+    sha256: tuple[str, ...]
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The first 16 hex digits of each, by which photos are found again."""
+        return tuple(digest[:16] for digest in self.sha256)
+
+    def manifest(self) -> dict[str, str]:
+        """Return the SHA-256 of each readable photo by its path."""
+        return {photo.path: digest for photo, digest in zip(self.photos, self.sha256, strict=True) if digest}
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def _chunks(items: Sequence[_T]) -> list[Sequence[_T]]:
 
 def _digest(source: Source, photo: Photo) -> str:
     try:
-        return hashlib.sha256(source.read(photo)).hexdigest()[:16]
+        return hashlib.sha256(source.read(photo)).hexdigest()
     except ReadError:
         return ""
 

@@ -12,24 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from dataset.photo_bytes import media_type, pixel_bytes
+from dataset.other_formats import OtherFormatError, open_upright, reduced
+from dataset.photo_bytes import TURNS, TooManyPartsError, media_type, pixel_bytes
+from dataset.photo_limits import MAX_PIXELS, excess
 
-# Serving accepts the same formats, so that users can send every photo that a model was trained on. Serving also refuses
-# photos with more bytes than a request may have, and JPEGs with very many scans.
+# Serving accepts the same formats within the same limits; it also refuses photos with more bytes than a request may
+# have. A dataset may have other formats as well, see ``dataset.other_formats``.
 FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_PIXELS = 50_000_000
-# Pillow would warn above 89 megapixels and raise above 179. MAX_PIXELS is lower and replaces both.
+# Pillow would warn above 89 megapixels and raise above 179. The limits of ``dataset.photo_limits`` replace both.
 Image.MAX_IMAGE_PIXELS = None
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_TURNS = {  # by EXIF's orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -69,25 +61,35 @@ def decode(data: bytes, spec: TrainingPreprocess) -> Image.Image:
     """Decode a photo of any colour mode to an upright RGB image.
 
     Raises:
-        UnreadablePhotoError: the photo is truncated, is not an image, or has more than ``MAX_PIXELS``.
+        UnreadablePhotoError: the photo is truncated, is not an image, or is more work than ``excess`` allows.
     """
     if not media_type(data):
-        raise UnreadablePhotoError("the bytes are no JPEG, PNG or WebP image" if data else "the file is empty")
+        return _decode_other(data, spec)
     try:
         content, orientation = pixel_bytes(data)
         image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise UnreadablePhotoError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are taken")
+        if words := excess(content, *image.size):
+            raise UnreadablePhotoError(words)
         if spec.jpeg_oversampling:
             image.draft(None, (spec.jpeg_oversampling * spec.resize_to,) * 2)
         image.load()
         # See "Turn and convert only where a photo needs it" in docs/decisions/photos.md.
-        turn = _TURNS.get(orientation) if spec.exif_orientation else None
-        return _to_rgb(image if turn is None else image.transpose(turn))
+        turn = TURNS.get(orientation) if spec.exif_orientation else None
+        return _to_rgb(image.transpose(Image.Transpose[turn]) if turn else image)
     except UnreadablePhotoError:
         raise
+    except TooManyPartsError as error:
+        raise UnreadablePhotoError(str(error)) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others.
         raise UnreadablePhotoError("the image is damaged or incomplete") from error
+
+
+def _decode_other(data: bytes, spec: TrainingPreprocess) -> Image.Image:
+    try:
+        image = _to_rgb(open_upright(data, MAX_PIXELS))
+    except OtherFormatError as error:
+        raise UnreadablePhotoError(str(error)) from error
+    return reduced(image, spec.jpeg_oversampling * spec.resize_to)
 
 
 def resize(image: Image.Image, spec: TrainingPreprocess) -> Image.Image:

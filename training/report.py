@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Collection, Mapping
 
-from dataset import DatasetError, Listing, Photo
-from dataset.layout import check_classes, named
+from dataset import Listing, Photo
+from dataset.faults import Unreadable, counted, refuse_empty_classes, sentences
+from dataset.layout import named
 from training.photos import HashedPhotos
 
 
@@ -14,18 +15,21 @@ class DataReport:
     Args:
         listing: the whole dataset.
         photos: the hashed photos by split, ``train`` and ``valid``.
-        unreadable: paths of photos that could not be read or decoded.
+        unreadable: the photos that could not be read or decoded.
     """
 
-    def __init__(self, listing: Listing, photos: Mapping[str, HashedPhotos], unreadable: Collection[str]) -> None:
-        self._listing, self._unreadable = listing, frozenset(unreadable)
+    def __init__(
+        self, listing: Listing, photos: Mapping[str, HashedPhotos], unreadable: Collection[Unreadable]
+    ) -> None:
+        self._listing, self._unreadable = listing, sorted(unreadable)
+        lost = {photo.path for photo in unreadable}
         self._readable: dict[str, list[Photo]] = {}
         self._hashes: dict[str, dict[str, str]] = {}
         for split, hashed in photos.items():
             pairs = [
                 (photo, digest)
                 for photo, digest in zip(hashed.photos, hashed.hashes, strict=True)
-                if photo.path not in self._unreadable
+                if photo.path not in lost
             ]
             self._readable[split] = [photo for photo, _ in pairs]
             # Reversed, so that of equal photos in a split the first one is named.
@@ -55,19 +59,15 @@ class DataReport:
         Raises:
             DatasetError: a class has none; the message names the classes and the unreadable photos.
         """
-        readable = [photo for photo in self._listing.photos if photo.path not in self._unreadable]
-        try:
-            check_classes(self._listing.classes, readable, where)
-        except DatasetError as error:
-            paths = sorted(self._unreadable)
-            raise DatasetError(f"{error}; {len(paths)} photos could not be read: {named(paths)}") from error
+        refuse_empty_classes(self._listing, self._unreadable, where)
 
     def sentences(self) -> list[str]:
         """Return the problems as sentences for people; none if there are no problems."""
         lines = []
-        for split, paths in self._unreadable_by_split().items():
-            if paths:
-                lines.append(f"{len(paths)} unreadable photos in {split}/ left out: {named(paths)}")
+        for split in self._readable:
+            if lost := self._unreadable_in(split):
+                paths, reasons = named(photo.path for photo in lost), "; ".join(sentences(counted(lost)))
+                lines.append(f"{len(lost)} unreadable photos in {split}/ left out: {paths} ({reasons})")
         if leaked := self.leaked():
             pairs = (f"{leak['photo']} is {leak['also']}" for leak in leaked)
             lines.append(f"{len(leaked)} photos are in two splits: {named(pairs)}")
@@ -75,10 +75,12 @@ class DataReport:
 
     def document(self) -> dict[str, object]:
         """Return the content of ``data.json``."""
-        unreadable = self._unreadable_by_split()
         return {
             "splits": {
-                split: {"photos": len(photos), "unreadable": unreadable[split]}
+                split: {
+                    "photos": len(photos),
+                    "unreadable": {photo.path: photo.reason for photo in self._unreadable_in(split)},
+                }
                 for split, photos in self._readable.items()
             },
             "hashes": self._hashes,
@@ -86,7 +88,5 @@ class DataReport:
             "ignored": len(self._listing.ignored),
         }
 
-    def _unreadable_by_split(self) -> dict[str, list[str]]:
-        return {
-            split: sorted(path for path in self._unreadable if path.startswith(f"{split}/")) for split in self._readable
-        }
+    def _unreadable_in(self, split: str) -> list[Unreadable]:
+        return [photo for photo in self._unreadable if photo.split == split]

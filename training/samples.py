@@ -9,7 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dataset import Photo, Source
+from dataset import Photo, ReadError, Source
+from dataset.faults import UNREADABLE, Unreadable
+from dataset.other_formats import why_unusable
 from training.backbones import Pretrained
 from training.distributed import World, gather, sum_over_ranks
 from training.features import FeaturePass
@@ -27,13 +29,13 @@ class HeadSamples:
     """The samples of this rank, and what all ranks learned about the photos.
 
     train, valid: this rank's samples.
-    unreadable: paths of the photos that could not be read or decoded, of all ranks.
+    unreadable: the photos that could not be read or decoded, of all ranks.
     photos_per_second: rate at which all ranks together computed features; 0 if all came from the cache.
     """
 
     train: Samples
     valid: Samples
-    unreadable: list[str]
+    unreadable: list[Unreadable]
     photos_per_second: float
 
 
@@ -76,7 +78,7 @@ def head_samples(
     if num_cached:
         world.print_once(f"{num_cached:,.0f} of {num_photos:,.0f} photos' features come from the cache")
     progress = WorkerProgress("features", len(hashes), world.is_main)
-    unreadable: list[str] = []
+    unreadable: list[Unreadable] = []
     computed: list[int] = []
 
     def samples(part: Sequence[tuple[Photo, str]]) -> Samples:
@@ -87,7 +89,7 @@ def head_samples(
             if is_readable:
                 readable.append(photo)
             else:
-                unreadable.append(photo.path)
+                unreadable.append(Unreadable(photo.path, _reason(source, photo)))
         features = result.features[torch.tensor(result.readable, dtype=torch.bool)].float()
         labels = class_indices(readable, source.listing.classes)
         return Samples(features.to(world.device), labels.to(world.device), readable)
@@ -110,8 +112,8 @@ def head_samples(
     world.print_once(
         f"features of {num_computed:,} photos in {seconds:.1f} s, photos_per_s={num_computed / seconds:.1f}"
     )
-    paths = [path for part, _ in of_all_ranks for path in part]
-    return HeadSamples(_concatenate(train), valid, paths, num_computed / seconds)
+    of_all = [photo for part, _ in of_all_ranks for photo in part]
+    return HeadSamples(_concatenate(train), valid, of_all, num_computed / seconds)
 
 
 def shard(items: Sequence[_T], world: World, seed: int) -> list[_T]:
@@ -129,6 +131,14 @@ def class_indices(photos: Sequence[Photo], classes: Sequence[str]) -> Tensor:
 def preview_counts(num_train: int) -> list[int]:
     """Return the numbers of training photos after which there is a preview: 1,000, 2,000, 4,000 and so on."""
     return [count for count in (_FIRST_PREVIEW << doublings for doublings in range(32)) if count < num_train]
+
+
+def _reason(source: Source, photo: Photo) -> str:
+    """Return why a photo could not be used; the feature cache knows only that it could not."""
+    try:
+        return why_unusable(source.read(photo))
+    except ReadError:
+        return UNREADABLE
 
 
 def _concatenate(parts: Sequence[Samples]) -> Samples:

@@ -117,7 +117,8 @@ def parse(text: str, settings: Hyperparameters, named: frozenset[str] = frozense
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise HyperparameterError(f"tune: not JSON ({error})") from None
+        place = f" from character {error.pos + 1} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise HyperparameterError(f'tune: not JSON{place}; it must be an object such as {{"trials": 64}}') from None
     if not isinstance(raw, dict):
         raise HyperparameterError('tune: must be a JSON object such as {"trials": 64}')
     raw = {name: each for name, each in raw.items() if each is not None or name not in ("minutes", "max_parallel")}

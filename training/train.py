@@ -33,17 +33,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataset import DatasetError, Source, open_source
+from dataset import OTHER, DatasetError, Source, open_source
 from dataset.layout import named
+from dataset.reading import AS_IT_IS, Reading
+from networks.backbone import Backbone
+from networks.classifier import BreedClassifier
 from training import hyperparameters
-from training.artifact import ExportedClassifier, ddp_document, labels_document, write_model
-from training.backbones import Backbone, Pretrained, find_backbone, weights_file
+from training.artifact import MODEL, classifier_of, ddp_document, labels_document, write_manifest, write_model
+from training.backbones import Pretrained, check_digests, find_backbone, weights_file
 from training.checkpoint import Checkpoint, remove_finished
 from training.curves import learning_curve
 from training.distributed import Cores, PeerLostError, World, gather, process_group, share_cores, step_timeout
@@ -56,7 +60,6 @@ from training.launch import PEER_LOST_EXIT_CODE, STOPPED_EXIT_CODE
 from training.loader import TrainLoader
 from training.memory import keep_freed_memory
 from training.photos import HashedPhotos, decode_photos, hash_photos
-from training.preprocess import TrainingPreprocess
 from training.report import DataReport
 from training.samples import HeadSamples, class_indices, head_samples
 from training.search import Search
@@ -66,7 +69,7 @@ from training.trials import Trainer, TrialRounds, data_of_all_ranks
 from training.tuned import run_finals, tuned_document, winning_settings
 from training.weights import WeightsError
 
-SPLITS = ("train", "valid")  # Only the evaluation reads the test photos.
+SPLITS = ("train", "valid")  # Of the test photos only the digests are taken, for the evaluation.
 USER_ERRORS = (
     DatasetError,
     HyperparameterError,
@@ -87,12 +90,14 @@ class Folders:
     model: folder in which rank 0 writes the model artifact.
     checkpoints: folder of checkpoints and features; runs with the same backbone may share it.
     scratch: folder of the decoded photos during full training.
+    reading: what to leave out of the photos, and how to make splits.
     """
 
     data: Path
     model: Path
     checkpoints: Path
     scratch: Path
+    reading: Reading = AS_IT_IS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,14 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         strings = {name: value for name, value in vars(options).items() if name in _NAMES and value is not None}
         named = {**options.hyperparameters, **strings}
+        reading = options.reading or Reading.from_json(str(named.pop("reading", "")))
+        planned = str(named.pop("weights_sha256", ""))
         tune = options.tune or named.pop("tune", None)
         settings = hyperparameters.from_strings(named)
         search = parse_search(str(tune), settings, frozenset(named)) if tune else None
         names = search.backbones() if search else [settings.backbone]
         pretrained = {name: find_backbone(name, weights_file(options.weights, name)) for name in names}
+        check_digests(pretrained.values(), planned)
         checkpoints = options.checkpoint_dir or options.model_dir / "checkpoints"
         with stopping_on_sigterm(), process_group() as world:
-            folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir)
+            folders = Folders(options.data, options.model_dir, checkpoints, options.scratch_dir, reading)
             for folder in (folders.model, folders.checkpoints) if world.rank == 0 else ():
                 check_folder(folder)
             train(world, settings, pretrained, folders, search)
@@ -158,7 +166,7 @@ def train(
     """
     begin = time.monotonic()
     remove_finished(world, folders.checkpoints)
-    source = open_source(folders.data)
+    source = open_source(folders.data, folders.reading)
     classes = source.listing.classes
     if source.listing.made_splits:
         world.print_once(source.listing.made_splits)
@@ -173,6 +181,8 @@ def train(
     world.print_once(imagenet_sentence(classes, rows), cores.sentence(), *world.notices)
     threads = cores.taken[world.rank]
     photos = {split: hash_photos(world, source, split, threads) for split in SPLITS}
+    judged = [hash_photos(world, source, split, threads) for split in ("test", OTHER) if source.listing.of(split)]
+    manifest = {path: digest for each in (*photos.values(), *judged) for path, digest in each.manifest().items()}
     prepared = {
         name: _prepare(world, settings, each, source, photos, rows, folders, threads)
         for name, each in pretrained.items()
@@ -203,11 +213,11 @@ def train(
             "labels": labels_document(classes, rows),
             "preprocess": asdict(chosen.pretrained.preprocess),
             "ddp": ddp,
-            "data": report.document(),
+            "data": {**report.document(), "photos": manifest},
             "history": trained.history,
-            "training": _training_document(settings, mode, begin, rate, trained.history, top1),
+            "training": _training_document(settings, mode, begin, rate, trained.history, top1, chosen.pretrained),
         }
-        _write_artifact(world, folders.model, documents, trained.classifier, chosen.pretrained.preprocess)
+        _write_artifact(folders.model, documents, trained.classifier)
         seconds = time.monotonic() - begin
         world.print_once(f"trained in {seconds:.1f} s: valid_top1={top1:.4f}, model in {folders.model}")
     gather(world, None)  # Wait until rank 0 has written the model.
@@ -230,7 +240,7 @@ class Trained:
     """The end of a training: its last phase, the trained network, and the content of ``history.json``."""
 
     last: HeadTraining | FullTraining
-    classifier: ExportedClassifier
+    classifier: BreedClassifier
     history: dict[str, Any]
 
 
@@ -291,13 +301,13 @@ def _train_phases(
     history = {"start_top1": training.progress.start_top1, "phases": phases}
     head = training.head.cpu()
     if len(checkpoints) == 1:
-        return Trained(training, ExportedClassifier(prepared.backbone, head), history)
+        return Trained(training, classifier_of(prepared.backbone, head), history)
     data = _full_training_data(world, settings, prepared.pretrained, source, report, scratch, threads)
     full = FullTraining(world, settings, prepared.backbone, head, prepared.start, data, checkpoints[1], threads)
     with step_timeout(world):
         full.run()
     phases.append({"name": "full", "epochs": full.progress.epochs})
-    return Trained(full, ExportedClassifier(*full.result()), history)
+    return Trained(full, classifier_of(*full.result()), history)
 
 
 def choose_mode(settings: Hyperparameters, device: torch.device, num_photos: int, num_classes: int) -> tuple[str, str]:
@@ -346,6 +356,7 @@ def _training_document(
     photos_per_second: float,
     history: Mapping[str, Any],
     valid_top1: float,
+    pretrained: Pretrained,
 ) -> dict[str, object]:
     """Return the content of ``training.json``."""
     return {
@@ -357,23 +368,17 @@ def _training_document(
         "photos_per_second": round(photos_per_second, 1),
         "start_top1": history["start_top1"],
         "valid_top1": valid_top1,
+        **pretrained.provenance,
     }
 
 
-def _write_artifact(
-    world: World,
-    folder: Path,
-    documents: dict[str, Any],
-    classifier: ExportedClassifier,
-    spec: TrainingPreprocess,
-) -> None:
-    """Write the documents, the learning curve and the exported model."""
+def _write_artifact(folder: Path, documents: dict[str, Any], classifier: BreedClassifier) -> None:
+    """Write the documents, the learning curve, the trained tensors, and the manifest of all of them."""
     for name, document in documents.items():
         replace_json(folder / f"{name}.json", document)
     replace_file(folder / "history.svg", learning_curve(documents["history"]).encode())
-    begin = time.monotonic()
-    write_model(folder / "model.pt2", classifier, spec.image_size)
-    world.print_once(f"exported in {time.monotonic() - begin:.1f} s")
+    write_model(folder / MODEL, classifier)
+    write_manifest(folder, [*(f"{name}.json" for name in documents), "history.svg", MODEL])
 
 
 def _checkpoints(
@@ -407,10 +412,10 @@ def _run_key(
 
 
 def _json_object(text: str) -> dict[str, object]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("must be a JSON object")
-    return value
+    with suppress(ValueError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise argparse.ArgumentTypeError(f"'{text}' must be a JSON object, such as {{}}")
 
 
 _NAMES = frozenset(Hyperparameters.__dataclass_fields__)
@@ -439,6 +444,13 @@ def _parser() -> argparse.ArgumentParser:
         "--tune",
         metavar="JSON",
         help="search hyperparameters before the training, such as '{\"trials\": 64}'; see docs/training.md",
+    )
+    parser.add_argument(
+        "--reading",
+        type=Reading.from_json,
+        metavar="JSON",
+        help='what to leave out of the photos, and the shares of splits that they lack, such as \'{"leaks": "drop", '
+        '"split": "70/15/15", "drop_breeds": ["Pug"]}\'',
     )
     parser.add_argument(
         "--hyperparameters",

@@ -2,14 +2,13 @@
 
 import hashlib
 import importlib.util
-import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SUFFIXES = (".pth", ".safetensors")
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 # Batch norms count their batches. Training here does not use the counters, and older files do not contain them.
 _COUNTER = "num_batches_tracked"
 
@@ -63,7 +62,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            return _read_safetensors(path.read_bytes())
+            return load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # A broken file can make either reader raise any exception.
         # The message leaves out torch's own text, which fills a page.
@@ -74,23 +73,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     ):
         raise WeightsError(f"{path.name} holds no state dict, a dictionary of tensors by name")
     return tensors
-
-
-def _read_safetensors(data: bytes) -> dict[str, Tensor]:
-    """Read a safetensors file: the header's length, a JSON header, then the tensors.
-
-    The format is described at https://github.com/huggingface/safetensors#format.
-    """
-    begin = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:begin])
-    return {
-        name: torch.frombuffer(bytearray(data[begin + first : begin + last]), dtype=_DTYPES[entry["dtype"]]).reshape(
-            entry["shape"]
-        )
-        for name, entry in header.items()
-        if name != "__metadata__"
-        for first, last in [entry["data_offsets"]]
-    }
 
 
 def _without_counters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The trained network in eager PyTorch, fp32: training's export, run operation by operation."""
+"""The trained network in eager PyTorch, fp32: an export of it, run operation by operation."""
 
 import numpy as np
 import torch

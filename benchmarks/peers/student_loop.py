@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from networks.torchvision_import import torchvision_models
 from training.backbones import find_backbone
-from training.torchvision_import import torchvision_models
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--data", type=Path)

@@ -272,7 +272,7 @@ class AutoScaling:
 
     def _targets_in_scope(self, request: Request) -> Iterator[tuple[str, ScalableTarget]]:
         """Yield the targets of the current account and region with their resource ids."""
-        if request["ServiceNamespace"] != NAMESPACE:
+        if request["ServiceNamespace"] != NAMESPACE or request.get("ScalableDimension", DIMENSION) != DIMENSION:
             return
         for (*scope, resource_id), target in list(self._targets.items()):
             if tuple(scope) == self._scope():

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud.batch.jobs import Jobs
 from cloud.batch.resources import Resources
-from cloud.core import emulator
+from cloud.core import emulator, members
 from cloud.core.protocol import ApiError, JsonApi, Request, Response
 from cloud.ecr.images import Images
 
@@ -37,7 +37,8 @@ class BatchApi:
         model = emulator.service_model("batch")
         resources = Resources(emulator.scope, role_of)
         jobs = Jobs(resources, images, home)
-        self._api = JsonApi(model, {**resources.table(), **jobs.table()}, authorize=authorize)
+        operations = {**resources.table(), **jobs.table()}
+        self._api = JsonApi(model, operations, members.read("batch"), authorize=authorize)
         paths = {model.operation_model(name).http["requestUri"]: name for name in model.operation_names}
         self._operations = {path.lower(): name for path, name in paths.items() if "{" not in path}
 

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +77,7 @@ class BatchJob:
         self._queue_name: str = queue["jobQueueName"]
         self._definition = definition
         self._request = request
+        self._parameters = {**definition.get("parameters", {}), **request.get("parameters", {})}
         self.container = _merged(definition.get("containerProperties", {}), request.get("containerOverrides", {}))
         self.is_multinode: bool = definition["type"] == "multinode"
         self.status, self.status_reason = "SUBMITTED", ""
@@ -195,7 +196,8 @@ class BatchJob:
         log = streams.LogStream(LOG_GROUP, stream, folder.with_suffix(".log"), instance)
         host = JobHost("container", folder, log, processes.mark_of("batch-jobs", self.id), image)
         try:
-            command = [*image.entrypoint, *(self.container.get("command") or image.cmd)]
+            words = with_parameters(self.container.get("command", []), self._parameters)
+            command = [*image.entrypoint, *(words or image.cmd)]
             variables = {each["name"]: each["value"] for each in self.container.get("environment", [])}
             host.start(command, {}, {**variables, **self._variables(placement), **credentials}, [])
         except (OSError, JobError) as error:
@@ -280,7 +282,7 @@ class BatchJob:
             "stoppedAt": None if self._stopped is None else _millis(self._stopped),
             "dependsOn": [],
             "jobDefinition": self._definition["jobDefinitionArn"],
-            "parameters": self._request.get("parameters", {}),
+            "parameters": self._parameters,
             "retryStrategy": self._request.get("retryStrategy") or self._definition.get("retryStrategy"),
             "timeout": self._request.get("timeout") or self._definition.get("timeout"),
             "container": {
@@ -319,6 +321,15 @@ def _merged(properties: Mapping[str, Any], overrides: Mapping[str, Any]) -> Reco
         if overrides.get(member) is not None:
             merged[member] = overrides[member]
     return merged
+
+
+def with_parameters(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
+    """Return a command with the values of its parameters, each a whole word such as ``Ref::colour``.
+
+    A word whose parameter has no value stays.
+    https://docs.aws.amazon.com/batch/latest/userguide/job_definition_parameters.html
+    """
+    return [parameters.get(word[5:], word) if word.startswith("Ref::") else word for word in command]
 
 
 def _millis(seconds: float) -> int:

@@ -8,18 +8,16 @@ from typing import Any
 
 from cloud.batch import instance_types
 from cloud.batch.job import BatchJob, Placement
-from cloud.batch.resources import Record, Resources, check_retries, refused
+from cloud.batch.resources import Record, Resources, check_retries, page, refused
 from cloud.core import clock, emulator
 from cloud.core.clock import now
 from cloud.core.protocol import Operation, Request
 from cloud.ecr.images import Images
 
-_UNSUPPORTED = ("dependsOn", "arrayProperties", "nodeOverrides", "eksPropertiesOverride", "ecsPropertiesOverride")
 _INVALID = "ACTION_REQUIRED - CE(s) associated with the job queue are invalid"
 # Reasons for which a job waits for ever. The codes are AWS's, and jobStateTimeLimitActions names them.
 _MAX_RESOURCE = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
 _REQUIREMENT = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
-_PAGE = 100
 
 
 class Jobs:
@@ -59,9 +57,6 @@ class Jobs:
             job.cancel("Job queue was deleted", terminate=True)
 
     def _submit(self, request: Request) -> Mapping[str, Any]:
-        for member in _UNSUPPORTED:
-            if request.get(member):
-                raise refused(f"The laptop cloud has no {member}; leave it out.")
         check_retries(request)
         queue = self._resources.queue(request["jobQueue"])
         if queue["state"] != "ENABLED":
@@ -89,10 +84,7 @@ class Jobs:
             jobs = [job for job in jobs if all(_passes(job, each) for each in filters)]
         else:
             jobs = [job for job in jobs if job.status == request.get("jobStatus", "RUNNING")]
-        start = int(request.get("nextToken") or 0)
-        end = start + request.get("maxResults", _PAGE)
-        token = str(end) if end < len(jobs) else None
-        return {"jobSummaryList": [job.summary() for job in jobs[start:end]], "nextToken": token}
+        return page(request, "jobSummaryList", [job.summary() for job in jobs])
 
     def _cancel(self, request: Request, terminate: bool) -> Mapping[str, Any]:
         job = self._jobs.get(request["jobId"])

@@ -1,7 +1,7 @@
 """Compute environments, job queues and job definitions, in the form of Batch's API."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cloud.batch import instance_types
@@ -9,6 +9,7 @@ from cloud.core.protocol import ApiError, Operation, Request
 
 Record = dict[str, Any]
 _SPOT_STRATEGIES = ("SPOT_CAPACITY_OPTIMIZED", "SPOT_PRICE_CAPACITY_OPTIMIZED")
+_PAGE = 100  # entries of a list, unless the request says otherwise
 _MIN_TIMEOUT = 60
 _MIN_MEMORY = 4  # MiB
 
@@ -135,18 +136,18 @@ class Resources:
         changed = {**record["computeResources"], **request.get("computeResources", {})}
         _check_resources(changed)
         record["computeResources"] = changed
-        record["state"] = request.get("state", record["state"])
+        for member in ("state", "serviceRole"):
+            record[member] = request.get(member, record[member])
         self._validate(record)
         return {key: record[key] for key in ("computeEnvironmentName", "computeEnvironmentArn")}
 
     def _describe_environments(self, request: Request) -> Mapping[str, Any]:
         found = _selected(self._environments, request.get("computeEnvironments"), self.arn("compute-environment", ""))
-        return {
-            "computeEnvironments": [
-                {**each, "computeResources": {**each["computeResources"], "desiredvCpus": self._desired(each)}}
-                for each in found
-            ]
-        }
+        shown = [
+            {**each, "computeResources": {**each["computeResources"], "desiredvCpus": self._desired(each)}}
+            for each in found
+        ]
+        return page(request, "computeEnvironments", shown)
 
     def _desired(self, record: Record) -> int:
         used = self.vcpus_in_use(record["computeEnvironmentArn"])
@@ -212,7 +213,7 @@ class Resources:
         return arn if record else None
 
     def _describe_queues(self, request: Request) -> Mapping[str, Any]:
-        return {"jobQueues": _selected(self._queues, request.get("jobQueues"), self.arn("job-queue", ""))}
+        return page(request, "jobQueues", _selected(self._queues, request.get("jobQueues"), self.arn("job-queue", "")))
 
     def _delete_queue(self, request: Request) -> Mapping[str, Any]:
         arn = self._to_delete(self._queues, "job-queue", request["jobQueue"])
@@ -230,6 +231,8 @@ class Resources:
             _check_container(request.get("containerProperties", {}))
         elif "nodeProperties" not in request:
             raise refused("A job definition of type multinode needs nodeProperties")
+        if "FARGATE" in request.get("platformCapabilities", []):
+            raise refused("The laptop cloud has no platform capability FARGATE; use EC2.")
         check_retries(request)
         with self._lock:
             base = self.arn("job-definition", name)
@@ -256,7 +259,8 @@ class Resources:
                 if each["jobDefinitionArn"] in names or f"{each['jobDefinitionName']}:{each['revision']}" in names
             ]
         found = [each for each in found if name in (None, each["jobDefinitionName"])]
-        return {"jobDefinitions": [each for each in found if request.get("status", each["status"]) == each["status"]]}
+        found = [each for each in found if request.get("status", each["status"]) == each["status"]]
+        return page(request, "jobDefinitions", found)
 
     def _deregister(self, request: Request) -> Mapping[str, Any]:
         name = request["jobDefinition"]
@@ -264,6 +268,19 @@ class Resources:
         if definition := self._definitions.get(arn):
             definition["status"] = "INACTIVE"
         return {}
+
+
+def page(request: Request, member: str, entries: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the page of a list that a request asks for, under the name of the answer's member.
+
+    Raises:
+        ApiError: The token is not one of a list.
+    """
+    token = request.get("nextToken") or "0"
+    if not token.isdecimal():
+        raise refused(f"nextToken {token} is none that a list has returned")
+    end = int(token) + request.get("maxResults", _PAGE)
+    return {member: entries[int(token) : end], "nextToken": str(end) if end < len(entries) else None}
 
 
 def check_retries(request: Request) -> None:

@@ -20,7 +20,7 @@ HOOKS: Hooks = (
             "_transform_parameters",
         ),
     ),
-    (handlers, ("_apply_transforms",)),
+    (handlers, ("_ACTION_HANDLERS", "_apply_transforms")),
     (provisioners, ("_RESOURCE_HANDLERS",)),
     (sam, ("transform",)),
 )
@@ -65,23 +65,42 @@ def limit_names() -> None:
     for (kind, key), limit in NAME_LIMITS.items():
         if handlers := provisioners._RESOURCE_HANDLERS.get(kind):
             handlers["create"] = _create_within(handlers["create"], kind, key, limit)
+            if "update" in handlers:
+                handlers["update"] = _update_within(handlers["update"], kind, key, limit)
 
 
 def _create_within(create: Callable[..., Any], kind: str, key: str, limit: int) -> Callable[..., Any]:
     def create_within(logical_id: str, properties: dict[str, Any], stack_name: str, *rest: Any, **options: Any) -> Any:
-        name = str(properties.get(key, ""))
-        length = len(name)
-        if length > limit:
-            raise ValueError(
-                f"Properties validation failed for resource {logical_id} with message: #/{key}: expected maxLength: "
-                f"{limit}, actualLength: {length}"
-            )
-        # Versions of a layer share its name on AWS, too, and each scaling policy is its target's.
-        if name and kind not in _SHARED and (owner := _owner(kind, key, name, stack_name)):
-            raise ValueError(f"{name} already exists in stack {owner}")
+        _check_name(properties, kind, key, limit, stack_name, logical_id)
         return create(logical_id, properties, stack_name, *rest, **options)
 
     return create_within
+
+
+def _update_within(update: Callable[..., Any], kind: str, key: str, limit: int) -> Callable[..., Any]:
+    def update_within(
+        physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str, *logical_id: str
+    ) -> Any:
+        if new.get(key) != old.get(key):
+            _check_name(new, kind, key, limit, stack_name, *logical_id)
+        return update(physical_id, old, new, stack_name, *logical_id)
+
+    return update_within
+
+
+def _check_name(
+    properties: dict[str, Any], kind: str, key: str, limit: int, stack_name: str, logical_id: str = ""
+) -> None:
+    name = str(properties.get(key, ""))
+    length = len(name)
+    if length > limit:
+        raise ValueError(
+            f"Properties validation failed for resource {logical_id or name} with message: #/{key}: expected "
+            f"maxLength: {limit}, actualLength: {length}"
+        )
+    # Versions of a layer share its name on AWS, too, and each scaling policy is its target's.
+    if name and kind not in _SHARED and (owner := _owner(kind, key, name, stack_name)):
+        raise ValueError(f"{name} already exists in stack {owner}")
 
 
 def _owner(kind: str, key: str, name: str, stack_name: str) -> str:
@@ -94,6 +113,18 @@ def _owner(kind: str, key: str, name: str, stack_name: str) -> str:
             if resource["ResourceType"] == kind and is_there and resource.get("Properties", {}).get(key) == name:
                 return str(stack["StackId"])
     return ""
+
+
+def describe_stacks() -> None:
+    """Let DescribeStacks tell the Description of a stack's template, which MiniStack forgets in change sets."""
+    describe = handlers._ACTION_HANDLERS["DescribeStacks"]
+
+    def describe_whole(parameters: Any) -> Any:
+        for stack in cloudformation._stacks.values():
+            stack["Description"] = stack["_template"].get("Description", "")
+        return describe(parameters)
+
+    handlers._ACTION_HANDLERS["DescribeStacks"] = describe_whole
 
 
 def pass_parameters_to_sam() -> None:

@@ -14,9 +14,11 @@ HOOKS: Hooks = (
             "_alarms",
             "_calc_stats",
             "_dims_key",
+            "_error",
             "_evaluate_alarm",
             "_evaluate_all_alarms",
             "_evict_old_metrics",
+            "_get_metric_data",
             "_is_sns_action_arn",
             "_metrics",
             "_stat_value",
@@ -82,3 +84,19 @@ def keep_old_metrics() -> None:
     weeks old here.
     """
     cloudwatch._evict_old_metrics = lambda: None
+
+
+def refuse_expressions() -> None:
+    """Refuse GetMetricData with an expression; MiniStack answers it with an internal error and no data."""
+    get = cloudwatch._get_metric_data
+
+    def get_or_refuse(
+        form: Mapping[str, Any], document: Mapping[str, Any], is_cbor: bool, is_json: bool = False
+    ) -> Any:
+        queries = document.get("MetricDataQueries") or []
+        if any(each.get("Expression") for each in queries) or any(key.endswith(".Expression") for key in form):
+            words = "The laptop cloud has no metric math; use MetricStat, and leave Expression out."
+            return cloudwatch._error("ValidationError", words, 400, is_json, is_cbor)
+        return get(form, document, is_cbor, is_json)
+
+    cloudwatch._get_metric_data = get_or_refuse

@@ -51,15 +51,18 @@ def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
         raise hooks.BuildError(str(error)) from None
     declared = build["environment"].get("environmentVariables", [])
     variables = {variable["name"]: variable["value"] for variable in declared}
+    kinds = {variable.get("type", "PLAINTEXT") for variable in declared} - {"PLAINTEXT"}
     group, stream = f"/aws/codebuild/{build['projectName']}", build["id"].partition(":")[2]
     log = LogStream(group, stream, home / "builds.log", caller)
     try:
+        if kinds:
+            raise ImageError(f"the laptop cloud has environment variables of type PLAINTEXT only, not {kinds.pop()}")
         for name in _VARIABLES:
             if name not in variables:
                 raise ImageError(f"environment variable {name} is not set")
         with tempfile.TemporaryDirectory() as folder:
             context = Path(folder, "context")
-            _fetch(build["source"], Path(folder, "context.zip"), context, caller)
+            _fetch(build, Path(folder, "context.zip"), context, caller)
             for target in variables["TARGETS"].split():
                 if build["buildStatus"] != "IN_PROGRESS":
                     log.write(f"stopped before {target}")
@@ -78,8 +81,9 @@ def _build(images: Images, home: Path, build: Mapping[str, Any]) -> None:
         log.close()
 
 
-def _fetch(source: Mapping[str, Any], archive: Path, context: Path, caller: str) -> None:
+def _fetch(build: Mapping[str, Any], archive: Path, context: Path, caller: str) -> None:
+    source = build["source"]
     if source.get("type") != "S3" or not source.get("location", "").endswith(".zip"):
         raise ImageError(f"the laptop cloud builds from a zip in S3, not from {source}")
-    objects.download(S3Uri.parse(f"s3://{source['location']}"), archive, caller)
+    objects.download(S3Uri.parse(f"s3://{source['location']}"), archive, caller, build.get("sourceVersion", ""))
     shutil.unpack_archive(archive, context, "zip")

@@ -79,6 +79,7 @@ def _override(build: dict[str, Any], request: Mapping[str, Any]) -> None:
     """Put the members that StartBuild overrides into the build's record, where AWS shows them too."""
     source = {"type": request.get("sourceTypeOverride"), "location": request.get("sourceLocationOverride")}
     build["source"] = {**build["source"], **{key: value for key, value in source.items() if value}}
+    build["sourceVersion"] = request.get("sourceVersion", "")
     variables = {variable["name"]: variable for variable in build["environment"].get("environmentVariables", [])}
     variables |= {variable["name"]: variable for variable in request.get("environmentVariablesOverride", [])}
     build["environment"] = {**build["environment"], "environmentVariables": list(variables.values())}

@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -31,12 +32,14 @@ class Container(NamedTuple):
         binds: Triples of a file or folder of this machine, its path in the container, and whether it is read-only.
         folder: Path in the container where the program starts.
         own_pids: Whether the program is process 1 of the container, and sees the processes of the container only.
+        scratch: MB that ``/tmp`` holds when it is the only folder that can be written; None when everything can.
     """
 
     root: Path
     binds: Sequence[tuple[str, str, bool]]
     folder: str
     own_pids: bool = True
+    scratch: int | None = None
 
 
 @functools.cache
@@ -69,6 +72,7 @@ def hosts_file(names: Sequence[str], file: Path) -> tuple[str, str, bool]:
     """
     addresses = [f"127.0.{number // 250}.{number % 250 + 1} {name}" for number, name in enumerate(names)]
     file.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", f"127.0.0.1 {HOSTNAME}", *addresses, ""]))
+    file.chmod(0o644)
     return (str(file), "/etc/hosts", True)
 
 
@@ -86,23 +90,9 @@ def spawn(
     Raises:
         OSError: The container cannot be made, or the program cannot be started.
     """
-    # The container is put together on a folder that only its own namespace sees filled.
-    stage = Path(f"{container.root}.mount")
-    stage.mkdir(exist_ok=True)
-    document = {
-        "root": str(container.root),
-        "binds": [*_machine_binds(), *container.binds],
-        "packages": _packages(),
-        "folder": container.folder,
-        "own_pids": container.own_pids,
-        "stage": str(stage),
-        "hostname": HOSTNAME,
-        "command": list(command),
-    }
     reader, writer = os.pipe()
-    # -I and -S keep the container's variables, such as PYTHONPATH, from the launcher.
-    program = [sys.executable, "-I", "-S", launcher.__file__, str(writer), json.dumps(document)]
     try:
+        program = entering(command, container, writer)
         process = processes.spawn(program, environment, mark, container.root, pass_fds=(writer,))
     finally:
         os.close(writer)
@@ -115,6 +105,33 @@ def spawn(
     return process
 
 
+def entering(command: Sequence[str], container: Container, report: int) -> list[str]:
+    """Return the command that makes a container and starts a program in it.
+
+    Args:
+        command: The program and its arguments, with the container's paths.
+        container: The container.
+        report: Descriptor of an open file that the process inherits. It is told there why the container cannot be made,
+            and closed when the program has started.
+    """
+    # The container is put together on a folder that only its own namespace sees filled.
+    stage = Path(f"{container.root}.mount")
+    stage.mkdir(exist_ok=True)
+    document = {
+        "root": str(container.root),
+        "binds": [*_machine_binds(), *container.binds],
+        "packages": _packages(),
+        "folder": container.folder,
+        "own_pids": container.own_pids,
+        "scratch": container.scratch,
+        "stage": str(stage),
+        "hostname": HOSTNAME,
+        "command": list(command),
+    }
+    # -I and -S keep the container's variables, such as PYTHONPATH, from the launcher.
+    return [sys.executable, "-I", "-S", launcher.__file__, str(report), json.dumps(document)]
+
+
 @functools.cache
 def _machine_binds() -> tuple[tuple[str, str, bool], ...]:
     """Return the folders of this machine's Python and packages, and the file with its name servers."""
@@ -123,11 +140,31 @@ def _machine_binds() -> tuple[tuple[str, str, bool], ...]:
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     folders |= {folder for folder in libraries if os.path.isabs(folder) and os.path.isdir(folder)}
     folders |= {os.path.realpath(folder) for folder in folders}
-    home = Path(os.environ.get("HOME", "/nowhere")).resolve()
+    home = _user_home()
     shown = [folder for folder in sorted(folders, key=len) if not home.is_relative_to(folder)]
     resolver = os.path.realpath("/etc/resolv.conf")  # It often lies in /run.
     shown += [resolver] if os.path.exists(resolver) else []
     return tuple((path, path, True) for path in shown if Path(path).parts[1] not in launcher.SYSTEM)
+
+
+def _user_home() -> Path:
+    """Return the user's home folder; the variable HOME of the cloud is a scratch folder."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir).resolve()
+    except KeyError:  # The user has a number only, as in some containers.
+        return Path("/nowhere")
+
+
+def open_up(folder: Path) -> None:
+    """Let every user of a container read a folder that the cloud has filled, as in an image.
+
+    A model server gives up root before it answers; what the cloud writes is for its own user alone.
+    """
+    for parent, _, files in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, name) for name in files)):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
 
 
 def _packages() -> list[str]:

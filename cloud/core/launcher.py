@@ -129,17 +129,31 @@ def _fill(new_root: str, container: dict[str, Any]) -> None:
     _merge(container["root"], new_root, "")
     for name in _EMPTY:
         os.makedirs(f"{new_root}/{name}", exist_ok=True)
-    os.chmod(f"{new_root}/var/tmp", 0o1777)  # noqa: S103, S108 - it is the container's own
+    for name in ("tmp", "var/tmp"):
+        os.chmod(f"{new_root}/{name}", 0o1777)  # noqa: S103 - it is the container's own
     for source, place, read_only in container["binds"]:
         parent = os.path.dirname(place)
         if os.path.isdir(new_root + parent) and not os.path.lexists(new_root + place):
             _open_up(new_root + parent, parent)
         _bind(source, new_root + place, read_only)
+    if (scratch := container.get("scratch")) is not None:
+        _keep(new_root, scratch, container["binds"])
+        return
     packages, *aliases = container["packages"]
     if os.path.isdir(new_root + packages):
         _layer(new_root + packages)
         for alias in aliases:
             _bind(new_root + packages, new_root + alias, read_only=False)
+
+
+def _keep(new_root: str, scratch: int, binds: list[tuple[str, str, bool]]) -> None:
+    """Make everything read-only but ``/tmp``, which gets this many MB of its own."""
+    _make_read_only(new_root)
+    options = f"mode=1777,size={scratch}m"
+    _mount("tmpfs", f"{new_root}/tmp", "tmpfs", _NO_SUID | _NO_DEVICES, options)  # noqa: S108 - the container's
+    for source, place, _ in binds:
+        if place.startswith("/tmp/"):  # noqa: S108 - this machine's Python may lie there, and was hidden just now
+            _bind(source, new_root + place, read_only=True)
 
 
 def _enter(container: dict[str, Any]) -> None:
@@ -191,6 +205,7 @@ def _handles(status: IO[str], number: int) -> bool:
 def main() -> NoReturn:
     """Start a container; errors go to the pipe whose number is the first argument, which a started program closes."""
     report, container = int(sys.argv[1]), json.loads(sys.argv[2])
+    os.umask(0o022)  # An image's server gives up root, and must then still read what is made here.
     try:
         user, group = os.geteuid(), os.getegid()
         own_pids = _NEW_PIDS if container["own_pids"] else 0

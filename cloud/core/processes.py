@@ -15,13 +15,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 MARK = "KENNEL_PROCESS"
 GRACE_SECONDS = 10.0
 CLOUD = f"cloud-{os.getpid()}-{time.time_ns():x}"
+_starts = threading.Lock()
+_ending = threading.Event()
 
 
 def mark_of(*parts: str) -> str:
@@ -55,17 +58,36 @@ def clean_environment(scratch: Path) -> dict[str, str]:
 def spawn(
     command: Sequence[str], environment: Mapping[str, str], mark: str, folder: Path, pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own, with stdout and stderr in one pipe."""
-    return subprocess.Popen(
-        command,
-        env={**environment, MARK: mark},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
+    """Start a process in a group of its own, with stdout and stderr in one pipe.
+
+    Raises:
+        OSError: The program cannot be started, or the cloud is ending.
+    """
+    with starting():
+        return subprocess.Popen(
+            command,
+            env={**environment, MARK: mark},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+            umask=0o022,  # As in a container, so that what a job makes has the same modes in its archives as on AWS.
+        )
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Let the end of the cloud wait while a process starts, so that it finds every process.
+
+    Raises:
+        OSError: The cloud is ending.
+    """
+    with _starts:
+        if _ending.is_set():
+            raise OSError("the cloud is ending")
+        yield
 
 
 def marked(mark: str) -> list[int]:
@@ -118,6 +140,13 @@ def end_marked(mark: str, grace: float = GRACE_SECONDS) -> None:
         time.sleep(0.05)
 
 
+def end_all(grace: float) -> None:
+    """Let no process start any more, and end all of this cloud's processes as ``end_marked`` does."""
+    with _starts:
+        _ending.set()
+    end_marked(mark_of(), grace)
+
+
 def kill_marked(mark: str) -> None:
     """Send SIGKILL to every process with this mark, without waiting for its end."""
     _signal_all(marked(mark), signal.SIGKILL)
@@ -139,6 +168,11 @@ def start_guard() -> None:
     )
     os.close(reader)
     os.set_inheritable(writer, False)
+
+
+def num_cores() -> int:
+    """Return the number of cores that the cloud may use; macOS tells only how many the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_port() -> int:

@@ -10,6 +10,8 @@ import regex
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 
+from cloud.core import members
+
 log = logging.getLogger("kennel.api")
 
 Request = dict[str, Any]
@@ -43,6 +45,7 @@ class JsonApi:
         model: botocore's model of the service.
         operations: Handlers by operation name. Each takes the checked request and returns the members of the
             response; members that the model's output lacks, and members that are None, are left out.
+        known: The members of requests that the operations know; another one is refused.
         tag: Called with (ARN, the request's Tags) after an operation that created a resource.
         authorize: Called with (headers, service, operation, request) for each request over HTTP; raises ApiError
             when the caller lacks the permission.
@@ -52,11 +55,13 @@ class JsonApi:
         self,
         model: ServiceModel,
         operations: Mapping[str, Operation],
+        known: members.Known,
         tag: Callable[[str, list[dict[str, str]]], None] | None = None,
         authorize: Callable[[Mapping[str, str], str, str, Request], None] | None = None,
     ) -> None:
         self._model = model
         self._operations = operations
+        self._known = known
         self._tag = tag
         self._authorize = authorize
 
@@ -82,14 +87,15 @@ class JsonApi:
         if problems := list(problems_of(request, shape.input_shape)):
             count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
             raise invalid(f"{count} detected: {'; '.join(problems)}")
+        refuse_unknown(request, shape.input_shape, self._known)
         if self._authorize and headers is not None:
             self._authorize(headers, self._model.service_name, operation, request)
         answer = handler(request)
         if self._tag and request.get("Tags") and operation.startswith("Create"):
             arn = next(value for key, value in answer.items() if key.endswith("Arn"))
             self._tag(arn, request["Tags"])
-        members = shape.output_shape.members if shape.output_shape else {}
-        return {key: value for key, value in answer.items() if key in members and value is not None}
+        offered_members = shape.output_shape.members if shape.output_shape else {}
+        return {key: value for key, value in answer.items() if key in offered_members and value is not None}
 
     async def handle_request(
         self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Any
@@ -113,6 +119,16 @@ class JsonApi:
     def _respond(self, status: int, document: Mapping[str, Any]) -> Response:
         version = self._model.metadata.get("jsonVersion", "1.1")
         return status, {"Content-Type": f"application/x-amz-json-{version}"}, json.dumps(document).encode()
+
+
+def refuse_unknown(request: Request, shape: Shape | None, known: members.Known) -> None:
+    """Refuse a request with a member that the laptop cloud does not know; see ``members.first_unknown``.
+
+    Raises:
+        ApiError: It has one; the message names it.
+    """
+    if member := members.first_unknown(request, shape, known):
+        raise invalid(f"The laptop cloud has no {member}; leave it out.")
 
 
 def problems_of(request: Any, shape: Shape | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from cloud.core import emulator
+from cloud.core import containers, emulator
 from cloud.core.uris import ImageUri
 
 _NOT_FOUND = "API error (404): manifest for {uri} not found: manifest unknown: Requested image not found"
@@ -67,6 +67,17 @@ class ContainerImage(NamedTuple):
     entrypoint: Sequence[str]
     cmd: Sequence[str]
 
+    def variables(self, machine: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that ENV sets, with what they take from the base image filled in, such as ``$PATH``.
+
+        Args:
+            machine: The variables of this machine, which stands in for the base image.
+        """
+        filled = {}
+        for name, value in self.environment.items():
+            filled[name] = re.sub(r"\$\{?(\w+)\}?", lambda match: machine.get(match[1], ""), value)
+        return filled
+
 
 class Images:
     """The images that this machine has built."""
@@ -105,6 +116,7 @@ class Images:
         try:
             for source, destination in stage.copies:
                 copy_into(context, source, fresh, destination)
+            containers.open_up(fresh)
             manifest = json.dumps(
                 {
                     "schemaVersion": 2,
@@ -136,6 +148,16 @@ class Images:
             ImageError: The URI is not one of this registry, or the repository does not exist.
         """
         return bool(self._find(uri))
+
+    def resolve(self, uri: str) -> str | None:
+        """Return an image's URI with its digest in place of the tag, or None when ECR has no such image."""
+        try:
+            matches = self._find(uri)
+        except ImageError:
+            return None
+        image = _parse_own(uri)
+        registry, _, _ = uri.partition("/")
+        return f"{registry}/{image.repository}@{matches[0]['imageId']['imageDigest']}" if matches else None
 
     def find(self, uri: str) -> ContainerImage:
         """Return an image that can run.

@@ -6,11 +6,12 @@ from typing import Any
 
 from ministack.services import eventbridge, scheduler
 
+from cloud.core.clock import scaled
 from cloud.core.emulator import Hooks
 
 HOOKS: Hooks = (
-    (eventbridge, ("_invoke_target", "_validate_schedule_expression")),
-    (scheduler, ("_create_schedule", "_error", "_update_schedule")),
+    (eventbridge, ("_invoke_target", "_parse_rate_seconds", "_validate_schedule_expression")),
+    (scheduler, ("_SCHEDULE_TICK_INTERVAL", "_create_schedule", "_error", "_update_schedule")),
 )
 _RATE = re.compile(r"rate\((1 (minute|hour|day)|(?!0*1? )\d+ (minutes|hours|days))\)")
 _UNTRUSTING = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
@@ -43,6 +44,18 @@ def check_rates() -> None:
     scheduler._update_schedule = lambda name, request: refusal(request) or update(name, request)
 
 
+def scale_rates() -> None:
+    """Let rates of rules and schedules pass by the laptop cloud's clock, as the periods of alarms do."""
+    parse = eventbridge._parse_rate_seconds
+
+    def parse_scaled(expression: str) -> float | None:
+        seconds = parse(expression)
+        return None if seconds is None else scaled(seconds)
+
+    eventbridge._parse_rate_seconds = parse_scaled
+    scheduler._SCHEDULE_TICK_INTERVAL = scaled(scheduler._SCHEDULE_TICK_INTERVAL)
+
+
 def check_roles(is_trusting: Callable[[str], bool]) -> None:
     """Refuse schedules with a role that the Scheduler cannot assume.
 
@@ -62,17 +75,18 @@ def check_roles(is_trusting: Callable[[str], bool]) -> None:
 
 
 def authorize_rules(is_allowed: Callable[[str, str, bool], bool]) -> None:
-    """Let a rule or a schedule start a state machine only with permission.
+    """Let a rule start a state machine, and a schedule a state machine or a function, only with permission.
 
     Args:
-        is_allowed: Called before each start with the target's role, the state machine's ARN, and whether a schedule
-            starts it.
+        is_allowed: Called before each start with the target's role, the target's ARN, and whether a schedule starts it.
     """
     invoke_target = eventbridge._invoke_target
 
     def invoke_if_allowed(target: Mapping[str, Any], event: Any, rule: Any, view: Any = None) -> None:
         arn, scheduled = target.get("Arn", ""), event.get("Source") == "aws.scheduler"
-        if ":states:" not in arn or is_allowed(target.get("RoleArn", ""), arn, scheduled):
+        # A rule starts a function by the function's own policy, a schedule by its role alone.
+        has_role = ":states:" in arn or (scheduled and ":lambda:" in arn)
+        if not has_role or is_allowed(target.get("RoleArn", ""), arn, scheduled):
             invoke_target(target, event, rule, view)
 
     eventbridge._invoke_target = invoke_if_allowed

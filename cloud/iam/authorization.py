@@ -14,6 +14,7 @@ from cloud.apigateway import hooks as apigateway_hooks
 from cloud.cloudwatch import hooks as cloudwatch_hooks
 from cloud.core import emulator
 from cloud.core.protocol import ApiError, invalid
+from cloud.core.root_key import RootKey
 from cloud.events import hooks as events_hooks
 from cloud.iam import hooks, permissions
 from cloud.iam.permissions import Permission, RequestScope
@@ -31,17 +32,22 @@ class DeniedError(Exception):
     """IAM denies a request; the message is in AWS's words."""
 
 
-def install(home: Path) -> None:
-    """Enforce the permissions that MiniStack does not check, and record every decision.
+def install(home: Path, root: RootKey) -> None:
+    """Require signatures, enforce the permissions that MiniStack does not check, and record every decision.
 
     Args:
         home: Folder of the record, ``authorizations.jsonl``.
+        root: The access key of the account's root.
     """
-    hooks.treat_loopback_as_tls()
+    hooks.require_signatures(root)
+    hooks.resolve_keys_as_aws()
+    hooks.limit_roles_of_templates()
+    hooks.add_managed_policies()
     hooks.refuse_what_is_missing()
+    hooks.name_projects_of_builds()
     hooks.report_decisions(_decision_writer(home / DECISIONS), _additional_permissions)
     events_hooks.check_roles(_is_trusting_scheduler)
-    events_hooks.authorize_rules(_may_start_execution)
+    events_hooks.authorize_rules(_may_start)
     lambdas_hooks.check_functions(_is_trusting_lambda)
     lambdas_hooks.authorize_functions(_prepare_function)
     apigateway_hooks.authorize_apis(_may_invoke_function)
@@ -168,14 +174,15 @@ def _is_trusting_scheduler(role: str) -> bool:
     return hooks.open_session(role, permissions.SCHEDULER, "scheduler") is not None
 
 
-def _may_start_execution(role: str, state_machine: str, scheduled: bool) -> bool:
-    """Whether a rule of EventBridge or a schedule may start a state machine; if not, AWS drops the event."""
+def _may_start(role: str, target: str, scheduled: bool) -> bool:
+    """Whether a rule of EventBridge or a schedule may start its target; if not, AWS drops the event."""
     service = permissions.SCHEDULER if scheduled else permissions.EVENTS
     try:
         session = assume(role, service, service.partition(".")[0])
-        authorize(session, [Permission("states:StartExecution", state_machine)])
+        action = "lambda:InvokeFunction" if ":lambda:" in target else "states:StartExecution"
+        authorize(session, [Permission(action, target)])
     except DeniedError as error:
-        log.warning("%s did not start %s: %s", service, state_machine, error)
+        log.warning("%s did not start %s: %s", service, target, error)
         return False
     return True
 

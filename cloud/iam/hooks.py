@@ -1,21 +1,29 @@
-"""IAM: MiniStack reports every decision, and services assume roles as on AWS."""
+"""IAM: only who signs is anybody, MiniStack reports every decision, and services assume roles as on AWS."""
 
 import hashlib
+import json
 import secrets
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import ministack.app as app
+import yaml
 from ministack.core import iam_actions, iam_evaluator, responses, router
-from ministack.services import iam, sts
+from ministack.services import iam, s3, sts
+from ministack.services.cloudformation import provisioners
 
-from cloud.core.emulator import Hooks, scope
+from cloud.core.emulator import INSIDE, Answer, Hooks, check_callers, scope
+from cloud.core.root_key import RootKey
 
 HOOKS: Hooks = (
-    (router, ("extract_access_key_id",)),
+    (app, ("_credential_failure", "_enforce_data_plane", "_is_ecr_registry_path", "_routing_params")),
+    (router, ("detect_service", "extract_access_key_id")),
     (responses, ("get_region",)),
-    (iam_actions, ("identity_denial_message",)),
+    (iam_actions, ("extract_iam_action", "extract_resource_arn", "identity_denial_message")),
     (
         iam_evaluator,
         (
@@ -23,15 +31,41 @@ HOOKS: Hooks = (
             "EvalContext",
             "_POLICY_REQUIRED",
             "_resolve_condition_key",
+            "_served_unsigned",
+            "_signed_request",
+            "_verified_key",
+            "check_credentials",
             "combine_resource_policy",
             "enforce",
             "evaluate",
             "evaluate_resource_policy",
+            "is_root_access_key",
             "parse_policy_document",
         ),
     ),
-    (iam, ("_IAM_HANDLERS", "_error", "_instance_profiles", "_p", "_roles", "policy_known")),
-    (sts, ("register_session",)),
+    (
+        iam,
+        (
+            "_AWS_MANAGED_POLICY_PREFIX",
+            "_IAM_HANDLERS",
+            "_attach_group_policy",
+            "_attach_role_policy",
+            "_attach_user_policy",
+            "_aws_managed_policies",
+            "_error",
+            "_groups",
+            "_instance_profiles",
+            "_make_aws_managed_record",
+            "_p",
+            "_roles",
+            "_users",
+            "attach_managed_policy",
+            "policy_known",
+        ),
+    ),
+    (provisioners, ("_RESOURCE_HANDLERS",)),
+    (s3, ("_verify_presigned_sigv4",)),
+    (sts, ("is_root_access_key", "register_session")),
 )
 
 
@@ -61,11 +95,81 @@ class Decision(NamedTuple):
 
 
 _reporters: list[Callable[[Decision], None]] = []  # Each is called with every decision.
+# What these need of their callers, a method of an API and a function's URL decide themselves, and so does the function.
+_OPEN_TO_ANYBODY = ("execute-api:Invoke", "lambda:InvokeFunctionUrl")
+
+
+def require_signatures(key: RootKey) -> None:
+    """Let nobody call the cloud's services who does not sign, and let nobody be root who does not sign with its key.
+
+    MiniStack takes whoever does not sign, and whoever names the access key ``test`` or an account's number, for the
+    account's root, and verifies no signature of these. It verifies those of users and of sessions. So root is a session
+    here, except for calls within this process.
+
+    Args:
+        key: Root's access key.
+    """
+    iam_evaluator.is_root_access_key = sts.is_root_access_key = lambda key_id: key_id == INSIDE
+    account = scope()[1]
+    root = {"Arn": f"arn:aws:iam::{account}:root", "UserId": account, "PrincipalType": "Root"}
+    sts.register_session(key.id, {**root, "SecretAccessKey": key.secret})
+    check_callers(_refusal_of)
+    enforce = app._enforce_data_plane
+
+    def enforce_verified(
+        service: str, action: str, headers: dict[str, str], query: Any, request_id: str, **options: Any
+    ) -> Any:
+        key_id = router.extract_access_key_id(headers, query)
+        if not key_id and iam_evaluator._signed_request.get() is None and action in _OPEN_TO_ANYBODY:
+            return None
+        refusal = enforce(service, action, headers, query, request_id, **options)
+        if refusal is None and iam_evaluator._verified_key.get() != key_id:
+            return app._credential_failure(service, action, request_id, _unverified(), headers)
+        return refusal
+
+    app._enforce_data_plane = enforce_verified
+
+
+def _refusal_of(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Answer | None:
+    """Return the answer to a request whose caller's signature does not verify; None if it does.
+
+    A request without a signature passes if AWS takes the operation without one. Otherwise the key that MiniStack's
+    services take the caller for is the very one whose signature was verified.
+    """
+    if app._is_ecr_registry_path(path):  # MiniStack asks nobody there who they are.
+        words = {"code": "DENIED", "message": "the laptop cloud has only images that its own CodeBuild built"}
+        return 403, {"Content-Type": "application/json"}, json.dumps({"errors": [words]}).encode()
+    key_id, signed = router.extract_access_key_id(headers, query), iam_evaluator._signed_request.get()
+    if signed is not None and signed.s3_scoped:  # S3 signs the addresses that it hands out in a way of its own.
+        refusal: Answer | None = s3._verify_presigned_sigv4(method, path, headers, query)
+        if refusal is None:
+            iam_evaluator._verified_key.set(key_id)
+        return refusal
+    if key_id or signed is not None:
+        failure = iam_evaluator.check_credentials(key_id)
+        if failure is None:
+            if iam_evaluator._verified_key.get() == key_id:
+                return None
+            failure = _unverified()
+    else:
+        failure = iam_evaluator.AuthError("MissingAuthenticationToken", "Request is missing Authentication Token")
+    parameters = app._routing_params(method, path, headers, body, query)
+    service = router.detect_service(method, path, headers, parameters)
+    action = iam_actions.extract_iam_action(service, method, path, headers, body, parameters) or ""
+    if failure.code == "MissingAuthenticationToken" and iam_evaluator._served_unsigned(service, action):
+        return None
+    answer: Answer = app._credential_failure(service, action, str(uuid.uuid4()), failure, headers)
+    return answer
+
+
+def _unverified() -> Any:
+    """Return MiniStack's failure for credentials that no signature proves."""
+    return iam_evaluator.AuthError("UnsupportedSignature", "The request signature does not conform to AWS standards.")
 
 
 def report_decisions(
     report: Callable[[Decision], None],
-    additional_permissions: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, str]]]],
+    additional_permissions: Callable[[Decision], Iterable[tuple[str, str, Mapping[str, Any]]]],
 ) -> None:
     """Report every decision of IAM, and require additional permissions for some requests.
 
@@ -94,6 +198,8 @@ def report_decisions(
         resource_arn: str = "*",
         service_context: dict[str, Any] | None = None,
     ) -> Any:
+        if not access_key and iam_evaluator._served_unsigned(service, action):
+            return None
         results: list[Any] = []
         token = results_of_request.set(results)
         try:
@@ -123,7 +229,7 @@ def report_decisions(
     iam_evaluator.enforce = enforce_and_report
 
 
-def denial_reason(access_key: str, action: str, resource: str, context: Mapping[str, str]) -> str:
+def denial_reason(access_key: str, action: str, resource: str, context: Mapping[str, Any]) -> str:
     """Return why IAM denies an action, in AWS's words; an empty string when IAM allows it."""
     service = action.partition(":")[0]
     denied = iam_evaluator.enforce(access_key, action, service, responses.get_region(), resource, dict(context))
@@ -251,46 +357,142 @@ def _eval_context(principal: str, action: str, resource: str, keys: Mapping[str,
     )
 
 
-def treat_loopback_as_tls() -> None:
-    """Let the condition key ``aws:SecureTransport`` be true for every request.
+def resolve_keys_as_aws() -> None:
+    """Give two condition keys the values that AWS gives them: see ``know_principals``, and ``aws:SecureTransport``.
 
-    Requests on AWS use TLS. Requests here stay on loopback, where nobody else can read them.
+    The latter is true for every request: requests on AWS use TLS, and those here stay on loopback, where nobody else
+    can read them.
+    """
+    know_principals()
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolve_transport(key: str, context: Any) -> Any:
+        return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
+
+    iam_evaluator._resolve_condition_key = resolve_transport
+
+
+def know_principals() -> None:
+    """Give ``aws:PrincipalArn`` the ARN of the role for a role's session, and never the ARN of the session.
+
+    By the latter MiniStack knows its caller:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn
     """
     resolve = iam_evaluator._resolve_condition_key
 
-    def resolve_as_tls(key: str, context: Any) -> Any:
-        return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
+    def resolve_principal(key: str, context: Any) -> Any:
+        if key.lower() == "aws:principalarn":
+            return context.service_context.get("aws:principalarn") or _principal_arn(context.principal_arn)
+        return resolve(key, context)
 
-    iam_evaluator._resolve_condition_key = resolve_as_tls
+    iam_evaluator._resolve_condition_key = resolve_principal
+
+
+def _principal_arn(caller: str) -> str | None:
+    """Return the value of ``aws:PrincipalArn``; None for an AWS service, whose requests do not have the key."""
+    if not caller.startswith("arn:"):
+        return None
+    if ":assumed-role/" not in caller:
+        return caller
+    _, partition, _, _, account, session = caller.split(":", 5)
+    name = session.split("/")[1]
+    record = iam._roles.get_scoped(account, None, name)  # A role's path is not part of its sessions' ARNs.
+    return str(record["Arn"]) if record else f"arn:{partition}:iam::{account}:role/{name}"
+
+
+def name_projects_of_builds() -> None:
+    """Let a request about builds need rights on their project, whose name begins the ids; MiniStack asks for all.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodebuild.html
+    """
+    extract = iam_actions.extract_resource_arn
+
+    def with_project(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        arn: str = extract(service, method, path, headers, body, *rest)
+        if service != "codebuild" or arn != "*":
+            return arn
+        try:
+            request = json.loads(body)
+            ids = request.get("ids") or [request["id"]]
+            project = str(ids[0]).rpartition("/")[2].partition(":")[0]
+        except (ValueError, TypeError, AttributeError, LookupError):
+            return arn
+        region, account = scope()
+        return f"arn:aws:codebuild:{region}:{account}:project/{project}"
+
+    iam_actions.extract_resource_arn = with_project
+
+
+def limit_roles_of_templates() -> None:
+    """Give a template's role its permissions boundary, which MiniStack's CloudFormation ignores for roles."""
+    handlers = provisioners._RESOURCE_HANDLERS
+    role = handlers["AWS::IAM::Role"]
+
+    def bounded(provision: Callable[..., Any], properties_at: int) -> Callable[..., Any]:
+        def provision_and_bound(*arguments: Any, **options: Any) -> Any:
+            result = provision(*arguments, **options)
+            record, boundary = iam._roles[result[0]], arguments[properties_at].get("PermissionsBoundary")
+            record.pop("PermissionsBoundary", None)
+            if boundary:
+                if not iam.policy_known(boundary):
+                    raise ValueError(f"Scope ARN: {boundary} does not exist or is not attachable. (Service: Iam)")
+                record["PermissionsBoundary"] = boundary
+            return result
+
+        return provision_and_bound
+
+    handlers["AWS::IAM::Role"] = {**role, "create": bounded(role["create"], 1), "update": bounded(role["update"], 2)}
+
+
+def add_managed_policies() -> None:
+    """Add the policies of AWS in ``managed_policies.yaml`` to those that MiniStack has."""
+    documents = yaml.safe_load(Path(__file__).with_name("managed_policies.yaml").read_text(encoding="utf-8"))
+    for name, document in documents.items():
+        record = iam._make_aws_managed_record(name, json.dumps(document))
+        iam._aws_managed_policies[f"{iam._AWS_MANAGED_POLICY_PREFIX}{name}"] = record
 
 
 def refuse_what_is_missing() -> None:
-    """Refuse to attach a policy that is not here, and to simulate a role that is not, where MiniStack passes it over.
+    """Refuse to attach a policy that is not here, and to simulate a principal that is not, where MiniStack does not.
 
     Such a policy would give no rights, and the simulation would deny everything; neither would say why.
     """
+    kinds = {"role": iam._roles, "user": iam._users, "group": iam._groups}
 
     def attach(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def checked(parameters: Any) -> Any:
             arn = iam._p(parameters, "PolicyArn")
             if iam.policy_known(arn):
                 return handler(parameters)
-            hint = " on the laptop cloud, which has few of AWS's own policies" if ":iam::aws:" in arn else ""
-            message = f"Policy {arn} does not exist or is not attachable{hint}."
-            return iam._error(404, "NoSuchEntity", message, ns="iam")
+            return iam._error(404, "NoSuchEntity", _not_attachable(arn), ns="iam")
 
         return checked
 
+    def attach_of_template(entity: Any, arn: str) -> Any:
+        if not iam.policy_known(arn):
+            raise ValueError(f"{_not_attachable(arn)} (Service: Iam, Status Code: 404)")
+        return attach_managed(entity, arn)
+
     def simulate(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def checked(parameters: Any) -> Any:
-            _, is_role, path = iam._p(parameters, "PolicySourceArn").partition(":role/")
+            kind, _, path = iam._p(parameters, "PolicySourceArn").rpartition(":")[2].partition("/")
             name = path.rpartition("/")[2]
-            if is_role and name not in iam._roles:
-                return iam._error(404, "NoSuchEntity", f"The role with name {name} cannot be found.", ns="iam")
+            if name not in kinds.get(kind, (name,)):
+                return iam._error(404, "NoSuchEntity", f"The {kind} with name {name} cannot be found.", ns="iam")
             return handler(parameters)
 
         return checked
 
-    for operation in ("AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"):
-        iam._IAM_HANDLERS[operation] = attach(iam._IAM_HANDLERS[operation])
-    iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate(iam._IAM_HANDLERS["SimulatePrincipalPolicy"])
+    attach_managed = iam.attach_managed_policy
+    iam.attach_managed_policy = attach_of_template
+    handlers = iam._IAM_HANDLERS
+    # The table serves the API; templates call the functions.
+    iam._attach_role_policy = handlers["AttachRolePolicy"] = attach(iam._attach_role_policy)
+    iam._attach_user_policy = handlers["AttachUserPolicy"] = attach(iam._attach_user_policy)
+    iam._attach_group_policy = handlers["AttachGroupPolicy"] = attach(iam._attach_group_policy)
+    handlers["SimulatePrincipalPolicy"] = simulate(handlers["SimulatePrincipalPolicy"])
+
+
+def _not_attachable(arn: str) -> str:
+    hint = " on the laptop cloud, which has few of AWS's own policies" if ":iam::aws:" in arn else ""
+    return f"Policy {arn} does not exist or is not attachable{hint}."

@@ -51,6 +51,7 @@ NAMED_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 # By action: the calls of KMS that S3 and SNS make with their caller's rights, for an encrypted bucket or topic.
 KEY_USES = {
     "s3:GetObject": ("kms:Decrypt",),
+    "s3:GetObjectVersion": ("kms:Decrypt",),
     "s3:PutObject": ("kms:GenerateDataKey",),
     "sns:Publish": ("kms:GenerateDataKey", "kms:Decrypt"),
 }
@@ -62,12 +63,12 @@ class Permission(NamedTuple):
     Attributes:
         action: The action, for example ``s3:GetObject``.
         resource: ARN of the resource, or ``*``.
-        context: Condition keys of the request, beyond those that every request has.
+        context: Condition keys of the request, beyond those that every request has. A key may have several values.
     """
 
     action: str
     resource: str = "*"
-    context: Mapping[str, str] = MappingProxyType({})
+    context: Mapping[str, str | list[str]] = MappingProxyType({})
 
 
 class RequestScope(NamedTuple):
@@ -138,6 +139,13 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             return _of_scaling(operation, request, scope)
         case "batch", _:
             return _of_batch(operation, request, scope)
+        case "cloudcontrol", "GetResource":
+            return _of_cloud_control(request, scope)
+        case "servicequotas", "GetServiceQuota" | "GetAWSDefaultServiceQuota" | "ListServiceQuotas":
+            return [Permission(f"servicequotas:{operation}")]  # These actions know no resources.
+        case "servicequotas", "RequestServiceQuotaIncrease":
+            arn = scope.arn("servicequotas", f"{_text(request, 'ServiceCode')}/{_text(request, 'QuotaCode')}")
+            return [Permission("servicequotas:RequestServiceQuotaIncrease", arn)]
         case "lambda", "Invoke":
             name = _text(request, "FunctionName")
             arn = name if name.startswith("arn:") else scope.arn("lambda", f"function:{name}")
@@ -156,9 +164,14 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             return [write(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}", key)]
         case "s3", "DeleteObject":
             return [delete(f"{_text(request, 'Bucket')}/{_text(request, 'Key')}")]
+        case "s3", "ListObjectVersions":
+            versions = listing(_text(request, "Bucket"), _text(request, "Prefix"))
+            return [versions._replace(action="s3:ListBucketVersions")]
         case "s3", "DeleteObjects":
-            keys = [_text(item, "Key") for item in request.get("Delete", {}).get("Objects", [])]
-            return _each(("s3:DeleteObject",), *(_object_arn(f"{_text(request, 'Bucket')}/{key}") for key in keys))
+            return [
+                delete(f"{_text(request, 'Bucket')}/{_text(item, 'Key')}", _text(item, "VersionId"))
+                for item in request.get("Delete", {}).get("Objects", [])
+            ]
         case "dynamodb", _ if "TableName" in request:
             return [Permission(f"dynamodb:{operation}", scope.arn("dynamodb", f"table/{_text(request, 'TableName')}"))]
         case "sfn", "DescribeExecution":
@@ -174,15 +187,17 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
         case "cloudwatch", "PutMetricAlarm" | "DeleteAlarms":
             names = request.get("AlarmNames") or [_text(request, "AlarmName")]
             return [Permission(f"cloudwatch:{operation}", scope.arn("cloudwatch", f"alarm:{name}")) for name in names]
+        case "cloudwatchlogs", "PutRetentionPolicy":
+            return [Permission("logs:PutRetentionPolicy", scope.arn("logs", f"log-group:{request['LogGroupName']}:*"))]
         case "codebuild", "StartBuild":
             arn = scope.arn("codebuild", f"project/{_text(request, 'ProjectName')}")
             return [Permission("codebuild:StartBuild", arn)]
     raise UnknownRequestError(f"The laptop cloud has no {service}:{operation}")
 
 
-def read(uri: str) -> Permission:
-    """Return the permission to read an S3 object."""
-    return Permission("s3:GetObject", _object_arn(uri))
+def read(uri: str, version: str = "") -> Permission:
+    """Return the permission to read an S3 object, or one version of it."""
+    return Permission("s3:GetObjectVersion" if version else "s3:GetObject", _object_arn(uri))
 
 
 def write(uri: str, key: str = "") -> Permission:
@@ -190,9 +205,9 @@ def write(uri: str, key: str = "") -> Permission:
     return Permission("s3:PutObject", _object_arn(uri), {NAMED_KEY: key} if key else {})
 
 
-def delete(uri: str) -> Permission:
-    """Return the permission to delete an S3 object."""
-    return Permission("s3:DeleteObject", _object_arn(uri))
+def delete(uri: str, version: str = "") -> Permission:
+    """Return the permission to delete an S3 object, or one version of it."""
+    return Permission("s3:DeleteObjectVersion" if version else "s3:DeleteObject", _object_arn(uri))
 
 
 def listing(bucket: str, prefix: str) -> Permission:
@@ -271,7 +286,8 @@ def push(image: str) -> list[Permission]:
 
 def _of_sagemaker(operation: str, request: Request, scope: RequestScope) -> list[Permission]:
     arns = _sagemaker_arns(operation, request, scope)
-    needed = _each((f"sagemaker:{operation}",), *arns)
+    keys = _sagemaker_keys(operation, request)
+    needed = [Permission(f"sagemaker:{operation}", each, keys) for each in arns]
     if operation.startswith("Create") and request.get("Tags"):
         needed.append(Permission("sagemaker:AddTags", arns[0]))
     definitions = [request.get("TrainingJobDefinition", {}), *request.get("TrainingJobDefinitions", [])]
@@ -290,6 +306,73 @@ def _of_sagemaker(operation: str, request: Request, scope: RequestScope) -> list
             if repository := _repository(_text(container, "Image")):
                 needed += _each((*PULL, "ecr:DescribeImages"), repository)
     return needed
+
+
+def _sagemaker_keys(operation: str, request: Request) -> dict[str, str | list[str]]:
+    """Return the condition keys by which policies limit what jobs, models and endpoints are made of.
+
+    Which action has which keys is in the Service Authorization Reference; a key whose member a request leaves out is
+    absent, except for those of Boolean members, which AWS counts as false:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
+    """
+    match operation:
+        case "CreateTrainingJob":
+            return _training_keys([request])
+        case "CreateHyperParameterTuningJob":
+            definitions = [request.get("TrainingJobDefinition", {}), *request.get("TrainingJobDefinitions", [])]
+            return _training_keys([each for each in definitions if each])
+        case "CreateProcessingJob":
+            cluster = request.get("ProcessingResources", {}).get("ClusterConfig", {})
+            network, output = request.get("NetworkConfig", {}), request.get("ProcessingOutputConfig", {})
+            return {
+                **_present("sagemaker:InstanceTypes", [_text(cluster, "InstanceType")]),
+                **_present("sagemaker:VolumeKmsKey", _text(cluster, "VolumeKmsKeyId")),
+                **_present("sagemaker:OutputKmsKey", _text(output, "KmsKeyId")),
+                "sagemaker:NetworkIsolation": _flag(network, "EnableNetworkIsolation"),
+                "sagemaker:InterContainerTrafficEncryption": _flag(network, "EnableInterContainerTrafficEncryption"),
+            }
+        case "CreateModel":
+            return {"sagemaker:NetworkIsolation": _flag(request, "EnableNetworkIsolation")}
+        case "CreateEndpointConfig":
+            variants = [*request.get("ProductionVariants", []), *request.get("ShadowProductionVariants", [])]
+            return {
+                **_present("sagemaker:InstanceTypes", [_text(each, "InstanceType") for each in variants]),
+                **_present("sagemaker:VolumeKmsKey", _text(request, "KmsKeyId")),
+            }
+    return {}
+
+
+def _training_keys(definitions: Sequence[Request]) -> dict[str, str | list[str]]:
+    """Return the condition keys of training jobs that one request makes."""
+    clusters = [each.get("ResourceConfig", {}) for each in definitions]
+    groups = [group for each in clusters for group in each.get("InstanceGroups", [])]
+    volumes = [_text(each, "VolumeKmsKeyId") for each in clusters]
+    outputs = [_text(each.get("OutputDataConfig", {}), "KmsKeyId") for each in definitions]
+    return {
+        **_present("sagemaker:InstanceTypes", [_text(each, "InstanceType") for each in (*clusters, *groups)]),
+        **_present("sagemaker:VolumeKmsKey", _only(volumes)),
+        **_present("sagemaker:OutputKmsKey", _only(outputs)),
+        "sagemaker:NetworkIsolation": _every(definitions, "EnableNetworkIsolation"),
+        "sagemaker:InterContainerTrafficEncryption": _every(definitions, "EnableInterContainerTrafficEncryption"),
+    }
+
+
+def _present(key: str, value: str | list[str]) -> dict[str, str | list[str]]:
+    """Return a condition key with its values, or nothing if the request has none."""
+    values = value if isinstance(value, str) else sorted(set(filter(None, value)))
+    return {key: values} if values else {}
+
+
+def _only(values: Sequence[str]) -> str | list[str]:
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _flag(request: Request, member: str) -> str:
+    return "true" if request.get(member) is True else "false"
+
+
+def _every(definitions: Sequence[Request], member: str) -> str:
+    return "true" if definitions and all(each.get(member) is True for each in definitions) else "false"
 
 
 def _sagemaker_arns(operation: str, request: Request, scope: RequestScope) -> list[str]:
@@ -311,6 +394,18 @@ def _sagemaker_arns(operation: str, request: Request, scope: RequestScope) -> li
     if operation in ("CreateEndpoint", "UpdateEndpoint"):
         arns.append(arn("endpoint-config", _text(request, "EndpointConfigName")))
     return arns
+
+
+def _of_cloud_control(request: Request, scope: RequestScope) -> list[Permission]:
+    """Return the permissions of GetResource: its own, and that of the resource's service."""
+    kind, identifier = _text(request, "TypeName"), _text(request, "Identifier")
+    needed = [Permission("cloudformation:GetResource", "*")]
+    if kind == "AWS::Lambda::Url":
+        arn = identifier if identifier.startswith("arn:") else scope.arn("lambda", f"function:{identifier}")
+        needed.append(Permission("lambda:GetFunctionUrlConfig", arn))
+    elif kind == "AWS::ApiGateway::RestApi":
+        needed.append(Permission("apigateway:GET", f"arn:aws:apigateway:{scope.region}::/restapis/{identifier}"))
+    return needed
 
 
 def _of_batch(operation: str, request: Request, scope: RequestScope) -> list[Permission]:

@@ -1,57 +1,76 @@
 """Lambda: functions need the rights of their role, errors have their exception's name, and URLs reach the function."""
 
 import contextvars
+import hmac
+import json
+import os
 import re
+import secrets
 import select
-import signal
 import subprocess
+import sys
 import threading
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import ministack.app as app
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc
+from ministack.services import lambda_svc, sts
 from ministack.services.cloudformation import provisioners
 
+from cloud.core import containers, processes
 from cloud.core.emulator import Hooks
-from cloud.core.quotas import FUNCTION_MEMORY, quota
+from cloud.core.quotas import CONCURRENCY, FUNCTION_MEMORY, quota
+from cloud.lambdas import aliases
+from cloud.lambdas.errors import exit_reason, platform_error
+from cloud.lambdas.runtime_api import MAX_PAYLOAD
 
 HOOKS: Hooks = (
-    (
-        app,
-        (
-            "_handle_pre_body_request",
-            "_parse_lambda_url",
-        ),
-    ),
     (
         lambda_runtime,
         (
             "_signal",
             "execution_credentials",
             "reset",
+            "subprocess",
         ),
     ),
     (
         lambda_svc,
         (
+            "_ACCOUNT_CONCURRENCY_CAP",
+            "_create_alias",
             "_create_function",
+            "_delete_function_concurrency",
             "_emit_lambda_logs",
+            "_emit_lambda_metrics",
             "_execute_function",
+            "_execute_function_dispatch",
             "_execute_function_with_config_scope",
             "_execution_record_for_config",
+            "_functions",
             "_get_func_record_for_ref",
+            "_invoke",
+            "_list_layer_versions",
+            "_put_function_concurrency",
+            "_qp_first",
+            "_reserved_concurrency",
+            "_resolve_name_and_qualifier",
+            "_update_alias",
             "_update_config",
             "error_response_json",
             "function_policy_for_arn",
+            "subprocess",
         ),
     ),
     (provisioners, ("_RESOURCE_HANDLERS",)),
+    (sts, ("_sessions",)),
 )
 
 _MIN_MEMORY = 128  # MB
+_SALT = secrets.token_bytes(32)
 _DIED = "Worker process died"  # MiniStack's words when a runtime exits
 
 
@@ -74,7 +93,8 @@ def name_function_errors() -> None:
         _died.status = None
         result: dict[str, Any] = execute(function, event)
         body = result.get("body")
-        if not result.get("error") or not isinstance(body, dict):
+        # What an image's environment tells has AWS's form already.
+        if not result.get("error") or not isinstance(body, dict) or result.get("log_source"):
             return result
         kind, message = body.get("errorType"), str(body.get("errorMessage", ""))
         if kind == "Sandbox.Timedout":
@@ -109,24 +129,6 @@ def _status_of(process: Any) -> int | None:
     return status
 
 
-def platform_error(kind: str, message: str) -> dict[str, str]:
-    """Return what Lambda itself, not the function's runtime, tells of a failure; the order of the members is AWS's."""
-    return {"errorType": kind, "errorMessage": f"RequestId: {uuid.uuid4()} Error: {message}"}
-
-
-def exit_reason(status: int | None) -> str:
-    """Return how AWS tells that a function's runtime has ended.
-
-    Args:
-        status: The exit status; negative for a signal; None if it is not known.
-    """
-    if not status:
-        return "Runtime exited without providing a reason"
-    if status < 0:
-        return f"Runtime exited with error: signal: {str(signal.strsignal(-status)).lower()}"
-    return f"Runtime exited with error: exit status {status}"
-
-
 def exception_name(trace: str, message: str) -> str:
     """Return the class name, without its module, of the exception at the end of a traceback.
 
@@ -136,6 +138,83 @@ def exception_name(trace: str, message: str) -> str:
     """
     names = re.findall(rf"^([A-Za-z_][\w.]*)(?:: {re.escape(message)})?$", trace.rstrip(), re.MULTILINE)
     return names[-1].rsplit(".", 1)[-1] if names else "Runtime.HandlerError"
+
+
+def measure_functions() -> None:
+    """Put the metrics of every invocation, whoever starts the function.
+
+    MiniStack puts those of the API Invoke alone: nothing of what API Gateway, Step Functions, EventBridge and its
+    Scheduler start. Of a request that it throttles, which runs nothing, it goes on to put its own.
+    """
+    run, emit = lambda_svc._execute_function_dispatch, lambda_svc._emit_lambda_metrics
+
+    def run_and_emit(function: Any, config: Mapping[str, Any], *rest: Any) -> Any:
+        begin = time.monotonic()
+        result = run(function, config, *rest)
+        milliseconds = 1000 * (time.monotonic() - begin)
+        emit(config["FunctionName"], milliseconds, isinstance(result, dict) and bool(result.get("error")), False)
+        return result
+
+    def emit_throttled(name: str, duration_ms: float, error: bool, throttle: bool) -> None:
+        if throttle:
+            emit(name, duration_ms, error, throttle)
+
+    lambda_svc._execute_function_dispatch = run_and_emit
+    lambda_svc._emit_lambda_metrics = emit_throttled
+
+
+class _ContainedProcesses:
+    """The module ``subprocess``, but its processes see nothing of the machine's files but what a container has.
+
+    Args:
+        root: An empty folder, from which the containers are made.
+        scratch: The folder with the functions' code and layers and their temporary files.
+    """
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        self._root, self._scratch = root, scratch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(subprocess, name)
+
+    def Popen(self, command: Sequence[str], **options: Any) -> Any:
+        """Start a function's runtime."""
+
+        def start(command: Sequence[str], **options: Any) -> Any:
+            with processes.starting():
+                return subprocess.Popen(command, **options)
+
+        return self._start(start, command, options)
+
+    def run(self, command: Sequence[str], **options: Any) -> Any:
+        """Run a function's runtime for one event."""
+        with processes.starting():
+            pass  # The runtime may run long, and the end of the cloud does not wait for that.
+        return self._start(subprocess.run, command, options)
+
+    def _start(self, start: Callable[..., Any], command: Sequence[str], options: dict[str, Any]) -> Any:
+        if not containers.available():
+            return start(command, **options)
+        binds = [(str(self._scratch), str(self._scratch), False)]
+        # The worker's process ends when MiniStack ends it, so it must be the very process that MiniStack has started.
+        container = containers.Container(self._root, binds, str(options["cwd"]), own_pids=False)
+        report = os.dup(sys.stderr.fileno())  # Why a container could not be made is told in the cloud's log.
+        try:
+            return start(containers.entering(command, container, report), pass_fds=(report,), **options)
+        finally:
+            os.close(report)
+
+
+def contain_functions(home: Path) -> None:
+    """Let functions run in containers, where the kernel allows that, so that they do not see the user's files.
+
+    Args:
+        home: The cloud's folder.
+    """
+    root = home / "functions"
+    root.mkdir()
+    contained = _ContainedProcesses(root, Path(os.environ["TMPDIR"]))
+    lambda_runtime.subprocess = lambda_svc.subprocess = contained
 
 
 def check_functions(is_trusting: Callable[[str], bool]) -> None:
@@ -229,22 +308,42 @@ def authorize_functions(prepare: Callable[[str, str, str, str], bool]) -> None:
             Lambda may not assume the role.
     """
     credentials, emit = lambda_runtime.execution_credentials, lambda_svc._emit_lambda_logs
-    without_log: set[str] = set()  # ARNs of the functions that may not write their log
+    without_log: set[str] = set()  # versions, by ARN, that may not write their log
+
+    def version_of(config: Mapping[str, Any]) -> str:
+        # The ARN may end with an alias, and the environment serves all aliases of its version.
+        return ":".join([*config["FunctionArn"].split(":")[:7], config.get("Version", "$LATEST")])
 
     def prepare_and_get_credentials(config: Mapping[str, Any]) -> Any:
-        name, arn = config["FunctionName"], config["FunctionArn"]
+        name, arn = config["FunctionName"], version_of(config)
         group = config.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
         # The function acts with its own role, so the context of the request that starts it must not be used.
         may_log = contextvars.Context().run(prepare, config["Role"], name, group, config.get("Version", "$LATEST"))
         (without_log.discard if may_log else without_log.add)(arn)
-        return credentials(config)
+        return _made_secret(credentials(config))
 
-    def emit_if_allowed(function: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
-        if function.get("config", function)["FunctionArn"] not in without_log:
-            emit(function, *arguments, **options)
+    def emit_if_allowed(function: Mapping[str, Any], request_id: str, text: str, *rest: Any, **options: Any) -> None:
+        config = function.get("config", function)
+        # Without its own lines, which the level forbids, Lambda writes what the function wrote, or nothing at all.
+        is_silent = not text and config.get("LoggingConfig", {}).get("SystemLogLevel") == "WARN"
+        if version_of(config) not in without_log and not is_silent:
+            emit(function, request_id, text, *rest, **options)
 
     lambda_runtime.execution_credentials = prepare_and_get_credentials
     lambda_svc._emit_lambda_logs = emit_if_allowed
+
+
+def _made_secret(session: Mapping[str, str]) -> dict[str, str]:
+    """Return the credentials of a function's session with a secret and a token that nobody can compute.
+
+    MiniStack computes both from the ARNs of function and role. All environments of a function share a session.
+    """
+    secret, token = (
+        hmac.digest(_SALT, session[name].encode(), "sha256").hex()
+        for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    )
+    sts._sessions[session["AWS_ACCESS_KEY_ID"]] |= {"SecretAccessKey": secret, "SessionToken": token}
+    return {**session, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
 
 
 def function_policy(arn: str) -> Any:
@@ -253,15 +352,111 @@ def function_policy(arn: str) -> Any:
     return policy_and_account[0] if policy_and_account else None
 
 
-def route_function_urls() -> None:
-    """Let every request to a function's URL reach the function; MiniStack answers the path /health itself."""
-    handle = app._handle_pre_body_request
+def find_layers_by_arn() -> None:
+    """Let ListLayerVersions find a layer by its ARN, too, as its documentation says."""
+    versions = lambda_svc._list_layer_versions
+    lambda_svc._list_layer_versions = lambda name, query: versions(name.partition(":layer:")[2] or name, query)
 
-    async def handle_unless_function_url(method: str, path: str, headers: Mapping[str, str], *rest: Any) -> Any:
-        is_function_url = app._parse_lambda_url(headers.get("host", ""), path) is not None
-        return None if is_function_url else await handle(method, path, headers, *rest)
 
-    app._handle_pre_body_request = handle_unless_function_url
+def limit_concurrency() -> None:
+    """Hold the versions of a function to what it has reserved, and reservations to what the account has.
+
+    MiniStack forgets what is reserved when a request names a version or an alias, and the property of templates.
+    """
+    put = lambda_svc._put_function_concurrency
+    lambda_svc._ACCOUNT_CONCURRENCY_CAP = min(lambda_svc._ACCOUNT_CONCURRENCY_CAP, quota(CONCURRENCY))
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+
+    def reserved_of(_record: Any, config: Mapping[str, Any]) -> int | None:
+        function = lambda_svc._functions.get(config["FunctionName"]) or {}
+        reserved: int | None = function.get("concurrency")
+        return reserved
+
+    def put_if_left(name: str, request: Mapping[str, Any]) -> Any:
+        others = [lambda_svc._functions[each].get("concurrency") or 0 for each in lambda_svc._functions if each != name]
+        count = int(request.get("ReservedConcurrentExecutions", 0))
+        if name in lambda_svc._functions and (
+            problem := aliases.reservation_problem(count, others, quota(CONCURRENCY))
+        ):
+            return _invalid(problem)
+        return put(name, request)
+
+    def reserve(name: str, properties: Mapping[str, Any]) -> None:
+        if "ReservedConcurrentExecutions" not in properties:
+            lambda_svc._delete_function_concurrency(name)
+            return
+        count = int(properties["ReservedConcurrentExecutions"])
+        status, _, body = put_if_left(name, {"ReservedConcurrentExecutions": count})
+        if status >= 400:
+            raise ValueError(f"{json.loads(body)['message']} (Service: Lambda, Status Code: 400)")
+
+    def and_reserve(work: Callable[..., Any], properties_at: int) -> Callable[..., Any]:
+        def work_and_reserve(*arguments: Any, **options: Any) -> Any:
+            name, attributes = work(*arguments, **options)
+            reserve(name, arguments[properties_at])
+            return name, attributes
+
+        return work_and_reserve
+
+    lambda_svc._reserved_concurrency = reserved_of
+    lambda_svc._put_function_concurrency = put_if_left
+    handlers |= {"create": and_reserve(handlers["create"], 1), "update": and_reserve(handlers["update"], 2)}
+
+
+_invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", default="")
+
+
+def weigh_aliases() -> None:
+    """Let an alias lead to two versions by their weights, and only to versions that exist."""
+    invoke, record_of, execute = lambda_svc._invoke, lambda_svc._get_func_record_for_ref, lambda_svc._execute_function
+    create, update = lambda_svc._create_alias, lambda_svc._update_alias
+
+    def chosen(name: str, qualifier: str | None) -> str | None:
+        alias = ((lambda_svc._functions.get(name) or {}).get("aliases") or {}).get(qualifier)
+        if not alias or not alias.get("RoutingConfig"):
+            return None
+        _invoked_as.set(alias["AliasArn"])
+        return aliases.choose(alias)
+
+    async def invoke_chosen(
+        name: str, event: Any, headers: Mapping[str, str], path_qualifier: str | None = None, query: Any = None
+    ) -> Any:
+        if int(headers.get("content-length") or 0) > MAX_PAYLOAD:
+            words = f"Request must be smaller than {MAX_PAYLOAD - 100} bytes for the InvokeFunction operation"
+            return lambda_svc.error_response_json("RequestEntityTooLargeException", words, 413)
+        qualifier = path_qualifier or lambda_svc._qp_first(query or {}, "Qualifier")
+        _invoked_as.set("")
+        return await invoke(name, event, headers, chosen(name, qualifier) or path_qualifier, query)
+
+    def record_of_chosen(reference: str) -> Any:
+        name, qualifier = lambda_svc._resolve_name_and_qualifier(reference)
+        _invoked_as.set("")
+        version = chosen(name, qualifier)
+        return record_of(f"{reference[: -len(str(qualifier))]}{version}" if version else reference)
+
+    def execute_as_alias(function: Mapping[str, Any], event: Any) -> Any:
+        if arn := _invoked_as.get():
+            function = {**function, "config": {**(function.get("config") or function), "FunctionArn": arn}}
+        return execute(function, event)
+
+    def refusal(name: str, alias: Mapping[str, Any]) -> Any:
+        function = lambda_svc._functions.get(name)
+        problem = function and aliases.alias_problem(alias, function["versions"])
+        status = 404 if problem and problem[0] == "ResourceNotFoundException" else 400
+        return lambda_svc.error_response_json(*problem, status) if problem else None
+
+    def update_alias(name: str, alias: str, request: dict[str, Any]) -> Any:
+        before = ((lambda_svc._functions.get(name) or {}).get("aliases") or {}).get(alias) or {}
+        return refusal(name, {**before, **request}) or update(name, alias, request)
+
+    lambda_svc._invoke, lambda_svc._get_func_record_for_ref = invoke_chosen, record_of_chosen
+    lambda_svc._execute_function = execute_as_alias
+    lambda_svc._create_alias = lambda name, request: refusal(name, request) or create(name, request)
+    lambda_svc._update_alias = update_alias
+
+
+def _invalid(message: str) -> Any:
+    return lambda_svc.error_response_json("InvalidParameterValueException", message, 400)
 
 
 def stop_lambda_workers() -> None:

@@ -61,16 +61,17 @@ def exists(uri: S3Uri, caller: str) -> bool:
     return True
 
 
-def download(uri: S3Uri, file: Path, caller: str) -> None:
-    """Write one object to a file.
+def download(uri: S3Uri, file: Path, caller: str, version: str = "") -> None:
+    """Write one object, or one version of it, to a file.
 
     Raises:
         AccessError: The caller may not read the object.
         StorageError: There is no such object.
     """
-    _authorize(caller, f"download object {uri}", permissions.read(str(uri)))
+    _authorize(caller, f"download object {uri}", permissions.read(str(uri), version))
+    query = {"versionId": version} if version else {}
     try:
-        content = emulator.call("s3", "GET", f"/{uri.bucket}/{uri.key}")
+        content = emulator.call("s3", "GET", f"/{uri.bucket}/{uri.key}", query=query)
     except emulator.CallError as error:
         raise StorageError(f"no object at {uri} (HTTP {error.status})") from error
     file.parent.mkdir(parents=True, exist_ok=True)

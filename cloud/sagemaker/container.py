@@ -3,7 +3,6 @@
 Where the kernel allows no namespaces, the container's paths are rewritten to that folder.
 """
 
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ class SageMakerContainer:
             mark: the mark of the container's processes.
         """
         self._root, self._mark = root, mark
-        self._environment = image.environment if image else {}
+        self._image = image
         self._workdir = image.workdir if image else CONTAINER_ROOT
         if image:
             # Each container has a copy, so that no program can change the image.
@@ -38,6 +37,7 @@ class SageMakerContainer:
         self.opt_ml = OptMlFolder(root / "opt" / "ml")
         for path in (CONTAINER_ROOT, self._workdir, "/root"):
             self._here(path).mkdir(parents=True, exist_ok=True)
+        containers.open_up(root)
 
     def start(
         self,
@@ -63,8 +63,7 @@ class SageMakerContainer:
         in_namespaces = containers.available()
         if in_namespaces:
             machine = containers.environment_of(machine)
-        variables = {**defaults, **{name: _expand(value, machine) for name, value in self._environment.items()}}
-        variables |= environment
+        variables = {**defaults, **(self._image.variables(machine) if self._image else {}), **environment}
         if in_namespaces:
             container = containers.Container(self._root, binds, self._workdir, own_pids)
             return containers.spawn(command, {**machine, **variables}, self._mark, container)
@@ -74,8 +73,3 @@ class SageMakerContainer:
     def _here(self, path: str) -> Path:
         """Return the path on this machine for a path in the container."""
         return self._root / path.lstrip("/")
-
-
-def _expand(value: str, machine: Mapping[str, str]) -> str:
-    """Fill in what an ENV takes from its base image, such as ``$PATH``; this machine stands in for that image."""
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: machine.get(match[1], ""), value)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloud.core import processes
+
 CONTAINER_ROOT = "/opt/ml"
 # Matches a path where one can begin: at the start, after "=" (--dir=/opt/ml/model) and after ":" (a search path), but
 # not in a URI (s3://bucket).
@@ -95,5 +97,4 @@ def threads_per_host(num_hosts: int) -> int:
     On AWS each host has a machine of its own. Here each host would otherwise start as many threads as this machine
     has cores, and all of them would compete for the same cores.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_hosts)
+    return max(1, processes.num_cores() // num_hosts)

@@ -152,6 +152,7 @@ class Packages:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
+        self._tokens: dict[str, str] = {}  # ARNs of packages by the ClientToken that made them
 
     def table(self) -> dict[str, Operation]:
         """The operations by name."""
@@ -197,6 +198,9 @@ class Packages:
     def create(self, request: Request) -> dict[str, Any]:
         """Create a package: the next version of its group, or one with a name of its own."""
         rules.model_package(request, self._store.region)
+        token = self._store.arn("client-token", request.get("ClientToken", ""))
+        if "ClientToken" in request and (first := self._tokens.get(token)):
+            return {"ModelPackageArn": first}  # The request is repeated, because its first answer was lost.
         group_name, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
         version = None
         if group_name:
@@ -211,6 +215,7 @@ class Packages:
         members = approval | {key: value for key, value in request.items() if key != "Tags"}
         package = ModelPackage(arn, name, members | ({"ModelPackageGroupName": name} if version else {}), version)
         self._store.add(package, invalid(f"Model Package already exists: {arn}"))
+        self._tokens[token] = arn
         return {"ModelPackageArn": arn}
 
     def describe(self, request: Request) -> dict[str, Any]:

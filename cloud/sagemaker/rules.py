@@ -24,21 +24,6 @@ _LOCAL_DISKS = {
 }
 _EBS_ONLY = re.compile(r"[cmr]\d+(n|i|i-flex)?|t[23]|p[23]")
 
-_NOT_IN_TRAINING = (
-    *("DebugHookConfig", "DebugRuleConfigurations", "ExperimentConfig", "InfraCheckConfig", "MlflowConfig"),
-    *("ModelPackageConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig", "RetryStrategy"),
-    *("ServerlessJobConfig", "SessionChainingConfig", "TensorBoardOutputConfig", "VpcConfig"),
-)
-_NOT_IN_ALGORITHMS = ("AlgorithmName", "TrainingImageConfig")
-_NOT_IN_CLUSTERS = ("InstancePlacementConfig", "InstancePreferences", "KeepAlivePeriodInSeconds", "TrainingPlanArn")
-_NOT_IN_MODELS = ("InferenceExecutionConfig", "VpcConfig")
-_NOT_IN_CONTAINERS = ("AdditionalModelDataSources", "ContainerMetricsConfig", "ImageConfig", "MultiModelConfig")
-_NOT_IN_CONFIGS = ("AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig", "ShadowProductionVariants", "VpcConfig")
-_NOT_IN_VARIANTS = (
-    *("AcceleratorType", "CapacityReservationConfig", "CoreDumpConfig", "EnableSSMAccess", "InstancePools"),
-    *("ManagedInstanceScaling", "ServerlessConfig"),
-)
-
 
 def training_job(request: Request, region: str) -> None:
     """Check a request of CreateTrainingJob.
@@ -46,14 +31,12 @@ def training_job(request: Request, region: str) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(request, _NOT_IN_TRAINING)
     algorithm, resources = request.get("AlgorithmSpecification", {}), request.get("ResourceConfig", {})
     if "TrainingImage" not in algorithm:
         raise invalid(
             "AlgorithmSpecification.TrainingImage is missing; the laptop cloud needs it, because it has no built-in "
             "algorithms."
         )
-    _refuse_members(algorithm, _NOT_IN_ALGORITHMS)
     _check_training_image(algorithm["TrainingImage"], region)
     if not resources.get("InstanceCount") or "InstanceType" not in resources:
         raise invalid(
@@ -78,8 +61,6 @@ def processing_job(request: Request, region: str) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(request, ("ExperimentConfig",))
-    _refuse_members(request.get("NetworkConfig", {}), ("VpcConfig",))
     specification = request["AppSpecification"]
     uri, cluster = specification["ImageUri"], request["ProcessingResources"]["ClusterConfig"]
     image = ImageUri.parse(uri)
@@ -154,7 +135,6 @@ def _check_cluster(cluster: Mapping[str, Any]) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(cluster, _NOT_IN_CLUSTERS)
     instance_type = cluster["InstanceType"]
     family = instance_type.split(".")[1]
     if family in _LOCAL_DISKS and "VolumeKmsKeyId" in cluster:
@@ -228,7 +208,6 @@ def model(request: Request) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(request, _NOT_IN_MODELS)
     if len(_containers(request)) != 1:
         raise invalid("The laptop cloud supports models of one container only, in PrimaryContainer or in Containers.")
     if "ExecutionRoleArn" not in request:
@@ -253,7 +232,6 @@ def container(specification: Mapping[str, Any], region: str) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(specification, _NOT_IN_CONTAINERS)
     if specification.get("Mode", "SingleModel") != "SingleModel":
         raise invalid("The laptop cloud has no multi-model endpoints; leave Mode out.")
     image_uri = specification.get("Image", "")
@@ -305,11 +283,9 @@ def endpoint_config(request: Request) -> None:
     Raises:
         ApiError: it is refused.
     """
-    _refuse_members(request, _NOT_IN_CONFIGS)
     if request.get("DataCaptureConfig", {}).get("EnableCapture"):
         raise invalid("The laptop cloud cannot capture data; leave DataCaptureConfig out.")
     for variant in request["ProductionVariants"]:
-        _refuse_members(variant, _NOT_IN_VARIANTS)
         if not {"ModelName", "InitialInstanceCount", "InstanceType"} <= variant.keys():
             raise invalid(
                 f"Production variant {variant['VariantName']}: the laptop cloud needs ModelName, InstanceType and "
@@ -338,7 +314,6 @@ def deployment(config: Mapping[str, Any], counts: Mapping[str, int], serving: It
     """
     if not config:
         return
-    _refuse_members(config, ("RollingUpdatePolicy",))
     if serving is not None and set(serving) != set(counts):
         raise invalid(
             "The new endpoint configuration must have the same variant names as the old one: it has "
@@ -390,19 +365,6 @@ def capacities(changes: Sequence[Mapping[str, Any]]) -> None:
         raise invalid(f"The capacity of one variant can be updated at a time, not of {', '.join(counts)}.")
     if 0 in counts.values():
         raise invalid("DesiredInstanceCount 0 is for endpoints with inference components; this endpoint has none.")
-    if any("ServerlessUpdateConfig" in each for each in changes):
-        raise invalid("The laptop cloud has no serverless variants; leave ServerlessUpdateConfig out.")
-
-
-def _refuse_members(request: Mapping[str, Any], unsupported: Iterable[str]) -> None:
-    """Refuse a request that has one of these members.
-
-    Raises:
-        ApiError: it has one.
-    """
-    for member in unsupported:
-        if request.get(member):
-            raise invalid(f"The laptop cloud has no {member}; leave it out.")
 
 
 def _is_below(path: str, folder: str) -> bool:

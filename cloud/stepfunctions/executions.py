@@ -72,6 +72,16 @@ class StoppableWork:
             self._current.reset(token)
 
     @classmethod
+    @contextmanager
+    def outside(cls) -> Iterator[None]:
+        """Leave the current work of this thread, for what is started meanwhile and must not end with it."""
+        token = cls._current.set(None)
+        try:
+            yield
+        finally:
+            cls._current.reset(token)
+
+    @classmethod
     def current_is_stopped(cls) -> bool:
         """Whether the current work of this thread has ended, so that nothing waits for its result."""
         work = cls._current.get()

@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -18,7 +19,7 @@ from ministack.services.cloudformation import provisioners
 from cloud.core.emulator import CallError, Hooks, answer, scope
 from cloud.core.protocol import ApiError
 from cloud.stepfunctions import asl, engine, expressions, history, integrations, requests, teststate, validation
-from cloud.stepfunctions.executions import ExecutionTimeoutError, StatesError, StoppableWork, exit_if_stopped
+from cloud.stepfunctions.executions import ExecutionTimeoutError, StatesError, StoppableWork, exit_if_stopped, sleep
 from cloud.stepfunctions.history import Track
 from cloud.stepfunctions.interpreter import Interpreter, Json, Scope, Task
 
@@ -60,6 +61,8 @@ Answer = Callable[[dict[str, Any]], Any]  # a function of the API: (request) -> 
 
 _ENDS = {"FAILED": "ExecutionFailed", "SUCCEEDED": "ExecutionSucceeded", "TIMED_OUT": "ExecutionTimedOut"}
 _MAX_EVENTS = 25_000  # in one execution's history
+_STOPS = os.environ.get("KENNEL_STOPS") == "1"  # whether executions that are named so are stopped at a state
+_HOLD_SECONDS = 8.0  # that an execution which is named so rests at a state
 _HISTORY_LOCK = threading.Lock()  # A thread holds it while it writes to a history or ends an execution.
 
 
@@ -331,7 +334,30 @@ class _MiniStackServices:
             exit_if_stopped()
             if len(self._execution["events"]) >= _MAX_EVENTS - 1:  # One event is reserved for the execution's end.
                 raise StatesError("States.Runtime", f"The execution reached the maximum number of {_MAX_EVENTS} events")
-            return _add_event(self._execution, kind, details, previous)
+            event = _add_event(self._execution, kind, details, previous)
+        if _STOPS and kind.endswith("StateEntered") and details:
+            self._stop_at(details)
+            self._hold_at(details)
+        return event
+
+    def _stop_at(self, details: Mapping[str, Any]) -> None:
+        """Stop an execution with the name ``stop-at-STATE-…`` as it enters this state, before the state's work.
+
+        Raises:
+            SystemExit: It is stopped.
+        """
+        entered = details.get("stateEnteredEventDetails", {}).get("name")
+        if self._execution["name"].startswith(f"stop-at-{entered}-"):
+            request = {"executionArn": self._execution["executionArn"], "error": "Stopped", "cause": "by its name"}
+            with StoppableWork.outside():  # The event of this end may start another execution.
+                stepfunctions._stop_execution(request)
+            exit_if_stopped()
+
+    def _hold_at(self, details: Mapping[str, Any]) -> None:
+        """Let an execution with the name ``hold-at-STATE-…`` rest as it enters this state, before the state's work."""
+        entered = details.get("stateEnteredEventDetails", {}).get("name")
+        if self._execution["name"].startswith(f"hold-at-{entered}-"):
+            sleep(_HOLD_SECONDS)
 
 
 def _add_event(execution: dict[str, Any], kind: str, details: Mapping[str, Any] | None, previous: int) -> int:

@@ -1,30 +1,25 @@
 """Classify: name the breed on a caller's photo. Callers use the REST API or the function's own URL."""
 
 import gc
+import time
 from typing import TYPE_CHECKING, Any
 
 # Imports leave no garbage. See "No pydantic, no boto3 and no garbage collection" in docs/decisions/api.md.
 gc.disable()
 
-from aws_lambda_powertools.event_handler import (  # noqa: E402
-    APIGatewayRestResolver,
-    CORSConfig,
-    LambdaFunctionUrlResolver,
-)
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, LambdaFunctionUrlResolver  # noqa: E402
 
-from classify.routes import logger, metrics, router, settings  # noqa: E402
+from classify.accounting import request_facts  # noqa: E402
+from classify.routes import facts, logger, metrics, router, settings  # noqa: E402
+from shared.doors import correlation_id, cors_of  # noqa: E402
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_PREFLIGHT_SECONDS = 7200  # the longest time for which browsers keep the answer to a preflight request
-
 
 def resolvers(allowed_origin: str) -> tuple[APIGatewayRestResolver, LambdaFunctionUrlResolver]:
     """Return the routes as the REST API serves them, and as the function's URL serves them."""
-    cors = None
-    if allowed_origin != "none":
-        cors = CORSConfig(allowed_origin, expose_headers=["Retry-After"], max_age=_PREFLIGHT_SECONDS)
+    cors = cors_of(allowed_origin)
     rest, url = APIGatewayRestResolver(cors=cors), LambdaFunctionUrlResolver(cors=cors)
     rest.include_router(router)
     url.include_router(router)
@@ -36,12 +31,19 @@ gc.freeze()  # Exclude everything loaded so far from later collections.
 gc.enable()
 
 
-@logger.inject_lambda_context
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Answer a proxy event of API Gateway (payload 1.0) or of a function URL (payload 2.0)."""
-    logger.set_correlation_id(event["requestContext"]["requestId"])
+    """Answer a proxy event of API Gateway (payload 1.0) or of a function URL (payload 2.0), and log one line."""
+    request_id = correlation_id(event, context)
+    logger.set_correlation_id(request_id)
+    facts.clear()
+    if request_id != context.aws_request_id:  # Lambda's own messages and traces have this one.
+        facts["function_request_id"] = context.aws_request_id
+    started = time.perf_counter()
     resolver = url if event.get("version") == "2.0" else rest
     response = resolver.resolve(event, context)
-    if metrics.metric_set:  # Requests for files of the page add no metric.
+    milliseconds = round((time.perf_counter() - started) * 1e3, 1)
+    seen = {**request_facts(event), **facts, "status": response["statusCode"], "milliseconds": milliseconds}
+    logger.info("request", extra=seen)
+    if metrics.metric_set:
         metrics.flush_metrics()
     return response

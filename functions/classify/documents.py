@@ -31,12 +31,17 @@ SCHEMAS = {
                 **_RANKED,
                 "is_dog": {"type": "boolean", "description": "Whether the model thinks that the photo shows a dog."},
                 "dog_probability": _SHARE,
+                "shortest_side": {
+                    "type": "integer",
+                    "description": "Pixels of a photo's shorter side that the model uses. More bring no better answer.",
+                },
                 "top": {
                     "type": "array",
                     "items": _object(_RANKED),
                     "description": "The most probable breeds, best first.",
                 },
-            }
+            },
+            optional=("shortest_side",),  # Servers of earlier releases do not say it.
         ),
         "examples": [
             {
@@ -44,6 +49,7 @@ SCHEMAS = {
                 **_RANKED_EXAMPLE,
                 "is_dog": True,
                 "dog_probability": 0.99,
+                "shortest_side": 256,
                 "top": [_RANKED_EXAMPLE, {"breed": "Basset hound", "class": "016.Basset_hound", "probability": 0.04}],
             }
         ],
@@ -94,6 +100,7 @@ PHOTO = {
 # The reason for each status, with those that API Gateway and Lambda themselves send.
 _REASONS = {
     400: "The request or the photo is broken.",
+    401: "Where people sign in: there is no access token, or it has expired.",
     403: "Missing or unknown API key; at the function's URL: missing or wrong signature, or no permission.",
     404: "There is no such photo.",
     408: "The photo did not reach the model in time.",
@@ -103,9 +110,9 @@ _REASONS = {
     500: "The function failed. Its log contains the correlation id.",
     502: "The model failed on this photo, or the function may not call it.",
     503: "No model serves, or the model is overloaded.",
-    504: "The function took too long.",
+    504: "The model did not answer for this photo in time, or the function took too long.",
 }
-_GATEWAY = (403, 429, 500, 504)  # statuses of every route that requires a key
+_GATEWAY = (401, 403, 429, 500, 504)  # statuses of every route that requires a key
 
 
 def answers(schema: str, *problems: int) -> dict[int, OpenAPIResponse]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ReadTimeoutError
 from botocore.exceptions import ConnectionError as UnreachableError
 
-from classify.problems import ProblemError
+from shared.problems import ProblemError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
@@ -24,7 +24,9 @@ _CONNECT_SECONDS, _READ_SECONDS = 1, 7
 CONFIG = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 1})
 NO_ANSWER = (UnreachableError, HTTPClientError, IncompleteReadError)  # what botocore raises without an answer
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
-_MAX_FAILURES = 3  # per photo, so that a photo that crashes its server does not crash the whole fleet
+# Per photo, so that one which crashes its server does not crash the whole fleet. One without an answer in time holds up
+# an instance for long, so two instances get it at most. That nothing could be reached is no fault of the photo.
+_MAX_FAILURES, _MAX_TIMEOUTS = 3, 2
 _NO_STATUS = 0  # SageMaker's status for a container that did not answer
 _FAILED = (_NO_STATUS, 500, 502, 504)
 
@@ -46,10 +48,10 @@ def ask(
 
     Raises:
         ProblemError: 4xx with the container's own message; 503 if there is no endpoint or no answer in time;
-            502 if the model fails on this photo again and again.
+            502 if the model fails on this photo again and again, 504 if it does not answer for it again.
     """
     deadline = time.monotonic() + seconds
-    longest_pause, failures = _FIRST_PAUSE_SECONDS, 0
+    longest_pause, failures, timeouts = _FIRST_PAUSE_SECONDS, 0, 0
     while True:
         try:
             answer = runtime.invoke_endpoint(
@@ -58,7 +60,12 @@ def ask(
             return answer["Body"].read().decode()
         except (ClientError, *NO_ANSWER) as error:
             problem = _temporary_problem(error)
-            failures += _original_status(error) in _FAILED
+            failures += _is_failure(error)
+            timeouts += isinstance(error, ReadTimeoutError)
+            if timeouts == _MAX_TIMEOUTS:
+                raise ProblemError(
+                    504, f"the model did not answer for this photo within {_READ_SECONDS} seconds, twice; send another"
+                ) from error
             pause = random.uniform(0, longest_pause)
             late = time.monotonic() + pause + _CONNECT_SECONDS + _READ_SECONDS > deadline
             if late or failures == _MAX_FAILURES:
@@ -89,6 +96,13 @@ def _temporary_problem(error: Exception) -> ProblemError:
     if code == "ValidationError":
         raise ProblemError(503, "no model is serving yet; try again later") from None
     raise ProblemError(502, "the model cannot be called; the photo is not the cause") from error
+
+
+def _is_failure(error: Exception) -> bool:
+    """Whether the model got the photo, and failed, ended, or did not answer in time."""
+    if isinstance(error, ClientError):
+        return _original_status(error) in _FAILED
+    return not isinstance(error, UnreachableError)
 
 
 def _original_status(error: Exception) -> int | None:

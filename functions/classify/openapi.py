@@ -15,8 +15,10 @@ from classify.routes import OPENAPI
 
 _DESCRIPTION = (
     "Names the breed of the dog on a photo. The same routes are available at the REST API, with an API key, and at the "
-    "function's own URL, with an AWS signature (SigV4, service lambda) instead of the key. Every error is a problem "
-    "document (RFC 9457), except the statuses 403 and 429 that AWS itself answers at the function's URL."
+    "function's own URL, with an AWS signature (SigV4, service lambda) instead of the key. The key counts requests and "
+    "does not say who asks. Where people sign in, the REST API takes an access token (Authorization: Bearer) in place "
+    "of the key. Every error is a problem document (RFC 9457), except the statuses 403 and 429 that AWS itself answers "
+    "at the function's URL."
 )
 
 

@@ -11,8 +11,8 @@ from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from botocore.exceptions import ClientError
 
 from classify.invoke import NO_ANSWER
-from classify.problems import ProblemError
 from classify.wrappings import FORMS, MAX_BODY_BYTES, MAX_BYTES, lost_bytes, media_type, too_large, unwrap
+from shared.problems import ProblemError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,9 +21,10 @@ ENDINGS = ("jpg", "jpeg", "png", "webp")  # in any capitals
 UPLOADS = "uploads/"  # Here photos may have no ending too, or one of these.
 _OTHER_ENDINGS = ("", "jfif", "jpe")
 _MAX_KEY_BYTES = 1024  # limit of S3
-# Segments that are empty, "." or "..", and characters with a meaning of their own in a URL.
-# See "{"s3": …} takes plain keys only" in docs/decisions/api.md.
-_TRICKS = re.compile(r"(^|/)\.{0,2}(/|$)|[%?#\\]|^arn:")
+# Segments that are empty, "." or "..", characters with a meaning of their own in a URL, control characters, and those
+# that turn the direction of writing. See "{"s3": …} takes plain keys only" in docs/decisions/api.md.
+_TRICKS = re.compile(r"(^|/)\.{0,2}(/|$)|[%?#\\\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_ADDRESS = re.compile(r"arn:|\w+://")
 
 
 def read_photo(event: BaseProxyEvent, bucket: str, s3: Callable[[], "S3Client"]) -> tuple[bytes, str]:
@@ -37,7 +38,7 @@ def read_photo(event: BaseProxyEvent, bucket: str, s3: Callable[[], "S3Client"])
     """
     content_type = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
     photo = _body(event)
-    if lost_bytes(photo, content_type):
+    if lost_bytes(photo):
         raise ProblemError(400, f"curl's -d took line breaks and zero bytes out of the photo; {FORMS}")
     if not media_type(photo):
         if not photo and content_type != "application/json":
@@ -76,14 +77,18 @@ def _checked(photo: bytes) -> bytes:
 def _key(location: str, bucket: str) -> str:
     """Return the key of the bucket that ``{"s3": …}`` names."""
     key = location.removeprefix(f"s3://{bucket}/")
-    is_plain = key.isprintable() and not _TRICKS.search(key) and len(key.encode()) <= _MAX_KEY_BYTES
-    endings = ENDINGS + (_OTHER_ENDINGS if key.startswith(UPLOADS) else ())
-    if not is_plain or _ending(key) not in endings:
-        raise ProblemError(
-            400,
-            "s3 names no photo of the stack's own bucket: send a key that ends in .jpg, .jpeg, .png or .webp; "
-            f"below {UPLOADS} it may have no ending",
+    why = ""
+    if _ADDRESS.match(key):
+        why = "send the key alone, of a photo that lies in that bucket"
+    elif _TRICKS.search(key) or len(key.encode()) > _MAX_KEY_BYTES:
+        why = (
+            "send a plain key, without %, ?, #, \\, control characters and empty, . or .. parts; "
+            "a photo that has no such key is copied to another, or sent itself"
         )
+    elif _ending(key) not in ENDINGS + (_OTHER_ENDINGS if key.startswith(UPLOADS) else ()):
+        why = f"send a key that ends in .jpg, .jpeg, .png or .webp; below {UPLOADS} it may have no ending"
+    if why:
+        raise ProblemError(400, f"s3 names no photo of the stack's own bucket: {why}")
     return key
 
 

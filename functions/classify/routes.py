@@ -1,10 +1,14 @@
-"""The routes, the same at the REST API and at the function's URL."""
+"""The routes, the same at the REST API and at the function's URL.
 
+At the REST API another function answers what needs no key (``page``), so ``/health`` is asked here by its URL only,
+whose callers have signed: there it asks the endpoint itself.
+"""
+
+import json
 import time
 from functools import cache, lru_cache
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from aws_lambda_powertools import Logger, Metrics
@@ -13,11 +17,13 @@ from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver, 
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.config import Config
 
-from classify import documents, files
+from classify import documents
 from classify.invoke import CONFIG, ask
 from classify.photos import read_photo
-from classify.problems import ProblemError
 from classify.settings import ClassifySettings
+from classify.shrinking import is_scaled, shrunk
+from shared.doors import WHOLE_PHOTO
+from shared.problems import ProblemError, json_response
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,7 +36,12 @@ _JSON = "application/json"
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 settings = ClassifySettings.from_environment()
-logger = Logger()
+shortest_side = {"pixels": 0}  # of a photo that the model uses, as its last answer said; 0 before the first one
+facts: dict[str, Any] = {}  # What routes add to the log line of the request; an instance answers one at a time.
+# AWS charges for each byte of a log. What says the same in each line of the function's own log group is left out.
+# Lambda takes the level and the time of a line only with a time of this form.
+logger = Logger(location=None, xray_trace_id=None, use_rfc3339=True)
+logger.remove_keys(["service"])
 metrics = Metrics()
 router = Router()  # type: ignore[no-untyped-call]
 session = botocore.session.get_session()  # boto3 would import s3transfer, a fifth of a bare function's cold start.
@@ -54,9 +65,14 @@ def s3() -> "S3Client":
 def classify() -> Response[str]:
     """Answer with the breed on the photo of the request."""
     photo, content_type = read_photo(router.current_event, settings.bucket, s3)
-    prediction = _ask(photo, content_type)
-    metrics.add_metric(name="Predictions", unit="Count", value=1)
-    return Response(200, _JSON, prediction)
+    asked_for, sent = shortest_side["pixels"], _as_sent(photo)
+    facts.update(photo_bytes=len(photo), sent_bytes=len(sent))
+    prediction, uses = _predict(sent, content_type)
+    if sent is not photo and not 0 < uses <= asked_for and is_scaled(sent, photo):
+        # A model that uses more has taken over since the last answer, or one that does not say what it uses.
+        facts["sent_bytes"] += len(photo)
+        prediction, _ = _predict(photo, content_type)
+    return json_response(prediction)
 
 
 @router.get(
@@ -68,7 +84,7 @@ def classify() -> Response[str]:
 )
 def breeds() -> Response[str]:
     """Answer with the labels of the model that serves."""
-    return Response(200, _JSON, _ask(_DESCRIBE, _JSON))
+    return json_response(_ask(_DESCRIBE, _JSON))
 
 
 @router.get(
@@ -82,7 +98,7 @@ def health() -> Response[str]:
     if problem := _endpoint_problem(int(time.time() // HEALTH_SECONDS)):
         # This 503 is returned, not raised, so that NoCapacityAlarm does not count it as a lost prediction.
         return ProblemError(503, problem).response(_correlation_id())
-    return Response(200, _JSON, '{"status": "serving"}')
+    return json_response('{"status": "serving"}')
 
 
 @lru_cache(maxsize=1)
@@ -104,36 +120,15 @@ def _endpoint_problem(_period: int) -> str:
 )
 def openapi() -> Response[str]:
     """Answer with the OpenAPI document of these routes, which ``classify.openapi`` writes."""
-    return Response(200, _JSON, OPENAPI.read_text())
-
-
-@router.get("/", include_in_schema=False)
-def page() -> Response[str | bytes]:
-    """Answer with the page. Its links are relative, so they are valid only below a path that ends in a slash."""
-    path = router.current_event["requestContext"].get("path", "/")  # The paths of a function's URL have no stage.
-    if not path.endswith("/"):
-        return Response(HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": f"./{path.rpartition('/')[2]}/"})
-    return files.page_file("index.html")
-
-
-@router.get("/page/<name>", include_in_schema=False)
-def page_file(name: str) -> Response[str | bytes]:
-    """Answer with a file of the page."""
-    return files.page_file(name)
-
-
-@router.get("/page/examples/<name>", include_in_schema=False)
-def example(name: str) -> Response[str | bytes]:
-    """Answer with one of the page's example photos."""
-    return files.page_file(f"examples/{name}")
+    return json_response(OPENAPI.read_text())
 
 
 @router.exception_handler(ProblemError)  # type: ignore[untyped-decorator]
 def refuse(problem: ProblemError) -> Response[str]:
     """Answer with a problem document instead of a traceback."""
-    # NoCapacityAlarm watches `Unavailable`: a 503 is our fault, other refusals are the caller's.
-    metrics.add_metric(name="Unavailable" if problem.status == 503 else "Refusals", unit="Count", value=1)
-    logger.info("refused", extra={"status": problem.status, "detail": str(problem)})
+    # NoCapacityAlarm watches `Unavailable`: a model that does not answer is our fault, other refusals are the caller's.
+    metrics.add_metric(name="Unavailable" if problem.status in (503, 504) else "Refusals", unit="Count", value=1)
+    facts["detail"] = str(problem)
     return problem.response(_correlation_id())
 
 
@@ -164,6 +159,34 @@ def fail(error: Exception) -> Response[str]:
 def _ask(body: bytes, content_type: str) -> str:
     seconds = router.lambda_context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS
     return ask(runtime, settings.endpoint_name, body, content_type, _correlation_id(), seconds)
+
+
+def _predict(photo: bytes, content_type: str) -> tuple[str, int]:
+    """Return the model's answer, and the pixels of a shorter side that it uses; 0 if it does not say so."""
+    prediction = _ask(photo, content_type)
+    document = _document(prediction)
+    pixels = document.get("shortest_side")
+    shortest_side["pixels"] = pixels if type(pixels) is int and pixels > 0 else 0
+    facts["model_version"] = document.get("model_version")
+    return prediction, shortest_side["pixels"]
+
+
+def _as_sent(photo: bytes) -> bytes:
+    """Return the photo as it goes to the endpoint. An instance's first photo goes as it came."""
+    ((name, value),) = WHOLE_PHOTO.items()
+    asked = router.current_event.headers.get(name) or ""
+    if settings.shrink_photos != "auto" or asked.strip().lower() == value:
+        return photo
+    return shrunk(photo, shortest_side["pixels"], int(router.lambda_context.memory_limit_in_mb))
+
+
+def _document(prediction: str) -> dict[str, Any]:
+    """Return an answer's document; an empty one for that of a server that answers otherwise."""
+    try:
+        document = json.loads(prediction)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _correlation_id() -> str:

@@ -6,21 +6,28 @@ Every check describes its result in words. The words of the checks that decided 
 import json
 
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
+from gate.scan import Scan
+from gate.scan import check as check_scan
 from shared.breeds import form, names
 from shared.contracts import Check, Limits, Verdict
 from shared.errors import DistributionError
 from shared.evaluation import Breed, ChangedBreeds, Comparison, Distribution, Evaluation, Leak, PairedBreed, Scores
+from shared.listing import Changes
 
 ALPHA = 0.05
 _LONGEST_REASON = 1024
 _NUM_NAMED = 3
 
 
-def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdict:
+def decide(
+    evaluation: Evaluation, limits: Limits, instance_count: int, scan: Scan, photos: Changes | None = None
+) -> Verdict:
     """Promote or refuse the challenger, with the reason in words.
 
     Args:
         instance_count: number of instances that trained; 0 for a model that was trained elsewhere.
+        scan: what was found in the image that would serve.
+        photos: what is different in the bucket since the run was planned; None if that is not known.
 
     Raises:
         DistributionError: the ranks of the training job did not train one model together. Such a run fails;
@@ -28,10 +35,12 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
     """
     checks = [
         _distribution(evaluation.ddp, instance_count),
+        *_photos(photos),
         _leaks(evaluation.leaked),
         _floor(evaluation.challenger, limits),
         *_champion(evaluation, limits),
         *_fitness(evaluation.challenger, limits),
+        check_scan(scan, limits),
     ]
     failed = [check for check in checks if not check.passed]
     decisive = failed or [check for check in checks if check.name in ("floor", "champion")]
@@ -43,6 +52,7 @@ def decide(evaluation: Evaluation, limits: Limits, instance_count: int) -> Verdi
         checks=checks,
         challenger_top1=evaluation.challenger.top1,
         champion_top1=evaluation.champion.top1 if evaluation.champion else None,
+        manifest=evaluation.manifest_sha256,
     )
 
 
@@ -64,6 +74,22 @@ def _distribution(ddp: Distribution | None, instance_count: int) -> Check:
         raise DistributionError(f"{'; '.join(problems)}; read the training job's log, then train anew (reuse: false)")
     ranks = "1 rank" if ddp.world_size == 1 else f"{ddp.world_size} ranks"
     return Check(name="distribution", passed=True, words=f"{ranks} trained one model")
+
+
+def _photos(changes: Changes | None) -> list[Check]:
+    """Check that the jobs read the photos that Plan has seen."""
+    if changes is None:
+        return []
+    if changes.words:
+        words = f"the photos are others than those that the run was planned with: {_first_few(list(changes.words))}"
+        return [Check(name="photos", passed=False, words=f"{words}; start the run again")]
+    return [
+        Check(
+            name="photos",
+            passed=True,
+            words=f"no file was added, changed or deleted since Plan ({changes.num_objects:,} listed)",
+        )
+    ]
 
 
 def _leaks(leaked: list[Leak]) -> Check:

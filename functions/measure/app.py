@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+import os
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from measure import kept
 from measure.endpoint import MeasuredEndpoint
 from measure.max_rate import SAFETY, concurrency, max_rate, scaling, search
 from measure.probe import THREADS, ProbeLoad, open_loop
-from shared.contracts import Measurement, MeasurePlan
 from shared.errors import MeasurementError
 from shared.observability import logger, metrics
-from shared.prices import per_hour
-from shared.s3 import Location, exists, parse_uri, read_bytes, read_json
+from shared.reports import read_report
+from shared.s3 import Location, parse_uri, read_bytes, read_json
+from shared.scaling import Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -27,25 +29,31 @@ _NUM_WARM_UP = 5
 
 session = boto3.Session()
 s3 = session.client("s3")
+sagemaker = session.client("sagemaker")
 runtime = session.client("sagemaker-runtime")
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Return a ``Scaling`` document for a ``MeasurePlan``. A kept measurement of the same kind is reused."""
+    """Return a ``Scaling`` document for a ``MeasurePlan``. A kept measurement of the same kind is reused.
+
+    It must be one that the registry knows. Any other is overwritten by a new one.
+    """
     plan = MeasurePlan.model_validate(event)
-    challenger = read_json(s3, f"{plan.report_uri}/evaluation.json")["challenger"]
+    challenger = read_report(s3, plan.report_uri, plan.report_sha256)["challenger"]
     location = _location(plan, challenger["digest"])
-    if reused := exists(s3, location):
-        measurement = Measurement.model_validate(read_json(s3, location.uri))
+    sent: dict[str, int] = {}
+    if known := kept.find(s3, sagemaker, os.environ["MODEL_PACKAGE_GROUP"], location):
+        measurement, sha256 = known
     else:
-        measurement = _measure(plan, challenger["latency_ms"], challenger["photos_per_s"])
-        s3.put_object(
-            Bucket=location.bucket, Key=location.key, Body=measurement.model_dump_json(by_alias=True).encode()
-        )
-    price = per_hour(plan.instance_type, 1)
-    document = scaling(measurement, reused, plan.start_seconds, price, plan.max_instances).model_dump()
+        measurement, sent = _measure(plan, challenger["latency_ms"], challenger["photos_per_s"])
+        body = measurement.model_dump_json(by_alias=True).encode()
+        s3.put_object(Bucket=location.bucket, Key=location.key, Body=body)
+        sha256 = kept.digest(body)
+    reused = known is not None
+    found = scaling(measurement, sha256, reused, plan.start_seconds, plan.instance_type, plan.max_instances)
+    document = found.model_copy(update=sent).model_dump()
     metrics.add_metric(name="InstanceRate", unit="Count/Second", value=measurement.rate_per_second)
     logger.info("scaling", extra=document)
     return document
@@ -58,8 +66,8 @@ def _location(plan: MeasurePlan, digest: str) -> Location:
     return Location(parse_uri(plan.report_uri).bucket, f"measurements/{key}.json")
 
 
-def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measurement:
-    """Load the endpoint for at most a minute.
+def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> tuple[Measurement, dict[str, int]]:
+    """Load the endpoint for at most a minute; return the measurement, and what was sent for it.
 
     Args:
         inside_ms: time for one photo inside the container, measured by the evaluation on the same instance type.
@@ -82,7 +90,7 @@ def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measur
 
     trials, is_senders_limit = search(load_at, photos_per_s / 2, alone_ms, plan.max_p99_ms)
     rate = SAFETY * max_rate(trials)
-    return Measurement(
+    measurement = Measurement(
         run=plan.run,
         knee_per_second=round(max_rate(trials), 1),
         rate_per_second=round(rate, 1),
@@ -90,6 +98,7 @@ def _measure(plan: MeasurePlan, inside_ms: float, photos_per_s: float) -> Measur
         limited_by="sender" if is_senders_limit else "endpoint",
         trials=trials,
     )
+    return measurement, endpoint.sent()
 
 
 def _alone_ms(endpoint: MeasuredEndpoint) -> float:

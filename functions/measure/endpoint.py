@@ -42,6 +42,7 @@ class MeasuredEndpoint:
         self._pool = urllib3.PoolManager(maxsize=connections, block=True, retries=False, timeout=_TIMEOUT)
         self._photos = photos
         self._turns = itertools.count()
+        self._exchanges: list[tuple[int, int]] = []  # bytes of each request and of its answer, from all threads
         self.sign()
 
     def sign(self) -> None:
@@ -54,8 +55,20 @@ class MeasuredEndpoint:
     def ask(self) -> int:
         """Send the next photo and return the status of the answer, 0 without an answer."""
         turn = next(self._turns) % len(self._photos)
+        photo = self._photos[turn]
         try:
-            answer = self._pool.request("POST", self._url, body=self._photos[turn], headers=self._headers[turn])
+            answer = self._pool.request("POST", self._url, body=photo, headers=self._headers[turn])
         except urllib3.exceptions.HTTPError:
+            self._exchanges.append((len(photo), 0))
             return 0
+        self._exchanges.append((len(photo), len(answer.data)))
         return answer.status
+
+    def sent(self) -> dict[str, int]:
+        """Return the number of requests so far and their bytes, by the names of the fields of ``Scaling``."""
+        exchanges = list(self._exchanges)
+        return {
+            "num_requests": len(exchanges),
+            "bytes_in": sum(sent for sent, _ in exchanges),
+            "bytes_out": sum(received for _, received in exchanges),
+        }

@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable
 
 from measure.probe import ProbeLoad, quantile
-from shared.contracts import Capacity, Measurement, Scaling, Trial
+from prices import dollars
+from prices.per_million import CALLS, DOORS, HALF, Endpoint, instances_share, parts, total
 from shared.errors import MeasurementError
+from shared.scaling import Capacity, Measurement, Scaling, Trial
 
 SAFETY = 0.7  # share of the highest rate that one instance is given; the rest absorbs a burst until others are up
 _GROWTH = 2  # factor from a rate within the limits to the next rate
@@ -17,6 +19,7 @@ _CLOSE = 1.2  # The search ends when the lowest rate beyond the limits is at mos
 _MAX_TRIALS = 15
 _MAX_FAILED = 0.001  # share of requests that may fail at a rate within the limits
 _MAX_LATE_MS = 5.0  # If requests start later than this, the trial measures the sender.
+_PHOTO_BYTES = 100_000  # of the photos whose price is told; make run prints it for other sizes, too
 _BURST = 2  # factor from the target to the number of requests that cannot wait for the target's averaging alarm
 _MIN_SCALE_OUT, _MIN_SCALE_IN = 10, 300  # seconds
 
@@ -94,25 +97,27 @@ def concurrency(load: ProbeLoad, overhead_ms: float) -> int:
 
 
 def scaling(
-    measurement: Measurement, reused: bool, start_seconds: float, price: float | None, max_instances: int
+    measurement: Measurement, sha256: str, reused: bool, start_seconds: float, instance_type: str, max_instances: int
 ) -> Scaling:
     """Derive the scaling of the endpoint from a measurement.
 
     Args:
+        sha256: digest of the measurement as it is kept, in hex.
         start_seconds: time from the request for an instance until it serves.
-        price: dollars per hour of one instance; None if unknown.
+        instance_type: what serves, for its price.
     """
     target = max(measurement.concurrency, 1)
     # Scale out again only after the last instances serve. Scale in after twice that time, at least five minutes.
     start = math.ceil(start_seconds / 10) * 10
     return Scaling(
         measurement=measurement,
+        measurement_sha256=sha256,
         reused=reused,
         target_value=target,
         burst_value=_BURST * target,
         scale_out_cooldown=max(_MIN_SCALE_OUT, start),
         scale_in_cooldown=max(_MIN_SCALE_IN, 2 * start),
-        capacity=[_capacity(count, measurement.rate_per_second, price) for count in range(1, max_instances + 1)],
+        capacity=[_capacity(count, measurement, instance_type) for count in range(1, max_instances + 1)],
     )
 
 
@@ -127,10 +132,23 @@ def _trial(load: ProbeLoad, max_p99_ms: float) -> Trial:
     )
 
 
-def _capacity(count: int, rate: float, price: float | None) -> Capacity:
+def _capacity(count: int, measurement: Measurement, instance_type: str) -> Capacity:
+    endpoint = Endpoint(instance_type, measurement.knee_per_second, answer_ms(measurement), min_instances=count)
     return Capacity(
         instances=count,
-        requests_per_second=round(count * rate, 1),
-        dollars_per_hour=None if price is None else round(count * price, 4),
-        dollars_per_million=None if price is None else round(price / (3600 * rate) * 1e6, 3),
+        requests_per_second=round(count * measurement.rate_per_second, 1),
+        dollars_per_hour=_rounded(dollars(f"hosting/{instance_type}", count)),
+        instance_dollars_per_million=_rounded(instances_share(instance_type, HALF * endpoint.rate)),
+        dollars_per_million={door: _rounded(total(parts(endpoint, CALLS[_PHOTO_BYTES], door, HALF))) for door in DOORS},
     )
+
+
+def answer_ms(measurement: Measurement) -> float:
+    """Return the median milliseconds of an answer in the trial within the limits that was closest to half load."""
+    within = [trial for trial in measurement.trials if trial.within_limits and trial.p50_ms is not None]
+    closest = min(within, key=lambda trial: abs(trial.rate - HALF * measurement.knee_per_second))
+    return closest.p50_ms or 0.0
+
+
+def _rounded(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 4)

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dataset as _dataset
-from shared.s3 import Location, exists
+from plan import contents
+from shared.s3 import Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # The folder that contains the `dataset` package is the layer: /opt/python on AWS, another folder on a laptop.
 LAYER = Path(_dataset.__file__).parents[1]
-CONTEXT = ("dataset", "serving", "training")
-# What decides the content of each image, beside its build arguments. A change of the server must not train anew.
+CONTEXT = ("dataset", "networks", "serving", "training")
+# What decides the content of each image, beside its build arguments. A change of the server must not train anew. The
+# images that evaluate and serve are built together and have one hash, although the server needs no networks.
 CONTENT = {
-    "train": ("dataset", "training", "serving/Dockerfile"),
-    "evaluate": ("dataset", "serving"),
-    "serve": ("dataset", "serving"),
+    "train": ("dataset", "networks", "training", "serving/Dockerfile"),
+    "evaluate": ("dataset", "networks", "serving"),
+    "serve": ("dataset", "networks", "serving"),
 }
 
 
@@ -34,13 +36,16 @@ def content_hash(target: str, *arguments: str, layer: Path = LAYER) -> str:
     return _hash(layer, _files(layer, CONTENT[target]), *arguments)
 
 
-def upload_context(s3: "S3Client", bucket: str, layer: Path = LAYER) -> str:
-    """Upload the build context of all images, one zip, unless the bucket already has it; return its key."""
+def upload_context(s3: "S3Client", bucket: str, layer: Path = LAYER) -> tuple[str, str]:
+    """Upload the build context of all images, one zip, unless the bucket already has this very content.
+
+    Returns:
+        Its key, and the version that the build reads: nobody can put another zip between Plan and the build.
+    """
     files = _files(layer, CONTEXT)
-    key = f"images/{_hash(layer, files)}.zip"
-    if not exists(s3, Location(bucket, key)):
-        s3.put_object(Bucket=bucket, Key=key, Body=_zip(layer, files))
-    return key
+    key, content = f"images/{_hash(layer, files)}.zip", _zip(layer, files)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return key, contents.ensure(s3, Location(bucket, key), sha256, lambda: io.BytesIO(content))
 
 
 def _files(layer: Path, names: Iterable[str]) -> list[Path]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.hyperparameters import FIELDS, Hyperparameters, from_strings, problems_of, shortened, unquoted
+from training.hyperparameters import Hyperparameters, from_strings, problems_of, shortened, unquoted
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:
@@ -23,5 +23,5 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         wrong["tune"] = "a search is the request's field tune; leave it out here"
     sentences = [f"hyperparameters.{shortened(name)}: {problem}" for name, problem in wrong.items()]
     if "is unknown" in wrong.values():
-        sentences.append(f"known hyperparameters are {', '.join(FIELDS)}")
+        sentences.append("docs/reference.md lists the hyperparameters")
     return sentences

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dataset.reading import shares_of
 from plan import hyperparameters
 from shared.contracts import Request
 from shared.errors import RequestError
@@ -17,6 +18,9 @@ from training.hyperparameters import FIELDS, neighbours, shortened
 # Step Functions' console fills the input in with a Comment, and CDK's associateWithParent adds the other.
 _ADDED_BY_AWS = {"Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"}
 _OF_AN_EVENT = {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
+_OF_A_PROXY = {"httpMethod", "requestContext", "rawPath", "queryStringParameters", "isBase64Encoded"}
+_WRAPPERS = {"input", "Input", "request", "event", "body", "Payload", "StatePayload"}
+_OTHER_NAMES = {"version": "promote", "rollback": "promote", "model_version": "promote"}
 _SECTIONS: dict[str, list[str]] = {
     "hyperparameters": list(FIELDS),
     "tune": list(Tune.model_fields),
@@ -37,7 +41,8 @@ _KINDS = {
     "array": "a list",
     "object": "an object",
 }
-_MOST_NAMES = 10  # unknown fields that a message names
+_MOST_NAMES = 10  # fields that a message names
+_REFERENCE = "docs/reference.md lists the fields"
 
 
 def parse(raw: Any) -> Request:
@@ -48,11 +53,9 @@ def parse(raw: Any) -> Request:
     """
     if not isinstance(raw, dict):
         raise RequestError(f"the execution's input must be a JSON object such as {{}}, not {_shown(raw)}")
-    if "detail-type" in raw or (raw and raw.keys() <= _OF_AN_EVENT):
-        raise RequestError(
-            "the execution's input is an event of EventBridge; give the rule's target a constant input, such as \"{}\""
-        )
-    fields = {name: value for name, value in raw.items() if name not in _ADDED_BY_AWS}
+    if other := _other_document(raw):
+        raise RequestError(f"the execution's input is {other}")
+    fields = {name: _whole(value) for name, value in raw.items() if name not in _ADDED_BY_AWS}
     problems: dict[str, str] = dict(_not_finite(fields, ""))
     unknown: list[tuple[str, str]] = []
     request = None
@@ -72,10 +75,39 @@ def parse(raw: Any) -> Request:
         for name, value in (given.items() if isinstance(given, dict) else ())
         if isinstance(value, str | int | float) and f"hyperparameters.{name}" not in problems
     }
+    if isinstance(split := fields.get("split"), str):
+        try:
+            shares_of(split)
+        except ValueError as error:
+            problems["split"] = f"split: {error}"
     sentences = [*problems.values(), *_unknown(unknown), *hyperparameters.problems(own)]
     if sentences or request is None:
         raise RequestError("; ".join(sentences))
     return request
+
+
+def _other_document(raw: dict[str, Any]) -> str:
+    """Return what an input is that was meant for something else, and what to do; empty if it may be a request."""
+    is_event = raw.keys() <= _OF_AN_EVENT and ("detail" in raw or len(raw) > 2)
+    if "detail-type" in raw or is_event:
+        return 'an event of EventBridge; give the rule\'s target a constant input, such as "{}"'
+    if isinstance(raw.get("Records"), list):
+        return 'a notification of S3, SNS or SQS; start the execution with an input such as {"dataset": "dataset/"}'
+    if raw.keys() & _OF_A_PROXY:
+        return "a request to API Gateway or Lambda; start the execution with the fields alone"
+    (name, *others) = raw or [""]
+    if name in _WRAPPERS and not others:
+        return f"wrapped in '{name}'; give what is inside of it, as a JSON object"
+    return ""
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with whole numbers for those that JSONata and JavaScript write as 2.0, wherever they are."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _is_inside(path: str, other: str) -> bool:
@@ -141,7 +173,9 @@ def _expected(schema: Mapping[str, Any], name: str) -> str:
     if schema.get("type") == "object":
         return f"an object such as {_EXAMPLES[name]}" if name in _EXAMPLES else "an object"
     if schema.get("type") == "array":
-        return f"a list of {schema['minItems']} numbers"
+        return (
+            f"a list of {schema['minItems']} numbers" if "minItems" in schema else 'a list of names such as ["Beagle"]'
+        )
     if len(options) > 1:
         kinds = [kind for kind in _KINDS if kind in [each.get("type") for each in options]]
         words = [_KINDS[kind] for kind in kinds if kind != "integer" or "number" not in kinds]
@@ -169,7 +203,7 @@ def _joined(words: list[str]) -> str:
 
 
 def _unknown(fields: list[tuple[str, str]]) -> list[str]:
-    """Return sentences about unknown fields, each as its section and its name; the known ones are listed once."""
+    """Return sentences about unknown fields, each as its section and its name."""
     sentences: list[str] = []
     strangers: dict[str, list[str]] = {}
     for section, name in fields:
@@ -180,18 +214,23 @@ def _unknown(fields: list[tuple[str, str]]) -> list[str]:
         else:
             strangers.setdefault(section, []).append(name)
     for section, names in strangers.items():
-        known = _SECTIONS[section] if section else list(Request.model_fields)
+        known = _SECTIONS.get(section, [])
+        fields_are = f"known fields: {', '.join(known)}" if 0 < len(known) <= _MOST_NAMES else _REFERENCE
         shown = ", ".join(_path(section, name) for name in names[:_MOST_NAMES])
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
         plural = "s" if len(names) > 1 else ""
-        sentences.append(f"{shown}{more}: unknown field{plural} (known fields: {', '.join(known)})")
+        sentences.append(f"{shown}{more}: unknown field{plural} ({fields_are})")
     return sentences
 
 
 def _guess(name: str, known: list[str], section: str) -> str:
     """Return where an unknown field belongs, or what it may mean; empty if nothing is like it."""
+    if name.strip("_/$# ").lower() in ("", "comment", "comments", "schema") and name:
+        return "a note is written in the field Comment of the whole input"
     matches = neighbours(name, known)
     if not section:
+        if name in _OTHER_NAMES:
+            return f"unknown field (did you mean '{_OTHER_NAMES[name]}'?)"
         homes = [other for other, names in _SECTIONS.items() if name in names]
         if homes:
             return f"belongs into {' or '.join(homes)}"

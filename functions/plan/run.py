@@ -8,10 +8,12 @@ from pathlib import PurePosixPath
 
 from plan import ec2, own_model, tuning
 from plan.hyperparameters import texts
+from plan.quote import quote
 from plan.versions import Version
 from plan.weights import Weights
+from prices.disks import has_own_disks
+from prices.per_million import for_the_card
 from shared.contracts import (
-    Champion,
     Dataset,
     EndpointPlan,
     EvaluationPlan,
@@ -19,7 +21,7 @@ from shared.contracts import (
     Limits,
     OwnModel,
     Promotion,
-    Quote,
+    RegisteredChampion,
     Request,
     Run,
     TrainedModel,
@@ -28,15 +30,13 @@ from shared.contracts import (
 )
 from shared.errors import RequestError
 from shared.names import run_id
-from shared.prices import build_minutes, build_price, ec2_per_hour, per_hour, storage_price
 from shared.settings import Settings
 from shared.tuning import TuningPlan
 
 VARIANT = "main"
+_FORMAT = "safetensors"  # of the trained model
 _GPUS = re.compile(r"ml\.[gp]\d.*\..+")  # Instance types with GPUs of NVIDIA.
 _OTHER_CHIPS = re.compile(r"ml\.(dl|inf|trn)\d.*\..+")  # Instance types with chips that no image of the stack can use.
-# Instance types with local disks, for which SageMaker accepts no volume key: g, p, trn, and types with a d.
-_OWN_DISKS = re.compile(r"ml\.(dl1|g\d.*|p[3-9].*|trn.*|[a-z]+\d+[a-z]*d[a-z]*)\..+")
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,26 @@ class PlanSettings(Settings):
         base_image: image from which the stack's own images are built.
         evaluation_image: image URI, or ``build``.
         serving_image: image URI, or ``build``.
+        api_id: id of the REST API.
+        api_key_id: id of the key of that API with which the smoke test asks.
+        api_plan_id: id of that key's usage plan.
+        topic_arn: ARN of the topic that the stack's alarms notify.
         restore_function: ARN of the function that takes a stopped run back.
         vpc_subnets: ids separated by commas; empty for SageMaker's own network.
         vpc_security_groups: ids separated by commas; empty for SageMaker's own network.
         ec2_spot_queue: ARN of the queue of AWS Batch for spot capacity; empty in a stack without subnets for EC2.
         ec2_on_demand_queue: the same for machines on demand.
+        dataset_prefix: how the keys of datasets begin; empty for any.
+        model_prefix: how the keys of files begin that requests name as weights or trained models; empty for any.
+        allowed_training_types: patterns of instance types that may train, separated by commas.
+        allowed_serving_types: the same for those that evaluate and serve.
+        max_training_instances: most instances that may train at once.
+        max_serving_instances: most instances that a request may give the endpoint.
+        max_ec2_vcpus: most vCPUs of the machines of EC2 that may train at once.
+        max_lease_hours: longest lease; 0 for no limit.
+        gate_bounds: how far requests may loosen the gate: ``name=number`` for each bounded limit, separated by spaces.
+        monthly_dollars: US dollars that the stack may spend in a month; 0 for no limit.
+        spending_parameter: where the meter keeps what is spent.
     """
 
     bucket: str
@@ -74,6 +89,10 @@ class PlanSettings(Settings):
     evaluation_image: str
     serving_image: str
     model_package_group: str
+    api_id: str
+    api_key_id: str
+    api_plan_id: str
+    topic_arn: str
     restore_function: str
     max_p99_microseconds: str
     bake_seconds: str
@@ -82,6 +101,17 @@ class PlanSettings(Settings):
     vpc_security_groups: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
+    dataset_prefix: str
+    model_prefix: str
+    allowed_training_types: str
+    allowed_serving_types: str
+    max_training_instances: str
+    max_serving_instances: str
+    max_ec2_vcpus: str
+    max_lease_hours: str
+    gate_bounds: str
+    monthly_dollars: str
+    spending_parameter: str
 
     @property
     def network(self) -> dict[str, dict[str, list[str]]]:
@@ -117,7 +147,7 @@ def _check_device(settings: PlanSettings, instance_type: str) -> None:
             f"training_instance_type: {instance_type} has chips that the stack's training image cannot use; choose an "
             "instance type with a CPU or GPUs of NVIDIA, such as ml.c7i.xlarge"
         )
-    if settings.training_image == "build" and settings.training_device == "cpu" and _GPUS.fullmatch(instance_type):
+    if settings.training_image == "build" and settings.training_device == "cpu" and has_gpus(instance_type):
         raise RequestError(
             f"training_instance_type: {instance_type} has GPUs, and the stack's training image is for CPUs; "
             "deploy the stack with TrainingDevice=cuda, or choose an instance type without GPUs"
@@ -137,9 +167,9 @@ def _check_architecture(field: str, instance_type: str, image: str) -> None:
         )
 
 
-def has_own_disks(instance_type: str) -> bool:
-    """Whether instances of this type encrypt their own disks. SageMaker then refuses a key for them."""
-    return bool(_OWN_DISKS.fullmatch(instance_type))
+def has_gpus(instance_type: str) -> bool:
+    """Whether instances of this type, with ``ml.``, have GPUs of NVIDIA."""
+    return bool(_GPUS.fullmatch(instance_type))
 
 
 def decide(
@@ -149,7 +179,7 @@ def decide(
     dataset: Dataset,
     weights: Weights,
     images: ImagePlan,
-    champion: Champion | None,
+    champion: RegisteredChampion | None,
 ) -> Run:
     """Decide a run with training: all its names and locations.
 
@@ -179,12 +209,12 @@ def decide(
         own_model=None,
         training=training,
         tuning=search,
-        evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, tuned, []),
+        evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, tuned, ["--same-photos"]),
         images=images,
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=_quote(endpoint, training, images, settings.training_device),
+        quote=quote(endpoint, training, images, settings.training_device),
     )
 
 
@@ -192,7 +222,7 @@ def _machines(request: Request, settings: PlanSettings) -> tuning.Machines:
     """Return the machines that train, whose cores a search may use."""
     train_type = request.training_instance_type or settings.training_instance_type
     count = request.training_instance_count or int(settings.training_instance_count)
-    return tuning.Machines(train_type, 1 if request.train_on == "ec2" else count, bool(_GPUS.fullmatch(train_type)))
+    return tuning.Machines(train_type, 1 if request.train_on == "ec2" else count, has_gpus(train_type))
 
 
 def _training(
@@ -222,7 +252,15 @@ def _training(
     count = train_count
     if on_ec2:
         count = 1 if ec2.machine(on_ec2.instance_type).gpus else on_ec2.ranks
-    key = _hash(images.train_content, weights, dataset.fingerprint, hyperparameters, train_type, count, *searched)
+    # The fingerprint contains what this hyperparameter does.
+    reading = {"reading": dataset.reading} if dataset.reading else {}
+    # So do uri and ETag of the weights; by this one the training recognizes the file that it gets.
+    known_weights = {"weights_sha256": weights.sha256} if weights.sha256 else {}
+    file = weights.uri, weights.etag
+    # Earlier releases left programs instead of tensors, which the evaluation refuses. An image that a parameter names
+    # has no content hash which tells.
+    decisive = (images.train_content, file, dataset.fingerprint, hyperparameters, train_type, count, *searched)
+    key = content_hash(_FORMAT, *decisive)
     return TrainingPlan(
         key=key,
         reused=None,
@@ -231,7 +269,7 @@ def _training(
         output_uri=f"s3://{settings.bucket}/training/{key}",
         # All runs of a backbone share this prefix. The features in it are named by their content.
         checkpoint_uri=f"s3://{settings.bucket}/checkpoints/{PurePosixPath(weights.uri).stem}",
-        hyperparameters=hyperparameters,
+        hyperparameters=hyperparameters | reading | known_weights,
         instance_type=on_ec2.instance_type if on_ec2 else train_type,
         instance_count=1 if on_ec2 else train_count,
         volume_key={} if on_ec2 else _volume_key("VolumeKmsKeyId", train_type, settings),
@@ -248,7 +286,7 @@ def decide_own_model(
     dataset: Dataset,
     model: OwnModel,
     images: ImagePlan,
-    champion: Champion | None,
+    champion: RegisteredChampion | None,
 ) -> Run:
     """Decide a run that judges a model which was trained elsewhere and deploys it, without training.
 
@@ -269,7 +307,7 @@ def decide_own_model(
         endpoint=endpoint,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=_quote(endpoint, None, images, device=""),
+        quote=quote(endpoint, None, images, device=""),
     )
 
 
@@ -298,7 +336,13 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
             version=version.number,
             model_package_arn=version.arn,
             verdict=Verdict(
-                decision="promote", reason=reason, checks=[], challenger_top1=version.top1, champion_top1=None
+                decision="promote",
+                reason=reason,
+                checks=[],
+                challenger_top1=version.top1,
+                champion_top1=None,
+                manifest=version.manifest,
+                report=version.report,
             ),
         ),
         dataset=None,
@@ -318,7 +362,7 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         endpoint=endpoint,
         limits=None,
         network=settings.network,
-        quote=_quote(endpoint, None, images, settings.training_device),
+        quote=quote(endpoint, None, images, settings.training_device),
     )
 
 
@@ -335,14 +379,19 @@ def _evaluation(
     execution_name: str,
     dataset: Dataset,
     endpoint: EndpointPlan,
-    champion: Champion | None,
+    champion: RegisteredChampion | None,
     more_inputs: list[tuple[str, str]],
     arguments: list[str],
 ) -> EvaluationPlan:
+    reading = ["--reading", dataset.reading] if dataset.reading else []
+    judged = ["--champion-manifest", champion.manifest] if champion and champion.manifest else []
     inputs = [("dataset", dataset.uri)] + ([("champion", champion.artifact_uri)] if champion else []) + more_inputs
+    # An image that was built elsewhere may be older and not know them.
+    known = _prices(endpoint) if settings.evaluation_image == "build" else []
+    version = ["--root", "/opt/ml/processing", "--version", run_id(execution_name)]
     return EvaluationPlan(
         job_name=training_job_name(settings.endpoint_name, execution_name),
-        arguments=["--root", "/opt/ml/processing", "--version", run_id(execution_name), *arguments],
+        arguments=[*version, *known, *reading, *judged, *arguments],
         artifact_uri=f"{_run_uri(settings, execution_name)}/artifact",
         report_uri=_report_uri(settings, execution_name),
         champion_uri=champion.artifact_uri if champion else "",
@@ -378,30 +427,15 @@ def _volume_key(field: str, instance_type: str, settings: PlanSettings) -> dict[
     return {} if has_own_disks(instance_type) else {field: settings.key_arn}
 
 
+def _prices(endpoint: EndpointPlan) -> list[str]:
+    """Return the arguments of ``serving.evaluate`` from which the card tells prices; the evaluation knows none."""
+    return ["--prices", json.dumps(for_the_card(endpoint.instance_type), separators=(",", ":"))]
+
+
 def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:
     """Return an input of the evaluation job. ``serving.evaluate`` reads it in the folder with this name."""
     source = {"S3Uri": uri, "LocalPath": f"/opt/ml/processing/input/{name}"}
     return {"InputName": name, "S3Input": {**source, "S3DataType": "S3Prefix", "S3InputMode": "File"}}
-
-
-def _quote(endpoint: EndpointPlan, training: TrainingPlan | None, images: ImagePlan, device: str) -> Quote:
-    price: float | None = 0.0
-    saved = None
-    if training and training.ec2:
-        price = ec2_per_hour(training.instance_type, training.spot)
-        full = per_hour(f"ml.{training.instance_type}", 1)
-        saved = round(1 - price / full, 2) if price and full else None
-    elif training:
-        price = per_hour(training.instance_type, training.instance_count)
-    targets = [target for build in (images.training_build, images.serving_build) if build for target in build.targets]
-    return Quote(
-        training_per_hour=price,
-        training_saved=saved,
-        endpoint_per_hour=per_hour(endpoint.instance_type, endpoint.min_instances),
-        build=build_price(targets, device),
-        build_minutes=build_minutes(targets, device),
-        images_per_month=storage_price(targets, device),
-    )
 
 
 def with_reused_model(run: Run, model: TrainedModel) -> Run:
@@ -409,9 +443,10 @@ def with_reused_model(run: Run, model: TrainedModel) -> Run:
     assert run.training
     training = run.training.model_copy(update={"reused": model})
     images = run.images.model_copy(update={"training_build": None})
-    quote = _quote(run.endpoint, None, images, device="")
-    return run.model_copy(update={"training": training, "images": images, "quote": quote})
+    unpaid = quote(run.endpoint, None, images, device="")
+    return run.model_copy(update={"training": training, "images": images, "quote": unpaid})
 
 
-def _hash(*parts: object) -> str:
+def content_hash(*parts: object) -> str:
+    """Return 16 hexadecimal digits for values that JSON knows."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from plan.ec2 import SUFFIX
@@ -32,8 +33,8 @@ def find(s3: "S3Client", sagemaker: "SageMakerClient", output_uri: str, job_pref
     models = [item for page in pages for item in page.get("Contents", []) if item["Key"].endswith(_MODEL)]
     for item in sorted(models, key=lambda item: item["LastModified"], reverse=True):
         job = item["Key"].removeprefix(prefix).removesuffix(_MODEL)
-        model = TrainedModel(job=job, model_uri=Location(bucket, item["Key"]).uri)
-        if job.endswith(SUFFIX) or _is_completed(sagemaker, model):
+        model = TrainedModel(job=job, model_uri=Location(bucket, item["Key"]).uri, etag=item["ETag"])
+        if job.endswith(SUFFIX) or _is_completed(sagemaker, model, item["LastModified"]):
             return model
     return None
 
@@ -75,12 +76,19 @@ def _unless_ended(sagemaker: "SageMakerClient") -> Iterator[None]:
             raise
 
 
-def _is_completed(sagemaker: "SageMakerClient", model: TrainedModel) -> bool:
+def _is_completed(sagemaker: "SageMakerClient", model: TrainedModel, modified: datetime) -> bool:
+    """Whether a training job has written this very model.
+
+    Its end is "the time after model artifacts are uploaded"
+    (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html), so what was put into the
+    bucket later is not the job's. S3 counts in whole seconds.
+    """
     try:
         job = sagemaker.describe_training_job(TrainingJobName=model.job)
     except sagemaker.exceptions.ClientError as error:
         if error.response["Error"]["Code"] in _NO_SUCH_JOB:
             return False
         raise
-    completed: bool = job["TrainingJobStatus"] == "Completed"
-    return completed and job["ModelArtifacts"]["S3ModelArtifacts"] == model.model_uri
+    if job["TrainingJobStatus"] != "Completed" or job["ModelArtifacts"]["S3ModelArtifacts"] != model.model_uri:
+        return False
+    return modified.replace(microsecond=0) <= job["TrainingEndTime"]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from plan import ec2, hyperparameters, ranges
+from plan.quote import sagemaker_per_hour
 from plan.tunable import Range
 from shared.contracts import Dataset, Request
 from shared.errors import RequestError
-from shared.prices import per_hour
 from shared.tuning import MAX_NAME, Strategy, Tune, TuningPlan, TuningQuote, repeated_job_name
 from training.hyperparameters import Hyperparameters
 
@@ -26,10 +26,10 @@ _FULL_PHOTOS_PER_SECOND = 18.0  # photos of one epoch in mode full, for each vCP
 # Seconds of one core for a photo of one epoch of mode head: a part for itself, and one for each class.
 _HEAD_SECONDS = (4e-6, 1.3e-7)
 _SHARE_OF_EPOCHS = 0.25  # the part of its epochs that a trial trains in the mean, because weak ones end early
-_FINAL_TRAININGS = 8  # The best three and the defaults are trained again, each with two other seeds.
+FINAL_TRAININGS = 8  # The best three and the defaults are trained again, each with two other seeds.
 _LONGEST_TEXT = 2500  # characters of a hyperparameter on SageMaker
 _MAX_PARALLEL_JOBS = 10  # training jobs of a tuning job at once, the limit of an AWS account that asked for no more
-_MAX_MINUTES_OF_JOBS = 480  # The state machine ends the first tuning job after that time.
+MAX_MINUTES_OF_JOBS = 480  # The state machine ends the first tuning job after that time.
 _MINUTES_OF_A_JOB = 240  # MaxRuntimeInSeconds of a training job, and AttemptDurationSeconds of one on EC2
 _MODE_HEAD = '{"hyperparameters": {"mode": "head"}}'
 _MIN_DIGITS = 6  # hexadecimal ones, which keep the names of two tuning jobs different
@@ -104,6 +104,12 @@ def plan(
         jobs=estimates.jobs,
         **searched,
     )
+
+
+def job_seconds(tuning: TuningPlan) -> float:
+    """Return the estimated seconds of one training job of a search by jobs; 0 if nobody knows."""
+    waves = math.ceil((tuning.trials + FINAL_TRAININGS) / tuning.max_parallel)
+    return 60 * (tuning.jobs.minutes or 0.0) / waves
 
 
 def hyperparameter(tuning: TuningPlan) -> str:
@@ -192,7 +198,7 @@ def _estimates(
     features /= machines.count
     photo, of_class = _HEAD_SECONDS
     core_seconds = epochs * photos * (photo + of_class * dataset.num_classes)
-    price, num_jobs = per_hour(machines.instance_type, machines.count), trials + _FINAL_TRAININGS
+    price, num_jobs = sagemaker_per_hour("training", machines.instance_type, machines.count), trials + FINAL_TRAININGS
     if mode == "full":
         core_seconds = epochs * photos / (_FULL_PHOTOS_PER_SECOND * cores * machines.count)
     job = _JOB_START_SECONDS + features + core_seconds
@@ -200,7 +206,7 @@ def _estimates(
     if mode == "full":
         return _Estimates(inside=None, jobs=jobs, job=job)
     each = core_seconds / (cores * machines.count)
-    searching, finals = trials * _SHARE_OF_EPOCHS * each, _FINAL_TRAININGS * each
+    searching, finals = trials * _SHARE_OF_EPOCHS * each, FINAL_TRAININGS * each
     return _Estimates(
         inside=_quote(searching + finals, searching + finals, price),
         jobs=jobs,
@@ -274,9 +280,9 @@ def _obstacle_to_jobs(
             f"tune.max_parallel: SageMaker runs {_MAX_PARALLEL_JOBS} training jobs of a search at once and not "
             f"{max_parallel}; lower it"
         )
-    if tune.minutes is not None and tune.minutes > _MAX_MINUTES_OF_JOBS:
+    if tune.minutes is not None and tune.minutes > MAX_MINUTES_OF_JOBS:
         return (
-            f"tune.minutes: a search by jobs has {_MAX_MINUTES_OF_JOBS} minutes at most and not {tune.minutes:g}; "
+            f"tune.minutes: a search by jobs has {MAX_MINUTES_OF_JOBS} minutes at most and not {tune.minutes:g}; "
             "lower it; the time in which the best are trained again is not counted"
         )
     if tune.minutes is not None and estimates.job is not None and 60 * tune.minutes < estimates.job:
@@ -330,7 +336,7 @@ def _is_cheaper(one: TuningQuote, other: TuningQuote) -> bool:
 
 
 def _reason(wish: str, mode: str, trials: int, estimates: _Estimates, to_inside: str, to_jobs: str) -> str:
-    before = f"as {trials + _FINAL_TRAININGS} training jobs, each of which starts and computes the features anew"
+    before = f"as {trials + FINAL_TRAININGS} training jobs, each of which starts and computes the features anew"
     if estimates.inside is None:
         alone = before.replace(" and computes the features", "")
         return f"mode {mode} is searched {alone}: {_words(estimates.jobs)}"

@@ -9,9 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from plan import contents
 from plan.code import LAYER
 from shared.errors import RequestError
-from shared.s3 import Location, exists
+from shared.s3 import Location
 from training.hyperparameters import Hyperparameters, shortened, unquoted
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = Hyperparameters.backbone
 SUFFIXES = (".pth", ".safetensors")
+_NUM_DIGITS = 16  # of a digest in a key
 # The classifiers of torchvision that training supports, by their names in torchvision.
 # See "Plan knows torchvision's names from a list" in docs/decisions/backbones.md.
 _NAMES = """
@@ -36,10 +38,14 @@ TORCHVISION = frozenset(_NAMES.split())
 
 
 class Weights(NamedTuple):
-    """The weights file in S3, and its ETag."""
+    """The weights file in S3, its ETag, and the SHA-256 by which the training knows it, in hex.
+
+    For several backbones, ``uri`` is a folder, and the others are joined, in the order of the backbones' names.
+    """
 
     uri: str
     etag: str
+    sha256: str = ""
 
 
 def prepare(
@@ -68,14 +74,29 @@ def prepare(
     for name in names:
         _check_name(name, embedded, file, field)
     if file:
-        return checked(s3, "weights", file, SUFFIXES)
+        found = checked(s3, "weights", file, SUFFIXES)
+        return found._replace(sha256=contents.digest(s3, file))
     if len(names) == 1:
         return _uploaded(s3, bucket, embedded[names[0]], "")
     names.sort()
-    digest = hashlib.sha256("".join(_digest(embedded[name]) for name in names).encode()).hexdigest()[:16]
-    folder = f"{'-'.join(names)}-{digest}"
+    digests = "".join(_digest(embedded[name])[:_NUM_DIGITS] for name in names)
+    folder = f"{'-'.join(names)}-{hashlib.sha256(digests.encode()).hexdigest()[:_NUM_DIGITS]}"
     files = [_uploaded(s3, bucket, embedded[name], folder) for name in names]
-    return Weights(f"s3://{bucket}/weights/{folder}", "".join(each.etag for each in files))
+    _refuse_others(s3, Location(bucket, f"weights/{folder}/"), {embedded[name].name for name in names})
+    return Weights(
+        f"s3://{bucket}/weights/{folder}", "".join(each.etag for each in files), ",".join(each.sha256 for each in files)
+    )
+
+
+def _refuse_others(s3: "S3Client", folder: Location, names: set[str]) -> None:
+    """Refuse a folder that has more than these files, because the job would receive all of it.
+
+    Raises:
+        RequestError: there are others.
+    """
+    listed = s3.list_objects_v2(Bucket=folder.bucket, Prefix=folder.key, MaxKeys=len(names) + 1).get("Contents", [])
+    if others := sorted({item["Key"].removeprefix(folder.key) for item in listed} - names):
+        raise RequestError(f"weights: {folder.uri} has files that no run put there: {', '.join(others)}; delete them")
 
 
 def _check_name(backbone: str, embedded: Mapping[str, Path], file: Location | None, field: str) -> None:
@@ -125,13 +146,13 @@ def checked(s3: "S3Client", field: str, file: Location, suffixes: tuple[str, ...
 
 def _uploaded(s3: "S3Client", bucket: str, file: Path, folder: str) -> Weights:
     """Upload an embedded file: by its content's digest, or by its backbone's name into a folder that has the digest."""
-    name = f"{folder}/{file.name}" if folder else f"{file.stem}-{_digest(file)}{file.suffix}"
+    sha256 = _digest(file)
+    name = f"{folder}/{file.name}" if folder else f"{file.stem}-{sha256[:_NUM_DIGITS]}{file.suffix}"
     location = Location(bucket, f"weights/{name}")
-    if not exists(s3, location):
-        s3.upload_file(str(file), *location)
-    return checked(s3, "weights", location, SUFFIXES)
+    contents.ensure(s3, location, sha256, lambda: file.open("rb"))
+    return checked(s3, "weights", location, SUFFIXES)._replace(sha256=sha256)
 
 
 def _digest(file: Path) -> str:
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -35,10 +35,10 @@ def again(plan: TuningPlan, trials: Sequence[Result], fixed: Mapping[str, str]) 
     """
     sets = _sets(plan, trials)
     if not any(sets):
-        limit = "" if plan.minutes is None else f" within the {plan.minutes:g} minutes of tune.minutes"
+        limit = "" if plan.minutes is None else f" within {round(plan.minutes, 1):g} minutes"
         raise TuningError(
-            f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more minutes, or look "
-            f"into the logs of the training jobs {plan.job_name}-…"
+            f"tune: none of {len(trials)} trials reported {plan.objective}{limit}; allow more by tune.minutes or "
+            f"max_dollars, or look into the logs of the training jobs {plan.job_name}-…"
         )
     first = int(fixed.get("seed", "0").strip('" ')) + 1
     static = {name: value for name, value in fixed.items() if name != "seed"}
@@ -100,7 +100,7 @@ def decide(
         ends = "; ".join(sorted({each.ended for each in repeated}))
         raise TuningError(
             f"tune: none of the best trials trained again to the end with {_NUM_SEEDS} seeds ({ends}); look into the "
-            f"logs of the training jobs {repeated_job_name(plan.job_name)}-…, or raise max_parallel"
+            f"logs of the training jobs {repeated_job_name(plan.job_name)}-…, or raise tune.max_parallel or max_dollars"
         )
     numbers = _distinct(plan, trials)
     ranked = sorted(trainings, key=lambda text: _rank(plan, [result for _, result in trainings[text]]))

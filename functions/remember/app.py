@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from remember.policies import scaling_policies
+from shared import pointer
 from shared.observability import logger
 from shared.restoring import Before
 from shared.settings import Settings
@@ -45,7 +46,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         instance_type=event["instance_type"],
         ranges=event["ranges"],
         scaling=policies,
-        pointer_version=ssm.get_parameter(Name=settings.champion_parameter)["Parameter"]["Version"],
+        pointer_version=pointer.read(ssm, settings.champion_parameter).version,
     )
     s3.put_object(
         Bucket=settings.bucket, Key=f"runs/{event['run']}/before.json", Body=before.model_dump_json().encode()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.contracts import ScalingPolicies
+from shared.scaling import ScalingPolicies
 
 # The fields of PutScalingPolicy. A description also has an ARN, alarms and a date.
 _FIELDS = (

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from shared import pointer
 from shared.names import run_id
 from shared.restoring import Before, Restoration
 
@@ -86,9 +87,9 @@ class Production:
             return {}
 
     def _was_promoted(self, own: str, before: Before | None) -> bool:
-        pointer = self.ssm.get_parameter(Name=self.champion_parameter)["Parameter"]
+        value, version = pointer.read(self.ssm, self.champion_parameter)
         if before:
-            return pointer["Version"] > before.pointer_version
+            return version > before.pointer_version
         try:
             model = self.sagemaker.describe_model(ModelName=own)
         except ClientError as error:
@@ -96,7 +97,7 @@ class Production:
                 raise
             return False
         # The endpoint is new. A pointer that named this model before says nothing, but then nothing scales it yet.
-        return model["PrimaryContainer"]["ModelDataUrl"] in pointer["Value"] and bool(self._target())
+        return model["PrimaryContainer"]["ModelDataUrl"] in (value or "") and bool(self._target())
 
     @property
     def _resource(self) -> Any:

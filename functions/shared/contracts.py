@@ -7,11 +7,12 @@ frozen. The documents that people write refuse unknown fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from shared.base import Document, Share
 from shared.own_model import Activation, OwnPreprocess, check_fields
-from shared.tuning import Tune, TuningPlan
+from shared.spending import SpendingLimit
+from shared.tuning import MAX_JOB_SECONDS, Tune, TuningPlan
 
 Count = Annotated[int, Field(ge=1, le=100)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +32,10 @@ class Limits(Document):
         max_slowdown: largest ratio of the challenger's to the champion's time for a photo, in the median.
         max_megabytes: largest size of all networks in the artifact, in millions of bytes.
         drop_breeds: breeds of the champion that the challenger need not know, by the name of their folder or as people
-            read it.
+            read it. Folders of the dataset with such names are left out.
+        accept_findings: findings of ECR's scan that the image may have although they are severe, such as
+            ``CVE-2026-0001``.
+        require_scan: whether an image without a result of a scan is refused.
     """
 
     min_top1: Share = 0.5
@@ -43,6 +47,8 @@ class Limits(Document):
     max_slowdown: Positive = 2
     max_megabytes: Positive = 500
     drop_breeds: list[str] = Field(default_factory=list)
+    accept_findings: list[str] = Field(default_factory=list)
+    require_scan: bool = False
 
 
 _FIELDS_OF_A_PROMOTION = {
@@ -52,6 +58,8 @@ _FIELDS_OF_A_PROMOTION = {
     "max_instances",
     "max_p99_ms",
     "lease_hours",
+    "check_quotas",
+    "max_dollars",
 }
 
 
@@ -64,6 +72,8 @@ class Request(Limits):
     Attributes:
         dataset: location of the photos, as ``s3://bucket/key`` or a key of the stack's bucket: a prefix
             with ``train/``, ``valid/`` and ``test/``, or one .zip or .tar archive of them.
+        split: percent of train, valid and test where the dataset does not have them; empty for 80/10/10.
+        leaks: whether photos that stand in two splits are refused, or left out of valid and test.
         hyperparameters: hyperparameters of the training program, see ``python -m training.train --help``.
         weights: the backbone's .pth or .safetensors file, as ``s3://bucket/key`` or a key of the stack's
             bucket. Required for backbones of torchvision, because the stack contains no weights for them.
@@ -80,6 +90,10 @@ class Request(Limits):
             how many requests one instance receives.
         lease_hours: hours after which the endpoint is torn down unless another run extends the lease; 0 for
             an endpoint that stays.
+        max_dollars: the most that the run may cost, in US dollars, without what the endpoint costs afterwards; None for
+            no limit. The training's longest time is set from what the other parts leave of it.
+        rebuild: whether the run ends at once, as a success, unless a model serves and an image must be built, because
+            its base or its code is new. A schedule starts such runs.
         promote: number of a version in the model package group that served before. The run deploys it
             again with the same steps, without training.
         tune: the search for hyperparameters before the training; None for no search.
@@ -89,9 +103,12 @@ class Request(Limits):
         backbone: torchvision's name of that classifier.
         activation: function between the linear layers of its head, if it has several.
         preprocess: how it takes its photos.
+        check_quotas: whether a run is refused for which the account's quotas are too small.
     """
 
     dataset: str = "dataset/"
+    split: str = ""
+    leaks: Literal["refuse", "drop"] = "refuse"
     hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
     weights: str = ""
     reuse: bool = True
@@ -104,12 +121,15 @@ class Request(Limits):
     max_instances: Count = 2
     max_p99_ms: Annotated[float, Field(ge=1, le=60_000)] | None = None
     lease_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
+    max_dollars: Positive | None = None
+    rebuild: bool = False
     promote: Annotated[int, Field(ge=1)] | None = None
     tune: Tune | None = None
     trained_model: str = ""
     backbone: str = ""
     activation: Activation = "relu"
     preprocess: OwnPreprocess = Field(default_factory=OwnPreprocess)
+    check_quotas: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +150,22 @@ class Request(Limits):
         return self
 
 
+class LeftOut(Document):
+    """Number of files that are left out for one reason.
+
+    Attributes:
+        reason: in words.
+        count: number of files.
+        splits: number in each split.
+        classes: number in each class; at most the 20 classes with the most.
+    """
+
+    reason: str
+    count: int
+    splits: dict[str, int]
+    classes: dict[str, int]
+
+
 class Dataset(Document):
     """The dataset of the request, as Plan read it.
 
@@ -138,21 +174,38 @@ class Dataset(Document):
         fingerprint: 16 hex digits that change when any photo changes.
         num_classes: number of classes.
         counts: number of photos per split, and of ``other`` when it has any.
-        ignored: number of files that are no photos.
+        made_splits: what was done about splits that the dataset does not have; empty if it has all.
+        left_out: files that are no photos, or that the request leaves out, by reason.
+        unreadable: photos that are known to be unreadable, by reason. Only a tar is read before the training.
+        not_compared: photos of which another split has one of the same size, and that were too many to compare.
+        reading: what the jobs must know to see the same photos, as JSON; empty if nothing.
+        listing: location of the list of the objects, with which the gate compares those that are there then.
     """
 
     uri: str
     fingerprint: str
     num_classes: int
     counts: dict[str, int]
-    ignored: int
+    made_splits: str = ""
+    left_out: list[LeftOut] = Field(default_factory=list)
+    unreadable: list[LeftOut] = Field(default_factory=list)
+    not_compared: int = 0
+    reading: str = ""
+    listing: str = ""
 
 
 class TrainedModel(Document):
-    """The model of a training job, and the job's name."""
+    """The model of a training job, and the job's name.
+
+    Attributes:
+        etag: the ETag of the model in S3 when the job had ended. Another ETag means that somebody has replaced it.
+        version_id: id of that version of the object, or empty if only the ETag is known.
+    """
 
     job: str
     model_uri: str
+    etag: str = ""
+    version_id: str = ""
 
 
 class Ec2Plan(Document):
@@ -182,6 +235,10 @@ class TrainingPlan(Document):
             encrypt their own disks.
         ec2: None for a training on SageMaker.
         trained_models_uri: where a training on EC2 leaves a second copy of its model.
+        max_seconds: the longest time of the job, and on EC2 of each attempt.
+        max_attempts: on EC2, how often the job may start on a new machine.
+        spent: the sentence with which the run fails if ``max_seconds`` follows from the request's ``max_dollars`` and
+            is over; else empty.
     """
 
     key: str
@@ -197,6 +254,9 @@ class TrainingPlan(Document):
     spot: bool
     ec2: Ec2Plan | None
     trained_models_uri: str
+    max_seconds: int = MAX_JOB_SECONDS
+    max_attempts: int = 10
+    spent: str = ""
 
 
 class OwnModel(Document):
@@ -249,14 +309,17 @@ class ImagePlan(Document):
     """The images that train, evaluate and serve, and what is needed to build them.
 
     Attributes:
-        train: URI of the image that trains, by digest if it exists already.
+        train: URI of the image that trains, by digest if it exists already. The state that builds a missing image also
+            looks up its digest, so that jobs and models never name a tag.
         train_content: content hash of that image, or its URI if the stack's parameter names it.
-        evaluate: URI of the image that evaluates.
-        serve: URI of the image that serves.
+        evaluate: URI of the image that evaluates, in the same way.
+        serve: URI of the image that serves, in the same way.
         repository: the stack's own repository in ECR.
+        base: the image from which they are built, by digest unless its registry could not be asked.
         training_build: the build before the training; None if the image exists.
         serving_build: the build beside the training, for evaluation and server; None if both images exist.
         context: ``bucket/key`` of the builds' context, a zip; empty if there is nothing to build.
+        context_version: the version of that object that Plan knows the content of.
     """
 
     train: str
@@ -264,9 +327,11 @@ class ImagePlan(Document):
     evaluate: str
     serve: str
     repository: str
+    base: str = ""
     training_build: ImageBuild | None
     serving_build: ImageBuild | None
     context: str
+    context_version: str = ""
 
 
 class EndpointPlan(Document):
@@ -299,7 +364,7 @@ class EndpointPlan(Document):
 
 
 class Quote(Document):
-    """What the run may cost, in US dollars (us-east-1 list prices; None for an unknown price).
+    """What the run may cost, in US dollars (list prices of the stack's region; None for one that the price book lacks).
 
     Attributes:
         training_per_hour: price of all training instances together; 0 if an earlier training is reused.
@@ -313,9 +378,9 @@ class Quote(Document):
     training_per_hour: float | None
     training_saved: float | None
     endpoint_per_hour: float | None
-    build: float
+    build: float | None
     build_minutes: float
-    images_per_month: float
+    images_per_month: float | None
 
 
 class Promotion(Document):
@@ -335,6 +400,7 @@ class Run(Document):
         own_model: the model that a run without training judges and deploys.
         network: ``{}``, or ``VpcConfig`` in SageMaker's form, with the subnets and security groups of the
             jobs and the endpoint.
+        spending: None for a request without ``max_dollars``.
     """
 
     id: str
@@ -349,6 +415,7 @@ class Run(Document):
     limits: Limits | None
     network: dict[str, dict[str, list[str]]]
     quote: Quote
+    spending: SpendingLimit | None = None
 
 
 class Champion(Document):
@@ -365,6 +432,16 @@ class Champion(Document):
     top1: float
 
 
+class RegisteredChampion(Champion):
+    """The champion with what only the registry knows of it.
+
+    Attributes:
+        manifest: the same as in Verdict.
+    """
+
+    manifest: str = ""
+
+
 class Check(Document):
     """One check of the gate, with its result in words and figures."""
 
@@ -378,6 +455,9 @@ class Verdict(Document):
 
     Attributes:
         reason: words of the checks that decided, at most 1,024 characters, the limit of SageMaker's registry.
+        manifest: SHA-256 of the manifest of the artifact that was judged, hexadecimal, which alone may serve; empty for
+            a version of a release that did not record it.
+        report: SHA-256 of ``evaluation.json``, hexadecimal, or empty likewise.
     """
 
     decision: Literal["promote", "refuse"]
@@ -385,116 +465,27 @@ class Verdict(Document):
     checks: list[Check]
     challenger_top1: float
     champion_top1: float | None
+    manifest: str = ""
+    report: str = ""
 
 
 class Smoke(Document):
-    """The result of the smoke test: number of golden photos, and median milliseconds of an answer."""
+    """The result of the smoke test.
+
+    Attributes:
+        num_photos: number of golden photos.
+        latency_ms: median milliseconds of an answer.
+        num_refused: how many of the photos the API only refused because callers overloaded it.
+        num_requests: number of requests that were sent, with the one that is no photo.
+        bytes_in, bytes_out: bytes of the bodies of all requests and of all answers.
+    """
 
     num_photos: int
     latency_ms: float
-
-
-class Trial(Document):
-    """Some seconds of requests at one rate.
-
-    Attributes:
-        rate: requests per second.
-        p50_ms: median latency; None if no request was answered.
-        p99_ms: latency at the 99th percentile; None if no request was answered.
-        failed: number of requests without an answer of status 200.
-        within_limits: whether the instance keeps the limits at this rate. Stored measurements call it
-            ``borne``, so that a stack which goes back to release 0.1.0 can still read them.
-    """
-
-    rate: float
-    p50_ms: float | None
-    p99_ms: float | None
-    failed: int
-    within_limits: Annotated[
-        bool, Field(validation_alias=AliasChoices("within_limits", "borne"), serialization_alias="borne")
-    ]
-
-
-class Capacity(Document):
-    """The rate of a number of instances, with room for a burst, and its cost. Unknown prices are None."""
-
-    instances: int
-    requests_per_second: float
-    dollars_per_hour: float | None
-    dollars_per_million: float | None
-
-
-class MeasurePlan(Document):
-    """What to measure. The image, the instance type and the limit decide whether a kept measurement fits.
-
-    Attributes:
-        run: id of this run.
-        image: URI of the server's image.
-        max_p99_ms: milliseconds that the slowest of a hundred requests may take.
-        start_seconds: seconds from the request for staging until it served.
-    """
-
-    run: str
-    endpoint_name: str
-    report_uri: str
-    image: str
-    instance_type: str
-    max_instances: int
-    max_p99_ms: float
-    start_seconds: float
-
-
-class Measurement(Document):
-    """The capacity of one instance. It is kept for later runs that would serve the same.
-
-    Attributes:
-        run: id of the run that measured.
-        knee_per_second: highest rate within the limits, requests per second.
-        rate_per_second: the part of that rate that one instance is given in normal operation.
-        concurrency: most requests inside the instance at once, during ten seconds at ``rate_per_second``.
-        limited_by: what ended the search: the endpoint, or the rate that this function can send.
-        trials: all trials of the search, in the order of time.
-    """
-
-    run: str
-    knee_per_second: float
-    rate_per_second: float
-    concurrency: int
-    limited_by: Literal["endpoint", "sender"]
-    trials: list[Trial]
-
-
-class Scaling(Document):
-    """How production scales, according to the measurement.
-
-    Attributes:
-        reused: whether an earlier run measured.
-        target_value: number of requests at once in each instance that target tracking keeps.
-        burst_value: number of requests at once in each instance from which the step policy acts.
-        scale_out_cooldown: seconds, from the time that an instance needs to start.
-        scale_in_cooldown: seconds, from the time that an instance needs to start.
-        capacity: capacity of each number of instances up to the maximum.
-    """
-
-    measurement: Measurement
-    reused: bool
-    target_value: int
-    burst_value: int
-    scale_out_cooldown: int
-    scale_in_cooldown: int
-    capacity: list[Capacity]
-
-
-class ScalingPolicies(Document):
-    """The scaling policies of the champion, kept so that a failed run can restore them.
-
-    Attributes:
-        policies: requests of PutScalingPolicy.
-        burst_value: threshold of the alarm that starts the step policy; 0 without such a policy.
-    """
-
-    policies: list[dict[str, Any]]
-    burst_value: float
+    num_refused: int = 0
+    num_requests: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 class Explanation(Document):

@@ -6,6 +6,8 @@ from pydantic import AliasPath, Field
 
 from shared.base import JobDocument, Share
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 
 class Scores(JobDocument):
     """The scores of one model on the test split.
@@ -93,6 +95,7 @@ class Evaluation(JobDocument):
         comparison: None if there is no champion, or if the champion knows none of the breeds.
         changed_breeds: None if there is no champion.
         ddp: None for a model that was trained elsewhere.
+        manifest_sha256: SHA-256 of the manifest of the artifact that was judged, hexadecimal.
     """
 
     challenger: Scores
@@ -101,3 +104,14 @@ class Evaluation(JobDocument):
     changed_breeds: ChangedBreeds | None = None
     leaked: list[Leak]
     ddp: Distribution | None
+    manifest_sha256: Digest
+
+
+class Evaluated(JobDocument):
+    """The evaluation job's ExitMessage, which SageMaker keeps and nobody who may write the bucket can change.
+
+    Attributes:
+        report_sha256: SHA-256 of ``evaluation.json``, hexadecimal.
+    """
+
+    report_sha256: Digest

@@ -1,7 +1,7 @@
 """Documents with which a stopped run is taken back."""
 
 from shared.base import Document
-from shared.contracts import ScalingPolicies
+from shared.scaling import ScalingPolicies
 
 
 class Before(Document):

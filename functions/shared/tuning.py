@@ -11,6 +11,7 @@ Objective = Literal["valid_top1", "valid_loss"]
 Value = int | float | str
 
 
+MAX_JOB_SECONDS = 14_400  # the longest time of a training job
 MAX_NAME = 32  # characters of a tuning job's name on SageMaker
 
 
@@ -77,6 +78,7 @@ class TuningPlan(Document):
             ``TrainingPlan.checkpoint_uri``, because each training job downloads all that lies below its own.
         document_uri: where the run keeps ``tuned.json``.
         inside, jobs: estimates of the two ways; None where the way is impossible.
+        job_seconds: the longest time of each training job of a search by jobs.
     """
 
     where: Literal["inside", "jobs"]
@@ -96,6 +98,7 @@ class TuningPlan(Document):
     document_uri: str
     inside: TuningQuote | None
     jobs: TuningQuote
+    job_seconds: int = MAX_JOB_SECONDS
 
 
 class TunedTrial(Document):

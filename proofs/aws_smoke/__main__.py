@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cloud.core.processes import free_port
 from local import laptop
 from local.console import columns, say, say_exactly, show
-from local.home import HOME, LocalError, write_json
+from local.home import HOME, LocalError, keep_private, write_json
 from proofs.aws_smoke.account import FOLDER, Account, Options, find_account
 from proofs.aws_smoke.cleanup import clean_up, commands_to_delete
 from proofs.aws_smoke.cost import quote
@@ -25,7 +25,7 @@ from proofs.aws_smoke.steps import COUNTS, prove
 
 RECORD = HOME / "aws-smoke.json"
 PROVEN, FAILED, LEFT, STOPPED = 0, 1, 2, 130
-# The cheapest type that trains and serves and has a price in functions/shared/prices.py.
+# The cheapest type that trains and serves and has a price in the price book.
 _INSTANCE_TYPE = "ml.c7i.large"
 
 
@@ -40,6 +40,7 @@ def main() -> int:
     options = vars(parser.parse_args())
     _handle_signals(signal.default_int_handler)  # SIGTERM and a closed terminal stop the program as Ctrl-C does.
     try:
+        keep_private()
         if options.pop("laptop"):
             with _laptop_cloud():
                 return smoke(Options(**options))
@@ -96,11 +97,13 @@ def _announce(account: Account, name: str, options: Options) -> None:
     say(f"Account {account.number}, region {account.region}, as {account.who}{address}")
     say(
         f"The stack {name} is deployed, trains on {COUNTS['train'] * 10} drawings, serves and answers requests. "
-        "Then it is torn down and deleted. On AWS this takes about 45 minutes. The list prices of us-east-1 are:"
+        "Then it is torn down and deleted. On AWS this takes about 45 minutes. The list prices of "
+        f"{account.region} are:"
     )
-    parts = quote(options.training_instance_type, options.serving_instance_type)
+    parts = quote(options.training_instance_type, options.serving_instance_type, account.region)
+    total = "in total, and what is unknown besides" if None in parts.values() else "in total"
     rows = [("unknown" if dollars is None else f"${dollars:.2f}", part) for part, dollars in parts.items()]
-    show(columns([*rows, (f"${sum(filter(None, parts.values())):.2f}", "in total")], right=(0,)))
+    show(columns([*rows, (f"${sum(filter(None, parts.values())):.2f}", total)], right=(0,)))
 
 
 def _is_confirmed() -> bool:
@@ -145,7 +148,7 @@ def _laptop_cloud() -> Iterator[None]:
     port, log = free_port(), FOLDER / "cloud.log"
     process = laptop.spawn(port, FOLDER / "cloud", log)
     try:
-        environment = laptop.await_ready(process, port, log).environment()
+        environment = laptop.await_ready(process, port, log, FOLDER / "cloud").environment()
         os.environ.clear()
         os.environ.update(environment)
         yield

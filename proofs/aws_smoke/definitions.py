@@ -20,6 +20,7 @@ _ARNS = {
     "TopicArn": "sns:{region}:{number}:",
     "TeardownArn": "states:{region}:{number}:stateMachine:",
 }
+_NUMBERS = {"BakeSeconds": "300", "LogRetentionDays": "30"}  # substitutions that expressions read as numbers
 _SAMPLE = Path(__file__).with_name("sample.json")
 
 
@@ -65,14 +66,14 @@ def definitions(account: Account) -> dict[str, str]:
 
 
 def _with_values(account: Account, text: str) -> str:
-    """Replace each substitution by its own name, or by an ARN with this name."""
+    """Replace each substitution by its own name, by an ARN with this name, or by a number."""
 
     def value(match: re.Match[str]) -> str:
         for end, arn in _ARNS.items():
             if match[1].endswith(end):
                 place = arn.format(region=account.region, number=account.number)
                 return f"arn:{account.partition}:{place}{match[1].removesuffix('Arn')}"
-        return match[1].lower()
+        return _NUMBERS.get(match[1], match[1].lower())
 
     return re.sub(r"\$\{(\w+)\}", value, text)
 

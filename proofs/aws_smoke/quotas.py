@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 from samcli.yamlhelper import yaml_parse
 
+import quotas
 from local.home import ROOT, LocalError
 from proofs.aws_smoke.account import Account, NotCheckedError, Options
 from proofs.aws_smoke.cost import INSTANCES
@@ -38,16 +39,20 @@ class Quota:
 def wanted_quotas(options: Options) -> list[Quota]:
     """Return the quotas of SageMaker and CodeBuild that matter."""
     train, serve = options.training_instance_type, options.serving_instance_type
-    # An update starts a second fleet beside the first, and a staging endpoint counts until it is gone.
+    # An update starts a second fleet beside the first, and a staging endpoint counts until it is gone. Plan refuses a
+    # run, and so this proof's, for which the account has less.
     fleets = 2 * _MAX_INSTANCES + 1
-    medium = "Concurrently running builds for Linux/Medium environment"
-    return [
-        Quota("sagemaker", f"{train} for training job usage", INSTANCES, INSTANCES, ""),
-        Quota("sagemaker", f"{train} for spot training job usage", 0, INSTANCES, "runs with spot: true"),
-        Quota("sagemaker", f"{serve} for processing job usage", 1, 1, ""),
-        Quota("sagemaker", f"{serve} for endpoint usage", 2, fleets, "updates of two instances, 2 x max_instances + 1"),
-        Quota("codebuild", medium, 1, 2, "building both images side by side"),
+    wanted = [
+        (quotas.of_instances("training", train), INSTANCES, INSTANCES, ""),
+        (quotas.across("training"), INSTANCES, INSTANCES, ""),
+        (quotas.of_instances("spot", train), 0, INSTANCES, "runs with spot: true"),
+        (quotas.of_instances("processing", serve), 1, 1, ""),
+        (quotas.across("processing"), 1, 1, ""),
+        (quotas.of_instances("endpoint", serve), fleets, fleets, ""),
+        (quotas.across("endpoint"), fleets, fleets, ""),
+        (quotas.builds(), 1, 2, "building both images side by side"),
     ]
+    return [Quota(quota.service, quota.name, least, later, reason) for quota, least, later, reason in wanted]
 
 
 def check_quotas(account: Account, options: Options) -> str:

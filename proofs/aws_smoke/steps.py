@@ -8,8 +8,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from dataset import breed_name
+from dataset.photo_bytes import media_type
 from local import data, report, stack
-from local.api import CONTENT_TYPES, Api
+from local.api import Api
 from local.data import Data
 from local.follow import follow
 from local.home import LocalError
@@ -103,7 +104,8 @@ def _classify_test_photos(deployed: Stack, photos: Data, top1: float) -> str:
     test_photos = list(photos.listing.of("test"))
     num_correct = 0
     for photo in test_photos:
-        answer = api.classify(photos.source.read(photo), CONTENT_TYPES[Path(photo.path).suffix.lower()], photo.path)
+        body = photos.source.read(photo)
+        answer = api.classify(body, media_type(body), photo.path)
         if not answer.ok:
             raise LocalError(f"{photo.path}: {answer.status}: {answer.problem}")
         num_correct += answer.document["breed"] == breed_name(photo.label)

@@ -13,16 +13,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset import DatasetError
 from local import cli, laptop, shell
 from local.home import LocalError
-from proofs.drills import deployment, ec2, fuzz, runs, spike, stopping
+from proofs.drills import blockade, deployment, ec2, fuzz, overspend, runs, spike, stopping, tampering
 from proofs.drills.drill_cloud import DrillCloud, set_up
 from proofs.promises import Report
 
 
 def _function(drill: str) -> Callable[[DrillCloud, Report], None]:
     name = drill.replace("-", "_")
-    (function,) = (
-        getattr(module, name) for module in (deployment, ec2, fuzz, runs, spike, stopping) if hasattr(module, name)
-    )
+    modules = (blockade, deployment, ec2, fuzz, overspend, runs, spike, stopping, tampering)
+    (function,) = (getattr(module, name) for module in modules if hasattr(module, name))
     return cast("Callable[[DrillCloud, Report], None]", function)
 
 
@@ -45,9 +44,9 @@ def main() -> int:
                 DRILLS[name](cloud, reports[-1])
     except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
         if reports:
-            reports[-1].promise(f"the drill finishes: {error}", False)
+            reports[-1].promise(f"the drill finishes: {cli.words_of(error)}", False)
         else:
-            print(error, file=sys.stderr)
+            print(cli.words_of(error), file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped; nothing is left running", file=sys.stderr)
         return 130

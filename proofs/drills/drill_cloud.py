@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +43,17 @@ class DrillCloud:
         """Return a boto3 client of the laptop cloud."""
         return self.laptop.client(service)
 
-    def start(self, machine_arn: str, request: dict[str, Any]) -> str:
-        """Start an execution and return its ARN."""
-        started = self.client("stepfunctions").start_execution(stateMachineArn=machine_arn, input=json.dumps(request))
+    def start(self, machine_arn: str, request: dict[str, Any], name: str = "") -> str:
+        """Start an execution and return its ARN.
+
+        Args:
+            machine_arn: the state machine's ARN.
+            request: the execution's input.
+            name: how the execution's name begins, for one that stops or rests at a state; empty for any name.
+        """
+        started = self.client("stepfunctions").start_execution(
+            stateMachineArn=machine_arn, input=json.dumps(request), name=f"{name}{uuid.uuid4()}"
+        )
         return str(started["executionArn"])
 
     def promote(self, **request: Any) -> str:
@@ -55,7 +64,7 @@ class DrillCloud:
         """
         return self.start(self.deployed.pipeline_arn, {"promote": 1, **request})
 
-    def await_end(self, execution_arn: str, seconds: float = 240) -> dict[str, Any]:
+    def await_end(self, execution_arn: str, seconds: float = 900) -> dict[str, Any]:
         """Wait until an execution ends and return its description."""
         execution: dict[str, Any] = {}
 

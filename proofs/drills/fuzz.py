@@ -63,7 +63,7 @@ class FuzzAnswer:
 def fuzz_api(cloud: DrillCloud, report: Report, count: int = _NUM_REQUESTS) -> None:
     """Send generated requests to every route. The seed is fixed, so a failure can be repeated."""
     fleet = Fleet(cloud)
-    with _forbidden_objects(cloud) as forbidden, _api_key(cloud, "fuzz") as key:
+    with _forbidden_objects(cloud) as forbidden, temporary_key(cloud, "fuzz") as key:
         generator = ProbeGenerator(cloud.deployed, cloud.photo, forbidden, random.Random(0))
         probes = [generator.probe() for _ in range(count)]
         report.log(f"{len(probes):,} requests of {len({probe.kind for probe in probes})} kinds")
@@ -71,7 +71,7 @@ def fuzz_api(cloud: DrillCloud, report: Report, count: int = _NUM_REQUESTS) -> N
         answers = _send_all(cloud, probes, key, report)
         seconds = time.monotonic() - started
     pairs = list(zip(probes, answers, strict=True))
-    with _api_key(cloud, "fuzz-quota", quota=_QUOTA) as limited_key:
+    with temporary_key(cloud, "fuzz-quota", quota=_QUOTA) as limited_key:
         document = Probe("quota", "GET", "/openapi.json", frozenset({200, 429}))
         quota_statuses = [_send(cloud, document, limited_key).status for _ in range(_QUOTA + 1)]
     secrets = (CANARY, key, limited_key, cloud.deployed.api_key)
@@ -159,7 +159,7 @@ def _forbidden_objects(cloud: DrillCloud) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _api_key(cloud: DrillCloud, name: str, quota: int | None = None) -> Iterator[str]:
+def temporary_key(cloud: DrillCloud, name: str, quota: int | None = None) -> Iterator[str]:
     """Create a key of the API with a usage plan that does not throttle.
 
     Args:

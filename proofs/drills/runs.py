@@ -61,11 +61,11 @@ def double_start(cloud: DrillCloud, report: Report) -> None:
     seconds = (second["stopDate"] - second["startDate"]).total_seconds()
     report.figures["refused_after_seconds"] = round(seconds, 2)
     report.promise("its error names the run that has the lock", first in second.get("cause", ""))
-    report.promise("the first run succeeds", cloud.await_end(first)["status"] == "SUCCEEDED")
+    _promise_success(cloud, report, "the first run succeeds", first)
     missing = first.rsplit(":", 1)[0] + ":never-was"
     cloud.client("ssm").put_parameter(Name=f"/{stack.STACK}/lock", Value=missing, Type="String")
     report.log("the lock is given to a run that does not exist; a run is started")
-    report.promise("a stale lock is taken over", cloud.await_end(cloud.promote())["status"] == "SUCCEEDED")
+    _promise_success(cloud, report, "a stale lock is taken over", cloud.promote())
     report.promise("the lock is free", not lock_holder(cloud))
 
 
@@ -77,7 +77,7 @@ def teardown(cloud: DrillCloud, report: Report) -> None:
     refused = cloud.await_end(cloud.start(machine, {}))
     report.log(f"during an update teardown ended as {refused['status']}: {refused.get('error')}")
     report.promise("teardown is refused during a run", refused.get("error") == "RunInProgressError")
-    report.promise("that run succeeds", cloud.await_end(running)["status"] == "SUCCEEDED")
+    _promise_success(cloud, report, "that run succeeds", running)
     for target, words in (("what serves", "the first teardown"), ("nothing", "a second teardown")):
         execution = cloud.await_end(cloud.start(machine, {}))
         deleted = json.loads(execution.get("output") or "{}")
@@ -108,6 +108,14 @@ def lock_holder(cloud: DrillCloud) -> str:
         return str(ssm.get_parameter(Name=f"/{stack.STACK}/lock")["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return ""
+
+
+def _promise_success(cloud: DrillCloud, report: Report, words: str, execution_arn: str) -> None:
+    """Wait for an execution, promise that it succeeds, and log its error and cause where it does not."""
+    ended = cloud.await_end(execution_arn)
+    if ended["status"] != "SUCCEEDED":
+        report.log(_how_it_ended(execution_arn, ended))
+    report.promise(words, ended["status"] == "SUCCEEDED")
 
 
 def _how_it_ended(subject: str, execution: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Open-loop load: requests are sent at times that do not depend on how fast the endpoint answers."""
 
+import functools
 import math
 import random
 import threading
@@ -49,13 +50,20 @@ def through_api(deployed: Stack, photo: bytes) -> Send:
 def to_endpoint(laptop: Laptop, name: str, photo: bytes) -> Send:
     """Return a function that sends the photo to an endpoint.
 
-    The request is signed once: signing each request by the SDK takes more processor time than the endpoint's answer.
+    The request is signed once a minute: signing each request by the SDK takes more processor time than the endpoint's
+    answer, and SageMaker takes a signature for five minutes.
     """
     url = f"{laptop.url}/endpoints/{name}/invocations"
-    request = AWSRequest("POST", url, {"Content-Type": "image/jpeg"}, photo)
-    SigV4Auth(Credentials("test", "test"), "sagemaker", REGION).add_auth(request)
     pool = urllib3.PoolManager(maxsize=_NUM_SENDERS, retries=False, timeout=_TIMEOUT)
-    return lambda: _post(pool, url, photo, dict(request.headers))
+    credentials = Credentials(*laptop.root_key)
+
+    @functools.lru_cache(maxsize=1)
+    def signed_headers(_minute: int) -> dict[str, str]:
+        request = AWSRequest("POST", url, {"Content-Type": "image/jpeg"}, photo)
+        SigV4Auth(credentials, "sagemaker", REGION).add_auth(request)
+        return dict(request.headers)
+
+    return lambda: _post(pool, url, photo, signed_headers(int(time.monotonic() // 60)))
 
 
 def _post(pool: urllib3.PoolManager, url: str, photo: bytes, headers: dict[str, str]) -> int:

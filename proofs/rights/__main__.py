@@ -14,6 +14,7 @@ from samcli.yamlhelper import yaml_parse
 
 from dataset import DatasetError
 from local import laptop, shell, stack
+from local.cli import words_of
 from local.home import HOME, LocalError
 from proofs.promises import Report
 from proofs.rights.mutants import candidates, run_mutant
@@ -38,7 +39,7 @@ def main() -> int:
         with contextlib.redirect_stdout(sys.stderr):  # Standard output receives only the JSON document.
             _prove(options, report, documents)
     except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
-        report.promise(f"the proof finishes: {error}", False)
+        report.promise(f"the proof finishes: {words_of(error)}", False)
     except KeyboardInterrupt:
         print("stopped; nothing is left running", file=sys.stderr)
         return 130

@@ -98,8 +98,6 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
         execution = cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, {"dataset": _dataset_key(), **event}))
         output = json.loads(execution.get("output", "{}"))
         report.promise("a challenger is refused", output.get("status") == "refused")
-    with recording.part("trainings on EC2"):
-        _train_on_ec2(cloud, report)
     with recording.part("a bad smoke test"):
         _run_drill(runs.bad_smoke, cloud, report)
     with recording.part("two starts and a lock that was left"):
@@ -108,6 +106,9 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
         _stop_runs(cloud)
     with recording.part("stopped updates"):
         _stop_updates(cloud)
+    # After the stopped training, which deletes what the first run left; each of these deletes what the one before left.
+    with recording.part("trainings on EC2"):
+        _train_on_ec2(cloud, report)
     with recording.part("teardown"):
         _run_drill(runs.teardown, cloud, report)
     with recording.part("a stopped creation"):
@@ -140,9 +141,9 @@ def clear(cloud: DrillCloud) -> None:
 def run_from_nothing(cloud: DrillCloud) -> dict[str, Any]:
     """Run the whole pipeline when only the stack and its images are left, and return the ended execution."""
     archive = data.prepare(photos()).archive
-    cloud.client("s3").upload_file(str(archive), cloud.deployed.bucket, "photos.zip")
+    cloud.client("s3").upload_file(str(archive), cloud.deployed.bucket, "datasets/photos.zip")
     # Another key and other hyperparameters prevent that a finished training is reused.
-    request = {"dataset": "photos.zip", "hyperparameters": {"epochs": 5}}
+    request = {"dataset": "datasets/photos.zip", "hyperparameters": {"epochs": 5}}
     return cloud.await_end(cloud.start(cloud.deployed.pipeline_arn, request))
 
 
@@ -173,7 +174,7 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
                 answer = pool.request(verb, url.removesuffix("/classify") + path, body=body, headers=headers)
                 statuses[f"{method} {path} {'with' if key else 'without'} key"] = answer.status
     for suffix, folder in product(CONTENT_TYPES, ("one", "two")):
-        for name in (f"{folder}/photo{suffix}", f"{folder}/photo{suffix.upper()}", f"uploads/{folder}"):
+        for name in (f"uploads/{folder}/photo{suffix}", f"uploads/{folder}/photo{suffix.upper()}", f"uploads/{folder}"):
             s3.put_object(Bucket=cloud.deployed.bucket, Key=name, Body=cloud.photo)
             answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": cloud.deployed.api_key})
             statuses[name] = answer.status
@@ -247,12 +248,13 @@ def _stop_runs(cloud: DrillCloud) -> None:
 
     # So many epochs last longer than the wait for the moment to stop.
     new_training = {"dataset": _dataset_key(), "reuse": False, "hyperparameters": {"epochs": 10_000}}
-    for request, condition in (
-        (new_training, is_training),
-        ({"promote": 1}, has_staging),
-        ({"promote": 1}, has_staging),
+    rests = "hold-at-Smoke-"  # So staging is there until the run is stopped.
+    for request, condition, name in (
+        (new_training, is_training, ""),
+        ({"promote": 1}, has_staging, rests),
+        ({"promote": 1}, has_staging, rests),
     ):
-        execution_arn = cloud.start(cloud.deployed.pipeline_arn, request)
+        execution_arn = cloud.start(cloud.deployed.pipeline_arn, request, name)
         cloud.wait(condition, "the moment to stop the run", 60)
         states.stop_execution(executionArn=execution_arn)
         cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 120)
@@ -266,9 +268,9 @@ def _stop_updates(cloud: DrillCloud) -> None:
 
 def _stop_at(cloud: DrillCloud, state: str, request: dict[str, Any]) -> None:
     execution = cloud.start(cloud.deployed.pipeline_arn, request)
-    cloud.wait(lambda: state in stopping.entered(cloud, execution), f"the state {state}", 240)
+    cloud.wait(lambda: state in stopping.entered(cloud, execution), f"the state {state}", 900)
     cloud.client("stepfunctions").stop_execution(executionArn=execution)
-    cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 240)
+    cloud.wait(lambda: not runs.lock_holder(cloud), "the teardown after the stopped run", 900)
 
 
 def _leave_locks(cloud: DrillCloud, report: Report) -> None:

@@ -10,6 +10,7 @@ from cloud.iam.hooks import Decision
 from proofs.rights.policies import Document, Grant, Policy, as_list, grants, narrower, without
 
 _FOREIGN = "999999999999"  # a value that no condition of the template names: another account, namespace or prefix
+iam_hooks.know_principals()  # As the cloud does that made the recording.
 
 
 @dataclass(frozen=True)

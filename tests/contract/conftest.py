@@ -1,5 +1,8 @@
 """The documents that the contract tests hold against each other."""
 
+import ast
+import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,19 @@ def machines():
     return {
         path.name.split(".")[0]: yaml.safe_load(path.read_text()) for path in (ROOT / "statemachine").glob("*.asl.yaml")
     }
+
+
+def table_rows(document: Path, heading: str) -> list[list[str]]:
+    """Return the cells of every row of the tables below a headline of second level, the tables' heads included."""
+    section = document.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+@functools.cache
+def names_in(path: str) -> set[str]:
+    """Return the names of the tests of a file, relative to the project's root; none if there is no such file."""
+    if not (ROOT / path).is_file():
+        return set()
+    tree = ast.parse((ROOT / path).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}

@@ -9,10 +9,14 @@ from itertools import product
 import pytest
 
 from dataset import photo_bytes
+from shared import problems
 from tests.contract.conftest import ROOT
 from tests.prediction_function import imported
 
-KEYLESS = {("/", "GET"), ("/health", "GET"), ("/page/{name}", "GET"), ("/page/examples/{name}", "GET")}
+KEYLESS = {
+    *(("/", "GET"), ("/health", "GET"), ("/sign-in", "GET")),
+    *(("/page/{name}", "GET"), ("/page/examples/{name}", "GET")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,23 @@ def document(openapi):
     return openapi.document()
 
 
-def routes_of(template):
-    """Yield path, method and whether the route requires a key, for each of the function's events."""
-    for event in template["Resources"]["ClassifyFunction"]["Properties"]["Events"].values():
-        route = event["Properties"]
-        yield route["Path"], route["Method"], route.get("Auth", {}).get("ApiKeyRequired", True)
+DOORS = ("ClassifyFunction", "PageFunction")
+
+
+def routes_of(template, *functions):
+    """Yield path, method and whether the route requires a key, for each event of functions; of all without a name."""
+    for function in functions or DOORS:
+        for event in template["Resources"][function]["Properties"]["Events"].values():
+            route = event["Properties"]
+            yield route["Path"], route["Method"], route.get("Auth", {}).get("ApiKeyRequired", True)
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def rules_of(routes):
+    return {(re.sub(r"<(\w+)>", r"{\1}", rule), method) for rule, (method,), *_ in routes}
 
 
 def test_stored_document_is_the_one_of_the_routes(document):
@@ -38,11 +54,50 @@ def test_stored_document_is_the_one_of_the_routes(document):
     assert stored == document, "the routes have changed: run `make openapi` to write the document again"
 
 
-def test_template_has_the_routes_of_the_function(template, openapi):
-    router = importlib.import_module("classify.routes").router
-    expected = {(re.sub(r"<(\w+)>", r"{\1}", rule), method) for rule, (method,), *_ in router._routes}
-    routes = {(path, method) for path, method, _ in routes_of(template) if path != "/{proxy+}"}
-    assert routes == expected
+def test_template_has_the_routes_of_the_functions(template, openapi, monkeypatch):
+    """Health is asked of the page's function at the REST API, and of the other one at its URL."""
+    expected = rules_of(importlib.import_module("classify.routes").router._routes)
+    routes = {(path, method) for path, method, _ in routes_of(template, "ClassifyFunction") if path != "/{proxy+}"}
+    assert routes == expected - {("/health", "GET")}
+    assert {path for path, _ in expected} == importlib.import_module("classify.accounting").ROUTES
+    for name in template["Resources"]["PageFunction"]["Properties"]["Environment"]["Variables"]:
+        monkeypatch.setenv(name, "none")
+    page = importlib.import_module("page.app").rest
+    rules = [(each.rule.pattern, each.method) for each in page._static_routes + page._dynamic_routes]
+    assert len(rules) == len(KEYLESS)
+    for path, method in KEYLESS:
+        assert any(re.match(rule, path.replace("{name}", "x")) and method == each for rule, each in rules)
+    routes = {(path, method) for path, method, _ in routes_of(template, "PageFunction")}
+    assert routes == KEYLESS | {("/{proxy+}", "OPTIONS")}
+
+
+def test_what_needs_no_key_is_answered_without_rights(template):
+    """Strangers decide how often these functions run: nothing of value is in their reach, and nobody waits for them."""
+    resources = template["Resources"]
+    for name in DOORS:
+        keyless = {required for *_, required in routes_of(template, name)} == {False}
+        assert keyless == (name != "ClassifyFunction")
+    [policy] = resources["PageFunctionRole"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    actions = {action for each in statements for action in as_list(each["Action"])}
+    assert actions == {"ssm:GetParameter", "logs:CreateLogStream", "logs:PutLogEvents"}
+    assert "ManagedPolicyArns" not in resources["PageFunctionRole"]["Properties"]
+    function = resources["PageFunction"]["Properties"]
+    assert function["Role"]["Fn::If"][1] == {"Fn::GetAtt": ["PageFunctionRole", "Arn"]}
+    reserved = function["ReservedConcurrentExecutions"]["Fn::If"][:2]
+    assert reserved == ["HasPageReservedConcurrency", {"Ref": "PageReservedConcurrency"}]
+    # Lambda writes three lines of its own for each invocation unless the level forbids it.
+    assert function["LoggingConfig"]["SystemLogLevel"] == "WARN"
+    assert function["Tracing"] == "PassThrough"
+
+
+def test_preflights_reach_no_function_without_an_origin(template):
+    """By a throttle of 0: a condition of the route would change nothing until another deployment is made."""
+    settings = template["Resources"]["Api"]["Properties"]["MethodSettings"]
+    [preflights] = [each for each in settings if each["HttpMethod"] == "OPTIONS"]
+    for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+        condition, _, without = preflights[name]["Fn::If"]
+        assert (condition, without) == ("HasAllowedOrigin", 0)
 
 
 def test_only_the_page_and_health_need_no_key(template, document):
@@ -71,7 +126,10 @@ def test_gateways_own_refusals_are_problem_documents(template, document):
         (text,) = response["ResponseTemplates"].values()
         problem = json.loads(text.replace("$context.error.messageString", '"words"'))
         assert required <= set(problem), kind
-        assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
+        headers = response["ResponseParameters"]["Headers"]
+        assert headers["Content-Type"] == "'application/problem+json'"
+        assert {name: headers[name].strip("'") for name in problems.HEADERS} == problems.HEADERS
+        assert problem["correlation_id"] == "$context.extendedRequestId"  # Callers can choose $context.requestId.
 
 
 def test_references_of_the_document_are_its_schemas(document):
@@ -84,7 +142,10 @@ def test_photos_that_callers_name_are_those_that_the_role_may_read(template):
     policy = template["Resources"]["ClassifyFunctionRole"]["Properties"]["Policies"][0]
     statements = policy["PolicyDocument"]["Statement"]
     (reading,) = (each["Resource"] for each in statements if each["Action"] == "s3:GetObject")
-    patterns = [each["Fn::Sub"].removeprefix("${Bucket.Arn}/") for each in reading]
+    condition, with_any_photo, usual = reading["Fn::If"]
+    assert (condition, usual) == ("AnyPhoto", {"Fn::Sub": "${Bucket.Arn}/${PhotosPrefix}*"})
+    assert template["Parameters"]["PhotosPrefix"]["Default"] == photos.UPLOADS
+    patterns = [each["Fn::Sub"].removeprefix("${Bucket.Arn}/") for each in with_any_photo]
 
     def readable(key):
         return any(fnmatchcase(key, pattern) for pattern in patterns)

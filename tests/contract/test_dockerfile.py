@@ -18,20 +18,37 @@ from cloud.ecr.images import stages_of
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "serving/Dockerfile").read_text()
 STAGES = stages_of(DOCKERFILE, {})
-PACKAGES = {"PIL": "pillow"}  # packages whose import name differs from the name in the index
+PACKAGES = {
+    "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
+}  # packages whose import name differs from the name in the index
 LEFT_OUT = {"openvino-telemetry"}
 # Modules that an image contains and never imports.
-EVALUATION = ("card", "export", "own_file", "own_model", "quantize", "torchvision_import")
-NOT_RUN = {"serve": {f"serving.{name}" for name in EVALUATION}, "evaluate": set(), "train": set()}
+EVALUATION = ("card", "challenger", "dataset_photos", "export", "own_file", "own_model", "quantize")
+NOT_RUN = {
+    "serve": {"dataset.other_formats", *(f"serving.{name}" for name in EVALUATION)},
+    "evaluate": set(),
+    "train": set(),
+}
 OUR_CODE = {
     "serve": {"dataset", "serving"},
-    "evaluate": {"dataset", "serving"},
-    "train": {"dataset", "training"},
+    "evaluate": {"dataset", "networks", "serving"},
+    "train": {"dataset", "networks", "training"},
 }
 NEEDED = {
     "serve": {"numpy", "openvino", "pillow", "starlette", "uvicorn"},
-    "evaluate": {"numpy", "openvino", "pillow", "starlette", "torch", "torchvision", "uvicorn"},
-    "train": {"boto3", "botocore", "numpy", "pillow", "torch", "torchvision"},
+    "evaluate": {
+        "numpy",
+        "openvino",
+        "pillow",
+        "pillow-heif",
+        "safetensors",
+        "starlette",
+        "torch",
+        "torchvision",
+        "uvicorn",
+    },
+    "train": {"boto3", "botocore", "numpy", "pillow", "pillow-heif", "safetensors", "torch", "torchvision"},
 }
 
 
@@ -176,6 +193,10 @@ def test_server_starts_as_root_and_changes_to_a_user():
     assert not instructions("USER")  # SageMaker requires containers that start as root.
 
 
-def test_image_is_labelled_with_its_contents_hash():
+def test_image_is_labelled_with_its_contents_hash_and_its_base():
+    arguments = {"CONTENT_HASH": "12ab", "BASE_IMAGE": "python:3@sha256:12"}
     for stage in ("evaluate", "serve", "train"):
-        assert stages_of(DOCKERFILE, {"CONTENT_HASH": "12ab"})[stage].labels == {"kennel.content-hash": "12ab"}
+        assert stages_of(DOCKERFILE, arguments)[stage].labels == {
+            "kennel.content-hash": "12ab",
+            "org.opencontainers.image.base.name": "python:3@sha256:12",
+        }

@@ -19,6 +19,8 @@ CAUGHT = [
     name for name, state in STATES.items() if any(each["Next"] == "ExplainFailure" for each in state.get("Catch", []))
 ]
 NO_STAGING = {"listEndpoints": {"Endpoints": [{"EndpointName": "other"}]}}
+# Every task fails, and so does the receipt; the message says so.
+NO_RECEIPT = "\n\nThere is no receipt: "
 REPORT = json.dumps({"errorMessage": "no dogs", "errorType": "Broken"})
 
 
@@ -103,7 +105,7 @@ def run_from(name, data, explain, template, works=None, endpoint=None, failure=N
 def test_failed_task_is_named_and_explained(name, template):
     error, cloud = run_from(name, {}, explained, template)
     assert (error.error, error.cause) == ("Broken", "no dogs")
-    assert cloud.said == [f"x failed in {name}: Broken: no dogs"]
+    assert cloud.said == [f"x failed in {name}: Broken: no dogs{NO_RECEIPT}Broken"]
 
 
 @pytest.mark.parametrize("explain", [explained, unreachable])
@@ -111,7 +113,7 @@ def test_failed_task_is_named_and_explained(name, template):
 def test_task_that_times_out_gets_a_reason_in_words(name, explain, template):
     error, cloud = run_from(name, {}, explain, template, failure=StatesError("States.Timeout", None))
     assert (error.error, error.cause) == ("States.Timeout", "no answer came in time")
-    assert cloud.said == [f"x failed in {name}: States.Timeout: no answer came in time"]
+    assert cloud.said == [f"x failed in {name}: States.Timeout: no answer came in time{NO_RECEIPT}States.Timeout"]
     assert "NotifyFailure" in cloud.entered
 
 
@@ -119,12 +121,19 @@ def test_task_that_times_out_gets_a_reason_in_words(name, explain, template):
 def test_failure_that_nobody_explains_ends_in_fail_with_the_whole_report(explain, template):
     error, cloud = run_from("Measure", {}, explain, template)
     assert (error.error, error.cause) == ("Broken", REPORT)
-    assert cloud.said == [f"x failed in Measure: Broken: {REPORT}"]
+    assert cloud.said == [f"x failed in Measure: Broken: {REPORT}{NO_RECEIPT}Broken"]
 
 
 @pytest.mark.parametrize(
     ("name", "data", "state", "error", "cause"),
     [
+        (
+            "IsTrainedModelTheSame",
+            {"found": []},
+            "Evaluate",
+            "TamperedError",
+            "was replaced after its training had ended",
+        ),
         ("CheckStaging", {"status": "Failed", "reason": "no memory"}, "CreateStaging", "StagingFailed", "no memory"),
         ("CheckStaging", {"status": "Creating"}, "CreateStaging", "StagingTimeout", "within 30 minutes"),
         ("CheckProduction", {"desired": 1}, "UpdateProduction", "CapacityLost", "left 1 instance(s) of 2"),
@@ -140,7 +149,7 @@ def test_failure_that_a_choice_finds_is_ascribed_to_its_state(name, data, state,
     )
     assert found.error == error
     assert cause in found.cause
-    assert cloud.said == [f"x failed in {state}: {error}: {found.cause}"]
+    assert cloud.said == [f"x failed in {state}: {error}: {found.cause}{NO_RECEIPT}Broken"]
 
 
 @pytest.mark.parametrize(

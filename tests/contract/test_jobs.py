@@ -5,13 +5,13 @@ import re
 import pytest
 
 from cloud.sagemaker import rules
+from networks.torchvision_import import torchvision_models
 from plan import weights
-from plan.run import has_own_disks
+from prices.disks import has_own_disks
 from tests.contract.conftest import states_of
 from training.head import epoch_line
 from training.hyperparameters import Hyperparameters
 from training.launch import CHANNELS
-from training.torchvision_import import torchvision_models
 from training.weights import SUFFIXES
 
 

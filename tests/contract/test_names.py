@@ -25,6 +25,11 @@ def named(template, stack, endpoint, monkeypatch):
     monkeypatch.setitem(template["Parameters"]["EndpointName"], "Default", endpoint)
     for resource in template["Resources"].values():
         for key, value in resource.get("Properties", {}).items():
+            if (resource["Type"], key) == ("AWS::Scheduler::Schedule", "GroupName"):  # It is another resource's.
+                continue
+            # The name of a key is a parameter of its own; a permission has another resource's.
+            if resource["Type"] in ("AWS::ApiGateway::ApiKey", "AWS::Lambda::Permission"):
+                continue
             if NAME.fullmatch(key) and isinstance(value, dict) and key not in ("StageName", "MetricName"):
                 kind = resource["Type"], key
                 yield *OF_SAM.get(kind, kind), Resolver(template).resolve(value)
@@ -56,11 +61,11 @@ def test_model_package_group_has_a_name_that_sagemaker_returns_as_it_is(template
     assert group["UpdateReplacePolicy"] == "Retain"
     policies = [
         Resolver(template).resolve(template["Resources"][f"{name}Role"]["Properties"]["Policies"])
-        for name in ("PlanFunction", "RestoreFunction", "Pipeline", "Teardown")
+        for name in ("PlanFunction", "MeasureFunction", "RestoreFunction", "MeterFunction", "Pipeline", "Teardown")
     ]
     assert json.dumps(template).count(":model-package/") == len(policies)
     packages = re.findall(r":model-package/([^\"]*)", json.dumps(policies))
-    assert len(packages) == 4
+    assert len(packages) == 6
     assert set(packages) == {"kennel/*"}
 
 

@@ -11,6 +11,7 @@ import re
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from proofs.lock import entries
 from tests.contract.conftest import ROOT
 
 FOLDER = ROOT / "examples"
@@ -91,7 +92,7 @@ def test_the_notebook_knows_no_cloud():
 
 def test_its_environment_is_pinned_and_has_no_torch():
     lock = (FOLDER / "requirements.lock").read_text()
-    pins = {canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, lock.splitlines())}
+    pins = {canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, entries(lock))}
     wishes = [line.partition("#")[0] for line in (FOLDER / "requirements.in").read_text().splitlines()]
     for wish in map(Requirement, wishes):
         version = str(pins[canonicalize_name(wish.name)]).removeprefix("==")

@@ -14,7 +14,7 @@ from cloud.stepfunctions import expressions
 from plan import ec2
 from plan.run import PlanSettings, decide
 from plan.weights import Weights
-from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Request
+from shared.contracts import Dataset, ImageBuild, ImagePlan, RegisteredChampion, Request
 from shared.s3 import parse_uri
 from shared.tuning import Tune
 from tests.contract.conftest import states_of
@@ -26,12 +26,14 @@ PSEUDO = {
     "AWS::AccountId": SCOPE.account,
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "kennel",
+    "AWS::NoValue": "",
 }
 # ARN of a resource by its type. {} stands for its name, or for its logical id in lower case.
 ARNS = {
     "AWS::Batch::JobQueue": SCOPE.arn("batch", "job-queue/{}"),
     "AWS::CodeBuild::Project": SCOPE.arn("codebuild", "project/{}"),
     "AWS::ECR::Repository": SCOPE.arn("ecr", "repository/{}"),
+    "AWS::Events::Rule": SCOPE.arn("events", "rule/{}"),
     "AWS::IAM::Role": f"arn:aws:iam::{SCOPE.account}:role/{{}}",
     "AWS::KMS::Key": SCOPE.arn("kms", "key/{}"),
     "AWS::Logs::LogGroup": SCOPE.arn("logs", "log-group:{}:*"),
@@ -101,6 +103,7 @@ INPUTS = {
     "StopEc2Training": ["0f1e2d3c-0000-4000-8000-000000000000"],
     "EndOneEc2Job": ["0f1e2d3c-0000-4000-8000-000000000000"],
     "ForgetFailedEc2Job": [{"definition": DEFINITION, "reason": "no dogs"}],
+    "PinModel": [{"job": "kennel-x", "model_uri": "s3://kennel-x/training/0123/kennel-x/output/model.tar.gz"}],
     "Train": [{"image": IMAGE}],
     "TrainInVpc": [{"image": IMAGE}],
     "StopTraining": ["kennel-x"],
@@ -111,7 +114,7 @@ INPUTS = {
     "DeletePackage": [PACKAGE],
     "RestoreStepPolicy": [STEP_POLICY],
     "RestoreTrackingPolicy": [TRACKING_POLICY],
-    "DeleteObjects": [{"keys": [{"Key": "runs/x/report/evaluation.json"}]}],
+    "DeleteObjects": [{"keys": [{"Key": "runs/x/report/evaluation.json", "VersionId": "v1"}]}],
 }
 
 
@@ -139,6 +142,8 @@ class Resolver:
                 return self.sub(text)
             case "Fn::Sub", text:
                 return self.sub(text)
+            case "Fn::Join", [separator, values]:
+                return separator.join(listed(self.resolve(values)))
             case "Fn::If", [condition, yes, no]:
                 return self.resolve(yes if self.holds(self.template["Conditions"][condition]) else no)
         return {key: self.resolve(value) for key, value in node.items()}
@@ -152,7 +157,7 @@ class Resolver:
         if resource["Type"] in REF_IS_ARN:
             return self.arn(name)
         names = [resource["Properties"][key] for key in NAMES if key in resource["Properties"]]
-        return self.resolve(names[0]) if names else name.lower()
+        return (self.resolve(names[0]) if names else "") or name.lower()
 
     def arn(self, name):
         kind, properties = self.template["Resources"][name]["Type"], self.template["Resources"][name]["Properties"]
@@ -169,7 +174,7 @@ class Resolver:
     def holds(self, condition):
         match next(iter(condition.items())):
             case "Fn::Equals", [left, right]:
-                return self.resolve(left) == self.resolve(right)
+                return str(self.resolve(left)) == str(self.resolve(right))  # CloudFormation compares texts.
             case "Fn::Not", [inner]:
                 return not self.holds(inner)
             case "Fn::And", conditions:
@@ -195,15 +200,24 @@ def statements(template, name):
             yield {**statement, "Action": listed(statement["Action"]), "Resource": listed(statement["Resource"])}
 
 
+OPERATORS = {"Bool", "StringEquals", "StringLike", "ForAllValues:StringLike", "ArnEquals", "ArnEqualsIfExists"}
+
+
 def listed(value):
     return value if isinstance(value, list) else [value]
 
 
 def allows(statement, permission):
     for operator, condition in statement.get("Condition", {}).items():
-        assert operator in ("Bool", "StringEquals", "StringLike")
         for key, patterns in condition.items():
-            if not any(fnmatchcase(permission.context.get(key, ""), pattern) for pattern in listed(patterns)):
+            values = listed(permission.context.get(key, []))
+            if operator == "Null":
+                met = listed(patterns) == ["true" if not values else "false"]
+            else:
+                assert operator in OPERATORS
+                fitting = [any(fnmatchcase(value, pattern) for pattern in listed(patterns)) for value in values]
+                met = all(fitting) and (bool(values) or operator.startswith("ForAllValues:") or "IfExists" in operator)
+            if not met:
                 return False
     fits = any(fnmatchcase(permission.resource, pattern) for pattern in statement["Resource"])
     return fits and permission.action in statement["Action"]
@@ -216,7 +230,16 @@ def sample_run(template):
     settings = PlanSettings(**{name.lower(): resolver.resolve(value) for name, value in environment.items()})
     bucket_uri = f"s3://{settings.bucket}"
     dataset = Dataset(
-        uri=f"{bucket_uri}/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4, "valid": 2}, ignored=0
+        uri=f"{bucket_uri}/datasets/x.zip",
+        fingerprint="f",
+        num_classes=2,
+        counts={"train": 4, "valid": 2},
+        made_splits="",
+        left_out=[],
+        unreadable=[],
+        not_compared=0,
+        reading="",
+        listing=f"{bucket_uri}/runs/x/photos.json",
     )
     repository = settings.image_repository
     images = ImagePlan(
@@ -225,11 +248,13 @@ def sample_run(template):
         evaluate=f"{repository}:evaluate-x",
         serve=f"{repository}:serve-x",
         repository=repository,
+        base=f"python:3.11@sha256:{'0' * 64}",
         training_build=ImageBuild(targets=["train"], content_hash="x"),
         serving_build=ImageBuild(targets=["evaluate", "serve"], content_hash="x"),
         context=f"{settings.bucket}/images/x.zip",
+        context_version="v1",
     )
-    champion = Champion(
+    champion = RegisteredChampion(
         run="r",
         artifact_uri=f"{bucket_uri}/runs/r/artifact/model.tar.gz",
         model_package_arn=PACKAGE,
@@ -254,9 +279,27 @@ def sample_variables(run):
     """
     return {
         "run": run.model_dump(mode="json"),
-        "trained": {"job": "kennel-x", "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz"},
-        "verdict": {"reason": "better", "decision": "promote", "challenger_top1": 0.9},
-        "scaling": {"target_value": 3, "burst_value": 6, "scale_in_cooldown": 300, "scale_out_cooldown": 300},
+        "trained": {
+            "job": "kennel-x",
+            "model_uri": f"{run.training.output_uri}/kennel-x/output/model.tar.gz",
+            "etag": '"12ab"',
+            "version_id": "v1",
+        },
+        "exitMessage": json.dumps({"report_sha256": 64 * "b"}),
+        "verdict": {
+            "reason": "better",
+            "decision": "promote",
+            "challenger_top1": 0.9,
+            "manifest": 64 * "a",
+            "report": 64 * "b",
+        },
+        "scaling": {
+            "measurement_sha256": "0" * 64,
+            "target_value": 3,
+            "burst_value": 6,
+            "scale_in_cooldown": 300,
+            "scale_out_cooldown": 300,
+        },
         "packageArn": PACKAGE,
         "burstPolicyArn": "arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:x:policyName/burst",
         "startSeconds": 120.5,
@@ -267,6 +310,7 @@ def sample_variables(run):
         "typeBefore": "ml.c7i.large",
         "abandoned": HOLDERS[0],
         "updateSeconds": 4500,
+        "maxInstances": 2,
         "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},
         "holder": HOLDERS[0],
         "search": {
@@ -281,6 +325,8 @@ def sample_variables(run):
             "early_stopping": "Auto",
         },
         "trainingImage": IMAGE,
+        "receipt": {"text": "This run cost $0.04."},
+        "images": {"evaluate": IMAGE, "serve": IMAGE},
         "hyperparameters": {"epochs": "3"},
     }
 
@@ -394,12 +440,33 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
             *permissions.for_operation("batch", "ListJobs", {"jobQueue": QUEUE}, SCOPE),
             *permissions.for_operation("batch", "TerminateJob", {"jobId": "0f1e2d3c"}, SCOPE),
             *permissions.for_operation("ecr", "BatchGetImage", {"RepositoryName": repository}, SCOPE),
+            *permissions.for_operation("sagemaker", "ListEndpoints", {}, SCOPE),
+            *permissions.for_operation("sagemaker", "DescribeEndpoint", {"EndpointName": "another"}, SCOPE),
+            *permissions.for_operation("servicequotas", "GetServiceQuota", {}, SCOPE),
+            *permissions.for_operation("servicequotas", "GetAWSDefaultServiceQuota", {}, SCOPE),
+            *permissions.for_operation("servicequotas", "ListServiceQuotas", {}, SCOPE),
         ],
         "TrainingRole": [
             permissions.write(f"{training.output_uri}/{job}/output/model.tar.gz"),
             permissions.write(f"{run.tuning.checkpoint_uri}/{job}/head.pt"),
             permissions.write(f"{training.checkpoint_uri}/head.pt"),
             permissions.delete(f"{training.checkpoint_uri}/head.pt"),
+        ],
+        "ReceiptFunctionRole": [
+            *permissions.for_operation("sagemaker", "DescribeTrainingJob", {"TrainingJobName": job}, SCOPE),
+            *permissions.for_operation(
+                "sagemaker", "DescribeProcessingJob", {"ProcessingJobName": f"{run.evaluation.job_name}-0"}, SCOPE
+            ),
+            *permissions.for_operation("sagemaker", "DescribeEndpoint", {"EndpointName": run.endpoint.name}, SCOPE),
+            *permissions.for_operation(
+                "sagemaker", "DescribeEndpointConfig", {"EndpointConfigName": run.endpoint.config_name}, SCOPE
+            ),
+            *permissions.for_operation("sagemaker", "ListTrainingJobsForHyperParameterTuningJob", {}, SCOPE),
+            *permissions.for_operation("batch", "DescribeJobs", {"jobs": ["0f1e2d3c"]}, SCOPE),
+            permissions.listing(bucket, f"runs/{run.id}/"),
+            permissions.listing(bucket, f"{prefix}/{job}/"),
+            permissions.write(f"s3://{bucket}/runs/{run.id}/receipt.json"),
+            permissions.Permission("states:GetExecutionHistory", HOLDERS[0]),
         ],
     }
     for role, needed in permissions_of_roles.items():
@@ -420,3 +487,20 @@ def test_caller_and_endpoint_may_both_have_volumes_encrypted(template, role):
         assert any(allows(statement, permission) for statement in granted), permission
     unconditional = permissions.Permission("kms:CreateGrant", key)
     assert not any(allows(statement, unconditional) for statement in granted)
+
+
+def test_whoever_registers_a_scalable_target_has_the_rights_that_the_service_uses(template):
+    """Application Auto Scaling acts with the rights of its caller, also where the target is registered already."""
+    request = {**TARGET, "ResourceId": "endpoint/kennel/variant/main", "MinCapacity": 1, "MaxCapacity": 1}
+    needed = {each.action for each in permissions._of_scaling("RegisterScalableTarget", request, SCOPE)}
+    holders = set()
+    for name, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        for owner in (properties, *properties.get("Policies", [])):
+            statements = owner.get("PolicyDocument", {}).get("Statement", []) if isinstance(owner, dict) else []
+            listed = [each["Action"] for each in statements if each["Effect"] == "Allow" and "Action" in each]
+            actions = {action for each in listed for action in (each if isinstance(each, list) else [each])}
+            if "application-autoscaling:RegisterScalableTarget" in actions:
+                assert needed <= actions, f"{name} lacks {needed - actions}"
+                holders.add(name)
+    assert {"PipelineRole", "RestoreFunctionRole", "MeterFunctionRole"} <= holders

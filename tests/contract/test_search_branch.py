@@ -10,7 +10,7 @@ from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
 from shared.tuning import repeated_job_name
 from tests.contract.conftest import evaluated, states_of
-from tests.contract.test_training_branch import MODEL, OUTPUT, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
+from tests.contract.test_training_branch import MODEL, OUTPUT, PIN, RUN, VPC, Account, job, train  # noqa: F401 - a fixture
 
 RANGES = {"ContinuousParameterRanges": [{"Name": "pull", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}]}
 TUNING: dict[str, Any] = {
@@ -24,6 +24,7 @@ TUNING: dict[str, Any] = {
     "objective": "valid_top1",
     "goal": "Maximize",
     "parameter_ranges": RANGES,
+    "job_seconds": 14400,
 }
 AGAIN = {
     "job_name": "kennel-x-r",
@@ -57,7 +58,7 @@ def account(*statuses: dict[str, Any]) -> Account:
 
 def test_the_winner_of_two_searches_is_trained_like_any_other(train: Any) -> None:  # noqa: F811
     cloud = account(tuning("InProgress"), tuning("Completed"))
-    assert train(cloud, tuning=TUNING) == {"job": "kennel-x", "model_uri": MODEL}
+    assert train(cloud, tuning=TUNING) == {"job": "kennel-x", "model_uri": MODEL, **PIN}
     first, second = cloud.of("createHyperParameterTuningJob")
     config, definition = first["HyperParameterTuningJobConfig"], first["TrainingJobDefinition"]
     assert (first["HyperParameterTuningJobName"], config["Strategy"]) == ("kennel-x", "Bayesian")
@@ -151,7 +152,7 @@ def test_the_second_search_has_time_for_its_rounds_within_the_time_of_both(
         return evaluated(expression.replace("$millis()", str(now)), **variables)
 
     end = at(states["BeginSearch"]["Assign"]["searchesEnd"], 0)
-    variables = {"searchesEnd": end, "run": {"tuning": {"max_parallel": max_parallel}}}
+    variables = {"searchesEnd": end, "run": {"tuning": {"max_parallel": max_parallel, "job_seconds": 14_400}}}
     states_variable = {"input": {"again": AGAIN}}
     now, expression = hours_before * hour, states["IsRanked"]["Assign"]["searchDeadline"]
     assert at(expression, now, states=states_variable, **variables) == now + hours * hour

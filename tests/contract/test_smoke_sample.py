@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "proofs" / "aws_smoke" / "sample.json"
 ACCOUNT = Account("us-east-1", "000000000000", "arn:aws:sts::000000000000:assumed-role/x/y", "")
 # The names of services in Step Functions that differ from botocore's.
-SERVICES = {"applicationautoscaling": "application-autoscaling", "sfn": "stepfunctions"}
+SERVICES = {"applicationautoscaling": "application-autoscaling", "cloudwatchlogs": "logs", "sfn": "stepfunctions"}
 
 
 def sample(template):

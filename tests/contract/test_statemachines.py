@@ -16,7 +16,9 @@ from cloud.events.hooks import is_rate
 from cloud.stepfunctions import asl, integrations
 from cloud.stepfunctions.expressions import problems
 from plan.run import VARIANT
-from shared.contracts import Explanation, Run, Scaling, ScalingPolicies, Smoke, Verdict
+from shared import errors
+from shared.contracts import Explanation, Run, Smoke, Verdict
+from shared.scaling import Scaling, ScalingPolicies
 from tests.contract.conftest import ROOT, states_of
 
 # What a task can fail with, beside what every task can; the modelled errors of aws-sdk: are taken from the models.
@@ -28,6 +30,7 @@ OPTIMIZED_ERRORS = {
         "Lambda.SdkClientException",
         "Lambda.ServiceException",
         "Lambda.TooManyRequestsException",
+        *(name for name in vars(errors) if name.endswith("Error")),  # what the functions raise
     },
     "sagemaker": {"SageMaker.AmazonSageMakerException", "SageMaker.ResourceLimitExceededException"},
     "sns": {"SNS.AmazonSNSException"},
@@ -112,8 +115,9 @@ def test_no_parameter_puts_a_quote_or_a_backslash_into_a_definition(template, ma
     """The definitions have substitutions in double quotes of YAML and in single ones of JSONata."""
     given = [template["Resources"][name.capitalize()]["Properties"]["DefinitionSubstitutions"] for name in machines]
     parameters = set(re.findall(r"'Ref': '(\w+)'", str(given))) & template["Parameters"].keys()
-    assert parameters == {"BakeSeconds", "EndpointName", "RoleArn"}
-    assert template["Parameters"]["BakeSeconds"]["Type"] == "Number"
+    assert parameters == {"BakeSeconds", "EndpointName", "LogRetentionDays", "RoleArn"}
+    for name in ("BakeSeconds", "LogRetentionDays"):
+        assert template["Parameters"][name]["Type"] == "Number"
     for name, value in {"EndpointName": f"a{sign}", "RoleArn": f"arn:aws:iam::123456789012:role/a{sign}/b"}.items():
         pattern = template["Parameters"][name]["AllowedPattern"]
         assert not re.fullmatch(pattern, value)
@@ -176,7 +180,22 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
         for name, state in states.items()
         if name not in seen and any(rule["Next"] != "ExplainFailure" for rule in state.get("Catch", []))
     }
-    assert forgiving == {"NotifyResult", "ReleaseLock", "ExtendLease", "EndLease"}
+    assert forgiving == {
+        "Plan",
+        "WriteReceipt",
+        "WriteReceiptOfNothing",
+        "NotifyResult",
+        "ReleaseLock",
+        "ExtendLease",
+        "EndLease",
+        "LimitStagingLogs",
+        "LimitLogs",
+        "ReadSpending",  # Without an answer the run scales as it was planned, and the meter caps it again.
+    }
+    # A scheduled run that finds nothing to do has begun nothing, and would otherwise alarm somebody each week.
+    good, bad = states["Plan"]["Catch"]
+    assert (good["ErrorEquals"], good["Next"]) == (["NothingToRebuildError"], "WriteReceiptOfNothing")
+    assert (bad["ErrorEquals"], bad["Next"]) == (["States.ALL"], "ExplainFailure")
 
 
 def test_catchers_take_the_failed_states_name_from_the_context(machines):
@@ -352,6 +371,17 @@ def test_fields_of_a_payload_are_those_of_its_document(machines, name, document)
 def test_both_machines_scale_the_variant_that_plan_names(machines):
     teardown = machines["teardown"]["States"]["DeregisterScalableTarget"]["Arguments"]["ResourceId"]
     assert teardown == f"endpoint/${{EndpointName}}/variant/{VARIANT}"
+
+
+def test_pointer_that_was_deleted_is_made_again(machines):
+    """PutParameter needs a type only for a new parameter, and for those it refuses the request without one.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+    promote, forget = machines["pipeline"]["States"]["Promote"], machines["teardown"]["States"]["ForgetChampion"]
+    for state in (promote, forget):
+        assert state["Arguments"]["Name"] == "${ChampionParameter}"
+        assert (state["Arguments"]["Type"], state["Arguments"]["Overwrite"]) == ("String", True)
 
 
 def test_every_state_says_what_it_does(machine):

@@ -3,28 +3,48 @@
 import importlib
 import json
 import re
+from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from classify.photos import UPLOADS
 from classify.settings import ClassifySettings
 from cloud.codebuild import builds
-from plan import request
+from page.settings import PageSettings
+from plan import request, stack
 from plan.run import VARIANT, PlanSettings
+from serving import telemetry
 from shared.settings import Settings
+from tests.contract.test_permissions import Resolver
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("Plan", "Gate", "Smoke", "Measure", "Remember", "Restore", "Rank", "Explain", "Classify")
+FUNCTIONS = (
+    "Plan",
+    "Gate",
+    "Smoke",
+    "Measure",
+    "Remember",
+    "Restore",
+    "Rank",
+    "Explain",
+    "Receipt",
+    "Classify",
+    "Page",
+)
+CONDITIONAL = ("Admit", "Meter")  # functions that not every stack has
 
 
 def properties(template, name):
     return template["Resources"][name]["Properties"]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CONDITIONAL])
 def test_handler_exists_and_the_function_has_its_states_name(template, name):
     module, function = properties(template, f"{name}Function")["Handler"].rsplit(".", 1)
+    if properties(template, f"{name}Function").get("CodeUri") == f"functions/{name.lower()}/":
+        module = f"{name.lower()}.{module}"  # The function is built from its own folder alone.
     source = (ROOT / "functions" / (module.replace(".", "/") + ".py")).read_text()
     assert module == f"{name.lower()}.app"
     assert re.search(rf"^def {function}\(", source, re.MULTILINE)
@@ -35,11 +55,13 @@ def test_settings_are_exactly_the_functions_environment(template):
     assert {field.name.upper() for field in fields(PlanSettings)} == set(variables)
     variables = properties(template, "ClassifyFunction")["Environment"]["Variables"]
     assert {field.name.upper() for field in fields(ClassifySettings)} == set(variables)
+    variables = properties(template, "PageFunction")["Environment"]["Variables"]
+    assert {field.name.upper() for field in fields(PageSettings)} == set(variables)
     assert issubclass(PlanSettings, Settings)
     assert issubclass(ClassifySettings, Settings)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CONDITIONAL])
 def test_logs_are_kept_for_a_chosen_time(template, name):
     logs = properties(template, f"{name}Function")["LoggingConfig"]["LogGroup"]["Ref"]
     assert properties(template, logs)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
@@ -50,7 +72,7 @@ def test_logs_are_kept_for_a_chosen_time(template, name):
 def statements(template):
     for name, resource in template["Resources"].items():
         role = resource.get("Properties", {})
-        for policy in role.get("Policies", []):
+        for policy in role.get("Policies", []) if resource["Type"] == "AWS::IAM::Role" else ():
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield name, statement
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
@@ -73,30 +95,51 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "WriteContainerMetrics",
         "LogInToEcr",
         "FindEndpoints",
+        "FindMeasuredVersions",
         "FindWhatIsOurs",
         "FindTheScalableTarget",
         "FindTheVersionOfTheRun",
+        "FindTheVersionThatServes",
+        "SeeHowTheEndpointScales",
+        "SeeWhetherItsAlarmsAreThere",  # It only reads, and the laptop cloud does not know the names of such a request.
         "RememberScaling",
         "DescribeScalingPolicies",
         "ReadTheTrialsOfASearch",
+        "MeterTheTrialsOfASearch",
+        "MeterJobsOnEc2",
         "SeeTheNetwork",
         "DeliverLogs",
         "SendTraces",
         "FindTheCluster",
         "WatchJobsOnEc2",
         "FindJobsOnEc2",
+        "ReadWhatInspectorFound",
+        "CompareTheAccountsQuotas",
+        "FindJobsAndEndpoints",
+        "SeeJobsOnEc2",
+        "ReadSumsOfMetrics",
     }
 
 
 def test_functions_fit_into_a_new_account(template):
     """A new account has functions of at most 3,008 MB and ten at once, so none may be reserved by default."""
     functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
-    assert len(functions) == len(FUNCTIONS)
+    assert len(functions) == len([*FUNCTIONS, *CONDITIONAL])
     for function in functions:
         memory = function["Properties"].get("MemorySize", template["Globals"]["Function"]["MemorySize"])
         assert default_of(template, memory) <= 3008
-    for name in ("ApiReservedConcurrency", "ApiProvisionedConcurrency"):
+    for name in ("ApiReservedConcurrency", "ApiProvisionedConcurrency", "PageReservedConcurrency"):
         assert template["Parameters"][name]["Default"] == 0
+
+
+def test_the_receipt_knows_the_memory_of_each_function_that_has_another_than_its_own(template):
+    usual = template["Globals"]["Function"]["MemorySize"]
+    assert "MemorySize" not in properties(template, "ReceiptFunction")
+    written = json.loads(
+        Resolver(template).resolve(properties(template, "ReceiptFunction")["Environment"])["Variables"]["MEMORY"]
+    )
+    others = {name.lower(): properties(template, f"{name}Function").get("MemorySize", usual) for name in FUNCTIONS}
+    assert written == {name: default_of(template, each) for name, each in others.items() if each != usual}
 
 
 def default_of(template, value):
@@ -109,7 +152,7 @@ def test_sample_inputs_of_the_pipeline_are_requests(path):
     request.parse(json.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CONDITIONAL])
 def test_every_function_has_a_sample_event(name):
     assert json.loads((ROOT / "events" / f"{name.lower()}.json").read_text())
 
@@ -125,7 +168,9 @@ def test_build_pushes_the_images_that_the_pipeline_looks_for(template):
     project = properties(template, "ImageBuilder")
     build = project["Source"]["BuildSpec"]
     declared = {each["Name"] for each in project["Environment"]["EnvironmentVariables"]}
-    assert set(re.findall(r"\$\{?([A-Z_]+)", build)) == declared | {"TARGETS", "CONTENT_HASH"}
+    assert set(re.findall(r"\$\{?([A-Z_]+)", build)) == (
+        declared | {"TARGETS", "CONTENT_HASH", "CODEBUILD_BUILD_ID"}  # CodeBuild itself sets the last one.
+    )
     assert 'tag="$target-$CONTENT_HASH"' in build
     assert "--file serving/Dockerfile" in build
     assert (ROOT / "serving/Dockerfile").exists()
@@ -148,7 +193,7 @@ def test_inline_policies_fit_into_a_role(template):
 def test_weights_are_pinned_alike_everywhere():
     installed, packed = (
         set(re.findall(r"\w+_pytorch_model==[\d.]+", (ROOT / path).read_text()))
-        for path in ("pyproject.toml", "layers/jobs/Makefile")
+        for path in ("pyproject.toml", "layers/jobs/requirements.in")
     )
     assert len(installed) == 2
     assert installed == packed
@@ -156,13 +201,70 @@ def test_weights_are_pinned_alike_everywhere():
 
 def test_alarms_watch_existing_metrics_and_notify_the_topic(template):
     alarms = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    sources = "".join(file.read_text() for file in (ROOT / "functions").rglob("*.py"))
+    code = [*(ROOT / "functions").rglob("*.py"), ROOT / "serving/telemetry.py"]
+    sources = "".join(file.read_text() for file in code)
     own = [alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "Kennel"]
     assert own
     assert [name for name in own if f'"{name}"' not in sources] == []
     assert all(alarm["AlarmActions"] == [{"Ref": "Topic"}] for alarm in alarms)
     variants = {json.dumps(alarm["Dimensions"]) for alarm in alarms if alarm["Namespace"] == "AWS/SageMaker"}
     assert all(f'"Value": "{VARIANT}"' in dimensions for dimensions in variants)
+
+
+def test_pipeline_has_a_key_that_no_caller_has(template):
+    """A quota that callers use up, or their key when it is disabled, must stop neither a run nor the way back."""
+    resources = template["Resources"]
+    authorizer = {"AdmitFunction", "AdmitFunctionRole"}  # It names the key that counts whoever has signed in.
+    for function in ("PlanFunction", "SmokeFunction"):
+        assert resources[function]["Properties"]["Environment"]["Variables"]["API_KEY_ID"] == {"Ref": "SmokeApiKey"}
+    assert "Quota" not in resources["SmokeUsagePlan"]["Properties"]
+    assert resources["SmokeUsagePlanKey"]["Properties"]["UsagePlanId"] == {"Ref": "SmokeUsagePlan"}
+    of_callers = {"ApiApiKey", "ApiUsagePlan", "ApiUsagePlanKey"}
+    users = {name for name, each in resources.items() if re.search(r"\bApiApiKey\b", json.dumps(each))}
+    assert users - of_callers == authorizer
+    assert all("SmokeApiKey" not in json.dumps(output) for output in template["Outputs"].values())
+
+
+def test_callers_cannot_move_the_alarms_that_take_an_update_back(template, machines):
+    """Their metrics are the server's own faults; SageMaker's count refusals, waiting and decoding."""
+    update = json.dumps(machines["pipeline"]["States"]["UpdateProduction"]["Arguments"])
+    names = set(re.findall(r"\$\{(\w+Alarm)\}", update))
+    watching = template["Resources"]["Pipeline"]["Properties"]["DefinitionSubstitutions"]
+    alarms = [template["Resources"][watching[name]["Ref"]]["Properties"] for name in names]
+    assert {alarm["MetricName"] for alarm in alarms} == {"ServerErrors", "ModelMicroseconds"}
+    for alarm in alarms:
+        assert alarm["Namespace"] == "Kennel"
+        assert alarm["Dimensions"] == [{"Name": "EndpointName", "Value": {"Ref": "EndpointName"}}]
+    for name in ("CreateModel", "CreateModelInVpc"):
+        model = machines["pipeline"]["States"][name]["Arguments"]["PrimaryContainer"]
+        assert model["Environment"][telemetry.ENDPOINT_VARIABLE] == "{% $run.endpoint.name %}"
+    rights = template["Resources"]["ServingRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    (readable,) = (each["Resource"] for each in rights if each["Action"] == "cloudwatch:DescribeAlarms")
+    found = [each["Fn::Sub"].partition(":alarm:")[2] for each in readable]
+    assert sorted(found) == sorted(alarm["AlarmName"]["Fn::Sub"] for alarm in alarms)
+
+
+def test_commands_make_the_alarms_of_the_template_again(template):
+    """Plan names these commands when a hand has deleted the alarms."""
+    resolver = Resolver(template)
+    environment = template["Resources"]["PlanFunction"]["Properties"]["Environment"]["Variables"]
+    settings = PlanSettings(**{name.lower(): resolver.resolve(value) for name, value in environment.items()})
+    told = {}
+    for name, command in stack.alarm_commands(settings).items():
+        options, values = list(command), defaultdict(list)
+        for word in options[3:]:
+            if word.startswith("--"):
+                option = word.removeprefix("--").title().replace("-", "")
+            else:
+                values[option].append(word)
+        told[name] = dict(values)
+    for logical_id in ("ModelErrorsAlarm", "ModelTimeAlarm"):
+        alarm = resolver.resolve(template["Resources"][logical_id]["Properties"])
+        wanted = {key: [str(value)] for key, value in alarm.items() if not isinstance(value, list)}
+        wanted["Dimensions"] = [f"Name={each['Name']},Value={each['Value']}" for each in alarm["Dimensions"]]
+        wanted["AlarmActions"] = alarm["AlarmActions"]
+        del wanted["AlarmDescription"]
+        assert told[alarm["AlarmName"]] == wanted
 
 
 def test_encrypted_traffic_between_instances_is_named_where_security_groups_are(template):
@@ -186,3 +288,9 @@ def test_one_role_for_everything_is_told_every_service_that_must_be_trusted(temp
     page = (ROOT / "docs/aws.md").read_text().partition("## An account that lets nobody make roles")[2]
     sentence = page.partition("must trust")[2].partition("amazonaws.com")[0]
     assert set(re.findall(r"`([a-z]+)[`.]", sentence)) == {name.partition(".")[0] for name in trusted}
+
+
+def test_photos_that_callers_put_into_the_bucket_end(template):
+    rules = properties(template, "Bucket")["LifecycleConfiguration"]["Rules"]
+    (rule,) = [rule for rule in rules if rule.get("Prefix") == UPLOADS]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 7)

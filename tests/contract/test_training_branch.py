@@ -30,18 +30,36 @@ RUN: dict[str, Any] = {
         "spot": True,
         "ec2": None,
         "trained_models_uri": "s3://bucket/TrainedModels",
+        "max_seconds": 14400,
+        "max_attempts": 10,
+        "spent": "",
     },
     "images": {
         "train": f"{REPOSITORY}@{DIGEST}",
         "repository": REPOSITORY,
         "training_build": None,
         "context": "bucket/images/1.zip",
+        "context_version": "v1",
     },
     "network": {},
 }
-TO_BUILD = {"train": f"{REPOSITORY}:train-12ab", "training_build": {"targets": ["train"], "content_hash": "12ab"}}
+TO_BUILD = {
+    "train": f"{REPOSITORY}:train-12ab",
+    "base": "python:3@sha256:12",
+    "training_build": {"targets": ["train"], "content_hash": "12ab"},
+}
 VPC = {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
 NAME_TAKEN = StatesError("SageMaker.ResourceInUseException", "training job names must be unique")
+
+
+PIN = {"etag": '"2"', "version_id": "v2"}
+
+
+def versions(model: str = MODEL) -> dict[str, Any]:
+    """Return ListObjectVersions's answer for a model that was written twice, with an object of a longer name beside."""
+    key = model.removeprefix("s3://bucket/")
+    named = [(key, '"2"', "v2", True), (key, '"1"', "v1", False), (f"{key}.bak", '"3"', "v3", True)]
+    return {"Versions": [{"Key": k, "ETag": e, "VersionId": v, "IsLatest": latest} for k, e, v, latest in named]}
 
 
 def job(status: str, model: str = MODEL, **more: str) -> dict[str, Any]:
@@ -64,7 +82,7 @@ class Account:
     region = "us-east-1"
 
     def __init__(self, **answers: list[Any]) -> None:
-        self._answers = answers
+        self._answers = {"listObjectVersions": [versions()]} | answers
         self.calls: list[tuple[str, Any]] = []
 
     def evaluate(self, expression: str, scope: Scope) -> Any:
@@ -94,7 +112,8 @@ class Account:
 def train(machines, monkeypatch):
     """Return a function that runs the branch."""
     monkeypatch.setattr(interpreter, "sleep", lambda _: None)
-    branch = machines["pipeline"]["States"]["TrainAndBuildImages"]["Branches"][0]
+    text = json.dumps(machines["pipeline"]["States"]["TrainAndBuildImages"]["Branches"][0])
+    branch = json.loads(text.replace("${Bucket}", "bucket"))
 
     def run(account: Account, **changed: Any) -> Any:
         return Interpreter(account).run(branch, {}, Scope({}, ChainMap({"run": RUN | changed})))
@@ -109,13 +128,14 @@ def test_missing_image_is_built_before_the_training_which_names_its_digest(train
         createTrainingJob=[{"TrainingJobArn": "arn"}],
         describeTrainingJob=[job("InProgress"), job("InProgress"), job("Completed")],
     )
-    assert train(account, images=RUN["images"] | TO_BUILD) == {"job": "kennel-x", "model_uri": MODEL}
+    assert train(account, images=RUN["images"] | TO_BUILD) == {"job": "kennel-x", "model_uri": MODEL, **PIN}
     asked = ["startBuild.sync", "batchGetImage", "createTrainingJob"] + ["describeTrainingJob"] * 3
+    asked += ["listObjectVersions"]
     assert [action for action, _ in account.calls] == asked
     (build,), (tag,), (request,) = (account.of(action) for action in asked[:3])
-    assert build["SourceLocationOverride"] == "bucket/images/1.zip"
+    assert (build["SourceLocationOverride"], build["SourceVersion"]) == ("bucket/images/1.zip", "v1")
     variables = {each["Name"]: each["Value"] for each in build["EnvironmentVariablesOverride"]}
-    assert variables == {"TARGETS": "train", "CONTENT_HASH": "12ab"}
+    assert variables == {"TARGETS": "train", "CONTENT_HASH": "12ab", "BASE_IMAGE": "python:3@sha256:12"}
     assert tag["ImageIds"] == [{"ImageTag": "train-12ab"}]
     assert request["AlgorithmSpecification"]["TrainingImage"] == f"{REPOSITORY}@{DIGEST}"
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400, "MaxWaitTimeInSeconds": 28800}
@@ -141,7 +161,7 @@ def test_lost_answer_finds_the_job_that_the_first_request_started(train):
         createTrainingJob=[StatesError("SageMaker.SageMakerException", "try again"), NAME_TAKEN],
         describeTrainingJob=[job("InProgress"), job("Completed")],
     )
-    assert train(account) == {"job": "kennel-x", "model_uri": MODEL}
+    assert train(account) == {"job": "kennel-x", "model_uri": MODEL, **PIN}
     assert len(account.of("createTrainingJob")) == 2
 
 
@@ -165,6 +185,30 @@ def test_training_that_does_not_give_its_model_fails_the_run_with_the_reason(tra
     with pytest.raises(StatesError) as failure:
         train(account)
     assert (failure.value.error, failure.value.cause) == ("TrainingFailed", cause)
+
+
+LIMITED = {
+    "max_seconds": 90,
+    "max_attempts": 1,
+    "spent": "max_dollars: spent; the training goes on from the checkpoint",
+}
+
+
+def test_training_whose_money_is_spent_says_so_and_every_other_end_is_told_as_before(train):
+    limited = RUN["training"] | LIMITED
+    stopped = {"TrainingJobStatus": "Stopped", "ModelArtifacts": {"S3ModelArtifacts": MODEL}}
+    ends = {
+        "MaxRuntimeExceeded": ("SpendingLimitError", LIMITED["spent"]),
+        "MaxWaitTimeExceeded": ("TrainingFailed", "the training job kennel-x ended early: MaxWaitTimeExceeded"),
+        "Stopped": ("TrainingFailed", "the training job kennel-x ended early: Stopped"),
+    }
+    for secondary, expected in ends.items():
+        account = Account(createTrainingJob=[{}], describeTrainingJob=[stopped | {"SecondaryStatus": secondary}])
+        with pytest.raises(StatesError) as failure:
+            train(account, training=limited)
+        assert (failure.value.error, failure.value.cause) == expected
+    (request,) = account.of("createTrainingJob")
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 90, "MaxWaitTimeInSeconds": 14490}
 
 
 def test_training_that_does_not_end_is_given_up_after_nine_hours(train, monkeypatch):
@@ -206,13 +250,14 @@ def ec2_account(**answers: list[Any]) -> Account:
 
 
 def test_training_on_ec2_defines_its_job_runs_it_and_forgets_it(train):
-    account = ec2_account()
     model = "s3://bucket/training/0123/kennel-x-ec2/output/model.tar.gz"
-    assert train(account, training=ON_EC2) == {"job": "kennel-x-ec2", "model_uri": model}
+    account = ec2_account(listObjectVersions=[versions(model)])
+    assert train(account, training=ON_EC2) == {"job": "kennel-x-ec2", "model_uri": model, **PIN}
     assert [action for action, _ in account.calls] == [
         "registerJobDefinition",
         "submitJob.sync",
         "deregisterJobDefinition",
+        "listObjectVersions",
     ]
     (definition,), (job_request,) = account.of("registerJobDefinition"), account.of("submitJob.sync")
     container = definition["ContainerProperties"]
@@ -247,11 +292,36 @@ def test_failed_training_on_ec2_fails_the_run_with_the_reason(train, answers, ca
     assert account.of("deregisterJobDefinition") == [{"JobDefinition": "arn:definition:1"}]
 
 
+@pytest.mark.parametrize(
+    ("reason", "more", "error"),
+    [
+        ("Job attempt duration exceeded timeout", LIMITED, "SpendingLimitError"),
+        ("Job attempt duration exceeded timeout", {}, "TrainingFailed"),
+        ("Host EC2 (instance i-0) terminated.", LIMITED, "TrainingFailed"),
+    ],
+)
+def test_training_on_ec2_whose_money_is_spent_says_so(train, reason, more, error):
+    missing = StatesError("S3.NoSuchKeyException", "no such key")
+    for forget in ({}, StatesError("Batch.ClientException", "no")):
+        account = ec2_account(
+            **{"submitJob.sync": [failed(reason)]}, getObject=[missing], deregisterJobDefinition=[forget]
+        )
+        with pytest.raises(StatesError) as failure:
+            train(account, training=ON_EC2 | more)
+        assert failure.value.error == error
+        assert (failure.value.cause == LIMITED["spent"]) == (error == "SpendingLimitError")
+    (definition,) = account.of("registerJobDefinition")
+    seconds, attempts = (90, 1) if more else (14400, 10)
+    assert definition["Timeout"] == {"AttemptDurationSeconds": seconds}
+    assert definition["RetryStrategy"]["Attempts"] == attempts
+
+
 def test_model_that_was_trained_elsewhere_is_taken_without_a_job(train):
     account = Account()
     own = {"uri": "s3://bucket/TrainedModels/model.pth", "etag": "e", "backbone": "resnet18"}
     taken = train(account, training=None, own_model=own)
-    assert taken == {"job": "none", "model_uri": "s3://bucket/TrainedModels/model.pth"}
+    model = {"model_uri": "s3://bucket/TrainedModels/model.pth", "etag": "e", "version_id": ""}
+    assert taken == {"job": "none", **model}
     assert account.calls == []
 
 

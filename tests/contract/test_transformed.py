@@ -1,5 +1,8 @@
 """The linters read the template that CloudFormation receives."""
 
+import json
+
+import botocore.session
 import pytest
 
 from proofs.transformed import transformed
@@ -23,18 +26,53 @@ def test_api_has_the_stage_v1_alone(monkeypatch: pytest.MonkeyPatch):
     assert stages == ["v1"]
     assert len(deployments) == 1
     assert "StageName" not in deployments[0]  # CreateDeployment would make a stage of this name.
-    [plan] = [each["Properties"] for each in resources if each["Type"] == "AWS::ApiGateway::UsagePlan"]
-    assert [each["Stage"] for each in plan["ApiStages"]] == [{"Ref": "Apiv1Stage"}]
+    plans = [each["Properties"] for each in resources if each["Type"] == "AWS::ApiGateway::UsagePlan"]
+    assert len(plans) == 2
+    assert all([each["Stage"] for each in plan["ApiStages"]] == [{"Ref": "Apiv1Stage"}] for plan in plans)
+
+
+def test_key_and_usage_plan_are_those_of_earlier_releases(monkeypatch: pytest.MonkeyPatch):
+    """SAM made them then, with these logical ids and properties; others would give the callers another key."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    resources, stage = transformed()["Resources"], {"Ref": "Apiv1Stage"}
+    key, link = resources["ApiApiKey"]["Properties"], resources["ApiUsagePlanKey"]["Properties"]
+    name = key.pop("Name")
+    assert name == {"Fn::If": ["HasApiKeyName", {"Ref": "ApiKeyName"}, {"Ref": "AWS::NoValue"}]}
+    assert key == {"Enabled": True, "StageKeys": [{"RestApiId": {"Ref": "Api"}, "StageName": stage}]}
+    assert link == {"KeyId": {"Ref": "ApiApiKey"}, "KeyType": "API_KEY", "UsagePlanId": {"Ref": "ApiUsagePlan"}}
+    plan = resources["ApiUsagePlan"]["Properties"]
+    assert set(plan) == {"ApiStages", "Quota", "Throttle"}
+    assert plan["ApiStages"] == [{"ApiId": {"Ref": "Api"}, "Stage": stage}]
+
+
+def test_api_takes_no_tls_below_1_2(monkeypatch: pytest.MonkeyPatch):
+    """Without a policy a regional API takes TLS 1.0; one of this kind is refused without an access mode."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    api = transformed()["Resources"]["Api"]["Properties"]
+    assert (api["SecurityPolicy"], api["EndpointAccessMode"]) == ("SecurityPolicy_TLS13_1_2_2021_06", "BASIC")
+    model = botocore.session.get_session().get_service_model("apigateway")
+    for name in ("SecurityPolicy", "EndpointAccessMode"):
+        assert api[name] in model.shape_for(name).enum
+
+
+def test_access_log_is_a_choice_and_has_no_value_of_a_key(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    resources = transformed()["Resources"]
+    condition, setting, _ = resources["Apiv1Stage"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    assert condition == resources["ApiAccessLogs"]["Condition"] == "HasApiAccessLog"
+    line = json.loads(setting["Format"])  # One line, and JSON also where a value is a dash.
+    assert "$context.identity.apiKeyId" in line.values()
+    assert not {"$context.identity.apiKey", "$context.path", "$context.identity.userAgent"} & set(line.values())
 
 
 def test_routes_keep_keys_binary_photos_and_gateway_responses(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     api = transformed()["Resources"]["Api"]["Properties"]
-    assert api["BinaryMediaTypes"] == ["*~1*"]
+    assert api["BinaryMediaTypes"][0] == "*~1*"
     body = api["Body"]
     assert body["openapi"] == "3.0.1"
     assert body["components"]["securitySchemes"]["api_key"] == {"type": "apiKey", "name": "x-api-key", "in": "header"}
-    assert len(body["x-amazon-apigateway-gateway-responses"]) == 6
+    assert len(body["x-amazon-apigateway-gateway-responses"]) == 8
     keyless = {
         (path, method)
         for path, methods in body["paths"].items()
@@ -43,5 +81,6 @@ def test_routes_keep_keys_binary_photos_and_gateway_responses(monkeypatch: pytes
     }
     assert keyless == {
         *(("/", "get"), ("/health", "get"), ("/page/{name}", "get"), ("/page/examples/{name}", "get")),
+        ("/sign-in", "get"),
         ("/{proxy+}", "options"),
     }

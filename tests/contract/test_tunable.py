@@ -50,7 +50,17 @@ def test_the_training_program_has_the_same_default_ranges():
 def test_the_training_program_reads_what_plan_writes(tune):
     request = Request(tune=tune)
     counts = {"train": 7200, "valid": 1800, "test": 1200}
-    dogs = Dataset(uri="s3://b/d", fingerprint="f", num_classes=120, counts=counts, ignored=0)
+    dogs = Dataset(
+        uri="s3://b/d",
+        fingerprint="f",
+        num_classes=120,
+        counts=counts,
+        made_splits="",
+        left_out=[],
+        unreadable=[],
+        not_compared=0,
+        reading="",
+    )
     planned = tuning.plan(
         request, tuning.Machines("ml.c7i.xlarge", 2, False), dogs, "kennel", "run", "s3://b/t", "s3://b/c"
     )

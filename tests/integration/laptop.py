@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
 
-from cloud.core import processes
+from cloud.core import processes, root_key
 from cloud.core.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,9 +123,21 @@ class Cloud:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The root's access key, as arguments of a boto3 client."""
+        key = root_key.read(self.home)
+        return {"aws_access_key_id": key.id, "aws_secret_access_key": key.secret}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead the AWS CLI, boto3 and SAM to the cloud, as its root."""
+        keys = {name.upper(): value for name, value in self.credentials.items()}
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_DEFAULT_REGION": REGION, **keys}
+
     def client(self, service: str, region: str = REGION, role: str | None = None) -> Any:
         """Return a boto3 client of root or of a role; each answer is checked against botocore's model of the output."""
-        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        credentials = self.credentials
         if role:
             session = self.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
             credentials = {
@@ -300,7 +312,7 @@ def endpoint_with(sagemaker: Any, name: str, status: str = "InService") -> dict[
     )
 
 
-def eventually(look: Callable[[], T], is_expected: Callable[[T], bool], seconds: float = 20.0) -> T:
+def eventually(look: Callable[[], T], is_expected: Callable[[T], bool], seconds: float = 120.0) -> T:
     """Call ``look`` until its result is expected, and return the result; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -55,7 +55,7 @@ def statuses(sagemaker: Any, name: str) -> list[str]:
 def interrupt(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "local", "interrupt", *arguments]
     environment = os.environ | {"KENNEL_HOME": str(home)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_interrupt_prints_the_steps_back_to_training(home: Path, job: Any, sagemaker: Any) -> None:

@@ -12,6 +12,7 @@ import tarfile
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from cloud.core import spot
@@ -20,9 +21,9 @@ from tests.integration.training_jobs import program, put_program
 
 SPOT = {
     "EnableManagedSpotTraining": True,
-    "StoppingCondition": {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 300},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 900, "MaxWaitTimeInSeconds": 900},
 }
-JOB_SECONDS = 150  # A job takes this long at most, even on a machine that does other work.
+JOB_SECONDS = 900  # A job takes this long at most, on a machine that may be several times slower.
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,8 +60,7 @@ def model_of(s3: Any, name: str) -> dict[str, bytes]:
 
 
 def weights_of(model: dict[str, bytes]) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.export.load(io.BytesIO(model["model.pt2"])).state_dict
-    return weights
+    return safetensors.torch.load(model["model.safetensors"])
 
 
 def ranks_of(cloud: Cloud, name: str, host: str = "") -> list[int]:
@@ -82,7 +82,7 @@ def train_until(cloud: Cloud, request: dict[str, Any], line: str) -> str:
 @pytest.mark.parametrize(
     ("mode", "line", "hyperparameters"),
     [
-        ("head", "epoch=3/40 ", {"epochs": "40", "global_batch_size": "4"}),
+        ("head", "epoch=3/200 ", {"epochs": "200", "global_batch_size": "4"}),
         pytest.param(
             *("full", "epoch=1/2 ", {"epochs": "1", "full_epochs": "2", "global_batch_size": "6"}),
             marks=pytest.mark.slow,

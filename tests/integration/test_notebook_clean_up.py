@@ -15,7 +15,7 @@ def clean_up(cloud: Cloud, monkeypatch: Any, role_removed: list[str]) -> None:
     """Run the cell with the names that the first one gives; the SDK, which deletes the role, is not installed here."""
     only_role = SimpleNamespace(delete_execution_role=lambda _kind, role_name: role_removed.append(role_name))
     clients = {name: cloud.client(name) for name in ("sagemaker", "iam", "s3")}
-    resource = boto3.Session("test", "test", region_name="us-east-1").resource
+    resource = boto3.Session(region_name="us-east-1", **cloud.credentials).resource
     endpoint_url = clients["s3"].meta.endpoint_url
     monkeypatch.setattr(boto3, "client", clients.__getitem__)
     monkeypatch.setattr(boto3, "resource", lambda name: resource(name, endpoint_url=endpoint_url))

@@ -1,5 +1,6 @@
 """The page in Chromium, served by the prediction function; the endpoint's answers are set by each test."""
 
+import importlib
 import io
 import random
 import re
@@ -43,6 +44,7 @@ def opened() -> Iterator[Door]:
 @pytest.fixture
 def door(opened: Door) -> Door:
     opened.prediction, opened.photos, opened.throttled, opened.late = prediction(), [], False, None
+    importlib.import_module("classify.routes").shortest_side["pixels"] = 0
     return opened
 
 
@@ -146,7 +148,7 @@ def test_large_photo_arrives_upright_and_small(page: Page, door: Door) -> None:
     give_key(page)
     expect_headline(page, "Beagle")
     image = received(door)
-    assert image.size == (683, 1024)
+    assert image.size == (512, 768)
     assert_colour(image, 0.5, 0.1, RED)
     assert_colour(image, 0.5, 0.5, BLUE)
     assert dict(image.getexif()) == {}
@@ -159,8 +161,102 @@ def test_photo_of_noise_is_small_enough(page: Page, door: Door) -> None:
     choose(page, file.getvalue(), "noise.png", "image/png")
     give_key(page)
     expect_headline(page, "Beagle")
-    assert received(door).size == (1024, 1024)
-    assert len(door.photos[0]) < 4_500_000
+    assert received(door).size == (512, 512)
+    assert len(door.photos[0]) < 400_000
+    expect(page.locator("#sent")).to_have_text(re.compile(r"^Sent \d+ KB of 3\.[12] MB\.$"))
+
+
+def test_photo_has_the_pixels_that_the_model_said_it_uses(page: Page, door: Door) -> None:
+    door.prediction = {**prediction(), "shortest_side": 300}
+    choose(page, picture((1600, 1200)))
+    give_key(page)
+    expect_headline(page, "Beagle")
+    choose(page, picture((1200, 1600)))
+    eventually(lambda: len(door.photos), lambda number: number == 2)
+    expect(page.locator("#sent")).to_be_visible()
+    assert [Image.open(io.BytesIO(photo)).size for photo in door.photos] == [(683, 512), (300, 400)]
+
+
+def test_photo_that_is_too_small_for_a_new_model_is_sent_again(page: Page, door: Door) -> None:
+    door.prediction = {**prediction(), "shortest_side": 300}
+    choose(page, picture((1600, 1200)))
+    give_key(page)
+    expect_headline(page, "Beagle")
+    door.prediction = {**prediction([("Pug", 0.9), *BEAGLE[2:]]), "shortest_side": 800}
+    choose(page, picture((1200, 1600)))
+    expect_headline(page, "Pug")
+    choose(page, picture((400, 500)))  # It has no more pixels, so it is not sent twice.
+    eventually(lambda: len(door.photos), lambda number: number == 4)
+    expect(page.locator("#sent")).to_be_visible()
+    sizes = [Image.open(io.BytesIO(photo)).size for photo in door.photos]
+    assert sizes == [(683, 512), (300, 400), (800, 1067), (400, 500)]
+
+
+def test_model_that_names_no_size_gets_no_photo_twice(page: Page, door: Door) -> None:
+    choose(page, picture((1600, 1200)))
+    give_key(page)
+    expect_headline(page, "Beagle")
+    expect(page.locator("#sent")).to_be_visible()
+    assert received(door).size == (683, 512)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "colour"),
+    [("GIF", "RGB", {}, BLUE), ("WEBP", "RGBA", {}, WHITE), ("PNG", "P", {"transparency": 0}, WHITE),
+     ("PNG", "L", {}, (0, 0, 0)), ("JPEG", "CMYK", {}, None)],
+)  # fmt: skip
+def test_pictures_of_other_kinds_become_plain_jpegs(
+    page: Page, door: Door, kind: str, mode: str, options: dict[str, Any], colour: tuple[int, int, int] | None
+) -> None:
+    image = Image.open(io.BytesIO(picture((600, 400), "PNG"))).convert("RGBA" if mode == "RGBA" else "RGB")
+    if mode in ("RGBA", "P", "L"):
+        image = Image.new(mode, image.size, 0)
+    file = io.BytesIO()
+    image.convert(mode).save(file, kind, **options)
+    choose(page, file.getvalue(), f"dog.{kind.lower()}", f"image/{kind.lower()}")
+    give_key(page)
+    expect_headline(page, "Beagle")
+    sent = received(door)
+    assert (sent.mode, sent.size) == ("RGB", (600, 400))
+    if colour:
+        assert_colour(sent, 0.7, 0.5, colour)
+
+
+def test_small_file_that_becomes_a_larger_jpeg_is_not_called_a_part(page: Page, door: Door) -> None:
+    content = picture((400, 400), "WEBP", lossless=True)
+    choose(page, content, "dog.webp", "image/webp")
+    give_key(page)
+    expect_headline(page, "Beagle")
+    assert len(door.photos[0]) > len(content)
+    expect(page.locator("#sent")).to_have_text(re.compile(r"^Sent \d+ KB\.$"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_phones_photo_is_sent_upright_and_small_in_every_orientation(
+    browser: Browser, door: Door, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    with visit(browser, door, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True) as page:
+        choose(page, picture((4000, 3000), exif=exif))
+        give_key(page)
+        expect_headline(page, "Beagle")
+        sent = received(door)
+        assert sent.size == ((683, 512) if orientation < 5 else (512, 683))
+        # The stored image is red at its left; the numbers say where that side is shown.
+        x, y = {1: (0.1, 0.5), 2: (0.9, 0.5), 3: (0.9, 0.5), 4: (0.1, 0.5)}.get(
+            orientation, (0.5, 0.1 if orientation in (5, 6) else 0.9)
+        )
+        assert_colour(sent, x, y, RED)
+        assert_colour(sent, 1 - x, 1 - y, BLUE)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_picture_that_the_browser_cannot_copy_is_not_sent(page: Page, door: Door) -> None:
+    page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = done => done(null); }")
+    choose(page, picture())
+    expect_headline(page, "I cannot scale this")
+    assert door.photos == []
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])

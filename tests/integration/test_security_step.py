@@ -182,8 +182,10 @@ def test_role_of_least_rights_refuses_the_attack_in_awss_words(account: Cloud) -
     assert not [each for each in account.client("s3").list_buckets()["Buckets"] if each["Name"] == f"{LOOT}-2"]
     assert account.client("sagemaker").list_endpoints(NameContains="kennel")["Endpoints"]
     # It still does what it is for, and no more than this remains to the attacker.
-    account.client("s3").put_object(Bucket=BUCKET, Key="dataset/dog.jpg", Body=b"a photo")
-    assert attacker.run(READ_IT, bucket=BUCKET, key="dataset/dog.jpg") == {"done": "a photo"}
+    for key in ("uploads/dog.jpg", "dataset/dog.jpg"):
+        account.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"a photo")
+    assert attacker.run(READ_IT, bucket=BUCKET, key="uploads/dog.jpg") == {"done": "a photo"}
+    attacker.assert_refused(attacker.run(READ_IT, bucket=BUCKET, key="dataset/dog.jpg"), "s3:GetObject")
     attacker.assert_refused(attacker.run(READ_IT, bucket="kennel", key="dog.jpg"), "s3:GetObject")
     assert attacker.run(ASK, endpoint="kennel") == {"done": 200}
     attacker.assert_refused(

@@ -72,7 +72,7 @@ class Server:
     def connect(self):
         while self.process.poll() is None:
             try:
-                return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+                return socket.create_connection(("127.0.0.1", self.port), timeout=300)
             except ConnectionRefusedError:
                 time.sleep(0.02)
         raise AssertionError(self.process.communicate())
@@ -98,14 +98,14 @@ def test_server_answers_running_requests_before_it_ends(artifact, tmp_path):
             time.sleep(0.02)
         arriving.sendall(whole[-20:])
         answer = b"".join(iter(lambda: arriving.recv(65536), b""))
-    output, errors = server.process.communicate(timeout=20)
+    output, errors = server.process.communicate(timeout=300)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b'"breed":"Blue"' in answer
     assert (server.process.returncode, errors) == (0, "")
     lines = [json.loads(line) for line in output.splitlines()]
-    assert [line["event"] for line in lines] == ["loaded", "invocation", "figures"]
+    assert [line["event"] for line in lines] == ["loaded", "figures"]
     assert lines[0]["precision"] in ("bf16", "f32")  # The artifact has no int8 network.
-    assert lines[2]["Requests"] == 1
+    assert lines[1]["Requests"] == 1
 
 
 WRONG = GoldenExample(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1.0})
@@ -121,7 +121,7 @@ WRONG = GoldenExample(photo("red"), "002.Green", "Green", {"f32": 1.0, "bf16": 1
 )
 def test_server_refuses_a_model_with_wrong_answers(artifact, tmp_path, change, words):
     server = Server(replace(artifact, **change), tmp_path / "model")
-    output, error = server.process.communicate(timeout=60)
+    output, error = server.process.communicate(timeout=300)
     assert server.process.returncode == 1
     assert words in error
     assert error.count("\n") == 1

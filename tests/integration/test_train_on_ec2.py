@@ -24,10 +24,11 @@ FROM base AS train
 ENV PYTHONPATH=/opt/kennel
 WORKDIR /opt/kennel
 COPY dataset/ dataset/
+COPY networks/ networks/
 COPY training/ training/
 ENTRYPOINT ["python", "-m", "training.launch", "--root", "/opt/ml"]
 """
-JOB_SECONDS = 150  # A job takes this long at most, even on a machine that does other work.
+JOB_SECONDS = 900  # A job takes this long at most, on a machine that may be several times slower.
 HYPERPARAMETERS = {"epochs": "40", "global_batch_size": "4", "checkpoint_seconds": "0", "precision": "fp32"}
 RULES = [{"onStatusReason": "Host EC2*", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]
 
@@ -36,7 +37,7 @@ RULES = [{"onStatusReason": "Host EC2*", "action": "RETRY"}, {"onReason": "*", "
 def queue(cloud: Cloud, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a queue for spot machines, beside the image and the channels."""
     put_program(s3, tmp_path_factory.mktemp("program"))
-    code = [file for package in ("training", "dataset") for file in (ROOT / package).glob("*.py")]
+    code = [file for package in ("training", "networks", "dataset") for file in (ROOT / package).glob("*.py")]
     files = {str(file.relative_to(ROOT)): file.read_text() for file in code} | {"serving/Dockerfile": DOCKERFILE}
     assert build(cloud, files, "train", "ec2")["buildStatus"] == "SUCCEEDED"
     batch, name = cloud.client("batch"), f"train-{uuid.uuid4().hex[:6]}"

@@ -51,7 +51,7 @@ def put_program(s3: Any, folder: Path) -> None:
     archive = shutil.make_archive(str(folder / "drawings"), "zip", photos)
     weights = packaged_weights("efficientnet_lite2")
     assert weights
-    code = [file for package in ("training", "dataset") for file in (ROOT / package).glob("*.py")]
+    code = [file for package in ("training", "networks", "dataset") for file in (ROOT / package).glob("*.py")]
     for key, file in {
         "dataset/drawings.zip": Path(archive),
         f"weights/{weights.name}": weights,
@@ -80,7 +80,7 @@ def program(name: str, **hyperparameters: str) -> dict[str, Any]:
         "OutputDataConfig": {"S3OutputPath": "s3://kennel/runs"},
         "CheckpointConfig": {"S3Uri": f"s3://kennel/kept/{name}"},
         "ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 900},
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
+from cloud.core import root_key
 from cloud.core.processes import free_port
 from sketchbook import write
 from tests.contract.test_notebook import script_cells
@@ -45,7 +46,8 @@ class Home:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the laptop cloud's root."""
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        key = root_key.read(self.folder / "cloud")
+        keys = {"aws_access_key_id": key.id, "aws_secret_access_key": key.secret}
         make: Any = boto3.client
         return make(service, endpoint_url=f"http://127.0.0.1:{self.port}", region_name="us-east-1", **keys)
 

@@ -147,10 +147,7 @@ class Kennel:
         scripts = Path(sys.executable).parent  # sam is here, and the interpreter that runs the functions
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-            "AWS_ENDPOINT_URL": self.cloud.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
+            **self.cloud.environment,
             "SAM_CLI_TELEMETRY": "0",
         }
         command = [str(scripts / "sam"), *arguments]

@@ -10,6 +10,7 @@ import math
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -97,17 +98,18 @@ class Endpoint:
         self._ending: tuple[Variant, ...] = ()  # the variants that no longer serve but whose instances still end
         self._next_replacement = 0.0  # monotonic seconds
 
-    def occupied(self, instance_type: str) -> int:
-        """Return how many instances of a type count towards the account's quota.
+    def occupied_by_type(self) -> Counter[str]:
+        """Return how many instances of each type count towards the account's quotas.
 
         These are all that the endpoint has or starts: during an update both fleets, and during a deletion those that
         have not ended.
         """
         # While a deployment ends, its variants are in two of these.
         variants = {id(each): each for each in (*self.fleet.values(), *self.green.values(), *self._ending)}
-        return sum(
-            max(each.desired, len(each.instances)) for each in variants.values() if each.instance_type == instance_type
-        )
+        counts = Counter[str]()
+        for each in variants.values():
+            counts[each.instance_type] += max(each.desired, len(each.instances))
+        return counts
 
     def refuse_unless_free(self, status: str = "Updating") -> None:
         """Refuse a second update, or any other transition, while the endpoint is in one.

@@ -125,7 +125,7 @@ class Endpoints:
         taken = invalid(f'Cannot create already existing endpoint "{arn}".')
         if name.lower() in (each.name.lower() for each in self._store.of(Endpoint)):
             raise taken
-        self._refuse_beyond_quota(variants)
+        self._refuse_beyond_quota(variants, sum(each.desired for each in variants))
         self._store.add(endpoint, taken)
         endpoint.config_name, endpoint.deployment = config.name, deployment
         endpoint.prepare(config.name, variants)
@@ -164,7 +164,7 @@ class Endpoints:
         check_alarms(deployment, variants)
         types = {variant.name: variant.instance_type for variant in variants}
         self._refuse_scaled(endpoint, _MUST_BE_DEREGISTERED, lambda old: types.get(old.name) != old.instance_type)
-        self._refuse_beyond_quota(variants)
+        self._refuse_beyond_quota(variants, sum(each.desired for each in variants))
         endpoint.begin("Updating")
         endpoint.deployment = deployment
         endpoint.prepare(config.name, variants)
@@ -183,7 +183,8 @@ class Endpoints:
             changes[each["VariantName"]] = {key: value for key, value in change.items() if value is not None}
             variant = endpoint.fleet[each["VariantName"]]
             more = each.get("DesiredInstanceCount", variant.desired) - variant.desired
-            self._refuse_beyond_quota([replace(variant, desired=more)])
+            size = sum(each.desired for each in endpoint.fleet.values()) + more
+            self._refuse_beyond_quota([replace(variant, desired=more)], size if more > 0 else 0)
         endpoint.begin("Updating")
         endpoint.enqueue(lambda: endpoint.resize(changes))
         return {"EndpointArn": endpoint.arn}
@@ -230,6 +231,7 @@ class Endpoints:
             weight=specification.get("InitialVariantWeight", 1.0),
             desired=specification["InitialInstanceCount"],
             startup_seconds=specification.get(_STARTUP_MEMBER, _STARTUP_SECONDS),
+            resolved=self._images.resolve(container["Image"]),
         )
 
     def _model_data_of(self, model: Model, container: Mapping[str, Any]) -> ModelData:
@@ -242,13 +244,14 @@ class Endpoints:
             model_data = self._model_data[key] = ModelData(data_uri(container), folder)
         return model_data
 
-    def _refuse_beyond_quota(self, variants: Iterable[Variant]) -> None:
+    def _refuse_beyond_quota(self, variants: Iterable[Variant], size: int) -> None:
         """Refuse further instances that the account's quotas do not allow.
 
         The fleet that an update replaces counts beside the new one, and so do endpoints that are being deleted.
 
         Args:
             variants: variants whose ``desired`` instances would be added.
+            size: number of instances that the endpoint itself would have in the end.
 
         Raises:
             ApiError: a quota is too small.
@@ -256,10 +259,11 @@ class Endpoints:
         more = Counter[str]()
         for variant in variants:
             more[variant.instance_type] += variant.desired
-        for instance_type, count in more.items():
-            used = sum(endpoint.occupied(instance_type) for endpoint in self._store.of(Endpoint))
-            if problem := quotas.exceeded(f"{instance_type} for endpoint usage", used, count):
-                raise ApiError("ResourceLimitExceeded", problem)
+        used = Counter[str]()
+        for endpoint in self._store.of(Endpoint):
+            used += endpoint.occupied_by_type()
+        if problem := quotas.beyond("endpoint", used, more) or quotas.beyond_each("endpoint", size):
+            raise ApiError("ResourceLimitExceeded", problem)
 
     def _refuse_scaled(self, endpoint: Endpoint, message: str, affected: Callable[[Variant], bool]) -> None:
         """Refuse a change that affects a variant which is a scalable target.

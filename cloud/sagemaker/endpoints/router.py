@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import h11
 
+from cloud.core import emulator
 from cloud.core.protocol import ApiError, Response
 from cloud.sagemaker.endpoints.endpoint import Endpoint
 from cloud.sagemaker.endpoints.instance import EndpointInstance
@@ -33,6 +34,9 @@ _TIMED_OUT = b"Your invocation timed out while waiting for a response from conta
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _FORWARDED = ("content-type", "accept", _ATTRIBUTES, "x-amzn-sagemaker-inference-id")
 _READ_SIZE = 65_536
+_KNOWN = {
+    *("EndpointName", "Body", "ContentType", "Accept", "CustomAttributes", "TargetVariant", "InferenceId"),
+}
 
 InstanceAnswer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
 
@@ -110,6 +114,12 @@ class Router:
             authorize: called with (headers, service, operation, request); raises ApiError.
         """
         self._endpoints, self._account, self._authorize = endpoints, account, authorize
+        invoke = emulator.service_model("sagemaker-runtime").operation_model("InvokeEndpoint").input_shape
+        assert invoke is not None
+        # The members of InvokeEndpoint that the laptop cloud does not know, by their headers
+        self._unknown = {
+            shape.serialization["name"].lower(): name for name, shape in invoke.members.items() if name not in _KNOWN
+        }
 
     async def handle_request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Any
@@ -126,6 +136,8 @@ class Router:
                 "1 validation error detected: Value at 'body' failed to satisfy constraint: "
                 f"Member must have length less than or equal to {MAX_BODY}",
             )
+        if unknown := next((member for header, member in self._unknown.items() if headers.get(header)), None):
+            return _error(400, "ValidationError", f"The laptop cloud has no {unknown}; leave it out.")
         name = unquote(parts[1])
         try:
             self._authorize(headers, "sagemaker", "InvokeEndpoint", {"EndpointName": name})

@@ -28,6 +28,8 @@ class Variant:
         weight: the variant's weight among all variants of the endpoint.
         desired: number of instances that it should have.
         startup_seconds: the longest time until a new instance must be ready.
+        resolved: the image's URI with its digest; None for one that ECR did not have.
+        created: when the variant was made, and its image resolved, in epoch seconds.
         share: part of the traffic of this name that it takes; the old fleet's variant takes the rest.
         instances: the instances that are ready. The tuple is replaced as a whole, never changed.
         status: the current step of a deployment, as DescribeEndpoint returns it.
@@ -43,6 +45,8 @@ class Variant:
     weight: float
     desired: int
     startup_seconds: float
+    resolved: str | None = None
+    created: float = field(default_factory=now)
     share: Fraction = Fraction(0)
     instances: tuple[EndpointInstance, ...] = ()
     status: dict[str, Any] | None = None
@@ -71,9 +75,10 @@ class Variant:
 
     def description(self) -> dict[str, Any]:
         """Return the variant's entry in the answer of DescribeEndpoint."""
+        resolved = {"ResolvedImage": self.resolved, "ResolutionTime": self.created} if self.resolved else {}
         return {
             "VariantName": self.name,
-            "DeployedImages": [{"SpecifiedImage": self.image, "ResolvedImage": self.image}],
+            "DeployedImages": [{"SpecifiedImage": self.image, **resolved}],
             "CurrentWeight": self.weight,
             "DesiredWeight": self.weight,
             "CurrentInstanceCount": len(self.active),

@@ -145,12 +145,17 @@ class Job(ABC):
             self._hosts.append(JobHost(name, self.folder, log_stream, mark, image))
         return self._hosts
 
-    def find_image(self, uri: str) -> ContainerImage:
+    def find_image(self, uri: str) -> ContainerImage | None:
         """Return the image of a job's containers.
+
+        Returns:
+            None for an image of another account, in whose place this machine's packages stand.
 
         Raises:
             JobError: there is no such image on this machine.
         """
+        if not self.context.images.is_own(uri):
+            return None
         try:
             return self.context.images.find(uri)
         except ImageError as error:

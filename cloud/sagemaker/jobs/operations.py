@@ -1,11 +1,26 @@
 """The operations of SageMaker's API on one kind of job."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 from cloud.core import emulator, quotas
 from cloud.core.protocol import ApiError, Operation, Request
 from cloud.sagemaker.jobs.job import Job, JobContext
 from cloud.sagemaker.store import page
+
+
+class Usage(NamedTuple):
+    """The instances that a job takes.
+
+    Attributes:
+        use: what they do, a key of ``quotas.USES``.
+        instance_type: for example ``ml.c7i.xlarge``.
+        instances: number of instances.
+    """
+
+    use: str
+    instance_type: str
+    instances: int
 
 
 class JobOperations:
@@ -46,8 +61,8 @@ class JobOperations:
         emulator.spawn_thread(job.run, name=f"job-{job.name}")
         return job
 
-    def check(self, request: Request) -> tuple[str, int]:
-        """Check a request without starting the job; return the name of its quota and the number of its instances.
+    def check(self, request: Request) -> Usage:
+        """Check a request without starting the job; return which instances it would take.
 
         Raises:
             ApiError: the request is refused.
@@ -82,10 +97,14 @@ class JobOperations:
         Raises:
             ApiError: the quota is too small.
         """
-        name, count = _usage(job)
+        needed = _usage(job)
         at_work = [each for each in self._context.store.of(self._kind) if each.status in ("InProgress", "Stopping")]
-        used = sum(others for usage, others in map(_usage, at_work) if usage == name)
-        if problem := quotas.exceeded(name, used, count):
+        used = Counter[str]()
+        for other in map(_usage, at_work):
+            if other.use == needed.use:
+                used[other.instance_type] += other.instances
+        more = {needed.instance_type: needed.instances}
+        if problem := quotas.beyond(needed.use, used, more) or quotas.beyond_each(needed.use, needed.instances):
             raise ApiError("ResourceLimitExceeded", problem)
 
     def _find(self, request: Request) -> Job:
@@ -95,9 +114,9 @@ class JobOperations:
         return store.get(arn, kind, kind.NOT_FOUND.format(name=name))
 
 
-def _usage(job: Job) -> tuple[str, int]:
-    """Return the name of the quota that a job counts towards, and the number of its instances."""
+def _usage(job: Job) -> Usage:
+    """Return which instances a job takes."""
     request = job.request
     cluster = request.get("ResourceConfig") or request["ProcessingResources"]["ClusterConfig"]
-    spot = "spot " if request.get("EnableManagedSpotTraining") else ""
-    return f"{cluster['InstanceType']} for {spot}{job.KIND.lower()} job usage", cluster["InstanceCount"]
+    use = "spot" if request.get("EnableManagedSpotTraining") else job.KIND.lower()
+    return Usage(use, cluster["InstanceType"], cluster["InstanceCount"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloud.core.clock import now
+from cloud.core.protocol import invalid
 from cloud.core.uris import AccessError, S3Uri
 from cloud.ecr.images import ContainerImage
 from cloud.s3 import objects
@@ -28,7 +29,14 @@ class ProcessingJob(Job):
             ApiError: the request is refused.
         """
         rules.processing_job(self.request, self.context.store.region)
-        self.check_image_access(self.request["AppSpecification"]["ImageUri"])
+        specification = self.request["AppSpecification"]
+        uri = specification["ImageUri"]
+        self.check_image_access(uri)
+        if not self.context.images.is_own(uri) and not specification.get("ContainerEntrypoint"):
+            raise invalid(
+                "AppSpecification.ContainerEntrypoint is missing; the laptop cloud needs it for an image that its "
+                f"CodeBuild did not build, because it cannot run that image's entry point ({uri})."
+            )
         self.check_volume_key_access(self.request["ProcessingResources"]["ClusterConfig"])
         self._exit_message: str | None = None
 
@@ -75,7 +83,7 @@ class ProcessingJob(Job):
             host.opt_ml.write_json("config/resourceconfig.json", resources)
             host.opt_ml.write_json("config/processingjobconfig.json", {"ProcessingJobArn": self.arn, **self.request})
 
-    def _start(self, hosts: Sequence[JobHost], image: ContainerImage) -> None:
+    def _start(self, hosts: Sequence[JobHost], image: ContainerImage | None) -> None:
         """Start the command on every host.
 
         Raises:
@@ -86,7 +94,7 @@ class ProcessingJob(Job):
         if entrypoint := specification.get("ContainerEntrypoint"):
             command = [*entrypoint, *arguments]
         else:
-            command = [*image.entrypoint, *(arguments or image.cmd)]
+            command = [*image.entrypoint, *(arguments or image.cmd)] if image else []
         if not command:
             raise JobError("ClientError: the image has no ENTRYPOINT and no CMD; give ContainerEntrypoint")
         defaults = {"OMP_NUM_THREADS": str(threads_per_host(len(hosts)))}

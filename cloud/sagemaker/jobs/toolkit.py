@@ -9,10 +9,12 @@ aws/sagemaker-training-toolkit, ``environment.py``, ``mapping.py`` and ``entry_p
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloud.core import archives
 from cloud.core.uris import S3Uri, StorageError
 from cloud.s3 import objects
 from cloud.sagemaker.jobs.host import JobError, JobHost
@@ -53,9 +55,8 @@ def fetch_code(hosts: Sequence[JobHost], hyperparameters: Mapping[str, str], cal
         archive = folder.with_name("sourcedir.tar.gz")
         try:
             objects.download(S3Uri.parse(place), archive, caller)
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
-        except (StorageError, tarfile.TarError, OSError) as error:
+            archives.unpack(archive, folder)
+        except (StorageError, tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise JobError(f"ClientError: cannot read {_ARCHIVE} {place}: {error}") from None
         finally:
             archive.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ class TrainingJob(Job):
             begin = now()
             self.started = self.started or begin
             try:
-                image = self._image()
+                image = self.find_image(self.request["AlgorithmSpecification"]["TrainingImage"])
                 self._run_attempt(self.create_hosts(self._num_hosts, image), self._command(image))
                 break
             except _SpotInterruptionError:
@@ -151,15 +151,6 @@ class TrainingJob(Job):
                 self._enter("Starting")
             finally:
                 self._run_seconds += now() - begin
-
-    def _image(self) -> ContainerImage | None:
-        """Return the job's image; None for one of another account, in whose place this machine's packages stand.
-
-        Raises:
-            JobError: the image is not on this machine.
-        """
-        uri = self.request["AlgorithmSpecification"]["TrainingImage"]
-        return self.find_image(uri) if self.context.images.is_own(uri) else None
 
     def _command(self, image: ContainerImage | None) -> list[str]:
         """Return the command of every host; SageMaker starts ``docker run IMAGE train``."""

@@ -143,9 +143,9 @@ class TuningOperations:
         parallel = request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"]
         for each in definitions.of(request):
             values = {one.name: _any_value(one) for one in each.ranges}
-            probe = self._trainings.check(each.training_job(_PROBE, values))
-            name, count = probe
-            if problem := quotas.exceeded(name, 0, count * parallel):
+            job = self._trainings.check(each.training_job(_PROBE, values))
+            more = {job.instance_type: job.instances * parallel}
+            if problem := quotas.beyond(job.use, {}, more) or quotas.beyond_each(job.use, job.instances):
                 raise ApiError("ResourceLimitExceeded", problem)
 
     def _find(self, name: str) -> TuningJob:

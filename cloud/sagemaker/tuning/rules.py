@@ -239,8 +239,6 @@ def _check_cluster(definition: Mapping[str, Any]) -> None:
     flexible = definition.get("HyperParameterTuningResourceConfig")
     if (flexible is not None) == ("ResourceConfig" in definition):
         raise invalid("Provide either ResourceConfig or HyperParameterTuningResourceConfig, and not both.")
-    if "KeepAlivePeriodInSeconds" in definition.get("ResourceConfig", {}):
-        raise invalid("KeepAlivePeriodInSeconds is not supported: tuning jobs reuse instances by themselves.")
     if flexible is None:
         return
     single = [member for member in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if member in flexible]

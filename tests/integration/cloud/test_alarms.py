@@ -2,36 +2,22 @@
 
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from proofs.mailbox import mailbox
 from tests.integration.laptop import ACCOUNT, ROLE, Cloud, eventually
 
 
 @pytest.fixture
 def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Start a subscriber; yield its address and the list of messages that it receives."""
-    received: list[dict[str, Any]] = []
-
-    class Subscriber(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Subscriber)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/", received
-    server.shutdown()
-    server.server_close()
+    with mailbox() as box:
+        yield box
 
 
 def test_an_alarm_tells_an_encrypted_topic_only_if_the_keys_policy_lets_cloudwatch(

@@ -133,3 +133,24 @@ def test_a_model_whose_image_is_missing_is_refused_as_on_aws(cloud: Cloud) -> No
                 ExecutionRoleArn=ROLE,
                 PrimaryContainer={"Image": image, "ModelDataUrl": "s3://contexts/model.tar.gz"},
             )
+
+
+def test_a_scan_here_says_that_it_cannot_look_into_an_image(cloud: Cloud) -> None:
+    """AWS answers so for an image without an operating system, and images here have none."""
+    ecr = cloud.client("ecr")
+    ecr.create_repository(repositoryName="scanned", imageScanningConfiguration={"scanOnPush": True})
+    ecr.create_repository(repositoryName="unscanned")
+    for name in ("scanned", "unscanned"):
+        ecr.put_image(repositoryName=name, imageTag="one", imageManifest='{"schemaVersion": 2}')
+    answer = ecr.describe_image_scan_findings(repositoryName="scanned", imageId={"imageTag": "one"})
+    assert answer["imageScanStatus"]["status"] == "FAILED"
+    assert answer["imageScanStatus"]["description"].startswith("UnsupportedImageError: ")
+    assert answer["imageId"]["imageTag"] == "one"
+    assert "imageScanFindings" not in answer
+    for name, tag, error in (
+        ("unscanned", "one", ecr.exceptions.ScanNotFoundException),
+        ("scanned", "two", ecr.exceptions.ImageNotFoundException),
+        ("none", "one", ecr.exceptions.RepositoryNotFoundException),
+    ):
+        with pytest.raises(error):
+            ecr.describe_image_scan_findings(repositoryName=name, imageId={"imageTag": tag})

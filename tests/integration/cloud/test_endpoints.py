@@ -65,6 +65,50 @@ def test_an_endpoint_answers_from_all_its_instances(runtime: Any, endpoint: str)
     assert len(pids) == 2
 
 
+def test_an_instance_gets_what_the_bucket_has_when_it_starts(
+    cloud: Cloud, sagemaker: Any, runtime: Any, config: Callable[..., str]
+) -> None:
+    """The artifact of a model that serves is replaced, and the next instance to start serves the other one."""
+    mine, other = config("mine"), config("other")
+    name = f"dogs-{uuid.uuid4().hex[:6]}"
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=mine)
+    endpoint_with(sagemaker, name)
+    source = {"Bucket": "kennel", "Key": f"models/{other}/model.tar.gz"}
+    cloud.client("s3").copy_object(Bucket="kennel", Key=f"models/{mine}/model.tar.gz", CopySource=source)
+    assert invoke(runtime, name)["version"] == "mine"
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 2}]
+    )
+    endpoint_with(sagemaker, name)
+
+    def slow(_: int) -> str:
+        return str(invoke(runtime, name, b"slow")["version"])
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(slow, range(2))) == {"mine", "other"}
+    sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_members_of_an_invocation_that_have_no_effect_are_refused(runtime: Any) -> None:
+    shape = runtime.meta.service_model.operation_model("InvokeEndpoint").input_shape
+    known = {*("EndpointName", "Body", "ContentType", "Accept", "CustomAttributes", "TargetVariant", "InferenceId")}
+    others = sorted(shape.members.keys() - known)
+    assert "TargetModel" in others
+    for member in others:
+        with pytest.raises(ClientError, match=f"The laptop cloud has no {member}; leave it out"):
+            runtime.invoke_endpoint(EndpointName="any", Body=b"", **{member: "a"})
+
+
+def test_images_are_resolved_to_their_digests(sagemaker: Any, endpoint: str) -> None:
+    variant = sagemaker.describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]
+    (image,) = variant["DeployedImages"]
+    assert image["SpecifiedImage"] == IMAGE
+    repository, _, digest = image["ResolvedImage"].partition("@sha256:")
+    assert repository == IMAGE.rpartition(":")[0]
+    assert len(digest) == 64
+    assert image["ResolutionTime"] >= sagemaker.describe_endpoint(EndpointName=endpoint)["CreationTime"]
+
+
 def test_errors_of_the_container_are_model_errors(runtime: Any, endpoint: str) -> None:
     with pytest.raises(runtime.exceptions.ModelError) as caught:
         invoke(runtime, endpoint, b"bad")

@@ -191,6 +191,16 @@ def test_a_method_is_throttled_by_itself(cloud: Cloud, stack: dict[str, str]) ->
     assert status_of(cloud, stack, "/classify", "POST")[0] == 200
 
 
+def test_usage_plans_of_a_key_are_listed_by_it(cloud: Cloud) -> None:
+    gateway = cloud.client("apigateway")
+    plans = [gateway.create_usage_plan(name=name)["id"] for name in ("one", "other")]
+    key = gateway.create_api_key(name="key", enabled=True)["id"]
+    assert gateway.get_usage_plans(keyId=key)["items"] == []
+    gateway.create_usage_plan_key(usagePlanId=plans[1], keyId=key, keyType="API_KEY")
+    assert [each["id"] for each in gateway.get_usage_plans(keyId=key)["items"]] == [plans[1]]
+    assert {each["id"] for each in gateway.get_usage_plans()["items"]} >= set(plans)
+
+
 def test_an_api_keeps_its_address_when_its_definition_changes(cloud: Cloud, stack: dict[str, str]) -> None:
     """The update adds a route, takes one away and renames the API; afterwards everything is as the other tests know."""
     formation, gateway = cloud.client("cloudformation"), cloud.client("apigateway")

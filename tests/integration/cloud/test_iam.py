@@ -195,7 +195,7 @@ def test_nobody_without_a_signature_is_served(cloud: Cloud) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(urllib.request.Request(cloud.url, data=b"{}", headers=headers), timeout=20)
     assert error.value.code == 400
-    assert json.loads(error.value.read())["message"] == "Request is missing Authentication Token"
+    assert json.loads(error.value.read())["message"] == "Missing Authentication Token"
 
 
 def test_scaling_needs_the_rights_that_application_auto_scaling_borrows(cloud: Cloud) -> None:
@@ -346,6 +346,57 @@ def test_a_schedule_starts_what_a_role_that_trusts_the_scheduler_may(
         lambda: states.list_executions(stateMachineArn=machine)["executions"], lambda found: len(found) == starts
     )
     assert len(executions) == starts
+
+
+FUNCTION = """
+def handler(event, context):
+    if event["fail"]:
+        raise ValueError("asked to fail")
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "fails"), [("lambda:InvokeFunction", 0), ("lambda:InvokeFunction", 1), ("s3:GetObject", 0)]
+)
+def test_a_schedule_starts_a_function_that_its_role_may_and_the_run_is_measured(
+    cloud: Cloud, action: str, fails: int
+) -> None:
+    name, scheduler, code = unique("clock"), cloud.client("scheduler"), io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("clock.py", FUNCTION)
+    function = cloud.client("lambda").create_function(
+        FunctionName=name, Runtime="python3.11", Handler="clock.handler", Role=ROLE, Code={"ZipFile": code.getvalue()}
+    )["FunctionArn"]
+    role = cloud.make_role(name, allow(action))
+    let_assume(cloud, role, "scheduler")
+    target = {"Arn": function, "RoleArn": role, "Input": json.dumps({"fail": bool(fails)})}
+    soon = f"at({datetime.now(UTC) + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S})"
+    scheduler.create_schedule(Name=name, ScheduleExpression=soon, Target=target, FlexibleTimeWindow={"Mode": "OFF"})
+
+    def decisions() -> list[Any]:
+        lines = (cloud.home / "authorizations.jsonl").read_text().splitlines()
+        asked = [json.loads(line) for line in lines if function in line]
+        return [each["allowed"] for each in asked if each["action"] == "lambda:InvokeFunction"]
+
+    may = action == "lambda:InvokeFunction"
+    assert eventually(decisions, bool) == [may]
+
+    def measured(metric: str) -> float:
+        now = datetime.now(UTC)
+        points = cloud.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=metric,
+            Dimensions=[{"Name": "FunctionName", "Value": name}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=86_400,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    assert eventually(lambda: measured("Invocations"), lambda found: found == float(may)) == float(may)
+    assert measured("Errors") == fails
+    assert (measured("Duration") > 0) == may
 
 
 # --- roles of jobs and models -------------------------------------------------------------------------
@@ -521,31 +572,3 @@ def test_every_decision_is_written_down_with_its_statement(cloud: Cloud) -> None
         ("s3:GetObject", f"{KENNEL}/secret", False, ""),
     ]
     assert mine[0]["context"]["s3:prefix"] == "nothing/"
-
-
-def test_a_policy_that_is_not_here_cannot_be_attached(cloud: Cloud) -> None:
-    iam, name = cloud.client("iam"), unique("attached")
-    cloud.make_role(name, allow("sns:Publish"))
-    for arn, hint in (
-        (
-            "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess",
-            "on the laptop cloud, which has few of AWS's own policies",
-        ),
-        ("arn:aws:iam::000000000000:policy/nobodys", "attachable."),
-    ):
-        with pytest.raises(iam.exceptions.NoSuchEntityException, match=f"Policy {arn} does not exist.*{hint}"):
-            iam.attach_role_policy(RoleName=name, PolicyArn=arn)
-    iam.attach_role_policy(RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
-    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-    assert [each["PolicyName"] for each in attached] == ["AmazonS3ReadOnlyAccess"]
-    source = f"arn:aws:iam::000000000000:role/{name}"
-    [result] = iam.simulate_principal_policy(PolicySourceArn=source, ActionNames=["s3:GetObject"])["EvaluationResults"]
-    assert result["EvalDecision"] == "allowed"
-
-
-def test_a_role_that_is_not_here_is_not_simulated(cloud: Cloud) -> None:
-    iam = cloud.client("iam")
-    with pytest.raises(iam.exceptions.NoSuchEntityException, match="The role with name nobody cannot be found"):
-        iam.simulate_principal_policy(
-            PolicySourceArn="arn:aws:iam::000000000000:role/nobody", ActionNames=["s3:GetObject"]
-        )

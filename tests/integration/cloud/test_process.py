@@ -67,7 +67,7 @@ def test_no_process_outlives_a_cloud_that_is_killed(busy_cloud: Cloud) -> None:
 
 
 def test_it_listens_on_loopback_only_and_reports_when_it_is_ready(cloud: Cloud) -> None:
-    with urllib.request.urlopen(f"{cloud.url}/_ministack/ready", timeout=5) as answer:
+    with urllib.request.urlopen(f"{cloud.url}/_ministack/health", timeout=5) as answer:
         assert answer.status == 200
     table = Path("/proc/net/tcp")
     if not table.exists():
@@ -88,7 +88,7 @@ def refusal(*arguments: str) -> tuple[int, str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=300,
     )
     return ended.returncode, ended.stderr.strip()
 
@@ -113,7 +113,7 @@ def test_names_that_ministack_lacks_are_listed() -> None:
         "del hooks.stepfunctions.stepfunctions._run_execution, hooks.lambdas.lambda_runtime.reset\n"
         "hooks.check()\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert "HookMissingError: MiniStack" in ended.stderr
     missing = "ministack.core.lambda_runtime.reset, ministack.services.stepfunctions._run_execution"
     assert f"has no {missing};" in ended.stderr

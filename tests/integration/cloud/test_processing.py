@@ -122,3 +122,19 @@ def test_paths_outside_the_tree_are_refused(sagemaker: Any, s3: Any) -> None:
         sagemaker.create_processing_job(**request)
     with pytest.raises(ClientError, match="Could not find requested job"):
         sagemaker.describe_processing_job(ProcessingJobName="nobody")
+
+
+def test_an_image_of_aws_runs_the_command_of_the_request(sagemaker: Any, s3: Any) -> None:
+    request = job("a beagle", s3)
+    specification = request["AppSpecification"]
+    specification["ImageUri"] = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2"
+    command = ["/bin/bash", "-c", "cat /opt/ml/processing/input/dataset/train/a.txt > /opt/ml/processing/output/said"]
+    specification |= {"ContainerEntrypoint": command, "ContainerArguments": ["bash"]}
+    with pytest.raises(ClientError, match="ContainerEntrypoint is missing; the laptop cloud needs it"):
+        sagemaker.create_processing_job(
+            **{**request, "AppSpecification": {"ImageUri": specification["ImageUri"]}},
+        )
+    sagemaker.create_processing_job(**request)
+    assert ended(sagemaker, request["ProcessingJobName"])["ProcessingJobStatus"] == "Completed"
+    key = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"].removeprefix("s3://kennel/")
+    assert s3.get_object(Bucket="kennel", Key=f"{key}/said")["Body"].read() == b"a beagle"

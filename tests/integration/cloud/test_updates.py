@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from classify.invoke import CONFIG, ask
-from classify.problems import ProblemError
+from shared.problems import ProblemError
 from tests.integration.laptop import REGION, Cloud, endpoint_with, eventually, make_config, put_alarm, serving_cloud
 
 ALARM = "errors"
@@ -51,8 +51,9 @@ def sagemaker(cloud: Cloud) -> Any:
 @pytest.fixture(scope="module")
 def runtime(cloud: Cloud) -> Any:
     """A client with the configuration of the prediction function's client."""
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    return boto3.client("sagemaker-runtime", endpoint_url=cloud.url, region_name=REGION, config=CONFIG, **keys)
+    return boto3.client(
+        "sagemaker-runtime", endpoint_url=cloud.url, region_name=REGION, config=CONFIG, **cloud.credentials
+    )
 
 
 @pytest.fixture(scope="module")

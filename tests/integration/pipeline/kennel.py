@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BREEDS_USED = {name: BREEDS[name] for name in ("Dalmatian", "Doberman", "Samoyed")}
 COUNTS = {"train": 12, "valid": 6, "test": 6}
 DEPLOYED = "tests.integration.pipeline.deployed"  # python -m local, but it neither builds nor deploys
-DEADLINE = 300  # seconds after which a test counts as hung, on a machine that may do other work
+DEADLINE = 900  # seconds after which a test counts as hung, on a machine that may be several times slower
 
 
 @dataclass
@@ -46,13 +47,20 @@ class Kennel:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the cloud's root."""
+        key = self.laptop.root_key
         return boto3.client(
             service,
             endpoint_url=f"http://localhost:{self.port}",
             region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
         )
+
+    @property
+    def laptop(self) -> laptop.Laptop:
+        """This cloud as the runner finds it."""
+        pid = json.loads((self.home / "cloud.json").read_text())["pid"]
+        return laptop.Laptop(self.port, pid, files=self.home / "cloud")
 
     def local(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run ``python -m local`` with these arguments."""
@@ -63,16 +71,19 @@ class Kennel:
         description = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
 
-    def start(self, request: dict[str, Any], machine: str = "PipelineArn", stack: str = "kennel") -> str:
+    def start(
+        self, request: dict[str, Any], machine: str = "PipelineArn", stack: str = "kennel", name: str | None = None
+    ) -> str:
         """Start an execution and return its ARN.
 
         Args:
             request: the execution's input.
             machine: the output of the stack that contains the state machine's ARN.
             stack: the stack's name.
+            name: the execution's name; None lets it be chosen.
         """
         arn = self.client("stepfunctions").start_execution(
-            stateMachineArn=self.outputs(stack)[machine], input=json.dumps(request)
+            stateMachineArn=self.outputs(stack)[machine], input=json.dumps(request), name=name or str(uuid.uuid4())
         )["executionArn"]
         return str(arn)
 
@@ -104,9 +115,8 @@ class Kennel:
 
     def drill_cloud(self) -> DrillCloud:
         """Return this cloud as the drills see it."""
-        cloud = laptop.Laptop(self.port, json.loads((self.home / "cloud.json").read_text())["pid"])
         photo = next((self.photos / "test").rglob("*.jpg")).read_bytes()
-        return DrillCloud(cloud, self.home, stack.describe(cloud), photo)
+        return DrillCloud(self.laptop, self.home, stack.describe(self.laptop), photo)
 
     def champion(self) -> dict[str, Any]:
         """Return the pointer to the model that serves; empty if there is none."""
@@ -157,7 +167,7 @@ def environment(home: Path) -> dict[str, str]:
     The cloud's clock runs fast, because an update bakes for a minute. The quota is what docs/aws.md asks for with 3
     instances, the most that the tests scale to on this type.
     """
-    settings = {"KENNEL_TIME_SCALE": "20", "KENNEL_QUOTAS": "ml.c7i.large for endpoint usage=7"}
+    settings = {"KENNEL_TIME_SCALE": "20", "KENNEL_STOPS": "1", "KENNEL_QUOTAS": "ml.c7i.large for endpoint usage=7"}
     return settings | os.environ | {"KENNEL_HOME": str(home)}
 
 
@@ -169,9 +179,22 @@ def run_local(home: Path, *arguments: str, program: str = "local") -> "subproces
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLINE,
         check=False,
     )
+
+
+def deploy(kennel: Kennel, *parameters: str) -> dict[str, str]:
+    """Update the stack with more parameters, such as ``SignIn=cognito``, and return its outputs."""
+    template = str(kennel.home / "build/template.yaml")
+    command = [sys.executable, "-P", "-m", "samcli", "deploy", "--template-file", template]
+    command += [*stack._OPTIONS, *parameters]  # The last option takes the parameters.
+    environment = os.environ | kennel.laptop.environment() | {"SAM_CLI_TELEMETRY": "0"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return kennel.outputs()
 
 
 @contextmanager

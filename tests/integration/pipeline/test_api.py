@@ -1,6 +1,7 @@
 """The prediction API as deployed: its routes, keys, quotas, both doors, its document and its page."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,12 @@ def test_photo_in_the_bucket_is_named_as_if_it_were_sent(kennel: Kennel) -> None
     prediction = ask(kennel, "/classify", "POST", body=photo, kind="image/jpeg")[1]
     assert classify_object(kennel, "uploads/rex.jpg")[:2] == (200, prediction)
     assert classify_object(kennel, f"s3://{bucket}/uploads/rex.jpg")[:2] == (200, prediction)
-    for key in ("uploads/C.Jpg", "uploads/rex", "elsewhere/C.jPeG"):
+    for key in ("uploads/C.Jpg", "uploads/rex"):
         assert classify_object(kennel, key)[:2] == (200, prediction)
     assert classify_object(kennel, "uploads/rex.txt")[0] == 400
-    assert classify_object(kennel, "uploads/ida.jpg")[1]["detail"] == "there is no such photo"
+    for key in ("uploads/ida.jpg", "elsewhere/C.jPeG", kennel.dataset):  # Callers learn nothing of other photos.
+        status, answer = classify_object(kennel, key)[:2]
+        assert (status, answer["detail"]) == (404, "there is no such photo") if key != kennel.dataset else status == 400
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,8 @@ def test_page_answers_a_newcomer(kennel: Kennel) -> None:
         page.get_by_label("API key", exact=True).fill(kennel.record["api"]["key"])
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("listitem")).to_have_count(len(BREEDS_USED))
-        expect(page.get_by_role("listitem").first).to_contain_text("Dalmatian")
+        # Which one is first is up to the model, and another test may have promoted one that trained for two epochs.
+        expect(page.get_by_role("listitem").first).to_contain_text(re.compile("|".join(BREEDS_USED)))
     print(f"run {kennel.record['seconds']} s, browser and first answer {time.monotonic() - started:.1f} s")
 
 

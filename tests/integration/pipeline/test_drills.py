@@ -2,7 +2,7 @@
 
 import pytest
 
-from proofs.drills import deployment
+from proofs.drills import deployment, traffic
 from proofs.drills.__main__ import DRILLS
 from proofs.drills.fuzz import fuzz_api
 from proofs.promises import Report
@@ -13,6 +13,9 @@ from tests.integration.pipeline.kennel import Kennel
 def test_drill_shows_what_is_promised(kennel: Kennel, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlike in ``python -m local drill``, instances are not slowed down, and fewer requests are sent."""
     monkeypatch.setattr(deployment, "_RATE", 4)  # requests/s, on a machine that may do other work
+    # Each waiting request has a function's process of its own. Where these start more slowly than requests come, more
+    # and more of them would take the machine from each other.
+    monkeypatch.setattr(traffic, "_NUM_SENDERS", 8)
     report = Report(name)
     DRILLS[name](kennel.drill_cloud(), report)
     assert report.held, report.document()

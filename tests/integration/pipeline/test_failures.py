@@ -13,8 +13,8 @@ from tests.integration.pipeline.kennel import DEPLOYED, Kennel, revoked, run_loc
 
 def test_failed_training_is_compensated(kennel: Kennel) -> None:
     champion = kennel.champion()
-    kennel.client("s3").put_object(Bucket=kennel.outputs()["BucketName"], Key="mine/w.pth", Body=b"no weights")
-    request = {"dataset": kennel.dataset, "weights": "mine/w.pth"}
+    kennel.client("s3").put_object(Bucket=kennel.outputs()["BucketName"], Key="TrainedModels/w.pth", Body=b"no weights")
+    request = {"dataset": kennel.dataset, "weights": "TrainedModels/w.pth"}
     execution = kennel.finish(kennel.start(request | {"hyperparameters": {"backbone": "resnet18"}}))
     assert execution["status"] == "FAILED"
     assert execution["error"] == "TrainingFailed"
@@ -59,9 +59,26 @@ def test_wrong_request_fails_with_every_field_named(kennel: Kennel) -> None:
 
 
 def test_missing_dataset_fails_with_its_name(kennel: Kennel) -> None:
-    execution = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    execution = kennel.finish(kennel.start({"dataset": "datasets/nothing/"}))
     assert (execution["status"], execution["error"]) == ("FAILED", "DatasetError")
-    assert "nothing/here/" in execution["cause"]
+    assert "datasets/nothing/" in execution["cause"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "parameter"),
+    [
+        ({"dataset": "photos/"}, "DatasetPrefix"),
+        ({"weights": "runs/w.pth"}, "ModelPrefix"),
+        ({"trained_model": "model.pth", "backbone": "resnet18"}, "ModelPrefix"),
+    ],
+)
+def test_a_file_that_the_jobs_may_not_read_is_refused_before_anything_costs(
+    kennel: Kennel, request_: dict[str, Any], parameter: str
+) -> None:
+    execution = kennel.finish(kennel.start({"dataset": kennel.dataset} | request_))
+    assert (execution["status"], execution["error"]) == ("FAILED", "RequestError")
+    assert f"deploy the stack with another {parameter}" in execution["cause"]
+    assert not kennel.is_locked()
 
 
 def test_archive_that_reaches_outside_itself_is_refused(kennel: Kennel, tmp_path: Path) -> None:

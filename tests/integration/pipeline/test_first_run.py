@@ -61,10 +61,10 @@ def test_rights_are_judged_by_recorded_decisions(kennel: Kennel) -> None:
     deployed = StackPolicies(kennel.drill_cloud().laptop, "kennel")
     replay = Replay(deployed.policies, Recording(kennel.home).unique_decisions())
     findings = {each[:3]: each.finding for each in name_findings(replay.all_findings(), deployed)}
-    training = findings["PipelineRole", "RunJobs", "sagemaker:CreateTrainingJob"].needed_by
+    training = findings["PipelineRole", "StartTrainings", "sagemaker:CreateTrainingJob"].needed_by
     assert training
     assert deployed.readable(training.decision.resource) == f"sagemaker:training-job/{kennel.record['trained']['job']}"
-    assert findings["TrainingRole", "ReadPhotosAndWeights", "s3:${Bucket}/*"].needed
+    assert findings["TrainingRole", "ReadPhotosAndWeights", "s3:${Bucket}/weights/*"].needed_by
     assert findings["TrainingRole trust", "#1", "aws:SourceAccount"].needed
     assert findings["Key", "TheAccountGovernsItsKeyThroughIam", "kms:*"].needed
     assert findings["Bucket", "OnlyOverTls", "aws:SecureTransport"].needed
@@ -93,6 +93,6 @@ def test_training_was_one_model_on_two_instances(kennel: Kennel) -> None:
 def test_registered_model_leads_to_its_training(
     kennel: Kennel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(laptop, "find", lambda: laptop.Laptop(kennel.port, pid=0))
+    monkeypatch.setattr(laptop, "find", lambda: kennel.laptop)
     with tarfile.open(inputs._download_champion("training", tmp_path / "model.tar.gz")) as archive:
-        assert "model.pt2" in archive.getnames()
+        assert "model.safetensors" in archive.getnames()

@@ -26,7 +26,7 @@ def test_second_run_at_once_is_refused_and_a_stopped_run_leaves_nothing(kennel: 
 def test_lock_of_a_run_that_is_gone_is_taken_over(kennel: Kennel) -> None:
     gone = kennel.outputs()["PipelineArn"].replace("stateMachine", "execution") + ":gone"
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=gone, Type="String")
-    execution = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    execution = kennel.finish(kennel.start({"dataset": "datasets/nothing/"}))
     assert execution["error"] == "DatasetError"  # Otherwise it would be RunInProgressError.
     assert not kennel.is_locked()
 

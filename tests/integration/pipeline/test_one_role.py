@@ -1,7 +1,6 @@
 """A stack in an account in which nobody may create roles."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from networks.torchvision_import import torchvision_models
 from tests.integration.pipeline.kennel import Kennel, policy_document
 from training.files import to_bytes
-from training.torchvision_import import torchvision_models
 
 BACKBONE = "shufflenet_v2_x0_5"  # The smallest network of torchvision.
 
@@ -36,11 +35,9 @@ def test_one_existing_role_does_everything(bare: Kennel) -> None:
             *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
             *("--parameter-overrides", f"PythonRuntime=python{version}", "EndpointName=lab", f"RoleArn={role}"),
         ],
-        env=os.environ
-        | {"AWS_ENDPOINT_URL": f"http://localhost:{bare.port}", "AWS_DEFAULT_REGION": "us-east-1"}
-        | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "SAM_CLI_TELEMETRY": "0"},
+        env=bare.laptop.environment(),
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert {role["RoleName"] for role in iam.list_roles()["Roles"]} == before
     # Nothing of a training on EC2 exists without subnets, and Plan says so before it does anything.
@@ -51,10 +48,10 @@ def test_one_existing_role_does_everything(bare: Kennel) -> None:
     assert "the stack has no subnets for EC2" in refused["cause"]
     archive = shutil.make_archive(str(bare.home / "lab"), "zip", bare.photos)
     bucket = bare.outputs("lab")["BucketName"]
-    bare.client("s3").upload_file(archive, bucket, "dogs.zip")
-    bare.client("s3").put_object(Bucket=bucket, Key="mine/shufflenet.pth", Body=random_weights(BACKBONE))
+    bare.client("s3").upload_file(archive, bucket, "dataset.zip")
+    bare.client("s3").put_object(Bucket=bucket, Key="TrainedModels/shufflenet.pth", Body=random_weights(BACKBONE))
     hyperparameters = {"backbone": BACKBONE, "learning_rate": 0.03, "pull": 0, "epochs": 100}
-    request = {"dataset": "dogs.zip", "weights": "mine/shufflenet.pth", "hyperparameters": hyperparameters}
+    request = {"dataset": "dataset.zip", "weights": "TrainedModels/shufflenet.pth", "hyperparameters": hyperparameters}
     execution = bare.finish(bare.start(request | {"min_top1": 0}, stack="lab"))
     assert execution["status"] == "SUCCEEDED", execution["cause"]
     assert json.loads(execution["output"])["status"] == "promoted"

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.pipeline.kennel import ROOT, Kennel
 
 # The document's lines run as they are. Beside a CPU build of torch, torchvision needs the declarations of this module.
-SHIM = "from training.torchvision_import import torchvision_models; torchvision_models()"
+SHIM = "from networks.torchvision_import import torchvision_models; torchvision_models()"
 # The gate compares with the champion of the first run. It shall judge this model alone, by the floor of each test.
 LENIENT = {
     "max_top1_loss": 0.99,
@@ -40,7 +40,7 @@ def folder(kennel: Kennel, lines: str, tmp_path_factory: pytest.TempPathFactory)
     with (folder / "train.py").open("a") as program:
         program.write('torch.save(model, "module.pth")\n')
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, timeout=240)
+    subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, timeout=300)
     return folder
 
 

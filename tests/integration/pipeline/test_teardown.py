@@ -22,8 +22,9 @@ def tear_down(kennel: Kennel, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def keys(kennel: Kennel) -> list[str]:
-    pages = kennel.client("s3").get_paginator("list_objects_v2").paginate(Bucket=kennel.outputs()["BucketName"])
-    return [item["Key"] for page in pages for item in page.get("Contents", [])]
+    """Return the key of each version and of each marker of a deleted object."""
+    pages = kennel.client("s3").get_paginator("list_object_versions").paginate(Bucket=kennel.outputs()["BucketName"])
+    return [item["Key"] for page in pages for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, [])]
 
 
 def register(sagemaker: Any, group: str) -> str:
@@ -41,7 +42,10 @@ def test_teardown_names_the_input_that_it_takes(kennel: Kennel) -> None:
 
 
 def test_teardown_of_everything_empties_bucket_and_group_and_may_be_repeated(kennel: Kennel) -> None:
-    """The keys fill several listings; one has the longest keys possible, and JSON escapes their quotes."""
+    """The keys fill several listings; one has the longest keys possible, and JSON escapes their quotes.
+
+    Old versions and markers of deleted objects go, too, without which the bucket could not be deleted.
+    """
     bucket, s3, sagemaker = kennel.outputs()["BucketName"], kennel.client("s3"), kennel.client("sagemaker")
     tear_down(kennel, EVERYTHING)  # Other tests may have left something.
     names = [f"{number:04}" + '"' * 1020 for number in range(120)]
@@ -49,8 +53,14 @@ def test_teardown_of_everything_empties_bucket_and_group_and_may_be_repeated(ken
     names += ["é" * 512, "a&b<c>'d e+f%20g"]
     for name in names:
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    for name in names[::3]:
+        s3.put_object(Bucket=bucket, Key=name, Body=b"overwritten")
+    for name in names[::5]:
+        s3.delete_object(Bucket=bucket, Key=name)
+    num_versions = len(names) + len(names[::3]) + len(names[::5])
+    assert len(keys(kennel)) == num_versions
     packages = {register(sagemaker, "kennel") for _ in range(3)}
-    for deleted_packages, num_objects in ((packages, len(names)), (set(), 0)):
+    for deleted_packages, num_objects in ((packages, num_versions), (set(), 0)):
         execution = tear_down(kennel, EVERYTHING)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         output = json.loads(execution["output"])
@@ -121,7 +131,7 @@ def test_lock_of_a_teardown_that_is_gone_is_taken_over(kennel: Kennel) -> None:
     assert tear_down(kennel, {})["status"] == "SUCCEEDED"
     assert not kennel.is_locked()
     kennel.client("ssm").put_parameter(Name="/kennel/lock", Value=gone, Type="String")
-    execution = kennel.finish(kennel.start({"dataset": "nothing/here/"}))
+    execution = kennel.finish(kennel.start({"dataset": "datasets/nothing/"}))
     # The run took the lock; otherwise the error would be RunInProgressError.
     assert execution["error"] == "DatasetError", execution["cause"]
 

@@ -86,9 +86,12 @@ def copy_measurement(kennel: Kennel, instance_type: str) -> None:
     run = json.loads(states.describe_execution(executionArn=first)["output"])["run"]
     report = f"{run['evaluation']['report_uri'].removeprefix(f's3://{bucket}/')}/evaluation.json"
     digest = json.loads(s3.get_object(Bucket=bucket, Key=report)["Body"].read())["challenger"]["digest"]
+    arn = kennel.champion()["model_package_arn"]
+    package = kennel.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    image = package["InferenceSpecification"]["Containers"][0]["Image"]  # The run of the build knew only its tag.
 
     def key(of_type: str) -> str:
-        parts = (digest, run["images"]["serve"], of_type, float(run["endpoint"]["max_p99_ms"]))
+        parts = (digest, image, of_type, float(run["endpoint"]["max_p99_ms"]))
         return f"measurements/{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}.json"
 
     source = {"Bucket": bucket, "Key": key(run["endpoint"]["instance_type"])}

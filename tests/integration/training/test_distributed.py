@@ -62,7 +62,7 @@ def stepping(port: int, world_size: int) -> "list[subprocess.Popen[str]]":
 
 
 def last_line(process: "subprocess.Popen[str]") -> str:
-    return process.communicate(timeout=60)[0].splitlines()[-1]
+    return process.communicate(timeout=300)[0].splitlines()[-1]
 
 
 @pytest.mark.parametrize("stuck", [1, 0], ids=["stuck", "stuck-with-the-store"])

@@ -16,8 +16,8 @@ from torch import nn
 from torch.futures import Future
 
 from dataset import Photo
+from networks.backbone import Backbone
 from training import communication
-from training.backbones import Backbone
 from training.checkpoint import Checkpoint
 from training.distributed import World, gather, process_group
 from training.full import FullTraining, FullTrainingData
@@ -159,7 +159,7 @@ def two_ranks(port: int, folder: Path, *programs: str) -> tuple[list[int], list[
         )
         for rank in (0, 1)
     ]
-    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     return [process.returncode for process in processes], outputs
 
 

@@ -33,7 +33,7 @@ def test_one_command_trains_on_the_archive_as_it_is(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert re.search(r"1 unreadable photos in train/ left out: \S*train/", done.stdout + done.stderr)
-    assert {"model.pt2", "labels.json", "training.json"} <= {
+    assert {"model.safetensors", "manifest.json", "labels.json", "training.json"} <= {
         path.name for path in (tmp_path / "TrainedModels").iterdir()
     }
 

@@ -62,7 +62,7 @@ def test_hosts_decode_once_and_ranks_share_it(dataset: Path, tmp_path: Path, fre
         )
         for number, (local_rank, local_world_size, host) in enumerate(RANKS)
     ]
-    answers = [process.communicate(timeout=60)[0] for process in processes]
+    answers = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     ranks = [json.loads(answer.splitlines()[-1]) for answer in answers]
 

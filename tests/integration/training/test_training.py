@@ -120,7 +120,7 @@ def two_ranks(port: int, folder: Path, *options: str) -> list[dict[str, Any]]:
         )
         for number in (0, 1)
     ]
-    answers = [process.communicate(timeout=60)[0] for process in processes]
+    answers = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     return [json.loads(answer.splitlines()[-1]) for answer in answers]
 
@@ -308,7 +308,20 @@ def test_a_class_left_empty_by_unreadable_photos_is_refused(
     assert f"class '{CLASSES[2]}' has 0 photos in valid/" in message
     assert f"2 photos could not be read: valid/{CLASSES[2]}/0.png, valid/{CLASSES[2]}/1.png" in message
     assert "\n" not in message
-    assert not (tmp_path / "model/model.pt2").exists()
+    assert not (tmp_path / "model/model.safetensors").exists()
+
+
+def test_photos_are_left_out_as_the_run_says(dataset: Path, tmp_path: Path) -> None:
+    copy = dataset / "valid" / CLASSES[0] / "copy.png"
+    copy.write_bytes((dataset / "train" / CLASSES[0] / "0.png").read_bytes())
+    reading = json.dumps({"leaks": "drop", "drop_breeds": [CLASSES[2]]})
+    hyperparameters = json.dumps({"reading": reading, "epochs": "1"})
+    model = tmp_path / "model"
+    arguments = ["--data", str(dataset), "--model-dir", str(model), "--hyperparameters", hyperparameters]
+    assert train.main(arguments) == 0
+    assert json.loads((model / "data.json").read_text())["leaked"] == []
+    labels = json.loads((model / "labels.json").read_text())["classes"]
+    assert [each["id"] for each in labels] == [label for label in CLASSES if label != CLASSES[2]]
 
 
 def test_a_damaged_member_of_an_archive_is_named_and_left_out(

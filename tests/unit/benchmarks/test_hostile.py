@@ -58,30 +58,12 @@ def test_the_smallest_photo_can_be_attacked_in_every_way(kind):
     photo = buffer.getvalue()
     assert len(photo) < 350
     attack = hostile.KINDS[kind][1]
-    for seed in range(3 if kind in ("flat", "many_scans", "text_bomb") else 50):
+    for seed in range(2 if kind in ("flat", "many_scans", "text_bomb", "many_parts") else 50):
         assert attack(kind, random.Random(seed), photo).parts
-
-
-@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (4, "RGBA")])
-def test_flat_picture_has_nearly_fifty_megapixels_in_few_bytes(channels, mode):
-    payload = hostile._flat_png(7071, 7071, channels)
-    image = Image.open(io.BytesIO(payload))
-    assert (image.size, image.mode) == ((7071, 7071), mode)
-    assert len(payload) < 200_000
-
-
-def test_flat_picture_decodes():
-    assert Image.open(io.BytesIO(hostile._flat_png(30, 20, 4))).tobytes() == bytes(30 * 20 * 4)
 
 
 def test_jpeg_of_another_size_announces_it(photo):
     assert Image.open(io.BytesIO(hostile._jpeg_of_size(photo, 65_000))).size == (65_000, 65_000)
-
-
-def test_repeated_scans_still_decode(photo):
-    few, many = (hostile._repeated_scans(64, times) for times in (0, 10))
-    assert many.count(b"\xff\xda") == few.count(b"\xff\xda") + 10
-    assert Image.open(io.BytesIO(many)).convert("RGB").tobytes() == Image.open(io.BytesIO(few)).convert("RGB").tobytes()
 
 
 def test_whole_photo_is_a_usual_request(photo):

@@ -179,7 +179,7 @@ def test_an_empty_archive_has_no_photos(tmp_path):
 def test_an_archive_inside_an_archive_is_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
         archive.write(write_zip(tmp_path / "dogs.zip"), "dogs.zip")
-    with pytest.raises(DatasetError, match="no photos found; 1 archives inside the dataset"):
+    with pytest.raises(DatasetError, match=r"no photos found; unpack dogs\.zip there, or give"):
         open_source(tmp_path / "outer.zip")
 
 
@@ -198,3 +198,139 @@ def test_a_read_raises_nothing_but_a_read_error(tmp_path):
         path.write_bytes(bytes(300))
         with pytest.raises(ReadError, match=r"test/002\.[^/]+/2.jpg"):
             source.read(source.listing.of("test")[-1])
+
+
+@pytest.mark.parametrize("limit", ["ZIP64_LIMIT", "ZIP_FILECOUNT_LIMIT"])
+def test_a_zip64_is_read(tmp_path, monkeypatch, limit):
+    """As zips are written that are larger than 4 GB, or have more files than 16 bits count."""
+    monkeypatch.setattr(zipfile, limit, 5)
+    write_zip(tmp_path / "x.zip")
+    monkeypatch.undo()
+    packed = (tmp_path / "x.zip").read_bytes()
+    assert b"PK\6\6" in packed  # Zip64's own end of the directory
+    if limit == "ZIP64_LIMIT":
+        assert packed.rindex(b"\xff\xff\xff\xff") > packed.index(b"PK\1\2")  # sizes that stand in the extra field
+    source = open_source(tmp_path / "x.zip")
+    assert source.listing.counts() == {"train": 4, "valid": 4, "test": 4}
+    assert read_all(source) == sorted(map(content, PHOTOS))
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: f"./{name}",
+        lambda name: name.replace("/", "//"),
+        lambda name: name.replace("/", "\\") if "train" in name else name,
+    ],
+    ids=["./", "//", "backslashes beside slashes"],
+)
+def test_names_that_are_not_plain_are_read(tmp_path, rename):
+    for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
+        if path.suffix == ".zip":
+            write_zip(path, lambda name: rename(name).encode())
+        else:
+            with tarfile.open(path, "w") as archive:
+                for photo in PHOTOS:
+                    member = tarfile.TarInfo(rename(photo))
+                    member.size = len(content(photo))
+                    archive.addfile(member, io.BytesIO(content(photo)))
+        assert read_all(open_source(path)) == sorted(map(content, PHOTOS))
+
+
+def test_an_entry_of_an_empty_class_is_refused_and_that_of_a_class_with_photos_is_not(tmp_path):
+    write_zip(tmp_path / "x.zip")
+    write_tar(tmp_path / "x.tar")
+    for folder, classes in (("train/001.A/", 2), ("train/003.Empty/", 0)):
+        with zipfile.ZipFile(tmp_path / "x.zip", "a") as archive:
+            archive.writestr(zipfile.ZipInfo(folder), b"")
+        with tarfile.open(tmp_path / "x.tar", "a") as packed:
+            entry = tarfile.TarInfo(folder)
+            entry.type = tarfile.DIRTYPE
+            packed.addfile(entry)
+        for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
+            if classes:
+                assert (len(open_source(path).listing.classes), open_source(path).listing.left_out) == (classes, ())
+            else:
+                with pytest.raises(DatasetError, match=r"read: '003.Empty' \(1 empty folder in train/\); fill"):
+                    open_source(path)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_tar_behind_a_tar_is_refused(tmp_path, compress):
+    one = write_tar(tmp_path / "x.tar").read_bytes()
+    (tmp_path / "x.tar").write_bytes(compress(one + one))
+    with pytest.raises(DatasetError, match=r"another tar follows behind its end, .*tar -xif"):
+        open_source(tmp_path / "x.tar")
+    (tmp_path / "x.tar").write_bytes(compress(one + bytes(20_480)))
+    assert len(read_all(open_source(tmp_path / "x.tar"))) == len(PHOTOS)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_sparse_file_of_a_tar_is_read(tmp_path, compress):
+    """As GNU tar -S writes one in the form 1.0: the map of its parts, then these."""
+    photo, part = b"a" * 1000 + bytes(3000) + b"b" * 500, b"2\n0\n1000\n4000\n500\n"
+    stored = part.ljust(512, b"\0") + b"a" * 1000 + b"b" * 500
+    packed = io.BytesIO(write_tar(tmp_path / "x.tar").read_bytes())
+    with tarfile.open(fileobj=packed, mode="a") as archive:
+        member = tarfile.TarInfo("train/001.A/s.jpg")
+        member.size = len(stored)
+        member.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": member.name,
+            "GNU.sparse.realsize": str(len(photo)),
+        }
+        archive.addfile(member, io.BytesIO(stored))
+    (tmp_path / "x.tar").write_bytes(compress(packed.getvalue()))
+    source = open_source(tmp_path / "x.tar")
+    assert source.read(source.listing.of("train")[2]) == photo
+    assert len(read_all(source)) == len(PHOTOS) + 1
+
+
+def test_a_zip_whose_offsets_do_not_fit_is_refused(tmp_path):
+    data = bytearray(write_zip(tmp_path / "x.zip").read_bytes())
+    at = data.rfind(b"PK\1\2")
+    data[at + 42 : at + 46] = bytes(4)  # as an offset that is counted modulo 4 GB
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(DatasetError, match="its list of files does not fit its content, as in those of more than 4 GB"):
+        open_source(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize(
+    ("content_", "sentence"),
+    [
+        (b"", "is empty; fetch or pack it anew"),
+        (b"<!DOCTYPE html><html>", "is a web page: the download needs a login"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"Rar!\x1a\x07\1\0", "is a RAR archive; unpack it"),
+        (b"7z\xbc\xaf'\x1c", "is a 7-Zip archive"),
+        (b"\x28\xb5\x2f\xfd", "is compressed by Zstandard"),
+        (b"PK\x07\x08PK\3\4", "is a part of an archive in parts"),
+        (b"\xff\xd8\xff\xe0" + bytes(600), "is one file .image/jpeg.; give the folder or archive with all photos"),
+        (gzip.compress(b"PK\3\4", mtime=0), "is a zip that was compressed again"),
+        (gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "was compressed twice"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.photos"])
+def test_a_file_that_is_no_archive_is_named(tmp_path, name, content_, sentence):
+    (tmp_path / name).write_bytes(content_)
+    with pytest.raises(DatasetError, match=sentence) as refused:
+        open_source(tmp_path / name)
+    assert "damaged" not in str(refused.value)
+
+
+def test_parts_of_a_zip_are_named(tmp_path):
+    packed = bytearray(write_zip(tmp_path / "x.zip").read_bytes())
+    packed[-18:-16] = b"\3\0"  # number of this disk
+    (tmp_path / "x.zip").write_bytes(packed[2000:])
+    (tmp_path / "x.zip.001").write_bytes(packed[:3000])
+    with pytest.raises(DatasetError, match="is the last of several parts, so join them"):
+        open_source(tmp_path / "x.zip")
+    with pytest.raises(DatasetError, match="is a part of an archive in parts; join them"):
+        open_source(tmp_path / "x.zip.001")
+
+
+@pytest.mark.parametrize(("address", "command"), [("https://x.y/d.zip", "curl -LO"), ("s3://b/dogs/", "aws s3 cp")])
+def test_an_address_is_no_file(address, command):
+    with pytest.raises(DatasetError, match=f"an address is no folder or archive of this machine; fetch it .{command}"):
+        open_source(address)

@@ -91,7 +91,9 @@ def test_breed_name_has_no_number_and_no_underscores():
         ("n02088364-beagle", "Beagle"),
         ("n02105855-Shetland_sheepdog", "Shetland sheepdog"),
         ("n02086240-Shih-Tzu", "Shih Tzu"),
-        ("n02088364", "n02088364"),
+        ("n02088364", "Beagle"),
+        ("n02115913", "Dhole"),
+        ("n02123045", "n02123045"),
         ("001.black-and-tan", "black-and-tan"),
     ],
 )

@@ -4,20 +4,31 @@ import base64
 import importlib
 import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    IncompleteReadError,
+    ReadTimeoutError,
+)
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from shared.problems import ProblemError
 from tests.prediction_function import ENVIRONMENT, imported
+from tests.unit.functions import events
 
 ROOT = Path(__file__).resolve().parents[3]
 PHOTO = b"\xff\xd8\xff\xe0 a photo\0\r\n"
-PREDICTION = {"breed": "Beagle", "probability": 0.9}
+PREDICTION = {"breed": "Beagle", "probability": 0.9, "model_version": "run-1"}
+KEY_VALUE = "the-value-of-a-key-0123"
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +59,9 @@ def s3(routes):
 
 
 def rest_event(method, path, body, encoded, headers, stage="/v1"):
-    return {
-        "httpMethod": method,
-        "path": path,
-        "resource": path,
-        "headers": headers,
-        "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "requestContext": {"requestId": "request-1", "stage": "v1", "path": stage + path, "httpMethod": method},
-        "queryStringParameters": None,
-        "body": body,
-        "isBase64Encoded": encoded,
-    }
+    event = events.rest_event(method, path, body, encoded, headers, stage)
+    event["requestContext"]["identity"] = {"sourceIp": "192.0.2.7", "apiKey": KEY_VALUE, "apiKeyId": "key1"}
+    return event
 
 
 def url_event(method, path, body, encoded, headers):
@@ -68,7 +71,12 @@ def url_event(method, path, body, encoded, headers):
         "rawPath": path,
         "rawQueryString": "",
         "headers": {name.lower(): value for name, value in headers.items()},
-        "requestContext": {"requestId": "request-1", "stage": "$default", "http": {"method": method, "path": path}},
+        "requestContext": {
+            "requestId": "url-1",
+            "stage": "$default",
+            "http": {"method": method, "path": path, "sourceIp": "192.0.2.8"},
+            "authorizer": {"iam": {"accessKey": "AKIA", "userArn": "arn:aws:iam::000000000000:user/rex"}},
+        },
         "body": body,
         "isBase64Encoded": encoded,
     }
@@ -76,7 +84,8 @@ def url_event(method, path, body, encoded, headers):
 
 def answer(app, event, seconds=0):
     """Return status, body and headers. A REST API gets its headers in lists, a function's URL does not."""
-    context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+    context = SimpleNamespace(function_name="f", memory_limit_in_mb=1024, invoked_function_arn="a")
+    context.aws_request_id = "request-1"
     context.get_remaining_time_in_millis = lambda: 1000 * seconds
     response = app.handler(event, context)
     headers = response.get("headers") or {name: each[0] for name, each in response["multiValueHeaders"].items()}
@@ -206,6 +215,87 @@ def test_photo_that_crashes_its_server_is_sent_three_times_at_most(app, runtime,
     assert call(app, seconds=28)[0] == expected
 
 
+class Endpoint:
+    """Raises one error after the other, as botocore does, and then answers."""
+
+    def __init__(self, *errors):
+        self._errors, self.calls = iter(errors), 0
+
+    def invoke_endpoint(self, **_):
+        self.calls += 1
+        if error := next(self._errors, None):
+            raise error
+        return prediction()
+
+
+def timed_out():
+    return ReadTimeoutError(endpoint_url="https://runtime.sagemaker", error="timed out")
+
+
+def closed():
+    return ConnectionClosedError(endpoint_url="https://runtime.sagemaker")
+
+
+def unreachable():
+    return ConnectTimeoutError(endpoint_url="https://runtime.sagemaker")
+
+
+@pytest.fixture
+def asked(app, monkeypatch):
+    """Return a function that sends a photo to an endpoint, without the pauses."""
+    module = importlib.import_module("classify.invoke")
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    return lambda endpoint, seconds=28: module.ask(endpoint, "dogs", PHOTO, "image/jpeg", "request-1", seconds)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "calls"),
+    [
+        ([timed_out(), timed_out()], 504, 2),
+        ([unreachable(), timed_out(), unreachable(), timed_out()], 504, 4),
+        ([timed_out(), closed(), closed()], 503, 3),  # The third failure ends the attempts, whatever kind it is.
+        ([closed(), closed(), closed()], 503, 3),
+        ([IncompleteReadError(actual_bytes=1, expected_bytes=9)] * 3, 503, 3),
+        (
+            [
+                timed_out(),
+                ClientError(
+                    {
+                        "Error": {"Code": "ModelError"},
+                        "ResponseMetadata": {"HTTPStatusCode": 424},
+                        "OriginalStatusCode": 500,
+                    },
+                    "InvokeEndpoint",
+                ),
+            ]
+            * 2,
+            504,
+            3,
+        ),
+    ],
+)
+def test_photo_without_an_answer_is_given_up(asked, errors, status, calls):
+    endpoint = Endpoint(*errors)
+    with pytest.raises(ProblemError) as caught:
+        asked(endpoint)
+    assert (caught.value.status, endpoint.calls) == (status, calls)
+
+
+@pytest.mark.parametrize(
+    "errors", [[timed_out()], [closed(), closed()], [timed_out(), closed()], [unreachable() for _ in range(9)]]
+)
+def test_photo_is_answered_after_a_few_attempts_without_an_answer(asked, errors):
+    endpoint = Endpoint(*errors)
+    assert json.loads(asked(endpoint)) == PREDICTION
+    assert endpoint.calls == len(errors) + 1
+
+
+def test_answer_that_does_not_arrive_in_time_is_told_as_such(asked):
+    with pytest.raises(ProblemError, match="did not answer for this photo within 7 seconds, twice") as caught:
+        asked(Endpoint(timed_out(), timed_out()))
+    assert "Retry-After" not in caught.value.response("request-1").headers
+
+
 def test_attempt_that_would_exceed_the_functions_timeout_is_not_made(app, runtime):
     runtime.add_client_error("invoke_endpoint", **UNAVAILABLE)
     got, _, headers = call(app, seconds=9.9)  # Two seconds are kept back, and an attempt may take eight.
@@ -236,7 +326,13 @@ def test_photo_in_the_bucket_is_classified(app, runtime, s3, key):
     assert call_with_location(app, {"s3": key})[:2] == (200, PREDICTION)
 
 
-@pytest.mark.parametrize("key", ["uploads/C.Jpg", "uploads/rex", "uploads/v1.2/rex", "uploads/a.jfif", "uploads/b.JPE"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("uploads/C.Jpg", "uploads/rex", "uploads/v1.2/rex", "uploads/a.jfif", "uploads/b.JPE"),
+        *("uploads/Screenshot at 10.00\u202fAM.png", "سگ\u200cها.jpg", "👩\u200d🦰.jpg", "a\u00a0b.jpg"),
+    ],
+)
 def test_photo_below_uploads_may_have_other_endings_or_none(app, runtime, s3, key):
     s3.add_response("get_object", document(PHOTO, ContentLength=len(PHOTO)), {"Bucket": "kennel-bucket", "Key": key})
     runtime.add_response("invoke_endpoint", prediction())
@@ -355,7 +451,8 @@ def test_unhealthy_answer_is_not_counted_as_unavailable(app, runtime, capsys):
     [
         ("GET", "/classify", 405, "POST"),
         ("PUT", "/health", 405, "GET"),
-        ("DELETE", "/page/page.js", 405, "GET"),
+        ("GET", "/", 404, None),
+        ("GET", "/page/page.js", 404, None),
         ("OPTIONS", "/classify", 405, "POST"),
         ("GET", "/clasify", 404, None),
         ("POST", "/page/examples/x/y", 404, None),
@@ -378,47 +475,6 @@ def test_unexpected_error_shows_no_detail(app, routes, monkeypatch, capsys):
     assert '"Failures":[1.0]' in capsys.readouterr().out
 
 
-@pytest.fixture
-def page(monkeypatch, tmp_path):
-    files = importlib.import_module("classify.files")
-    monkeypatch.setattr(files, "FOLDER", tmp_path / "page")
-    (files.FOLDER / "examples").mkdir(parents=True)
-    contents = {"index.html": "<p>ß</p>", "page.js": "1", "examples/a.jpg": "photo", "secret.py": "x", "../out.js": "x"}
-    for name, content in contents.items():
-        (files.FOLDER / name).write_text(content)
-    files._names.cache_clear()
-    yield
-    files._names.cache_clear()
-
-
-@pytest.mark.parametrize("event", [rest_event, url_event])
-@pytest.mark.parametrize(
-    ("path", "kind", "content"),
-    [
-        ("/", "text/html; charset=utf-8", "<p>ß</p>"),
-        ("/page/page.js", "text/javascript; charset=utf-8", "1"),
-        ("/page/examples/a.jpg", "image/jpeg", b"photo"),
-    ],
-)
-def test_page_is_sent_with_a_strict_policy(app, page, event, path, kind, content):
-    status, body, headers = get(app, path, event=event)
-    assert (status, body, headers["Content-Type"]) == (200, content, kind)
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
-    assert headers["X-Content-Type-Options"] == "nosniff"
-
-
-@pytest.mark.parametrize("name", ["secret.py", "../out.js", "..", "index", "%2e%2e%2fout.js", "a.jpg", "PAGE.JS"])
-def test_only_the_pages_files_are_sent(app, page, name):
-    assert get(app, f"/page/{name}")[0] == 404
-
-
-def test_page_without_its_final_slash_is_redirected(app, page):
-    event = rest_event("GET", "/", None, False, {})
-    event["requestContext"]["path"] = "/v1"
-    status, _, headers = answer(app, event)
-    assert (status, headers["Location"]) == (307, "./v1/")
-
-
 def test_other_origins_may_call_only_when_allowed(app, monkeypatch, runtime):
     for _ in range(2):
         runtime.add_response("invoke_endpoint", document(b'{"breeds": []}'))
@@ -428,18 +484,63 @@ def test_other_origins_may_call_only_when_allowed(app, monkeypatch, runtime):
     assert get(app, "/breeds", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
     assert get(app, "/nothing", Origin="https://dogs.example")[2][origin] == "https://dogs.example"
     assert origin not in get(app, "/nothing", Origin="https://cats.example")[2]
-    status, _, headers = get(app, "/classify", "OPTIONS", Origin="https://dogs.example")
-    assert (status, headers[origin], headers["Access-Control-Allow-Methods"]) == (
-        204,
-        "https://dogs.example",
-        "GET,OPTIONS,POST",
-    )
-    assert "X-Api-Key" in headers["Access-Control-Allow-Headers"]
 
 
 def test_openapi_document_is_sent(app):
     status, body, _ = get(app, "/openapi.json")
     assert (status, sorted(json.loads(body)["paths"])) == (200, ["/breeds", "/classify", "/health", "/openapi.json"])
+
+
+@pytest.mark.parametrize("event", [rest_event, url_event])
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/openapi.json", 200), ("PUT", "/classify", 405)])
+def test_answers_in_json_are_neither_sniffed_nor_kept(app, event, method, path, status):
+    got, _, headers = get(app, path, method, event)
+    assert (got, headers["X-Content-Type-Options"], headers["Cache-Control"]) == (status, "nosniff", "no-store")
+
+
+def logged(app, caplog):
+    """Return the log as it is written and, of the lines about requests, the fields that are not Powertools' own."""
+    out = [app.logger.registered_formatter.format(record) for record in caplog.records]
+    lines = [json.loads(line) for line in out]
+    ours = ("route", "key_id", "user", "user_arn", "source", "status", "model_version", "detail")
+    sizes = ("bytes", "photo_bytes", "sent_bytes")
+    requests = [line for line in lines if line.get("message") == "request"]
+    assert all(line["milliseconds"] >= 0 and line["correlation_id"] == "request-1" for line in requests)
+    return "".join(out), [{name: line[name] for name in (*ours, *sizes) if name in line} for line in requests]
+
+
+BY_KEY = {"key_id": "key1", "source": "192.0.2.7"}
+BY_SIGNATURE = {"user_arn": "arn:aws:iam::000000000000:user/rex", "source": "192.0.2.8"}
+
+
+@pytest.mark.parametrize(("event", "caller"), [(rest_event, BY_KEY), (url_event, BY_SIGNATURE)])
+def test_each_request_has_one_line_that_says_who_asked_and_what_came_of_it(app, runtime, caplog, event, caller):
+    caplog.set_level(logging.INFO, "kennel")
+    runtime.add_response("invoke_endpoint", prediction())
+    call(app, event=event)
+    runtime.add_client_error("invoke_endpoint", **model_error(400))
+    call(app, event=event)
+    call(app, b"words", event=event)
+    get(app, "/secret-path", event=event)
+    out, lines = logged(app, caplog)
+    came = {"route": "/classify", **caller, "bytes": len(PHOTO)}
+    sent = {**came, "photo_bytes": len(PHOTO), "sent_bytes": len(PHOTO)}
+    assert lines == [
+        {**sent, "status": 200, "model_version": "run-1"},
+        {**sent, "status": 400, "detail": "the model refused this photo"},
+        {**came, "bytes": 5, "status": 415, "detail": lines[2]["detail"]},
+        {"route": "elsewhere", **caller, "bytes": 0, "status": 404, "detail": lines[3]["detail"]},
+    ]
+    for secret in (KEY_VALUE, "secret-path", "AKIA", base64.b64encode(PHOTO).decode(), "chosen-by-the-caller", "words"):
+        assert secret not in out
+
+
+@pytest.mark.parametrize("size", range(7))
+def test_bytes_of_a_body_are_counted_without_decoding_it(size):
+    accounting = importlib.import_module("classify.accounting")
+    body = base64.b64encode(bytes(size)).decode()
+    assert accounting._num_bytes({"body": body, "isBase64Encoded": True}) == size
+    assert accounting._num_bytes({"body": "é" * size, "isBase64Encoded": False}) == 2 * size
 
 
 def test_function_does_not_import_what_it_does_not_need():
@@ -449,4 +550,4 @@ def test_function_does_not_import_what_it_does_not_need():
     )
     loaded = set(done.stdout.decode().split())
     assert "classify.routes" in loaded
-    assert loaded & {"pydantic", "aws_xray_sdk", "classify.openapi"} == set()
+    assert loaded & {"pydantic", "aws_xray_sdk", "classify.openapi", "PIL"} == set()

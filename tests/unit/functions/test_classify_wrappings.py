@@ -1,8 +1,10 @@
 """Photos by their content types and wrappings, from event to the bytes that reach the endpoint."""
 
 import base64
+import gzip
 import json
 import tracemalloc
+import zlib
 from urllib.parse import quote_plus
 
 import pytest
@@ -65,6 +67,11 @@ def form(*fields, boundary="----WebKitFormBoundary7MA4YWxk", newline=b"\r\n", en
     return b"".join(parts) + b"--" + boundary.encode() + end + newline
 
 
+def padded(kind):
+    return b"\0\0\0\x18ftyp" + kind + bytes(50)
+
+
+GIF = b"GIF89a" + bytes(30)
 FILE = ('name="file"; filename="photo.jpg"\r\nContent-Type: image/jpeg', PHOTO)
 FORM = "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxk"
 
@@ -84,6 +91,7 @@ FORM = "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxk"
         (form(FILE, newline=b"\n"), FORM),
         (b"\r\n" + form(FILE), FORM),
         (form(FILE, end=b""), FORM),
+        (b"This is a message in MIME format.\r\n" + form(FILE), FORM),
     ],
 )
 def test_one_photo_of_a_form_is_taken(app, runtime, body, content_type):  # noqa: F811
@@ -106,6 +114,15 @@ DOCUMENTS = [
     {"requests": [{"image": {"content": TEXT}, "features": [{"type": "LABEL_DETECTION"}]}]},
     {"image_url": {"url": f"data:image/jpeg;base64,{TEXT}"}, "page": "https://example.org/"},
     {"body": str(TEXT.encode())},  # Python's b'…'
+    {"image": f"data:image/jpeg;base64,\r\n{LINES}"},
+    {"image": f"data:image/jpeg;base64,{quote_plus(TEXT)}"},
+    {"image": quote_plus(TEXT)},
+    {"image": TEXT.replace("+", " ")},  # as the decoder of a form leaves base64 whose + nobody escaped
+    {"image": LINES.replace("\n", " ")},  # as a shell leaves the lines of the base64 command
+    {"image": LINES.replace("\n", "\n  ")},
+    {"resource": "/", "httpMethod": "POST", "body": json.dumps({"image": TEXT}), "isBase64Encoded": False},
+    json.dumps({"image": TEXT}),
+    json.dumps(json.dumps([TEXT])),
     [TEXT],
     TEXT,
 ]
@@ -141,18 +158,28 @@ def test_base64_in_a_url_encoded_form_is_taken(app, runtime, value):  # noqa: F8
     takes(app, runtime, PHOTO, f"model=dogs&image={value}&x=".encode(), URL_ENCODED)
 
 
-def padded(kind):
-    return b"\0\0\0\x18ftyp" + kind + bytes(50)
-
-
 @pytest.mark.parametrize(
     ("body", "content_type", "status", "words"),
     [
-        (form(("name=a", b"1"), ("name=b", b"GIF89a")), FORM, 400, "the form contains no JPEG, PNG or WebP photo"),
+        (form(("name=a", b"1"), ("name=b", b"GIF89a")), FORM, 415, "the form contains a GIF"),
+        (form(("name=a", b"1"), ("name=b", b"photo.jpg")), FORM, 400, "the form contains no JPEG, PNG or WebP photo"),
+        (form(("name=b", padded(b"heic"))), FORM, 415, "the form contains a HEIC photo"),
         (form(FILE, FILE), FORM, 400, "the form contains 2 photos; send one photo a request"),
         (form(), FORM, 400, "the form contains no"),
         (b"name", FORM, 400, "does not begin with its boundary"),
-        (b'{"image": "R0lGODlhAQ=="}', JSON, 400, "the JSON contains no JPEG, PNG or WebP photo"),
+        (b'{"image": "dog.jpg"}', JSON, 400, "the JSON contains no JPEG, PNG or WebP photo"),
+        (b'{"image": "/work/photos/of/dogs"}', JSON, 400, "the JSON contains no JPEG, PNG or WebP photo"),
+        (json.dumps({"image": base64.b64encode(GIF).decode()}).encode(), JSON, 415, "the JSON contains a GIF"),
+        (b'{"image": "data:image/heic;base64,' + base64.b64encode(padded(b"heic")) + b'"}', JSON, 415, "a HEIC photo"),
+        (b"image=" + base64.b64encode(GIF), URL_ENCODED, 415, "the form contains a GIF"),
+        (padded(b"heic"), JSON, 415, "the body is a HEIC photo"),
+        (gzip.compress(PHOTO, mtime=0), "image/jpeg", 415, "the body is compressed (gzip); send it uncompressed"),
+        (gzip.compress(b"{}", mtime=0), JSON, 415, "the body is compressed (gzip); send it uncompressed"),
+        (zlib.compress(PHOTO), "image/jpeg", 415, "the body is compressed (deflate)"),
+        (b"\xff\x0a" + bytes(9), "image/jxl", 415, "is a JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2", 415, "is a JPEG 2000"),
+        (b"\x1aE\xdf\xa3" + bytes(9), "video/webm", 415, "is a video"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "image/jpeg", 415, "is a pointer of Git LFS"),
         (json.dumps([TEXT, TEXT]).encode(), JSON, 400, "the JSON contains 2 photos"),
         (b'{"url": "https://example.org/dog.jpg"}', JSON, 400, "no address is fetched"),
         (b'{"url": "HTTP://169.254.169.254/latest"}', JSON, 400, "no address is fetched"),
@@ -173,6 +200,8 @@ def padded(kind):
         (b"", None, 400, "the photo is empty"),
         (PHOTO.translate(None, b"\r\n\0"), URL_ENCODED, 400, "curl's -d took line breaks"),
         (PNG.translate(None, b"\r\n\0"), URL_ENCODED, 400, "curl's -d took line breaks"),
+        (PHOTO.translate(None, b"\r\n\0"), "image/jpeg", 400, "curl's -d took line breaks"),
+        (PNG.translate(None, b"\r\n\0"), None, 400, "curl's -d took line breaks"),
     ],
 )
 def test_what_is_refused_names_the_way_that_works(app, runtime, body, content_type, status, words):  # noqa: F811
@@ -207,6 +236,8 @@ HOSTILE = {
     "dashes": b"-" * 4_400_000,
     "deep-json": b"[" * 4_400_000,
     "deep-json-that-ends": b"[" * 900 + b"]" * 900,
+    "json-in-json": json.dumps(json.dumps(json.dumps(json.dumps("[" * 300_000)))).encode(),
+    "many-jsons": json.dumps(["[" * 900] * 4_000).encode(),
     "wide-json": b"[" + b"[]," * 1_400_000 + b"[]]",
     "many-texts": b"[" + b'"/9j/",' * 600_000 + b'"/9j/"]',
     "many-numbers": b"[" + b"1.5," * 1_100_000 + b"1]",

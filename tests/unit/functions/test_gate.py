@@ -1,12 +1,20 @@
 """The decisions of the gate, with expected values worked out by hand."""
 
-import pytest
+from datetime import UTC, datetime
 
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from gate import scan
 from gate.paired import chance_of_loss, holm, largest_loss, photos_needed
-from gate.verdict import decide
+from gate.scan import Finding, Scan
+from gate.verdict import decide as decide_with_scan
 from shared.contracts import Limits
-from shared.errors import DistributionError
+from shared.errors import DistributionError, ScanPendingError
 from shared.evaluation import ChangedBreeds, Evaluation
+from shared.listing import Changes
 
 DDP = {
     "world_size": 2,
@@ -46,8 +54,16 @@ def evaluation(top1=0.9, champion=None, comparison=None, leaked=(), ddp=(), **ch
             "comparison": comparison,
             "leaked": list(leaked),
             "ddp": DDP | dict(ddp),
+            "manifest_sha256": 64 * "a",
         }
     )
+
+
+CLEAN = Scan(())
+
+
+def decide(evaluation, limits, instance_count, found=CLEAN, photos=None):
+    return decide_with_scan(evaluation, limits, instance_count, found, photos)
 
 
 def failed(verdict):
@@ -64,8 +80,9 @@ def test_first_model_above_the_floor_is_promoted():
     assert verdict.decision == "promote"
     assert verdict.reason == "top-1 90.0% on 200 test photos reaches the floor of 50.0%; no model served before"
     assert verdict.champion_top1 is None
+    assert verdict.manifest == 64 * "a"
     assert [check.name for check in verdict.checks] == (
-        ["distribution", "leakage", "floor", "champion", "calibration", "latency", "size"]
+        ["distribution", "leakage", "floor", "champion", "calibration", "latency", "size", "image"]
     )
 
 
@@ -291,3 +308,146 @@ def test_models_with_the_same_breeds_need_no_check_of_them():
         update={"changed_breeds": unchanged}
     )
     assert "known breeds" not in [check.name for check in decide(parsed, Limits(), 2).checks]
+
+
+def test_photos_that_were_changed_after_plan_refuse_the_challenger_by_name():
+    changed = Changes(tuple(f"dataset/test/{name}.jpg was changed" for name in "abcd"), 600)
+    verdict = decide(evaluation(), Limits(), 2, photos=changed)
+    assert (verdict.decision, failed(verdict)) == ("refuse", ["photos"])
+    assert verdict.reason == (
+        "the photos are others than those that the run was planned with: dataset/test/a.jpg was changed, "
+        "dataset/test/b.jpg was changed, dataset/test/c.jpg was changed and 1 more; start the run again"
+    )
+    same = decide(evaluation(), Limits(), 2, photos=Changes((), 600))
+    assert (same.decision, words_of(same, "photos")) == (
+        "promote",
+        "no file was added, changed or deleted since Plan (600 listed)",
+    )
+    assert "photos" not in [check.name for check in decide(evaluation(), Limits(), 2).checks]
+
+
+DIGEST = f"sha256:{'1' * 64}"
+IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel-images@{DIGEST}"
+
+
+def ecr_that_answers(*pages):
+    ecr = boto3.client("ecr", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+    stub = Stubber(ecr)
+    token = None
+    for number, page in enumerate(pages):
+        asked = {"repositoryName": "kennel-images", "imageId": {"imageDigest": DIGEST}}
+        more = {"nextToken": str(number)} if number < len(pages) - 1 else {}
+        stub.add_response("describe_image_scan_findings", page | more, asked | ({"nextToken": token} if token else {}))
+        token = more.get("nextToken")
+    stub.activate()
+    return ecr
+
+
+def ecr_that_refuses(code):
+    ecr = boto3.client("ecr", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+    stub = Stubber(ecr)
+    stub.add_client_error("describe_image_scan_findings", code)
+    stub.activate()
+    return ecr
+
+
+def page(status, *findings, **more):
+    return {"imageScanStatus": {"status": status} | more, "imageScanFindings": {"findings": list(findings)}}
+
+
+def basic(name, severity, package):
+    return {"name": name, "severity": severity, "attributes": [{"key": "package_name", "value": package}]}
+
+
+def test_findings_of_all_pages_are_read():
+    ecr = ecr_that_answers(
+        page("COMPLETE", basic("CVE-2026-1", "LOW", "tar")), page("COMPLETE", basic("CVE-2026-2", "HIGH", "openssl"))
+    )
+    found = scan.read(ecr, IMAGE, 0)
+    assert found.findings == (Finding("CVE-2026-1", "LOW", "tar"), Finding("CVE-2026-2", "HIGH", "openssl"))
+    assert not found.missing
+
+
+def test_findings_of_inspector_are_read_and_the_day_of_its_advisories():
+    enhanced = {
+        "severity": "CRITICAL",
+        "title": "CVE-2026-3 - libwebp",
+        "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-2026-3", "vulnerablePackages": [{"name": "libwebp"}]},
+    }
+    answer = page("ACTIVE")
+    answer["imageScanFindings"] = {
+        "enhancedFindings": [enhanced],
+        "vulnerabilitySourceUpdatedAt": datetime(2026, 11, 28, tzinfo=UTC),
+    }
+    assert scan.read(ecr_that_answers(answer), IMAGE, 0) == (
+        (Finding("CVE-2026-3", "CRITICAL", "libwebp"),),
+        "2026-11-28",
+        "",
+    )
+
+
+@pytest.mark.parametrize("status", ["PENDING", "IN_PROGRESS"])
+def test_a_scan_that_goes_on_is_waited_for_but_not_for_ever(status):
+    with pytest.raises(ScanPendingError):
+        scan.read(ecr_that_answers(page(status)), IMAGE, 5)
+    assert scan.read(ecr_that_answers(page(status)), IMAGE, 6).missing == status
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED"],
+)
+def test_a_scan_without_a_result_is_told_and_refused_only_where_one_is_required(status):
+    found = scan.read(ecr_that_answers(page(status, description="why")), IMAGE, 0)
+    assert found == Scan((), missing=f"{status}, why")
+    verdict = decide(evaluation(), Limits(), 2, found)
+    assert failed(verdict) == []
+    assert words_of(verdict, "image") == f"the image that would serve has no result of a scan ({status}, why)"
+    assert failed(decide(evaluation(), Limits(require_scan=True), 2, found)) == ["image"]
+
+
+def test_an_image_that_was_never_scanned_or_may_not_be_asked_about_has_no_result():
+    for code in ("ScanNotFoundException", "AccessDeniedException"):
+        assert scan.read(ecr_that_refuses(code), IMAGE, 0).missing == code
+    assert scan.read(None, "mine:1", 0).missing == "mine:1 is not in ECR"
+    with pytest.raises(ClientError):
+        scan.read(ecr_that_refuses("ImageNotFoundException"), IMAGE, 0)
+
+
+def test_severe_findings_refuse_a_challenger_unless_they_are_accepted_by_name():
+    found = Scan(
+        (
+            Finding("CVE-2026-2", "HIGH", "openssl"),
+            Finding("CVE-2026-1", "CRITICAL", ""),
+            Finding("CVE-2026-9", "MEDIUM", "tar"),
+        ),
+        "2026-11-29",
+    )
+    verdict = decide(evaluation(), Limits(), 2, found)
+    assert (verdict.decision, failed(verdict)) == ("refuse", ["image"])
+    assert verdict.reason == (
+        "of 3 findings in the image that would serve, 2 severe: CVE-2026-1 (CRITICAL), CVE-2026-2 (HIGH, openssl); "
+        "build on a patched base, or name them in accept_findings (scanned 2026-11-29)"
+    )
+    one = decide(evaluation(), Limits(accept_findings=["CVE-2026-2"]), 2, found)
+    assert words_of(one, "image") == (
+        "of 3 findings in the image that would serve, 1 severe and not accepted: CVE-2026-1 (CRITICAL); build on a "
+        "patched base, or name them in accept_findings; accepted as asked for: CVE-2026-2 (scanned 2026-11-29)"
+    )
+    both = decide(evaluation(), Limits(accept_findings=["CVE-2026-2", "CVE-2026-1"]), 2, found)
+    assert both.decision == "promote"
+
+
+def test_an_image_without_severe_findings_passes():
+    verdict = decide(evaluation(), Limits(require_scan=True), 2, Scan((Finding("CVE-2026-9", "MEDIUM", "tar"),)))
+    assert verdict.decision == "promote"
+    assert words_of(verdict, "image") == "of 1 finding in the image that would serve, 0 severe"
+
+
+def test_a_tag_is_asked_for_by_the_tag():
+    ecr = boto3.client("ecr", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(ecr) as stub:
+        asked = {"repositoryName": "team/kennel", "imageId": {"imageTag": "serve-12ab"}}
+        stub.add_response("describe_image_scan_findings", page("COMPLETE"), asked)
+        uri = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/team/kennel:serve-12ab"
+        assert scan.read(ecr, uri, 0) == Scan(())

@@ -3,15 +3,20 @@
 import itertools
 import random
 import threading
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
-from measure import probe
+import prices
+from measure import kept, probe
 from measure.max_rate import concurrency, max_rate, scaling, search
 from measure.probe import ProbeLoad, open_loop, quantile
-from shared.contracts import Measurement, Trial
+from prices import per_million
 from shared.errors import MeasurementError
+from shared.s3 import Location
+from shared.scaling import Measurement, Trial
+from tests.unit.functions.buckets import Bucket
 
 
 def instance(capacity, alone_ms=5.0, hiccups=(), late_from=float("inf")):
@@ -73,16 +78,38 @@ def test_concurrency_is_the_most_requests_at_once_inside_the_container(overhead_
 
 def measurement(**changed):
     fields = {"run": "r", "knee_per_second": 100, "rate_per_second": 70, "concurrency": 6, "limited_by": "endpoint"}
-    return Measurement(**fields | changed, trials=[])
+    trials = [trial(50, 12.5), trial(100, 30.0), trial(200, None, within=False)]
+    return Measurement(**fields | changed, trials=trials)
+
+
+def trial(rate, p50_ms, within=True):
+    return Trial(rate=rate, p50_ms=p50_ms, p99_ms=p50_ms, failed=0, within_limits=within)
 
 
 def test_scaling_follows_from_the_measurement():
-    document = scaling(measurement(), reused=False, start_seconds=187, price=0.126, max_instances=3)
+    document = scaling(
+        measurement(), "ab", reused=False, start_seconds=187, instance_type="ml.c7i.large", max_instances=3
+    )
     assert (document.target_value, document.burst_value) == (6, 12)
     assert (document.scale_out_cooldown, document.scale_in_cooldown) == (190, 380)
     assert [row.requests_per_second for row in document.capacity] == [70, 140, 210]
-    assert [row.dollars_per_hour for row in document.capacity] == [0.126, 0.252, 0.378]
-    assert {row.dollars_per_million for row in document.capacity} == {0.5}  # 0.126 $ for 252,000 requests
+    hour = prices.known("hosting/ml.c7i.large", region=prices.HOME_REGION)
+    assert [row.dollars_per_hour for row in document.capacity] == [round(count * hour, 4) for count in (1, 2, 3)]
+    # At half load an instance answers 50 requests/s, 180,000 an hour.
+    assert {row.instance_dollars_per_million for row in document.capacity} == {round(hour / 0.18, 4)}
+
+
+def test_scaling_tells_dollars_per_million_with_everything_by_door():
+    """At half load an answer takes 12.5 ms, the median of the trial that was closest to it."""
+    row = scaling(measurement(), "ab", False, 2, "ml.c7i.large", 1).capacity[0]
+    endpoint = per_million.Endpoint("ml.c7i.large", 100, 12.5)
+    expected = {
+        door: per_million.total(per_million.parts(endpoint, per_million.CALLS[100_000], door))
+        for door in ("rest_api", "function_url")
+    }
+    assert row.dollars_per_million == pytest.approx(expected, abs=1e-4)
+    assert row.dollars_per_million["rest_api"] > row.dollars_per_million["function_url"] + 3.5
+    assert row.dollars_per_million["function_url"] > row.instance_dollars_per_million + 0.5
 
 
 def test_stored_measurement_is_readable_by_both_releases():
@@ -106,8 +133,10 @@ def test_stored_measurement_is_readable_by_both_releases():
 
 
 def test_scaling_without_a_price_has_no_costs():
-    document = scaling(measurement(), reused=True, start_seconds=2, price=None, max_instances=1)
-    assert document.capacity[0].dollars_per_million is None
+    document = scaling(measurement(), "ab", reused=True, start_seconds=2, instance_type="ml.unknown", max_instances=1)
+    row = document.capacity[0]
+    assert (row.dollars_per_hour, row.instance_dollars_per_million) == (None, None)
+    assert row.dollars_per_million == {"rest_api": None, "function_url": None}
     assert (document.scale_out_cooldown, document.scale_in_cooldown) == (10, 300)
 
 
@@ -160,3 +189,37 @@ def test_open_loop_gives_up_on_an_endpoint_that_is_stuck(monkeypatch):
 def test_quantile_without_values_is_infinite():
     assert quantile([], 0.99) == float("inf")
     assert quantile(list(range(100)), 0.99) == 99
+
+
+class Registry:
+    """Approved versions with their metadata, the newest first."""
+
+    def __init__(self, *metadata):
+        self.metadata = metadata
+
+    def get_paginator(self, operation):
+        assert operation == "list_model_packages"
+        return SimpleNamespace(paginate=self._pages)
+
+    def _pages(self, *, ModelPackageGroupName, ModelApprovalStatus, SortBy, SortOrder):
+        assert (ModelApprovalStatus, SortBy, SortOrder) == ("Approved", "CreationTime", "Descending")
+        arns = [f"{ModelPackageGroupName}/{number}" for number in range(len(self.metadata))]
+        return [{"ModelPackageSummaryList": [{"ModelPackageArn": arn}]} for arn in arns]
+
+    def describe_model_package(self, *, ModelPackageName):
+        metadata = self.metadata[int(ModelPackageName.rpartition("/")[2])]
+        return {"CustomerMetadataProperties": metadata} if metadata is not None else {}
+
+
+def test_a_kept_measurement_counts_only_if_the_registry_knows_it():
+    place = Location("b", "measurements/0.json")
+    body = measurement().model_dump_json(by_alias=True).encode()
+    digest = kept.digest(body)
+    s3, known = Bucket({place.key: body}), Registry({"top1": "0.9"}, None, {"measurement": digest})
+    assert kept.find(s3, known, "group", place) == (measurement(), digest)
+    assert kept.find(Bucket({}), known, "group", place) is None
+    # Whoever can write the bucket states a rate of his own; the registry knows another file.
+    foreign = measurement(rate_per_second=1e6).model_dump_json(by_alias=True).encode()
+    assert kept.find(Bucket({place.key: foreign}), known, "group", place) is None
+    assert kept.find(s3, Registry({"measurement": "0" * 64}), "group", place) is None
+    assert kept.find(s3, Registry(*[None] * 50, {"measurement": digest}), "group", place) is None  # fifty are asked

@@ -141,7 +141,8 @@ def test_evaluation_is_told_what_the_file_does_not_say():
     given = decided(activation="gelu", preprocess={"image_size": 64, "resize": "squash"}).evaluation.arguments
     *first, described = given
     assert first[:4] == ["--root", "/opt/ml/processing", "--version", decided().id]
-    assert first[4:] == ["--backbone", "resnet50", "--activation", "gelu", "--preprocess"]
+    assert first[4] == "--prices"
+    assert first[6:] == ["--backbone", "resnet50", "--activation", "gelu", "--preprocess"]
     assert json.loads(described) == {
         "image_size": 64,
         "resize": "squash",

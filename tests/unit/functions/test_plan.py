@@ -2,9 +2,9 @@
 
 import importlib
 import io
+import json
 import zipfile
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import boto3
@@ -12,17 +12,28 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from plan import lock, photos, request, trained, weights
+from plan import lock, photos, request, trained
 from plan.run import PlanSettings, decide, decide_promotion, run_id, with_reused_model
 from plan.versions import Version
 from plan.weights import Weights
-from shared.contracts import Champion, Dataset, ImageBuild, ImagePlan, Limits, Request, TrainedModel
+from prices.per_million import for_the_card
+from shared.contracts import Dataset, ImageBuild, ImagePlan, Limits, RegisteredChampion, Request, TrainedModel
 from shared.errors import RequestError, RunInProgressError
 from shared.s3 import Location
 from shared.tuning import Tune, repeated_job_name
 
-DATASET = Dataset(uri="s3://b/datasets/x.zip", fingerprint="f", num_classes=2, counts={"train": 4}, ignored=0)
-CHAMPION = Champion(
+DATASET = Dataset(
+    uri="s3://b/datasets/x.zip",
+    fingerprint="f",
+    num_classes=2,
+    counts={"train": 4},
+    made_splits="",
+    left_out=[],
+    unreadable=[],
+    not_compared=0,
+    reading="",
+)
+CHAMPION = RegisteredChampion(
     run="r", artifact_uri="s3://b/old", model_package_arn="arn:p", instance_type="ml.c7i.large", top1=0.9
 )
 SETTINGS = PlanSettings(
@@ -38,10 +49,14 @@ SETTINGS = PlanSettings(
     training_device="cpu",
     serving_instance_type="ml.c7i.large",
     image_repository="1.dkr.ecr.r.amazonaws.com/kennel",
-    base_image="python:3.11",
+    base_image=f"python:3.11@sha256:{'0' * 64}",
     evaluation_image="build",
     serving_image="build",
     model_package_group="arn:aws:sagemaker:us-east-1:000000000000:model-package-group/k",
+    api_id="a1",
+    api_key_id="key1",
+    api_plan_id="smoke",
+    topic_arn="arn:aws:sns:us-east-1:000000000000:t",
     restore_function="arn:aws:lambda:us-east-1:000000000000:function:k-restore",
     max_p99_microseconds="250000",
     bake_seconds="300",
@@ -50,6 +65,17 @@ SETTINGS = PlanSettings(
     vpc_security_groups="",
     ec2_spot_queue="",
     ec2_on_demand_queue="",
+    dataset_prefix="",
+    model_prefix="",
+    allowed_training_types="ml.*",
+    allowed_serving_types="ml.*",
+    max_training_instances="10000",
+    max_serving_instances="100",
+    max_ec2_vcpus="256",
+    max_lease_hours="0",
+    gate_bounds="",
+    monthly_dollars="0",
+    spending_parameter="/k/spending",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(
@@ -89,8 +115,12 @@ def test_request_overrides_the_stacks_parameters():
     assert run.quote.training_per_hour == 1.408
     assert (run.endpoint.max_instances, run.endpoint.instance_quota) == (5, 11)
     assert run.evaluation.champion_uri == "s3://b/old"
+    assert "--champion-manifest" not in run.evaluation.arguments  # of an earlier release
+    judged = CHAMPION.model_copy(update={"manifest": "12ab"})
+    arguments = decide(parsed, replace(SETTINGS, training_device="cuda"), "x", DATASET, WEIGHTS, IMAGES, judged)
+    assert arguments.evaluation.arguments[-3:] == ["--champion-manifest", "12ab", "--same-photos"]
     assert decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None).quote.training_per_hour == pytest.approx(
-        2 * 0.21
+        2 * 0.214
     )
 
 
@@ -175,6 +205,10 @@ def test_promotion_deploys_the_artifact_and_image_of_the_version():
     assert (run.quote.build, run.quote.build_minutes, run.quote.images_per_month) == (0, 0, 0)
     assert run.promotion.model_package_arn == "arn:package/3"
     assert run.promotion.verdict.reason == "version 3 with a top-1 of 91.0% was requested"
+    assert (run.promotion.verdict.manifest, run.promotion.verdict.report) == ("", "")  # of an earlier release
+    judged = replace(VERSION, manifest="12ab", report="34cd")
+    verdict = decide_promotion(Request(promote=3), SETTINGS, "x", judged).promotion.verdict
+    assert (verdict.manifest, verdict.report) == ("12ab", "34cd")
 
 
 def test_promotion_refuses_fields_about_training():
@@ -243,7 +277,7 @@ def test_reused_training_costs_nothing():
     model = TrainedModel(job="dogs-earlier-0", model_uri="s3://b/training/k/dogs-earlier-0/output/model.tar.gz")
     again = with_reused_model(run, model)
     assert (again.training.reused, again.quote.training_per_hour) == (model, 0)
-    assert again.quote.endpoint_per_hour == run.quote.endpoint_per_hour == 0.11
+    assert again.quote.endpoint_per_hour == run.quote.endpoint_per_hour == 0.107
     assert again.training.key == run.training.key
     to_build = IMAGES.model_copy(update={"training_build": ImageBuild(targets=["train"], content_hash="1")})
     again = with_reused_model(decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, to_build, None), model)
@@ -260,60 +294,11 @@ def test_gpus_that_the_training_image_cannot_use_are_not_paid_for(instance_type)
     assert training_of({"training_instance_type": "ml.m5.large"}).instance_type == "ml.m5.large"
 
 
-def uri_of(job):
-    return f"s3://b/training/k/{job}/output/model.tar.gz"
-
-
-def find_model(jobs, *, objects=()):
-    """Call ``trained.find`` in a bucket with the models of these jobs, the newest last.
-
-    Args:
-        jobs: SageMaker's answer for each name of a job: a status, the URI of another model, or an error code.
-        objects: further keys in the bucket.
-    """
-    s3, sagemaker = client("s3"), client("sagemaker")
-    keys = [*objects, *(uri_of(job).removeprefix("s3://b/") for job in jobs)]
-    listed = [{"Key": key, "LastModified": datetime(2026, 11, day, tzinfo=UTC)} for day, key in enumerate(keys, 1)]
-    with Stubber(s3) as stub, Stubber(sagemaker) as stub_sagemaker:
-        stub.add_response("list_objects_v2", {"Contents": listed}, {"Bucket": "b", "Prefix": "training/k/dogs-"})
-        for job, answer in reversed(jobs.items()):
-            if answer.endswith(("Exception", "NotFound")):
-                stub_sagemaker.add_client_error("describe_training_job", answer)
-            else:
-                stub_sagemaker.add_response("describe_training_job", described(job, answer), {"TrainingJobName": job})
-        return trained.find(s3, sagemaker, "s3://b/training/k", "dogs-")
-
-
-def described(job, answer):
-    return {
-        "TrainingJobName": job,
-        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:training-job/{job}",
-        "ModelArtifacts": {"S3ModelArtifacts": answer if answer.startswith("s3:") else uri_of(job)},
-        "TrainingJobStatus": "Completed" if answer.startswith("s3:") else answer,
-        "SecondaryStatus": "Completed",
-        "StoppingCondition": {},
-        "CreationTime": datetime(2026, 11, 1, tzinfo=UTC),
-    }
-
-
-def test_newest_model_of_a_completed_job_is_found():
-    model = find_model({"dogs-1-0": "Completed", "dogs-2-0": "Completed"})
-    assert model == TrainedModel(job="dogs-2-0", model_uri=uri_of("dogs-2-0"))
-
-
-@pytest.mark.parametrize("answer", ["Stopped", "InProgress", "ValidationException", "ResourceNotFound", "s3://b/other"])
-def test_model_of_a_job_that_did_not_complete_or_is_unknown_is_skipped(answer):
-    assert find_model({"dogs-1-0": "Completed", "dogs-2-0": answer}).job == "dogs-1-0"
-    assert find_model({"dogs-2-0": answer}) is None
-
-
-def test_other_files_of_jobs_are_no_models():
-    assert find_model({}, objects=["training/k/dogs-1-0/output/output.tar.gz"]) is None
-
-
-def test_denied_description_of_a_job_fails_instead_of_training_again():
-    with pytest.raises(ClientError, match="AccessDeniedException"):
-        find_model({"dogs-1-0": "Completed", "dogs-2-0": "AccessDeniedException"})
+def test_models_that_earlier_releases_trained_are_not_reused(monkeypatch):
+    """They are programs, not tensors. An image that a parameter names would otherwise keep its key."""
+    key = training_of().key
+    monkeypatch.setattr("plan.run._FORMAT", "pt2")
+    assert training_of().key != key
 
 
 def test_training_of_an_abandoned_run_is_stopped_if_it_still_runs():
@@ -341,7 +326,10 @@ def test_run_that_takes_over_a_lock_stops_the_training_of_its_holder(monkeypatch
     monkeypatch.setattr(app.trained, "stop_search", lambda _, job: stopped.append(job))
     monkeypatch.setattr(app.versions, "find", lambda *_: VERSION)
     monkeypatch.setattr(app.versions, "check_artifact", lambda *_: None)
-    monkeypatch.setattr(app.champions, "check_for_promotion", lambda *_: None)
+    monkeypatch.setattr(app, "agreement", SimpleNamespace(serving=lambda: None))
+    monkeypatch.setattr(app.stack, "check_alarms", lambda *_: None)
+    monkeypatch.setattr(app.stack, "check_key", lambda *_: None)
+    monkeypatch.setattr(app.quota_check, "check", lambda *_: [])
     app.plan({"promote": 3}, "arn:mine", "x")
     abandoned = decide(Request(tune=Tune(where="jobs")), SETTINGS, "nightly_1", DATASET, WEIGHTS, IMAGES, None)
     search = abandoned.tuning.job_name
@@ -405,7 +393,7 @@ def test_only_the_directory_of_a_zip_is_read():
     with zipfile.ZipFile(body, "w") as archive:
         for split in ("train", "valid", "test"):
             for breed in ("001.A", "002.B"):
-                archive.writestr(f"{split}/{breed}/1.jpg", bytes(2_000_000))
+                archive.writestr(f"{split}/{breed}/1.jpg", f"{split}{breed}".encode().ljust(2_000_000))
         archive.writestr("other/cats/1.jpg", bytes(2_000_000))
     data, sizes = body.getvalue(), []
 
@@ -414,120 +402,25 @@ def test_only_the_directory_of_a_zip_is_read():
         sizes.append(last - first + 1)
         return {"Body": io.BytesIO(data[first : last + 1])}
 
-    s3 = SimpleNamespace(get_object=get_object, head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"})
+    s3 = SimpleNamespace(
+        get_object=get_object,
+        head_object=lambda **_: {"ContentLength": len(data), "ETag": "e"},
+        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"Contents": [{"Key": "datasets/x.zip"}]}]),
+    )
     dataset = photos.inspect(s3, Location("b", "datasets/x.zip"))
     assert dataset.counts == {"train": 2, "valid": 2, "test": 2, "other": 1}
     assert sum(sizes) < len(data) / 2
 
 
-class Objects:
-    """A bucket without bytes that answers what ``plan.weights`` asks S3."""
-
-    def __init__(self, *keys):
-        self.keys, self.uploads = set(keys), 0
-
-    def list_objects_v2(self, Prefix, MaxKeys, **_):
-        keys = sorted(key for key in self.keys if key.startswith(Prefix))[:MaxKeys]
-        contents = [{"Key": key, "ETag": f"of {key}"} for key in keys]
-        return {"KeyCount": len(keys)} | ({"Contents": contents} if keys else {})
-
-    def upload_file(self, _file, _bucket, key):
-        self.keys.add(key)
-        self.uploads += 1
-
-
-@pytest.fixture
-def layer(tmp_path):
-    (tmp_path / "weights").mkdir()
-    for name in ("efficientnet_lite0", "efficientnet_lite2"):
-        (tmp_path / f"weights/{name}.pth").write_text(name)
-    return tmp_path
-
-
-def test_embedded_weights_are_uploaded_once_per_content(layer):
-    s3 = Objects()
-    # printf efficientnet_lite2 | sha256sum
-    uri = "s3://b/weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
-    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri == uri
-    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri == uri
-    assert s3.uploads == 1
-    (layer / "weights/efficientnet_lite2.pth").write_text("changed")
-    assert weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer).uri != uri
-
-
-def test_several_backbones_have_a_folder_with_a_file_for_each(layer):
-    s3 = Objects()
-    found = weights.prepare(s3, "b", ["efficientnet_lite2", "efficientnet_lite0"], None, layer)
-    folder = found.uri.removeprefix("s3://b/")
-    assert s3.keys == {f"{folder}/efficientnet_lite0.pth", f"{folder}/efficientnet_lite2.pth"}
-    assert weights.prepare(s3, "b", ["efficientnet_lite0", "efficientnet_lite2"], None, layer) == found
-    assert s3.uploads == 2
-    (layer / "weights/efficientnet_lite0.pth").write_text("changed")
-    assert weights.prepare(s3, "b", ["efficientnet_lite0", "efficientnet_lite2"], None, layer).uri != found.uri
-    with pytest.raises(RequestError, match=r"weights: missing; .* no weights for resnet50"):
-        weights.prepare(s3, "b", ["efficientnet_lite0", "resnet50"], None, layer)
-
-
-def test_embedded_weights_with_a_sibling_are_refused(layer):
-    key = "weights/efficientnet_lite2-6b04f0ae462b93b2.pth"
-    s3 = Objects(key, f"{key}.bak")
-    with pytest.raises(RequestError, match=r"weights: other objects begin with s3://b/weights/.* too; rename"):
-        weights.prepare(s3, "b", ["efficientnet_lite2"], None, layer)
-
-
-def test_backbone_is_accepted_in_quotes_as_training_does(layer):
-    s3 = Objects("w.pth")
-    assert weights.prepare(s3, "b", ['"resnet50"'], Location("b", "w.pth"), layer).uri == "s3://b/w.pth"
-
-
-def test_weights_of_the_request_are_used_without_an_upload(layer):
-    s3 = Objects("mine/resnet50.safetensors")
-    file = Location("b", "mine/resnet50.safetensors")
-    expected = Weights("s3://b/mine/resnet50.safetensors", "of mine/resnet50.safetensors")
-    assert weights.prepare(s3, "b", ["resnet50"], file, layer) == expected
-    assert s3.uploads == 0
-
-
-@pytest.mark.parametrize(
-    ("backbone", "key", "sentence"),
-    [
-        ("efficientnet_lite1", None, r"hyperparameters.backbone: 'efficientnet_lite1' is unknown \(did you mean 'eff"),
-        ("restnet50", "w.pth", r"hyperparameters.backbone: 'restnet50' is unknown \(did you mean 'resnet50'\?\)"),
-        (
-            "zzz",
-            None,
-            "hyperparameters.backbone: 'zzz' is unknown .efficientnet_lite0, efficientnet_lite2 and torchvision's",
-        ),
-        (
-            "resnet50",
-            None,
-            "weights: missing; .* no weights for resnet50, only for efficientnet_lite0 and efficientnet_lite2",
-        ),
-        ("resnet50", "w.zip", "weights: s3://b/w.zip must be one file that ends in .pth or .safetensors"),
-        ("resnet50", "none.pth", "weights: s3://b/none.pth does not exist"),
-        ("resnet50", "two.pth", "weights: other objects begin with s3://b/two.pth too; rename"),
-    ],
-)
-def test_backbone_without_its_weights_is_refused(layer, backbone, key, sentence):
-    s3 = Objects("w.pth", "w.zip", "two.pth", "two.pth.bak")
-    with pytest.raises(RequestError, match=sentence):
-        weights.prepare(s3, "b", [backbone], Location("b", key) if key else None, layer)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "sentence"),
-    [
-        ("EfficientNet_Lite0", "'EfficientNet_Lite0' is unknown (did you mean 'efficientnet_lite0'?)"),
-        (
-            "resnet50",
-            "the stack has no weights for resnet50, only for efficientnet_lite0 and efficientnet_lite2; search",
-        ),
-    ],
-)
-def test_a_backbone_of_a_search_is_named_where_it_stands(layer, backbone, sentence):
-    with pytest.raises(RequestError) as error:
-        weights.prepare(Objects(), "b", ["efficientnet_lite0", backbone], None, layer, field="tune.ranges.backbone")
-    assert str(error.value).startswith(f"tune.ranges.backbone: {sentence}")
+def test_the_jobs_are_told_what_plan_left_out_of_the_photos_and_the_key_is_that_of_the_photos():
+    read = DATASET.model_copy(update={"reading": '{"leaks":"drop"}'})
+    run = decide(Request(), SETTINGS, "x", read, WEIGHTS, IMAGES, None)
+    assert run.training.hyperparameters == {"reading": '{"leaks":"drop"}'}
+    at = run.evaluation.arguments.index("--reading")
+    assert run.evaluation.arguments[at + 1] == '{"leaks":"drop"}'
+    plain = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None)
+    assert (plain.training.hyperparameters, plain.training.key) == ({}, run.training.key)
+    assert "--reading" not in plain.evaluation.arguments
 
 
 def test_prefix_around_one_archive_is_that_archive():
@@ -535,7 +428,7 @@ def test_prefix_around_one_archive_is_that_archive():
     with zipfile.ZipFile(body, "w") as archive:
         for split in ("train", "valid", "test"):
             for breed in ("001.A", "002.B"):
-                archive.writestr(f"{split}/{breed}/1.jpg", b"x")
+                archive.writestr(f"{split}/{breed}/1.jpg", f"{split}{breed}")
     data = body.getvalue()
 
     def get_object(Bucket, Key, Range):
@@ -554,7 +447,9 @@ def test_prefix_around_one_archive_is_that_archive():
 def test_fingerprint_changes_when_bytes_change_under_the_same_names_and_sizes():
     def fingerprint(**etags):
         paths = [f"{split}/{breed}/1.jpg" for split in ("train", "valid", "test") for breed in ("001.A", "002.B")]
-        objects = [{"Key": f"dogs/{path}", "Size": 9, "ETag": etags.get(path[:5], "e")} for path in paths]
+        objects = [
+            {"Key": f"dogs/{path}", "Size": 9 + n, "ETag": etags.get(path[:5], "e")} for n, path in enumerate(paths)
+        ]
         notes = {"Key": "dogs/notes.txt", "Size": 9, "ETag": etags.get("notes", "e")}
         pages = [{"Contents": [*objects, notes]}]
         s3 = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: pages))
@@ -562,3 +457,13 @@ def test_fingerprint_changes_when_bytes_change_under_the_same_names_and_sizes():
 
     assert fingerprint(train="f") != fingerprint()
     assert fingerprint(notes="f") == fingerprint()
+
+
+def test_the_card_gets_prices_unless_the_evaluation_image_was_built_elsewhere():
+    """An older image would refuse the argument."""
+    arguments = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, IMAGES, None).evaluation.arguments
+    given = arguments[arguments.index("--prices") + 1]
+    assert json.loads(given) == json.loads(json.dumps(for_the_card("ml.c7i.large")))
+    assert len(given) <= 256
+    own = replace(SETTINGS, evaluation_image="000000000000.dkr.ecr.us-east-1.amazonaws.com/judge:1")
+    assert "--prices" not in decide(Request(), own, "x", DATASET, WEIGHTS, IMAGES, None).evaluation.arguments

@@ -1,5 +1,6 @@
-"""What Plan finds out about versions and about the champion before anything costs."""
+"""What Plan finds out about versions and about the champion's breeds before anything costs."""
 
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -13,9 +14,13 @@ from dataset import DatasetError
 from plan import champion, versions
 from plan.versions import Version
 from shared.contracts import Champion
-from shared.errors import ChampionError, RequestError
+from shared.errors import RequestError
+from tests.unit.functions.buckets import Bucket
 
 VERSION = Version(3, "arn:package/3", "s3://b/runs/old", "repo:serve-1", 0.91)
+ARTIFACT, GOLDEN, REPORT = (
+    f"runs/old/{name}" for name in ("artifact/model.tar.gz", "report/golden/golden.json", "report/evaluation.json")
+)
 GROUP = "arn:aws:sagemaker:us-east-1:000000000000:model-package-group/k"
 URI = "s3://b/runs/r/artifact/model.tar.gz"
 CHAMPION = Champion(run="r", artifact_uri=URI, model_package_arn="arn:p/7", instance_type="ml.c7i.large", top1=0.9)
@@ -49,6 +54,14 @@ def test_version_is_found_by_its_number():
         assert versions.find(stub.client, GROUP, 3) == replace(VERSION, arn=PACKAGE)
 
 
+def test_version_keeps_the_digests_that_were_registered_with_it():
+    found = package("Approved", CustomerMetadataProperties={"top1": "0.91", "report": "34cd"})
+    found["InferenceSpecification"]["Containers"][0]["Environment"] = {"KENNEL_MANIFEST": "12ab"}
+    with Stubber(client("sagemaker")) as stub:
+        stub.add_response("describe_model_package", found, {"ModelPackageName": PACKAGE})
+        assert versions.find(stub.client, GROUP, 3) == replace(VERSION, arn=PACKAGE, manifest="12ab", report="34cd")
+
+
 def test_version_that_never_served_is_refused_with_its_reason():
     with Stubber(client("sagemaker")) as stub:
         stub.add_response("describe_model_package", package("Rejected", ApprovalDescription="below the floor"))
@@ -73,11 +86,25 @@ def test_version_whose_run_has_not_ended_is_refused():
             versions.find(stub.client, GROUP, 3)
 
 
-def test_version_without_its_artifact_is_refused_before_anything_costs():
-    with Stubber(client("s3")) as stub:
-        stub.add_response("list_objects_v2", {"KeyCount": 0})
-        with pytest.raises(RequestError, match=r"artifact of version 3, s3://b/runs/old/artifact/model\.tar\.gz, is"):
-            versions.check_artifact(stub.client, VERSION)
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (ARTIFACT, r"the artifact of version 3, s3://b/runs/old/artifact/model\.tar\.gz, is gone"),
+        (GOLDEN, r"the golden photos of version 3, s3://b/runs/old/report/golden/golden\.json, are gone"),
+    ],
+)
+def test_version_without_a_file_of_its_run_is_refused_before_anything_costs(lost, words):
+    files = {ARTIFACT: b"weights", GOLDEN: b"[]", REPORT: b"{}"}
+    versions.check_artifact(Bucket(files), VERSION)
+    with pytest.raises(RequestError, match=f"{words}; choose another version, or put back"):
+        versions.check_artifact(Bucket({key: body for key, body in files.items() if key != lost}), VERSION)
+
+
+def test_version_whose_artifact_is_another_file_is_refused_before_anything_costs():
+    judged = json.dumps({"artifact_sha256": hashlib.sha256(b"weights").hexdigest()}).encode()
+    versions.check_artifact(Bucket({ARTIFACT: b"weights", GOLDEN: b"[]", REPORT: judged}), VERSION)
+    with pytest.raises(RequestError, match="is another file than the one that was judged"):
+        versions.check_artifact(Bucket({ARTIFACT: b"Weights", GOLDEN: b"[]", REPORT: judged}), VERSION)
 
 
 def test_missing_version_is_named():
@@ -85,123 +112,6 @@ def test_missing_version_is_named():
         stub.add_client_error("describe_model_package", "ValidationException", "ModelPackage … does not exist.")
         with pytest.raises(RequestError, match="there is no version 3"):
             versions.find(stub.client, GROUP, 3)
-
-
-def pointer(value):
-    ssm = client("ssm")
-    with Stubber(ssm) as stub:
-        if value is None:
-            stub.add_client_error("get_parameter", "ParameterNotFound")
-        else:
-            stub.add_response("get_parameter", {"Parameter": {"Value": value, "Version": 1}}, {"Name": "/k/champion"})
-        return champion.read(ssm, "/k/champion")
-
-
-def test_pointer_names_a_champion_or_none():
-    assert pointer("none") is None
-    assert pointer(CHAMPION.model_dump_json()) == CHAMPION
-
-
-@pytest.mark.parametrize(
-    "value", ["", "nobody", "{}", "[1]", "null", json.dumps(CHAMPION.model_dump() | {"top1": "x"})]
-)
-def test_garbled_pointer_is_refused_with_the_run_that_mends_it(value):
-    with pytest.raises(ChampionError, match=r'/k/champion holds .* a run with \{"promote": N\}'):
-        pointer(value)
-
-
-def test_missing_pointer_is_refused_with_the_command_that_mends_it():
-    with pytest.raises(ChampionError, match="aws ssm put-parameter --name /k/champion --type String --value none"):
-        pointer(None)
-
-
-class Serving:
-    """SageMaker with an endpoint that serves an artifact; a part that is None was deleted."""
-
-    def __init__(self, uri=URI, *, status="InService", config="c", model="m"):
-        self.answers = {
-            "endpoint": {"EndpointStatus": status, "EndpointConfigName": "c"} if status else None,
-            "config": {"ProductionVariants": [{"ModelName": "m"}]} if config else None,
-            "model": {"PrimaryContainer": {"ModelDataUrl": uri}} if model else None,
-        }
-
-    def answer(self, part):
-        if self.answers[part] is None:
-            raise client("sagemaker").exceptions.ClientError(
-                {"Error": {"Code": "ValidationException", "Message": "none"}}, "Describe"
-            )
-        return self.answers[part]
-
-    def describe_endpoint(self, **_):
-        return self.answer("endpoint")
-
-    def describe_endpoint_config(self, **_):
-        return self.answer("config")
-
-    def describe_model(self, **_):
-        return self.answer("model")
-
-
-def check(serving, *, who=CHAMPION, keys=1):
-    s3 = client("s3")
-    with Stubber(s3) as stub:
-        stub.add_response("list_objects_v2", {"KeyCount": keys})
-        champion.check(s3, serving, "/k/champion", "dogs", who)
-
-
-@pytest.mark.parametrize(
-    "serving",
-    [
-        Serving(),
-        Serving(status=None),
-        Serving("s3://b/other", status="Failed"),
-        Serving("s3://b/other", status="Updating"),
-    ],
-)
-def test_champion_that_serves_or_an_endpoint_that_does_not_serve_is_no_contradiction(serving):
-    check(serving)
-
-
-def test_without_a_champion_nothing_is_compared():
-    check(Serving("s3://b/other"), who=None)
-
-
-@pytest.mark.parametrize(
-    ("serving", "what"),
-    [
-        (Serving("s3://b/runs/x/artifact/model.tar.gz"), "serves s3://b/runs/x/artifact/model.tar.gz, and"),
-        (Serving(model=None), "serves the model m, which was deleted, and"),
-    ],
-)
-def test_endpoint_that_serves_something_else_is_refused_with_the_run_that_mends_it(serving, what):
-    with pytest.raises(ChampionError) as refused:
-        check(serving)
-    assert what in str(refused.value)
-    assert 'start a run with {"promote": N}' in str(refused.value)
-    assert "(the pointer has 7)" in str(refused.value)
-
-
-def test_endpoint_without_its_configuration_is_refused_for_runs_and_promotions():
-    sentence = (
-        r"the configuration c, with which the endpoint dogs serves, was deleted.*start teardown with \{\}, then a run"
-    )
-    with pytest.raises(ChampionError, match=sentence):
-        check(Serving(config=None))
-    ssm = client("ssm")
-    with Stubber(ssm) as stub:
-        stub.add_response("get_parameter", {"Parameter": {"Value": "nobody"}})
-        with pytest.raises(ChampionError, match=sentence):
-            champion.check_for_promotion(ssm, Serving(config=None), "/k/champion", "dogs")
-        stub.add_response("get_parameter", {"Parameter": {"Value": "nobody"}})
-        champion.check_for_promotion(ssm, Serving(model=None), "/k/champion", "dogs")
-
-
-def test_artifact_that_is_gone_is_refused_with_what_mends_it():
-    with pytest.raises(ChampionError) as refused:
-        check(Serving(), keys=0)
-    assert f"the champion's artifact {URI} is gone" in str(refused.value)
-    assert '{"promote": N}' in str(refused.value)
-    assert "aws ssm put-parameter --name /k/champion --overwrite --value none" in str(refused.value)
 
 
 BREEDS = {"001.Alpha_dog": "Alpha dog", "002.B": "B"}
@@ -237,3 +147,4 @@ def test_a_dataset_without_a_breed_of_the_champion_is_refused_before_anything_co
 def test_a_dropped_breed_that_the_champion_does_not_know_is_refused_with_its_neighbour():
     with pytest.raises(RequestError, match=r"drop_breeds: the champion knows no 'Alpa dog' \(did you mean 'Alpha dog'"):
         champion.check_breeds(BREEDS, ["002.B"], ["Alpa dog"], "x")
+    champion.check_breeds(BREEDS, list(BREEDS), ["Lost one"], "x", ["003.Lost_one"])

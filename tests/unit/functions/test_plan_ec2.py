@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 from cloud.batch import instance_types
 from plan import ec2, request, trained
 from plan.run import decide
-from shared.contracts import Request
+from shared.contracts import ImageBuild, Request
 from shared.errors import RequestError
 from tests.unit.functions.test_plan import DATASET, IMAGES, SETTINGS, WEIGHTS
 
@@ -55,9 +55,20 @@ def test_quote_names_what_ec2_saves_of_sagemakers_price():
         decide(Request(train_on="ec2", spot=spot), QUEUES, "x", DATASET, WEIGHTS, IMAGES, None).quote
         for spot in (None, False)
     )
-    assert (demand.training_per_hour, demand.training_saved) == (0.1785, 0.15)  # of 0.21
+    assert (demand.training_per_hour, demand.training_saved) == (0.1785, 0.17)  # of 0.214
     assert (spot.training_per_hour, spot.training_saved) == (pytest.approx(0.0892, abs=1e-4), 0.58)
     assert decide(Request(), QUEUES, "x", DATASET, WEIGHTS, IMAGES, None).quote.training_saved is None
+
+
+def test_quote_is_of_the_stacks_region_and_unknown_where_the_book_lacks_a_price(monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    missing = IMAGES.model_copy(update={"serving_build": ImageBuild(targets=["serve"], content_hash="bbbb")})
+    here = decide(Request(), QUEUES, "x", DATASET, WEIGHTS, missing, None).quote
+    assert (here.training_per_hour, here.endpoint_per_hour, here.build, here.images_per_month) == (None,) * 4
+    assert here.build_minutes == 2
+    spot = decide(Request(train_on="ec2"), QUEUES, "x", DATASET, WEIGHTS, IMAGES, None).quote
+    assert (spot.training_per_hour, spot.training_saved) == (None, None)
+    assert (spot.build, spot.images_per_month) == (0, 0)  # Nothing is built, so nothing is unknown.
 
 
 @pytest.mark.parametrize(

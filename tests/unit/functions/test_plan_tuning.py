@@ -12,7 +12,17 @@ from shared.contracts import Dataset, ImagePlan, Request
 from shared.errors import RequestError
 from shared.tuning import repeated_job_name
 
-DOGS = Dataset(uri="s3://b/dataset", fingerprint="f", num_classes=120, counts={"train": 7200, "valid": 1800}, ignored=0)
+DOGS = Dataset(
+    uri="s3://b/dataset",
+    fingerprint="f",
+    num_classes=120,
+    counts={"train": 7200, "valid": 1800},
+    made_splits="",
+    left_out=[],
+    unreadable=[],
+    not_compared=0,
+    reading="",
+)
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(
     **dict.fromkeys(("train", "train_content", "evaluate", "serve", "repository", "context"), "x"),
@@ -158,8 +168,8 @@ def test_the_cheaper_way_is_taken_with_the_quotes_of_both():
     # (64 * 0.25 + 8) * 2.26 s on 8 cores = 6.8 s. As jobs, it is 72 jobs in 9 rounds of 8, each with
     # 120 s + 9,000 photos / (92 * 8) + 2.26 s = 134.49 s.
     assert (tuning.inside.minutes, tuning.jobs.minutes) == (0.1, pytest.approx(9 * 134.49 / 60, abs=0.1))
-    assert tuning.inside.dollars == pytest.approx(6.8 * 0.42 / 3600, abs=1e-4)
-    assert tuning.jobs.dollars == pytest.approx(72 * 134.49 * 0.42 / 3600, abs=1e-2)
+    assert tuning.inside.dollars == pytest.approx(6.8 * 0.428 / 3600, abs=1e-4)
+    assert tuning.jobs.dollars == pytest.approx(72 * 134.49 * 0.428 / 3600, abs=1e-2)
     assert tuning.reason == (
         "64 trials inside the training job: about 0.1 minutes and $0.001; as 72 training jobs, each of which starts "
         f"and computes the features anew: about 20.2 minutes and ${tuning.jobs.dollars:.3f}"
@@ -229,7 +239,7 @@ def test_an_endpoint_whose_name_leaves_no_room_for_those_of_jobs_is_searched_ins
 
 # Without a known price the shorter time decides; that of long trainings by many jobs is the shorter one.
 LONG = {
-    "training_instance_type": "ml.m6i.large",
+    "training_instance_type": "ml.m6id.large",
     "training_instance_count": 1,
     "hyperparameters": {"mode": "head", "epochs": 5_000},
 }

@@ -7,9 +7,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from restore.production import Production
-from shared.contracts import ScalingPolicies
 from shared.names import run_id
 from shared.restoring import Before
+from shared.scaling import ScalingPolicies
 
 NAME = "stopped"
 OWN = f"dogs-{run_id(NAME)}"
@@ -27,6 +27,9 @@ BEFORE = Before(
     ),
     pointer_version=4,
 )
+
+
+SSM = boto3.client("ssm", region_name="us-east-1").exceptions
 
 
 class Aws:
@@ -72,6 +75,10 @@ class Aws:
         return {"ScalableTargets": [{}] if self.scaled else []}
 
     def get_parameter(self, **_):
+        if self.champion == "gone":
+            raise SSM.ParameterNotFound({"Error": {}}, "GetParameter")
+        if self.champion is None:
+            return {"Parameter": {"Value": "none", "Version": 1}}
         return {"Parameter": {"Value": json.dumps({"artifact_uri": self.champion}), "Version": self.version}}
 
     def list_model_packages(self, **_):
@@ -96,6 +103,15 @@ class Body:
         return self.text.encode()
 
 
+class Parameters:
+    """SSM, whose exceptions are not those of the other services."""
+
+    exceptions = SSM
+
+    def __init__(self, aws):
+        self.get_parameter = aws.get_parameter
+
+
 class S3(Aws):
     exceptions = boto3.client("s3", region_name="us-east-1").exceptions
 
@@ -106,7 +122,7 @@ def absent():
 
 def restore(aws):
     s3 = S3(before=aws.before)
-    return Production(aws, aws, aws, s3, aws, "b", "dogs", "/k/champion", "arn:g").restore(NAME)
+    return Production(aws, aws, aws, s3, Parameters(aws), "b", "dogs", "/k/champion", "arn:g").restore(NAME)
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"])
@@ -187,6 +203,27 @@ def test_endpoint_that_the_run_created_and_promoted_stays():
     aws = Aws(before=None, champion=MINE)
     assert restore(aws).done
     assert not aws.called("delete_endpoint")
+
+
+def test_first_run_that_was_stopped_leaves_nothing_until_its_end():
+    """There is no champion yet: the pointer says none, and nothing was kept, because there was nothing to keep."""
+    aws = Aws(before=None, champion=None)
+    aws.types = {}
+    assert restore(aws).answer == "the endpoint dogs is being deleted"
+    assert [name for name, _ in aws.calls][-2:] == ["deregister_scalable_target", "delete_endpoint"]
+    aws.endpoints["dogs"]["EndpointStatus"] = "Deleting"
+    assert restore(aws).answer == "the endpoint dogs is Deleting"
+    aws.endpoints, aws.calls = {}, []
+    assert restore(aws).done
+    assert aws.called("delete_endpoint_config")[-1] == {"EndpointConfigName": OWN}
+    assert aws.called("delete_model") == [{"ModelName": OWN}]
+    assert [each["ModelApprovalStatus"] for each in aws.called("update_model_package")] == ["Rejected"]
+    assert not aws.called("register_scalable_target")
+
+
+def test_pointer_that_was_deleted_meanwhile_counts_as_not_moved():
+    aws = Aws(champion="gone")
+    assert restore(aws).answer == "the endpoint dogs goes back to dogs-old"
 
 
 def test_nothing_is_rejected_twice():

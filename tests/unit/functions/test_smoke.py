@@ -1,10 +1,12 @@
 """The smoke test against small stand-ins for an endpoint."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from shared.errors import SmokeError
+from smoke import checks
 from smoke.checks import GoldenPhoto, SmokeAnswer, check
 
 GOLDEN = [
@@ -54,3 +56,85 @@ def test_any_other_answer_fails(ask, words):
 def test_artifact_without_golden_photos_fails():
     with pytest.raises(SmokeError, match="no golden photos"):
         check(endpoint({}), [])
+
+
+class Clock:
+    """A clock that only sleeping moves on."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.slept = 0.0, []
+        clock = SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: self.now, sleep=self.sleep)
+        monkeypatch.setattr(checks, "time", clock)
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+RIGHT = endpoint({b"a": ("001.A", 0.9), b"b": ("002.B", 0.8)})
+
+
+def busy(status, *refused, times=1_000_000):
+    """Return a stand-in for an API that refuses bodies so many times each before it answers rightly."""
+    left = dict.fromkeys(refused, times)
+
+    def ask(body, content_type):
+        if left.get(body, 0):
+            left[body] -= 1
+            problem = {"title": "Too Many Requests", "detail": "too many requests at once; try again shortly"}
+            return SmokeAnswer(status, json.dumps(problem).encode() if status else b"ReadTimeoutError")
+        return RIGHT(body, content_type)
+
+    return ask
+
+
+@pytest.mark.parametrize("status", [429, 503, 504, 0])
+def test_busy_api_is_asked_again(clock, status):
+    smoke = check(busy(status, b"a", b"b", b"this is no photo", times=3), GOLDEN, patience_seconds=60)
+    assert (smoke.num_photos, smoke.num_refused) == (2, 0)
+    assert clock.slept == [1, 2, 4]
+
+
+def test_photo_that_the_busy_api_only_refuses_does_not_count_against_the_model(clock):
+    smoke = check(busy(503, b"b"), GOLDEN, patience_seconds=60)
+    assert (smoke.num_photos, smoke.num_refused) == (2, 1)
+    assert sum(clock.slept) <= 60
+
+
+@pytest.mark.parametrize(("status", "words"), [(429, "status 429: too many requests at once"), (0, "no answer: ReadT")])
+def test_api_that_answers_nothing_is_called_busy_and_the_model_is_not_blamed(clock, status, words):
+    with pytest.raises(
+        SmokeError, match=f"too busy to be tested: for 60 s .* none of 2 golden photos.*{words}.*nothing"
+    ):
+        check(busy(status, b"a", b"b"), GOLDEN, patience_seconds=60)
+    assert sum(clock.slept) <= 60
+
+
+def test_wrong_answer_of_a_busy_api_still_fails(clock):
+    def ask(body, content_type):
+        if body == b"b":
+            return endpoint({b"b": ("001.A", 0.8)})(body, content_type)
+        return busy(429, b"a")(body, content_type)
+
+    with pytest.raises(SmokeError, match=r"01.jpg: class '001.A' instead of '002.B'$"):
+        check(ask, GOLDEN, patience_seconds=60)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("status", [403, 500, 502])
+def test_what_no_caller_can_cause_is_not_asked_again(clock, status):
+    with pytest.raises(SmokeError, match=f"00.jpg: status {status} instead of 200"):
+        check(busy(status, b"a"), GOLDEN, patience_seconds=60)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_staging_which_nobody_else_asks_has_no_excuse(clock, status):
+    with pytest.raises(SmokeError, match=f"00.jpg: status {status} instead of 200"):
+        check(busy(status, b"a"), GOLDEN)
+    assert clock.slept == []

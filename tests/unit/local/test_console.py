@@ -95,3 +95,44 @@ def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str])
     """After a promotion without training there are no checks of the gate to show."""
     console.show(console.columns([]))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("columns", [0, 1, -5, 19])
+def test_a_width_that_cannot_be_is_not_believed(columns: int) -> None:
+    with terminal(columns) as shell:
+        console.say("a sentence of several words")
+    assert shell.getvalue() == "a sentence of several words\n"
+
+
+OBEYED = "a\x1b]0;owned\x07b\x9b2J\u202ec"
+
+
+@pytest.mark.parametrize(
+    "print_it",
+    [
+        console.say,
+        console.say_exactly,
+        console.show,
+        lambda text: console.step("Plan", "1 s", text),
+        lambda text: console.step(text, "1 s"),
+        lambda text: console.show(console.columns([("x", text)])),
+        lambda text: console.Screen().line(text),
+        lambda text: console.Screen().step("Plan", "1 s", text),
+    ],
+)
+def test_control_characters_are_shown_and_not_sent(print_it, capsys: pytest.CaptureFixture[str]) -> None:
+    print_it(OBEYED)
+    assert "a\\x1b]0;owned" in (out := capsys.readouterr().out)
+    assert not set(out) & set("\x1b\x07\x9b\u202e")
+    for width in (50, 200):
+        with terminal(width) as shell:
+            print_it(OBEYED)
+            assert "\x1b]0" not in shell.getvalue()
+            assert not set(shell.getvalue()) & set("\x07\x9b\u202e")
+
+
+def test_control_characters_of_progress_are_shown_and_not_sent() -> None:
+    with terminal(80) as shell, console.Screen() as screen:
+        screen.passing(OBEYED)
+        assert "owned" in shell.getvalue()
+        assert "\x1b]0" not in shell.getvalue()

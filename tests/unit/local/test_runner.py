@@ -1,5 +1,6 @@
 """The parts of the runner that need no cloud: events, archives, progress and reports."""
 
+import io
 import json
 import shutil
 from datetime import UTC, datetime
@@ -7,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from dataset import DatasetError, open_source
+from dataset.reading import Reading
 from local import cli, data, report, run
 from local.api import Api, ApiAnswer
 from local.console import Screen, console
@@ -17,6 +20,7 @@ from local.follow import (
     _in_columns,
     _is_shown,
     _JobLogs,
+    _left,
     _print_visit,
     _readable,
     _summary,
@@ -28,10 +32,21 @@ from training.hyperparameters import Hyperparameters
 from training.search import parse
 from training.trials import Trial, trial_line
 
+JPEG = b"\xff\xd8\xff\xd9"  # the start and the end of one, in which the runner sees no fault
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(None, "No such file"), ('{"a":', "not JSON"), ("[1]", "must hold a JSON object")],
+    [
+        (None, "No such file"),
+        ('{"a":', "not JSON"),
+        ("[1]", "must hold a JSON object"),
+        ("", "is empty; write {} for"),
+        ("{'dataset': 'x/'}", "not JSON from line 1, column 2 on: names and texts have double quotes"),
+        ('{"min_top1": 0.5,}', "no comma follows the last"),
+        ("dataset: x/", "not JSON from line 1"),
+        ("[" * 100_000, "nested too deep"),
+    ],
 )
 def test_invalid_event_is_refused_with_a_sentence(tmp_path, text, words):
     path = tmp_path / "event.json"
@@ -39,6 +54,35 @@ def test_invalid_event_is_refused_with_a_sentence(tmp_path, text, words):
         path.write_text(text)
     with pytest.raises(LocalError, match=words):
         run._read_event(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_event_is_read_in_the_encodings_of_windows(tmp_path, encoding):
+    path = tmp_path / "event.json"
+    path.write_text('{"dataset": "hündchen/"}', encoding=encoding)
+    assert run._read_event(str(path)) == {"dataset": "hündchen/"}
+
+
+def test_an_event_and_data_that_name_two_datasets_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "event.json"
+    path.write_text('{"dataset": "dogs/"}')
+    monkeypatch.setattr(run, "LAST_RUN", tmp_path / "last-run.json")
+    with pytest.raises(LocalError, match="names a dataset, and DATA=photos another; leave one of them out"):
+        run.run("photos", str(path), 4566)
+
+
+@pytest.mark.parametrize(("text", "number"), [("v3", 0), ("0", 0), ("3", 3)])
+def test_a_version_is_a_number(text, number, capsys):
+    if number:
+        assert cli._parser().parse_args(["promote", "--version", text]).version == number
+    else:
+        with pytest.raises(SystemExit):
+            cli._parser().parse_args(["promote", "--version", text])
+        assert f"'{text}' must be the number of a version, such as 1" in capsys.readouterr().err
+
+
+def test_leaks_are_dropped_in_any_capitals():
+    assert cli._parser().parse_args(["run", "--leaks", "Drop"]).leaks == "drop"
 
 
 def test_every_sample_event_is_read():
@@ -52,7 +96,7 @@ def photos(tmp_path):
     for split in ("train", "valid", "test"):
         for breed in ("001.A", "002.B"):
             (tmp_path / "dogs" / split / breed).mkdir(parents=True)
-            (tmp_path / "dogs" / split / breed / "1.jpg").write_bytes(f"{split}{breed}".encode())
+            (tmp_path / "dogs" / split / breed / "1.jpg").write_bytes(JPEG + f"{split}{breed}".encode())
     return tmp_path / "dogs"
 
 
@@ -60,13 +104,14 @@ def photos(tmp_path):
 def home(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "HOME", tmp_path / "home")
     monkeypatch.setattr(data, "EQUAL_PHOTOS", tmp_path / "home" / "equal-photos.txt")
+    monkeypatch.setattr(data, "UNREADABLE_PHOTOS", tmp_path / "home" / "unreadable-photos.txt")
 
 
 def test_equal_photos_make_equal_archives_wherever_they_are(photos, tmp_path):
     first = data.prepare(photos)
     copied = shutil.copytree(photos, tmp_path / "elsewhere", copy_function=shutil.copy)
     assert data.prepare(copied).key == first.key
-    (copied / "test" / "001.A" / "1.jpg").write_bytes(b"other bytes!")
+    (copied / "test" / "001.A" / "1.jpg").write_bytes(JPEG + b"other bytes!")
     assert data.prepare(copied).key != first.key
 
 
@@ -74,8 +119,8 @@ def test_photos_without_splits_are_split_and_packed_so(tmp_path):
     for n in range(40):
         photo = tmp_path / "dogs" / "ab"[n % 2] / f"{n}.jpg"
         photo.parent.mkdir(parents=True, exist_ok=True)
-        photo.write_bytes(bytes(100 + n))
-    prepared = data.prepare(tmp_path / "dogs", (60, 20, 20))
+        photo.write_bytes(JPEG + bytes(100 + n))
+    prepared = data.prepare(tmp_path / "dogs", Reading((60, 20, 20)))
     assert prepared.listing.counts() == {"train": 24, "valid": 8, "test": 8}
     packed, expected = open_source(prepared.archive).listing, prepared.listing
     assert packed.made_splits == ""
@@ -174,11 +219,12 @@ def test_the_plan_says_what_is_built_first_and_what_that_takes():
         "training": {"instance_count": 1, "reused": None, "ec2": None},
         "images": {"training_build": {"targets": ["train"]}, "serving_build": serving},
     }
-    begin = "3 breeds, 12 / 3 / 4 photos; 1 instances"
+    begin = "3 breeds, 12 / 3 / 4 photos; 1 instances, price not known"
     summary = _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
     assert summary == f"{begin}; builds 3 images: 9 minutes, $0.09 on AWS"
     plan["images"]["serving_build"] = None
-    assert "; builds 1 image: " in _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
+    plan["quote"]["build"] = None
+    assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == f"{begin}; builds 1 image: 9 minutes, price not known"
 
 
 class Logs:
@@ -209,7 +255,7 @@ def test_log_of_a_training_is_printed_in_each_of_its_states():
     assert logs.progress.startswith("features 10/20")
     assert logs.new_lines(Visit("DescribeTraining", "Task", 141.0)) == []
     cloud.lines.append("trained in 3 s")
-    assert logs.new_lines(Visit("TrainingDone", "Pass", 150.0, 150.0)) == ["trained in 3 s"]
+    assert logs.new_lines(Visit("PinModel", "Task", 150.0, 150.0)) == ["trained in 3 s"]
     assert logs.progress == ""
 
 
@@ -222,7 +268,7 @@ def test_a_training_is_one_step_however_often_its_status_is_asked(capsys):
         Visit("CheckTraining", "Choice", 3.5, 3.5),
         Visit("AwaitTraining", "Wait", 3.5, 6.0),
         Visit("DescribeTraining", "Task", 6.0, 6.5, {"status": "Completed"}),
-        Visit("TrainingDone", "Pass", 6.5, 6.5, {"job": "kennel-1"}),
+        Visit("PinModel", "Task", 6.5, 6.5, {"job": "kennel-1"}),
     ]
     for index in range(len(visits)):
         _print_visit(Screen(), visits, index)
@@ -386,7 +432,7 @@ def test_a_photo_in_two_splits_is_refused_before_anything_is_uploaded_or_left_ou
     with pytest.raises(DatasetError, match=r"two splits.*: 1 \(test/001.A/again.jpg is also train/001.A/1.jpg"):
         data.prepare(photos)
     assert data.EQUAL_PHOTOS.read_text() == "in two splits\ttest/001.A/again.jpg\ttrain/001.A/1.jpg\n"
-    prepared = data.prepare(photos, drop_leaks=True)
+    prepared = data.prepare(photos, Reading(drop_leaks=True))
     run._describe(prepared, "dogs")
     assert "left out photos that stand in two splits: 1 (test/001.A/again.jpg is also" in " ".join(
         capsys.readouterr().out.split()
@@ -399,7 +445,7 @@ def test_a_photo_in_two_splits_is_refused_before_anything_is_uploaded_or_left_ou
 def test_a_class_that_has_leaked_photos_only_is_refused_even_on_request(photos):
     (photos / "test" / "001.A" / "1.jpg").write_bytes((photos / "train" / "001.A" / "1.jpg").read_bytes())
     with pytest.raises(DatasetError, match=r"class '001.A' has 0 photos in test/"):
-        data.prepare(photos, drop_leaks=True)
+        data.prepare(photos, Reading(drop_leaks=True))
 
 
 def test_a_photo_in_two_classes_is_told(photos, capsys):
@@ -409,3 +455,67 @@ def test_a_photo_in_two_classes_is_told(photos, capsys):
     assert (
         "photos that stand in two classes, of which a model can learn one: 1 (train/002.B/same.jpg is also" in printed
     )
+
+
+def test_unreadable_photos_are_listed_and_counted_before_anything_costs(photos, capsys):
+    for split, body in (("train", b"%PDF-"), ("test", b"%PDF- "), ("valid", JPEG[:3])):
+        (photos / split / "002.B" / "bad.jpg").write_bytes(body)
+    whole = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(whole, "JPEG")
+    (photos / "test" / "001.A" / "no-end.jpg").write_bytes(whole.getvalue()[:-2] + bytes(100))  # It can be decoded.
+    prepared = data.prepare(photos)
+    run._describe(prepared, "dogs")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "photos that cannot be read and are left out: 3; all of them are in" in printed
+    assert "is a PDF: 2 (train 1, test 1; 002.B 2) ends too early: 1 (valid 1; 002.B 1)" in printed
+    assert data.UNREADABLE_PHOTOS.read_text().splitlines() == [
+        "is a PDF\ttest/002.B/bad.jpg",
+        "is a PDF\ttrain/002.B/bad.jpg",
+        "ends too early\tvalid/002.B/bad.jpg",
+    ]
+    (photos / "valid" / "002.B" / "1.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"class '002.B' has 0 photos in valid/.*\{\"drop_breeds\": \[\"002.B\"\]\}"):
+        data.prepare(photos)
+    for split in ("train", "valid", "test"):
+        shutil.copytree(photos / split / "001.A", photos / split / "003.C")
+        for photo in (photos / split / "003.C").iterdir():
+            photo.write_bytes(photo.read_bytes() + b"C")
+    packed = data.prepare(photos, data.reading_of({"drop_breeds": ["b"]})).archive
+    kept = open_source(packed, Reading(drop_breeds=("b",))).listing
+    assert kept.classes == ("001.A", "003.C")
+    assert {file.label for file in kept.left_out} == {"002.B"}  # Plan must find what the request drops.
+    (photos / "test" / "004.D").mkdir()
+    (photos / "test" / "005.E").mkdir()
+    (photos / "test" / "005.E" / "1.jpg").symlink_to("nowhere")
+    packed = data.prepare(photos, data.reading_of({"drop_breeds": ["b", "d", "e"]})).archive
+    kept = open_source(packed, Reading(drop_breeds=("b", "d", "e"))).listing
+    assert {file.label for file in kept.left_out} == {"002.B", "004.D", "005.E"}
+
+
+def test_the_last_lines_tell_what_the_run_did_without():
+    counts = [{"reason": "is a GIF", "count": 2, "splits": {"test": 2}, "classes": {"B": 2}}]
+    assert report.left_out([], []) == []
+    assert report.left_out(counts, [counts[0] | {"reason": "empty files"}]) == [
+        "photos that could not be read: 2",
+        "  is a GIF: 2 (test 2; B 2)",
+        "files that were left out: 2",
+        "  empty files: 2 (test 2; B 2)",
+    ]
+
+
+def test_the_plan_says_what_is_left_out():
+    dataset = {
+        "unreadable": [{"reason": "is a GIF", "count": 2, "splits": {"test": 2}, "classes": {"B": 2}}],
+        "left_out": [{"reason": "empty files", "count": 1, "splits": {}, "classes": {}}],
+        "not_compared": 3,
+    }
+    assert _left(dataset) == (
+        "; left out: is a GIF: 2 (test 2; B 2); empty files: 1; photos whose size another split has, too, and that "
+        "were not compared: 3"
+    )
+
+
+def test_a_request_with_a_wrong_split_is_refused_before_photos_are_read():
+    with pytest.raises(LocalError, match="split: 'x' must be three whole percentages"):
+        data.reading_of({"split": "x"})
+    assert data.reading_of({"split": "60/20/20", "leaks": "drop"}) == Reading((60, 20, 20), True)

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cloud.core import root_key
 from local import laptop, run
+from local import venv as environments
 from local.home import LocalError
 from local.laptop import Laptop
 
@@ -75,19 +78,29 @@ def test_a_program_starts_without_standard_streams(tmp_path: Path) -> None:
         ("HTTP_PROXY", "http://127.0.0.1:9"),
     ],
 )
-def test_clients_of_the_laptop_ignore_the_account(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_clients_of_the_laptop_ignore_the_account(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
-    client = Laptop(5599, 1).client("ssm")
+    root_key.make(tmp_path)
+    client = Laptop(5599, 1, files=tmp_path).client("ssm")
     assert client.meta.endpoint_url == "http://localhost:5599"
     assert client.meta.config.proxies == {}
 
 
-def test_programs_of_the_laptop_see_one_region(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_of_the_laptop_see_one_region_and_roots_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "x")
-    variables = Laptop(5599, 1).environment()
+    key = root_key.make(tmp_path)
+    variables = Laptop(5599, 1, files=tmp_path).environment()
+    assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]) == key
     assert variables["AWS_REGION"] == variables["AWS_DEFAULT_REGION"] == "us-east-1"
     assert "AWS_SESSION_TOKEN" not in variables
+
+
+def test_a_cloud_that_has_no_key_of_root_is_told_how_to_end(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="`make down` ends a cloud that an earlier version started"):
+        Laptop(5599, 1, files=tmp_path).environment()
 
 
 @pytest.mark.parametrize("error", [UnicodeEncodeError("latin-1", "…", 0, 1, "x"), LocalError("x"), ValueError("x")])
@@ -106,8 +119,9 @@ def test_an_error_of_any_kind_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the Makefile's check of Python in a copy of the project; pip is not reached."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "locks", folder / "locks", dirs_exist_ok=True)
     (folder / "local").mkdir(exist_ok=True)
     shutil.copy(ROOT / "local/venv.py", folder / "local")
     return subprocess.run(["make", "up", *arguments], cwd=folder, capture_output=True, text=True, check=False)
@@ -140,7 +154,7 @@ def test_pip_is_told_nothing_by_the_shell(tmp_path: Path) -> None:
 
 def venv(folder: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / "local/venv.py"), str(folder), "python3"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, umask=0o077)
 
 
 def test_an_environment_that_is_of_no_use_is_made_anew(tmp_path: Path) -> None:
@@ -151,6 +165,7 @@ def test_an_environment_that_is_of_no_use_is_made_anew(tmp_path: Path) -> None:
     (folder / "bin/python").symlink_to("/nowhere/python3")  # Its Python is gone, or the installation was interrupted.
     assert venv(folder).returncode == 0
     assert subprocess.run([folder / "bin/python", "-m", "pip", "--version"], check=False).returncode == 0
+    assert (folder / "bin").stat().st_mode & 0o777 == 0o755  # The model server becomes another user, who reads here.
     made = (folder / "pyvenv.cfg").stat().st_mtime_ns
     assert venv(folder).returncode == 0
     assert (folder / "pyvenv.cfg").stat().st_mtime_ns == made  # A good one is kept.
@@ -162,6 +177,36 @@ def test_a_folder_of_the_users_is_not_emptied(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is not a virtual environment; move or delete it" in done.stderr
     assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("writable", "free", "words"),
+    [
+        (False, 10, "cannot be made, because {parent} cannot be written; copy the project to a folder of yours"),
+        (True, 0.9, "needs about 1 GB, and {parent} has 0.9 GB left; free some"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_told_before(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    writable: bool,
+    free: float,
+    words: str,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _folder, _mode: writable)  # Root may write everywhere.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free * 1e9))
+    folder = tmp_path / ".tools" / "checkov"
+    assert environments.main(str(folder), "python3") == 1
+    assert capsys.readouterr().err == f"{folder} {words.format(parent=tmp_path)}\n"
+    assert not folder.parent.exists()
+
+
+def test_a_record_that_cannot_be_written_hides_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "LAST_RUN", tmp_path / "file" / "last-run.json")
+    with pytest.raises(LocalError, match="No such file"):
+        run.run(None, "/nowhere/event.json", 5599)
 
 
 def test_a_cloud_is_the_folders_own_unless_the_folder_is_a_copy(

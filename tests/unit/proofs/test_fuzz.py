@@ -48,9 +48,12 @@ def test_each_drill_of_the_command_line_has_its_function() -> None:
         "bad-smoke": "proofs.drills.runs.bad_smoke",
         "double-start": "proofs.drills.runs.double_start",
         "fuzz-api": "proofs.drills.fuzz.fuzz_api",
+        "blockade": "proofs.drills.blockade.blockade",
+        "tamper": "proofs.drills.tampering.tamper",
         "teardown": "proofs.drills.runs.teardown",
         "stop-anywhere": "proofs.drills.stopping.stop_anywhere",
         "ec2-leak": "proofs.drills.ec2.ec2_leak",
+        "overspend": "proofs.drills.overspend.overspend",
     }
     assert list(DRILLS) == list(cli.DRILLS)
 

@@ -11,6 +11,9 @@ from proofs.aws_smoke.quotas import check_quotas, compared, largest_memory, want
 
 OPTIONS = Options(True, False, "ml.c7i.large", "ml.m5.large")
 ACCOUNT = Account("us-east-1", "123456789012", "arn:aws:iam::123456789012:user/x", "")
+ACROSS = [
+    f"Number of instances across {each}" for each in ("all training jobs", "all processing jobs", "active endpoints")
+]
 BUILDS = "Concurrently running builds for Linux/Medium environment"
 ENOUGH = {
     "sagemaker": {
@@ -18,6 +21,7 @@ ENOUGH = {
         "ml.c7i.large for spot training job usage": 2.0,
         "ml.m5.large for processing job usage": 1.0,
         "ml.m5.large for endpoint usage": 5.0,
+        **dict.fromkeys(ACROSS, 5.0),
     },
     "codebuild": {BUILDS: 2.0},
 }
@@ -30,9 +34,12 @@ def changed(service: str, name: str, value: float) -> dict[str, dict[str, float]
 def test_an_account_with_enough_is_told_its_quotas() -> None:
     assert compared(wanted_quotas(OPTIONS), ENOUGH) == [
         "2 ml.c7i.large for training job usage",
+        f"5 {ACROSS[0]}",
         "2 ml.c7i.large for spot training job usage",
         "1 ml.m5.large for processing job usage",
+        f"5 {ACROSS[1]}",
         "5 ml.m5.large for endpoint usage",
+        f"5 {ACROSS[2]}",
         f"2 {BUILDS}",
     ]
 
@@ -42,7 +49,10 @@ def test_an_account_with_enough_is_told_its_quotas() -> None:
     [
         ("sagemaker", "ml.c7i.large for training job usage", 1),
         ("sagemaker", "ml.m5.large for processing job usage", 0),
-        ("sagemaker", "ml.m5.large for endpoint usage", 1),
+        ("sagemaker", "ml.m5.large for endpoint usage", 4),
+        ("sagemaker", ACROSS[0], 1),
+        ("sagemaker", ACROSS[1], 0),
+        ("sagemaker", ACROSS[2], 4),
         ("codebuild", BUILDS, 0),
     ],
 )
@@ -55,8 +65,6 @@ def test_a_quota_that_is_too_small_for_the_proof_is_refused(service: str, name: 
     ("service", "name", "value", "hint"),
     [
         ("sagemaker", "ml.c7i.large for spot training job usage", 0, "ask for 2 for runs with spot: true"),
-        # Two instances are updated by two new ones, while staging's may still count.
-        ("sagemaker", "ml.m5.large for endpoint usage", 4, "ask for 5 for updates of two instances"),
         ("codebuild", BUILDS, 1, "ask for 2 for building both images side by side"),
     ],
 )
@@ -66,7 +74,7 @@ def test_a_quota_that_is_too_small_for_later_runs_is_named(service: str, name: s
 
 
 def test_an_unlisted_quota_is_not_checked() -> None:
-    values = {name: value for name, value in ENOUGH["sagemaker"].items() if "endpoint" not in name}
+    values = {name: value for name, value in ENOUGH["sagemaker"].items() if "endpoint usage" not in name}
     with pytest.raises(NotCheckedError, match=r"does not list ml\.m5\.large for endpoint usage"):
         compared(wanted_quotas(OPTIONS), ENOUGH | {"sagemaker": values})
 

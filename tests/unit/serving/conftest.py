@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from dataset import breed_name, open_source
+from networks import classifier
 from serving import evaluate
 from serving.model import ServedModel
 from serving.preprocess import ServingPreprocess
 from serving.served_artifact import ServedArtifact, load_artifact, pack, unpack
-from training.artifact import ddp_document
+from training.artifact import ddp_document, write_manifest
 
 COLOURS = {
     "001.Red_setter": (220, 40, 40),
@@ -70,6 +73,26 @@ class BrittleNet(torch.nn.Module):
         return self.answer(torch.cat([means, dark], 1)).flatten(1), torch.sigmoid(means.sum((1, 2, 3)))
 
 
+NETS: dict[str, type[torch.nn.Module]] = {"colours": ColourNet, "convolutions": ConvNet, "brittle": BrittleNet}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_networks() -> Iterator[None]:
+    """Let the evaluation know the networks above by name, because the real ones take a minute each."""
+    real = classifier.read_classifier
+
+    def read(path: Path, architecture: str, num_classes: int) -> torch.nn.Module:
+        if architecture not in NETS:
+            return real(path, architecture, num_classes)
+        net = NETS[architecture]()
+        net.load_state_dict(load_file(path))
+        return net.eval()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "read_classifier", read)
+        yield
+
+
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     """Return an image as a file's bytes."""
     buffer = io.BytesIO()
@@ -96,14 +119,10 @@ def write_dataset(folder: Path) -> Path:
     return folder
 
 
-def write_trained(
-    folder: Path, data: Path, classes: list[str] | None = None, net: type[torch.nn.Module] = ColourNet
-) -> Path:
+def write_trained(folder: Path, data: Path, classes: list[str] | None = None, net: str = "colours") -> Path:
     """Write and pack the artifact that the training job would write for a network of colours."""
     folder.mkdir(parents=True, exist_ok=True)
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(net().eval(), (torch.zeros(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
-    torch.export.save(program, folder / "model.pt2")
+    save_file(NETS[net]().state_dict(), folder / "model.safetensors")
     source = open_source(data)
     hashes = {
         split: {hashlib.sha256(source.read(p)).hexdigest()[:16]: p.path for p in source.listing.of(split)}
@@ -113,18 +132,25 @@ def write_trained(
     documents: dict[str, Any] = {
         "labels": {"classes": labels},
         "preprocess": asdict(SPEC),
-        "training": {"backbone": "colours"},
+        "training": {"backbone": net},
         "ddp": DDP,
         "data": {"hashes": hashes, "leaked": []},
     }
     for name, document in documents.items():
         (folder / f"{name}.json").write_text(json.dumps(document))
     (folder / "history.svg").write_bytes(CURVE)
+    return sealed(folder)
+
+
+def sealed(folder: Path) -> Path:
+    """Write the manifest of a training job's artifact and pack it."""
+    (folder / "manifest.json").unlink(missing_ok=True)
+    write_manifest(folder, [path.name for path in folder.iterdir()])
     pack(folder, folder.parent / "model.tar.gz")
     return folder.parent / "model.tar.gz"
 
 
-def make_root(folder: Path, net: type[torch.nn.Module] = ColourNet) -> Path:
+def make_root(folder: Path, net: str = "colours") -> Path:
     """Make a processing job's folder with the dataset and the trained model in it."""
     root = folder / "processing"
     data = write_dataset(root / "input" / "dataset")

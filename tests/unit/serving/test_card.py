@@ -203,6 +203,24 @@ def test_card_tells_of_a_search_by_training_jobs(
     assert page.says("2 ✓ 0.001 balanced 75.00% finished 1 0.1 natural 50.00% not among")
 
 
+def test_card_tells_prices_only_if_it_got_them(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
+    """50 of 100 photos/s: $0.36 an hour are $2 a million. 10 ms at $0.02 are $0.20; the REST API has $4 besides."""
+    report["challenger"] |= {"photos_per_s": 100.0, "latency_ms": 10.0}
+    prices = {
+        "hour": 0.36,
+        "load": 0.5,
+        "ms": 0.02,
+        "bytes": [20_000, 100_000],
+        "doors": {"rest_api": [4.0, 4.5], "function_url": [0.5, None]},
+    }
+    assert not rendered(report, artifact, source).says("What a million answers cost")
+    page = Page(render_card(report, artifact.card, source, CURVE, prices=prices))
+    assert page.says("20 KB $6.20 $2.70 $2.00 100 KB $6.70 not known $2.00")
+    assert not Page(render_card(report, artifact.card, source, CURVE, prices=prices | {"hour": None})).says("a million")
+
+
 def test_trials_stand_where_their_values_are() -> None:
     """0.1 of 0.001 to 1 is two thirds of the way on a log scale: 52 + 312 * 2 / 3 = 260."""
     picture = scatter(tuned())

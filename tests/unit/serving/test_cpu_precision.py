@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from serving import cpu_precision
@@ -40,3 +42,9 @@ def test_preferred_precision_is_one_that_is_offered(
 ) -> None:
     monkeypatch.setattr(cpu_precision, "cpu_kind", lambda: kind)
     assert preferred_precision(offered) == chosen
+
+
+def test_cpu_without_flags_is_of_the_simplest_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cpu_precision.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(cpu_precision, "Path", lambda _name: tmp_path / "missing")  # macOS has no /proc.
+    assert cpu_kind() == "neither AMX nor VNNI"

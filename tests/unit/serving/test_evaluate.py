@@ -1,15 +1,24 @@
+import hashlib
+import itertools
 import json
+import os
+import pickle
 import shutil
+import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from dataset.reading import Reading
 from serving import evaluate
 from serving.served_artifact import ServedArtifact, load_artifact, pack, unpack, write_artifact
-from shared.evaluation import Evaluation
+from shared.evaluation import Evaluated, Evaluation
 
-from .conftest import COLOURS, photo, write_trained
+from .conftest import COLOURS, encoded, photo, sealed, write_trained
 
 
 def run(root: Path) -> int:
@@ -24,7 +33,6 @@ def report_of(root: Path) -> dict[str, object]:
 def failure(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Run the job, which must fail, and return its one sentence."""
     message = root.parent / "output" / "message"
-    message.parent.mkdir()
     assert run(root) == 1
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert message.read_text() == sentence
@@ -100,7 +108,9 @@ def test_photos_without_a_dog_are_judged_apart(root: Path) -> None:
         "interval": pytest.approx([0.0945, 0.9055], abs=1e-4),
         "num_photos": 2,
     }
-    assert report_of(root)["unreadable"] == ["other/things/broken.png"]
+    assert report_of(root)["unreadable"] == [
+        {"photo": "other/things/broken.png", "reason": "is no picture of a known kind"}
+    ]
 
 
 def test_champion_is_judged_on_the_same_photos_by_class(root: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
@@ -147,6 +157,46 @@ def test_golden_photos_are_within_the_servers_size_limit(root: Path, monkeypatch
     assert [g["class"] for g in golden] == ["002.Green_hound", "003.Blue_terrier"]
 
 
+def test_golden_photos_do_not_say_where_they_were_taken(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "48.8584 N, 2.2945 E"
+    for path in (root / "input/dataset/valid").rglob("*.jpg"):
+        photo = path.read_bytes()
+        content = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+        path.write_bytes(photo[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + photo[2:])
+        assert b"48.8584 N" in path.read_bytes()
+    assert run(root) == 0
+    golden = list((root / "output/report/golden").glob("*.jpg"))
+    unpack(root / "output/artifact/model.tar.gz", root / "unpacked")
+    served = list((root / "unpacked/golden").glob("*.jpg"))
+    assert len(golden) == len(served) == len(COLOURS)
+    assert not [path for path in (*golden, *served) if b"48.8584 N" in path.read_bytes()]
+
+
+def test_photos_in_formats_that_the_server_refuses_are_judged_and_become_golden_pngs(root: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    data = root / "input" / "dataset"
+    kinds = itertools.cycle({"HEIF": ".heic", "AVIF": ".avif", "BMP": ".bmp", "GIF": ".jpg", "TIFF": ".tif"}.items())
+    for path, (kind, suffix) in zip(sorted(data.rglob("*.jpg")), kinds, strict=False):
+        content = encoded(Image.open(path), kind)
+        path.unlink()
+        path.with_suffix(suffix).write_bytes(content)
+    first = next((data / "valid/002.Green_hound").iterdir())
+    shutil.copy(first, data / "test/002.Green_hound" / f"copy{first.suffix}")
+    (data / "other").mkdir()
+    (data / "other/black.bmp").write_bytes(photo((0, 0, 0), 1, "BMP"))
+    write_trained(root.parent / "trained", data).replace(root / "input/model/model.tar.gz")
+    assert run(root) == 0
+    report = report_of(root)
+    assert report["unreadable"] == []
+    assert [leak["photo"] for leak in report["leaked"]] == [f"test/002.Green_hound/copy{first.suffix}"]
+    assert (report["challenger"]["top1"], report["challenger"]["num_photos"]) == (1.0, 16)
+    assert report["challenger"]["dogs"]["rejected"]["share"] == 1.0
+    golden = json.loads((root / "output/report/golden/golden.json").read_text())
+    assert [Path(item["photo"]).suffix for item in golden] == [".png"] * 3
+
+
 def test_report_judges_the_model_in_the_archive(root: Path, tmp_path: Path) -> None:
     assert run(root) == 0
     unpack(root / "output" / "artifact" / "model.tar.gz", tmp_path / "again")
@@ -162,13 +212,50 @@ def test_photo_in_two_splits_is_reported(root: Path) -> None:
     ]
 
 
-def test_unreadable_photos_are_named_and_left_out(root: Path) -> None:
+def test_photos_are_left_out_as_the_run_says(root: Path) -> None:
     data = root / "input" / "dataset"
-    (data / "test/001.Red_setter/0.jpg").write_bytes(b"no photo")
-    (data / "valid/001.Red_setter/0.jpg").write_bytes(photo(COLOURS["001.Red_setter"], 1)[:200])
+    shutil.copy(data / "train/002.Green_hound/1.jpg", data / "test/002.Green_hound/copy.jpg")
+    evaluate.evaluate(root, "v", reading=Reading(drop_leaks=True))
+    report = report_of(root)
+    assert report["leaked"] == []
+    assert [(each["count"], each["classes"]) for each in report["left_out_counts"]] == [(1, {"002.Green_hound": 1})]
+    assert isinstance(report["challenger"], dict)
+    assert report["challenger"]["num_photos"] == 15
+
+
+def test_unreadable_photos_of_all_splits_are_counted_by_reason_and_class(root: Path, tmp_path: Path) -> None:
+    data = root / "input" / "dataset"
+    setter = photo(COLOURS["001.Red_setter"], 1)
+    (data / "test/001.Red_setter/0.jpg").write_bytes(b"%PDF-")
+    (data / "valid/001.Red_setter/0.jpg").write_bytes(setter[: len(setter) // 2])
+    (data / "other").mkdir()
+    (data / "other/x.jpg").write_bytes(b"%PDF-")
+    (data / "test/001.Red_setter/x.psd").write_bytes(b"")
+    of_training = {"train/002.Green_hound/0.jpg": "is a PDF"}
+    document = json.loads((tmp_path / "trained/data.json").read_text())
+    document["splits"] = {"train": {"photos": 8, "unreadable": of_training}}
+    (tmp_path / "trained/data.json").write_text(json.dumps(document))
+    sealed(tmp_path / "trained").replace(root / "input" / "model" / "model.tar.gz")
     assert run(root) == 0
     report = report_of(root)
-    assert report["unreadable"] == ["valid/001.Red_setter/0.jpg", "test/001.Red_setter/0.jpg"]
+    assert report["unreadable"] == [
+        {"photo": "train/002.Green_hound/0.jpg", "reason": "is a PDF"},
+        {"photo": "valid/001.Red_setter/0.jpg", "reason": "ends too early"},
+        {"photo": "test/001.Red_setter/0.jpg", "reason": "is a PDF"},
+        {"photo": "other/x.jpg", "reason": "is a PDF"},
+    ]
+    assert report["unreadable_counts"] == [
+        {
+            "reason": "is a PDF",
+            "count": 3,
+            "splits": {"train": 1, "test": 1, "other": 1},
+            "classes": {"001.Red_setter": 1, "002.Green_hound": 1},
+        },
+        {"reason": "ends too early", "count": 1, "splits": {"valid": 1}, "classes": {"001.Red_setter": 1}},
+    ]
+    assert [(each["count"], each["classes"]) for each in report["left_out_counts"]] == [(1, {"001.Red_setter": 1})]
+    card = (root / "output/report/card.html").read_text()
+    assert "is a PDF: 3 (train 1, test 1, other 1; 001.Red_setter 1, 002.Green_hound 1); ends too early: 1" in card
     assert isinstance(report["challenger"], dict)
     assert report["challenger"]["num_photos"] == 14
 
@@ -180,6 +267,7 @@ def test_class_left_without_readable_photos_fails(root: Path, split: str, capsys
     sentence = failure(root, capsys)
     assert f"class '003.Blue_terrier' has 0 photos in {split}/" in sentence
     assert f"{split}/003.Blue_terrier/0.jpg" in sentence
+    assert '{"drop_breeds": ["003.Blue_terrier"]}' in sentence
 
 
 def test_missing_model_fails_with_a_sentence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,10 +281,93 @@ def test_damaged_model_fails_with_a_sentence(root: Path, capsys: pytest.CaptureF
     assert "not a readable model archive" in failure(root, capsys)
 
 
-def test_damaged_program_fails_with_a_sentence(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "trained" / "model.pt2").write_bytes(b"no program")
+class Hostile:
+    """Unpickling it creates a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.trace}",))
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "weights.pth", "extra.pkl"])
+def test_pickle_beside_the_trained_tensors_is_refused_by_name_and_runs_nothing(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    torch.save(Hostile(tmp_path / "ran"), tmp_path / "trained" / name)
+    sealed(tmp_path / "trained").replace(root / "input" / "model" / "model.tar.gz")
+    assert f"holds {name}, which can run code when it is loaded, so it was not loaded" in failure(root, capsys)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_pickle_in_the_place_of_the_trained_tensors_is_refused_and_runs_nothing(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], write: Callable[[object, Path], None]
+) -> None:
+    write(Hostile(tmp_path / "ran"), tmp_path / "trained" / "model.safetensors")
+    training = tmp_path / "trained" / "training.json"  # The file of tensors is read for a real architecture.
+    training.write_text(json.dumps(json.loads(training.read_text()) | {"backbone": "efficientnet_lite0"}))
+    sealed(tmp_path / "trained").replace(root / "input" / "model" / "model.tar.gz")
+    assert "model.safetensors is no file of safetensors, so it was not loaded" in failure(root, capsys)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_program_of_an_earlier_release_is_refused_with_what_to_do(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path / "trained").glob("m*"):  # An earlier release wrote neither tensors nor manifest.
+        path.unlink()
+    (tmp_path / "trained" / "model.pt2").write_bytes(b"PK")
     pack(tmp_path / "trained", root / "input" / "model" / "model.tar.gz")
-    assert "model.pt2: not a program of torch.export" in failure(root, capsys)
+    sentence = failure(root, capsys)
+    assert "holds model.pt2" in sentence
+    assert "train it again with this release" in sentence
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.json", "data.json", "ddp.json"])
+def test_changed_file_of_the_trained_model_is_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "trained" / name).write_bytes(b"{}")
+    pack(tmp_path / "trained", root / "input" / "model" / "model.tar.gz")
+    assert f"{name} is not the file that was exported (SHA-256 differs)" in failure(root, capsys)
+
+
+def test_trained_model_without_tensors_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trained" / "model.safetensors").unlink()
+    sealed(tmp_path / "trained").replace(root / "input" / "model" / "model.tar.gz")
+    assert "not an artifact of the training job (model.safetensors is missing)" in failure(root, capsys)
+
+
+def test_job_tells_sagemaker_the_digest_of_its_report_and_the_report_that_of_the_artifact(root: Path) -> None:
+    assert run(root) == 0
+    message = Evaluated.model_validate_json((root.parent / "output" / "message").read_text())
+    report = (root / "output" / "report" / "evaluation.json").read_bytes()
+    assert message.report_sha256 == hashlib.sha256(report).hexdigest()
+    with tarfile.open(root / "output" / "artifact" / "model.tar.gz") as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest
+        assert json.loads(report)["manifest_sha256"] == hashlib.sha256(manifest.read()).hexdigest()
+    with tarfile.open(root / "input" / "model" / "model.tar.gz") as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest
+        assert json.loads(report)["trained_sha256"] == hashlib.sha256(manifest.read()).hexdigest()
+
+
+def test_champion_that_is_not_the_judged_one_is_refused(
+    root: Path, artifact: ServedArtifact, served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champion = root / "input" / "champion" / "model.tar.gz"
+    pack(served, champion)
+    command = ["--root", str(root), "--version", "colours-2", "--champion-manifest", artifact.manifest]
+    assert evaluate.main(command) == 0
+    write_artifact(replace(artifact, golden=artifact.golden[1:]), tmp_path / "another")
+    pack(tmp_path / "another", champion)
+    assert evaluate.main(command) == 1
+    assert "this is not the model that was judged" in capsys.readouterr().err
 
 
 def test_damaged_champion_fails_before_a_challenger_is_made(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

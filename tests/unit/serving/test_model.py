@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import forged_photos as forged
 from serving.model import ServedModel, softmax
 from serving.served_artifact import ArtifactError, Calibration, GoldenExample, Label, OpenVinoNetwork, ServedArtifact
 
@@ -37,7 +38,9 @@ def test_temperature_flattens_and_threshold_decides(artifact: ServedArtifact) ->
 
 def test_answer_has_the_documented_fields(model: ServedModel) -> None:
     answer = model.predict(photo(COLOURS["003.Blue_terrier"], 902)).to_json()
-    assert set(answer) == {*("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "top")}
+    documented = ("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "shortest_side", "top")
+    assert set(answer) == set(documented)
+    assert answer["shortest_side"] == model.artifact.preprocess.resize_to
     assert answer["model_version"] == "colours-1"
     assert (answer["breed"], answer["class"]) == ("Blue terrier", "003.Blue_terrier")
     assert answer["top"][0] == {k: answer[k] for k in ("breed", "class", "probability")}
@@ -59,6 +62,11 @@ def test_wrong_golden_answer_refuses_the_model(artifact: ServedArtifact, change:
 def test_probability_that_is_no_number_refuses_the_model(artifact: ServedArtifact) -> None:
     with np.errstate(all="ignore"), pytest.raises(ArtifactError, match="nan"):
         ServedModel(replace(artifact, calibration=Calibration(0.0))).check_golden()
+
+
+def test_golden_photo_that_only_older_releases_took_does_not_refuse_the_model(artifact: ServedArtifact) -> None:
+    large = replace(artifact.golden[0], photo=forged.flat_png(4100, 4000))
+    ServedModel(replace(artifact, golden=(large, *artifact.golden[1:]))).check_golden()
 
 
 def test_model_without_golden_answers_in_this_cpus_precision_is_refused(artifact: ServedArtifact) -> None:

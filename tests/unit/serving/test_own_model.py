@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from networks.torchvision_import import torchvision_models
 from serving import evaluate
 from serving.challenger import EvaluationError
 from serving.own_model import count_outputs, read_own_model
 from serving.preprocess import ServingPreprocess, pixels
-from serving.torchvision_import import torchvision_models
 from shared.evaluation import Evaluation
 
 from .conftest import encoded, write_dataset

@@ -95,6 +95,16 @@ def test_damaged_manifest_is_refused(folder: Path, manifest: str) -> None:
         load_artifact(folder)
 
 
+def test_only_the_artifact_that_was_judged_is_read(artifact: ServedArtifact, served: Path, tmp_path: Path) -> None:
+    """A consistent artifact with other bytes is another artifact, whatever its own manifest says."""
+    judged = hashlib.sha256((served / "manifest.json").read_bytes()).hexdigest()
+    assert load_artifact(served, judged).manifest == judged == artifact.manifest
+    write_artifact(replace(artifact, calibration=replace(artifact.calibration, temperature=9)), tmp_path)
+    assert load_artifact(tmp_path).calibration.temperature == 9
+    with pytest.raises(ArtifactError, match=rf"this is not the model that was judged: .* the judged one {judged}"):
+        load_artifact(tmp_path, judged)
+
+
 def test_manifest_cannot_reach_outside(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({"sha256": {"../secret": "00"}}))
     with pytest.raises(ArtifactError, match=r"outside"):
@@ -117,6 +127,21 @@ def test_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"bad.tar.gz"):
         unpack(tmp_path / "bad.tar.gz", tmp_path / "inside")
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(tarfile.SYMTYPE, "labels.json"), (tarfile.LNKTYPE, "labels.json"), (tarfile.FIFOTYPE, "pipe")]
+    + [(tarfile.REGTYPE, name) for name in ("/tmp/escaped", "golden/../../escaped")],
+)
+def test_archive_with_anything_but_files_of_its_own_folder_is_refused(tmp_path: Path, kind: bytes, name: str) -> None:
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/passwd"
+        tar.addfile(member)
+    with pytest.raises(ArtifactError, match=rf"bad.tar.gz: not a model archive: '{name}'"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "inside")
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("escaped", "labels.json", "pipe")]
 
 
 def test_archive_garbled_inside_a_member_is_refused(tmp_path: Path) -> None:

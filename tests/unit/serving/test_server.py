@@ -2,21 +2,26 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 
+from benchmarks import forged_photos as forged
 from serving import server
-from serving.model import Prediction, ServedModel
+from serving.decoder import Decoder
+from serving.model import CostlyPhotoError, Prediction, ServedModel
 from serving.preprocess import MAX_BYTES
 from serving.served_artifact import ServedArtifact
 from serving.server import CORRELATION_HEADER, make_app
 from serving.telemetry import JsonLines
 
-from .conftest import COLOURS, photo
+from .conftest import COLOURS, encoded, photo
 
 BODY = photo(COLOURS["001.Red_setter"], 800)
 
@@ -139,7 +144,20 @@ def test_breeds_are_answered_without_a_slot_in_the_queue(artifact: ServedArtifac
     assert (response.status_code, response.json()) == (200, {"breeds": ["Red setter", "Green hound", "Blue terrier"]})
 
 
-def test_log_line_has_the_correlation_id_and_no_photo(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_refusals_and_late_answers_have_a_log_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """The function in front logs each request, and AWS charges for each byte."""
+    with caplog.at_level(logging.INFO, "kennel.serving"):
+        assert client.post(BODY).status_code == 200
+        assert not [r for r in caplog.records if r.name == "kennel.serving"]
+        assert client.post(b"no photo").status_code == 415
+    (record,) = [r for r in caplog.records if r.name == "kennel.serving"]
+    assert json.loads(JsonLines().format(record))["status"] == 415
+
+
+def test_log_line_has_the_correlation_id_and_no_photo(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SLOW_MS", 0.0)
     with caplog.at_level(logging.INFO, "kennel.serving"):
         response = client.post(BODY, **{CORRELATION_HEADER: "run-7"})
     assert response.headers[CORRELATION_HEADER] == "run-7"
@@ -159,9 +177,9 @@ class HeldModel(ServedModel):
         super().__init__(artifact)
         self.released = threading.Event()
 
-    def predict(self, photo: bytes) -> Prediction:
+    def predict_quick(self, photo: bytes) -> Prediction:
         assert self.released.wait(10)
-        return super().predict(photo)
+        return super().predict_quick(photo)
 
 
 async def burst(app: Starlette, model: HeldModel, count: int) -> list[httpx.Response]:
@@ -222,8 +240,116 @@ def test_arriving_bytes_are_limited_together(artifact: ServedArtifact, monkeypat
     assert asyncio.run(beside_slow_senders(app, 3)) == (200, 200)  # The bytes of the former four no longer count.
 
 
+def test_photo_of_medium_cost_does_not_wait_for_costly_ones(
+    artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have processes of their own: a page's photo is answered while costly ones keep all of theirs busy."""
+    monkeypatch.setattr(server, "_COSTLY_SECONDS", 600.0)  # The machine may be slow.
+    medium = encoded(Image.effect_noise((1024, 768), 60).convert("RGB"), quality=75)
+    costly = forged.flat_png(2800, 2800, 2, 8, 0, 4)
+
+    async def order() -> list[str]:
+        finished = []
+        async with caller(make_app(ServedModel(artifact))) as client:
+
+            async def ask(name: str, photo: bytes) -> None:
+                assert (await client.post("/invocations", content=photo)).status_code == 200
+                finished.append(name)
+
+            await ask("first", medium)  # Now a process runs.
+            tasks = [asyncio.create_task(ask("costly", costly)) for _ in range(10)]
+            await asyncio.sleep(0.1)
+            await asyncio.gather(*tasks, ask("medium", medium))
+        return finished
+
+    assert asyncio.run(order()).index("medium") < 6  # Behind the costly ones it would be the last.
+
+
+async def beside_costly_photos(app: Starlette, costly: bytes, count: int) -> tuple[list[httpx.Response], float]:
+    """Send costly photos at once, and usual ones one after the other until all costly ones have an answer.
+
+    Returns:
+        The answers to the costly ones, and the longest wait for a usual one, in seconds.
+    """
+    async with caller(app) as client:
+
+        def ask(photo: bytes) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(client.post("/invocations", content=photo))
+
+        tasks, waits = [ask(costly) for _ in range(count)], []
+        while not all(task.done() for task in tasks):
+            begun = time.perf_counter()
+            assert (await ask(BODY)).status_code == 200
+            waits.append(time.perf_counter() - begun)
+        return await asyncio.gather(*tasks), max(waits)
+
+
+def test_usual_photos_do_not_wait_for_large_ones(artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large photos on the threads of the others would take all of these threads."""
+    monkeypatch.setattr(server, "_COSTLY_SECONDS", 60.0)
+    model = ServedModel(artifact)
+    large = forged.flat_png(3900, 4000, 6)
+    begun = time.perf_counter()
+    model.predict(large)
+    alone = time.perf_counter() - begun
+    answers, longest = asyncio.run(beside_costly_photos(make_app(model), large, 2 * model.num_threads))
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(200), statuses.count(503)) == (server._LARGE_PLACES, len(statuses) - server._LARGE_PLACES)
+    assert {answer.headers.get("Retry-After") for answer in answers if answer.status_code == 503} == {"1"}
+    assert longest < alone / 2
+
+
+def test_costly_photo_is_answered_as_in_the_servers_own_process(
+    model: ServedModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SLOW_MS", 0.0)  # so that a usual answer has a line of its own
+    monkeypatch.setattr(server, "_COSTLY_SECONDS", 600.0)
+    picture = np.random.default_rng(0).integers(0, 256, (900, 1000, 3), np.uint8) // 3 + np.array([160, 0, 0], np.uint8)
+    costly = encoded(Image.fromarray(picture), "PNG")
+    with pytest.raises(CostlyPhotoError):
+        model.predict_quick(costly)
+    with caplog.at_level(logging.INFO, "kennel.serving"):
+        answer = Client(make_app(model)).post(costly)
+    assert (answer.status_code, answer.json()) == (200, model.predict(costly).to_json())
+    (line,) = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert (line["lane"], line["decode_ms"] > 0, line["queue_ms"] < line["total_ms"]) == ("medium", True, True)
+
+
+def test_photo_that_takes_too_long_to_decode_is_refused_and_the_server_goes_on(
+    artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(ServedModel(artifact))
+    monkeypatch.setattr(server, "Decoder", lambda spec: Decoder(spec, cpu_seconds=0.05))
+    client, slow = Client(app), forged.flat_png(3900, 4000, 6)
+    for _ in range(3):
+        answer = client.post(slow)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "ImageTooLarge")
+        assert "takes too long to decode" in answer.json()["error"]["message"]
+        assert client.post(BODY).status_code == 200
+        assert client.get("/ping").status_code == 200
+
+
+def test_photo_for_which_the_cores_are_too_busy_may_come_again(
+    artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(make_app(ServedModel(artifact)))
+    assert client.post(forged.flat_png(1000, 1000)).status_code == 200  # Now the process runs.
+    monkeypatch.setattr(server, "_COSTLY_SECONDS", 0.02)
+    answer = client.post(forged.flat_png(3900, 4000, 6))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    monkeypatch.undo()
+    assert client.post(forged.flat_png(1000, 1000)).status_code == 200
+
+
+def test_broken_costly_photo_gets_the_decoders_sentence(client: Client) -> None:
+    whole = forged.flat_png(1500, 1500)
+    answer = client.post(whole[:-40])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "UnreadableImage")
+    assert answer.json()["error"]["message"] == "The image is damaged or incomplete and cannot be decoded."
+
+
 class BrokenModel(ServedModel):
-    def predict(self, photo: bytes) -> Prediction:
+    def predict_quick(self, photo: bytes) -> Prediction:
         raise RuntimeError(f"secret detail about {len(photo)} bytes")
 
 

@@ -33,6 +33,27 @@ def test_figures_are_a_line_of_embedded_metrics(caplog: pytest.LogCaptureFixture
     assert {m["Unit"] for m in directive["Metrics"]} == {"Count", "Milliseconds"}
 
 
+def test_faults_that_callers_cannot_cause_are_metrics_of_the_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    """Refusals, bad photos, waiting and decoding must not be among them: they take an update back."""
+    figures = RequestFigures("dogs")
+    slow = {"decode_ms": 9000.0, "queue_ms": 9000.0, "model_ms": 5.25}
+    for status, facts in [(200, slow), (415, {}), (408, {}), (503, {}), (500, {})]:
+        figures.add(status, facts)
+    figures.flush()
+    figures.add(503, {})
+    figures.flush()
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    directives = [line["_aws"]["CloudWatchMetrics"][1] for line in lines]
+    assert [each["Dimensions"] for each in directives] == [[["EndpointName"]]] * 2
+    assert [line["EndpointName"] for line in lines] == ["dogs", "dogs"]
+    first, second = (
+        {m["Name"]: line[m["Name"]] for m in d["Metrics"]} for line, d in zip(lines, directives, strict=True)
+    )
+    assert first == {"ServerErrors": 1, "ModelMicroseconds": [5250]}
+    assert second == {"ServerErrors": 0}
+    assert [each["Unit"] for each in directives[0]["Metrics"]] == ["Count", "Microseconds"]
+
+
 def test_figures_start_anew_and_log_nothing_without_requests(caplog: pytest.LogCaptureFixture) -> None:
     figures = RequestFigures()
     figures.add(503, {})

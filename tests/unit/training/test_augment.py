@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from networks.torchvision_import import torchvision_models
 from training import augment
-from training.torchvision_import import torchvision_models
 
 torchvision_models()  # Makes torchvision importable.
 from torchvision.transforms import v2  # noqa: E402

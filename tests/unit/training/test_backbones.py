@@ -1,15 +1,19 @@
 """Tests of the backbones: they compute the same as their authors' networks, and unsuitable ones are refused."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from training.backbones import Backbone, Pretrained, find_backbone, fold_norms
+from networks.backbone import Backbone, NetworkError, fold_norms
+from networks.torchvision_import import torchvision_models
+from training.backbones import Pretrained, check_digests, find_backbone
 from training.hyperparameters import HyperparameterError
 from training.preprocess import TrainingPreprocess
-from training.torchvision_import import torchvision_models
+from training.train import main
 from training.weights import WeightsError
 
 LITES = ("efficientnet_lite0", "efficientnet_lite2")
@@ -102,9 +106,13 @@ def test_backbone_without_its_weights_says_how_to_give_them(tmp_path: Path) -> N
         find_backbone("efficientnet_lite0", tmp_path / "none.pth")
 
 
-def test_classifier_that_ends_in_no_linear_layer_is_refused() -> None:
+def test_classifier_that_ends_in_no_linear_layer_is_refused(tmp_path: Path) -> None:
+    network = torchvision_models().get_model("squeezenet1_1")
+    with pytest.raises(NetworkError, match="squeezenet1_1 ends in AdaptiveAvgPool2d and not in a"):
+        Backbone("squeezenet1_1", network)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(HyperparameterError, match="'backbone' squeezenet1_1 ends in AdaptiveAvgPool2d and not in a"):
-        Backbone("squeezenet1_1", torchvision_models().get_model("squeezenet1_1"))
+        find_backbone("squeezenet1_1", tmp_path / "w.pth").load()
 
 
 def test_other_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_other_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
         "numbered.pth": "numbered.pth holds no state dict, a dictionary of tensors by name",
         "wrapped.safetensors": "wrapped.safetensors cannot be matched: its names are not torchvision's; give the .pth",
         "text.pth": "cannot read text.pth .UnpicklingError.; it must be a state dict written by torch.save or ",
-        "text.safetensors": "cannot read text.safetensors .JSONDecodeError.; it must be a state dict",
+        "text.safetensors": "cannot read text.safetensors .SafetensorError.; it must be a state dict",
     }.items():
         with pytest.raises(WeightsError, match=f"^backbone resnet18: {sentence}") as caught:
             find_backbone("resnet18", tmp_path / file).load()
@@ -153,3 +161,25 @@ def test_weights_of_a_network_that_keeps_its_version_beside_its_tensors_are_load
     loaded = find_backbone("mnasnet0_5", tmp_path / "w.pth").load()
     with torch.inference_mode():
         torch.testing.assert_close(loaded(photos()), network(photos()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("planned", ["own", "other,own"])
+def test_training_takes_the_weights_that_its_run_was_planned_with_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], planned: str
+) -> None:
+    """The channel is filled after Plan, so the file may be another one below the same name."""
+    file = tmp_path / "mine.pth"
+    file.write_bytes(b"weights")
+    own = hashlib.sha256(b"weights").hexdigest()
+    digests = planned.replace("own", own).replace("other", "ab" * 32)
+    chosen = [Pretrained("efficientnet_lite0", file)]
+    check_digests(chosen, digests)
+    check_digests(chosen, "")  # A training that no run has planned knows of none.
+    file.write_bytes(b"foreign")
+    chosen = [Pretrained("efficientnet_lite0", file)]
+    with pytest.raises(WeightsError, match=r"mine\.pth was changed after the run was planned"):
+        check_digests(chosen, digests)
+    options = ["--data", str(tmp_path), "--model-dir", str(tmp_path / "model"), "--weights", str(file)]
+    settings = {"backbone": "efficientnet_lite0", "weights_sha256": digests}
+    assert main([*options, "--hyperparameters", json.dumps(settings)]) == 1
+    assert "mine.pth was changed after the run was planned" in capsys.readouterr().err

@@ -13,7 +13,9 @@ from PIL import Image
 from torch import nn
 
 from dataset import Listing, Photo
-from training.backbones import Backbone, ConvNorm, Pretrained
+from networks.backbone import Backbone
+from networks.lite import ConvNorm
+from training.backbones import Pretrained
 from training.distributed import World
 from training.features import FeaturePass, Features, InferenceChoice
 from training.hyperparameters import Hyperparameters

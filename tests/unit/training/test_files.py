@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import struct
 import sys
@@ -101,6 +102,31 @@ def test_a_damaged_checkpoint_is_told_and_not_loaded(tmp_path: Path, capsys: pyt
         (tmp_path / "head-1.pt").write_bytes(damaged)
         assert saved.load() is None
         assert f"the checkpoint in {tmp_path / 'head-1.pt'} is damaged: starting" in capsys.readouterr().out
+
+
+class Hostile:
+    """Unpickling it creates a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.trace}",))
+
+
+def test_checkpoint_and_features_with_a_pickled_object_run_nothing_and_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = files.to_bytes({"run_key": "key", "state": Hostile(tmp_path / "ran")})
+    (tmp_path / "head-1.pt").write_bytes(hostile)
+    assert Checkpoint(ALONE, tmp_path / "head-1.pt", "key", 0.0).load() is None
+    name = f"features-k-{hashlib.sha256(hostile).hexdigest()[:16]}.pt"
+    (tmp_path / name).write_bytes(hostile)
+    assert FeatureCache(tmp_path, "k").rows == {}
+    output = capsys.readouterr().out
+    assert f"the checkpoint in {tmp_path / 'head-1.pt'} holds more than tensors and could run code" in output
+    assert f"{tmp_path / name} holds more than tensors and could run code" in output
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_second_rank_of_the_host_deletes_nothing(mirrored: Path) -> None:

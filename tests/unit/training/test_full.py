@@ -12,8 +12,8 @@ import yaml
 from torch import Tensor, nn
 
 from dataset import Photo
+from networks.backbone import Backbone
 from training import full, precision
-from training.backbones import Backbone
 from training.checkpoint import Checkpoint
 from training.distributed import World
 from training.full import FullTraining, FullTrainingData, photo_sides

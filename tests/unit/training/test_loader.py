@@ -1,5 +1,8 @@
 """Tests of the batches, which must depend only on the seed, the epoch and the position in the epoch."""
 
+import ctypes
+import mmap
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +15,8 @@ from torch import Tensor
 
 from training.distributed import World
 from training.hyperparameters import HyperparameterError, Hyperparameters
-from training.loader import Batch, TrainLoader, valid_batches
+from training.loader import Batch, TrainLoader, _huge_pages, valid_batches
+from training.memory import keep_freed_memory
 from training.photos import DecodedPhotos
 from training.preprocess import TrainingPreprocess
 
@@ -196,3 +200,12 @@ def test_validation_has_every_photo_on_one_rank_as_it_is(world_size: int) -> Non
     assert torch.equal(torch.cat([labels for _, labels in batches]), LABELS)
     images = torch.cat([images for images, _ in batches]).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(images, decoded.pixels / 127.5 - 1, atol=1e-6)
+
+
+def test_memory_is_taken_as_macos_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no huge pages on request, and no glibc to tune."""
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    assert _huge_pages(1000).fill_(1).sum() == 1000
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(ctypes, "CDLL")
+    keep_freed_memory()

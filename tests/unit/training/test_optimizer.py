@@ -3,10 +3,10 @@ import math
 import pytest
 from torch import nn
 
+from networks.torchvision_import import torchvision_models
 from training.backbones import find_backbone
 from training.hyperparameters import Hyperparameters
 from training.optimizer import adamw, averaging_rate, learning_rate_share, parameter_blocks, set_learning_rates
-from training.torchvision_import import torchvision_models
 
 
 def network() -> nn.Sequential:

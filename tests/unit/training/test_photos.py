@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,15 @@ def test_validation_photos_equal_those_of_preprocess(source: Source, tmp_path: P
     assert decoded.pixels.shape == (len(photos), 48, 48, 3)
     for each, decoded_pixels in zip(photos, decoded.pixels, strict=True):
         np.testing.assert_array_equal(decoded_pixels, pixels(source.read(each), spec))
+
+
+def test_photos_are_decoded_where_no_space_can_be_reserved(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # as on macOS
+    photos = source.listing.of("valid")
+    decoded = decode_photos(ALONE, source, photos, SPEC, whole=False, scratch=tmp_path / "scratch", num_threads=1)
+    np.testing.assert_array_equal(decoded.pixels[0], pixels(source.read(photos[0]), SPEC))
 
 
 def test_training_photos_are_whole_upright_and_squashed(source: Source, tmp_path: Path) -> None:

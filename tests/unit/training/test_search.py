@@ -2,9 +2,12 @@
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 
+from serving import evaluate
+from training import train
 from training.hyperparameters import HyperparameterError, Hyperparameters
 from training.search import Interval, Search, Tried, _unseen, next_trials, parse
 
@@ -213,3 +216,26 @@ def test_text_that_is_no_search_is_refused():
         parse('{"ranges": {"epochs": [1, 2]}}', Hyperparameters(), frozenset({"epochs"}))
     with pytest.raises(HyperparameterError, match="nothing is left to search"):
         parse("{}", Hyperparameters(), frozenset({"epochs", "global_batch_size", "learning_rate", "pull"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"trials" 3}', 'tune: not JSON from character 11 on; it must be an object such as {"trials": 64}'),
+        ("[3]", 'tune: must be a JSON object such as {"trials": 64}'),
+    ],
+)
+def test_a_search_that_is_no_json_says_where(text: str, words: str) -> None:
+    with pytest.raises(HyperparameterError) as caught:
+        parse(text, Hyperparameters())
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("main", [train.main, evaluate.main])
+def test_an_option_that_is_no_json_is_told_in_words(
+    main: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {train.main: ["--data", "x", "--model-dir", "x", "--hyperparameters"], evaluate.main: ["--preprocess"]}
+    with pytest.raises(SystemExit):
+        main([*options[main], "{"])
+    assert "'{' must be a JSON object, such as {}" in capsys.readouterr().err

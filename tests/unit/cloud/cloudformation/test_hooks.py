@@ -12,9 +12,8 @@ def made(monkeypatch):
     """What the makers of resources, all replaced, were called with."""
     calls = []
     for each, _ in NAME_LIMITS:
-        monkeypatch.setitem(
-            provisioners._RESOURCE_HANDLERS, each, {"create": lambda *arguments: calls.append(arguments)}
-        )
+        makers = dict.fromkeys(("create", "update"), lambda *arguments: calls.append(arguments))
+        monkeypatch.setitem(provisioners._RESOURCE_HANDLERS, each, makers)
     return calls
 
 
@@ -27,6 +26,9 @@ def test_resource_with_too_long_a_name_is_refused(kind, key, made):
     message = f"resource Long with message: #/{key}: expected maxLength: {limit}, actualLength: {limit + 1}"
     with pytest.raises(ValueError, match=message):
         create("Long", {key: "n" * (limit + 1)}, "stack")
+    update = provisioners._RESOURCE_HANDLERS[kind]["update"]
+    with pytest.raises(ValueError, match=message):
+        update("id", {key: "n"}, {key: "n" * (limit + 1)}, "stack", "Long")
     assert [each[0] for each in made] == ["Short", "Unnamed"]
 
 
@@ -48,12 +50,18 @@ def test_resource_of_another_stack_is_refused_unless_it_can_be_shared(kind, key,
         },
     )
     limit_names()
-    create = provisioners._RESOURCE_HANDLERS[kind]["create"]
+    create, update = (provisioners._RESOURCE_HANDLERS[kind][each] for each in ("create", "update"))
     for name in ("gone", "second", "new"):
         create(name, {key: name}, "second")
-    if kind in _SHARED:
-        create("first", {key: "first"}, "second")
-    else:
-        with pytest.raises(ValueError, match="first already exists in stack arn:first"):
-            create("first", {key: "first"}, "second")
-    assert len(made) == 3 + (kind in _SHARED)
+    update("id", {key: "second"}, {key: "new"}, "second")
+    update("id", {key: "first"}, {key: "first", "Tags": []}, "second")  # The name is not what this update changes.
+    for change in (
+        lambda: create("first", {key: "first"}, "second"),
+        lambda: update("id", {key: "second"}, {key: "first"}, "second"),
+    ):
+        if kind in _SHARED:
+            change()
+        else:
+            with pytest.raises(ValueError, match="first already exists in stack arn:first"):
+                change()
+    assert len(made) == 5 + 2 * (kind in _SHARED)

@@ -86,8 +86,19 @@ print({module}.answer, [name for name in os.listdir({str(packages.parents[3])!r}
     container = containers.Container(tmp_path / "root", (), "/")
     for _ in range(2):
         process = containers.spawn([sys.executable, "-c", program], environment, processes.mark_of("test"), container)
-        assert process.communicate(timeout=60)[0].decode().splitlines()[-1:] == ["42 []"]
+        assert process.communicate(timeout=300)[0].decode().splitlines()[-1:] == ["42 []"]
         assert not (packages / f"{module}.py").exists()
+
+
+@pytest.mark.skipif(not containers.available() or os.getuid() != 0, reason="only root in a container can give it up")
+def test_who_gives_up_root_may_still_use_the_containers_tmp(tmp_path: Path) -> None:
+    program = f"import os; os.setuid({NOBODY}); open('/tmp/x', 'w').close(); print(os.listdir('/tmp'))"
+    (tmp_path / "root/tmp").mkdir(parents=True)
+    (tmp_path / "root/tmp").chmod(0o700)  # The cloud writes for its own user alone.
+    environment = containers.environment_of(processes.clean_environment(tmp_path / "tmp"))
+    container = containers.Container(tmp_path / "root", (), "/")
+    process = containers.spawn([sys.executable, "-c", program], environment, processes.mark_of("tmp"), container)
+    assert "'x'" in process.communicate(timeout=300)[0].decode()
 
 
 def test_off_means_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +125,19 @@ def test_hosts_have_addresses_of_their_own(tmp_path: Path) -> None:
     lines = Path(source).read_text().splitlines()
     assert place == "/etc/hosts"
     assert {"127.0.0.1 localhost", "127.0.0.1 algo-1", "127.0.0.250 algo-250", "127.0.1.1 algo-251"} <= set(lines)
+
+
+@pytest.mark.skipif(not containers.available(), reason="this machine allows no namespaces")
+def test_a_container_has_the_umask_of_images_and_not_the_shells(tmp_path: Path) -> None:
+    """The server becomes another user, who must find Python and the model."""
+    (tmp_path / "root/opt").mkdir(parents=True)
+    (tmp_path / "root/opt").chmod(0o755)
+    environment = containers.environment_of(processes.clean_environment(tmp_path / "tmp"))
+    container = containers.Container(tmp_path / "root", (), "/")
+    before = os.umask(0o077)
+    try:
+        command = ["sh", "-c", "umask; stat -c %a / /opt /root /tmp /var/tmp"]
+        process = containers.spawn(command, environment, processes.mark_of("umask"), container)
+    finally:
+        os.umask(before)
+    assert process.communicate()[0].split() == [b"0022", b"755", b"755", b"755", b"1777", b"1777"]

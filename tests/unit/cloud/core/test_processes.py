@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -83,3 +84,28 @@ def test_a_clean_environment_has_no_credentials(tmp_path: Path) -> None:
     environment = processes.clean_environment(tmp_path / "tmp")
     assert not [name for name in environment if name.startswith(("AWS_", "SM_", "PYTHONPATH"))]
     assert environment["TMPDIR"] == str(tmp_path / "tmp")
+
+
+def test_no_process_starts_once_the_end_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "CLOUD", "cloud-that-ends")
+    monkeypatch.setattr(processes, "_ending", threading.Event())
+    started: list[subprocess.Popen[bytes]] = []
+    refusals: list[str] = []
+
+    def start_many() -> None:
+        try:
+            while True:
+                started.append(processes.spawn(["sleep", "60"], {}, processes.mark_of("job"), tmp_path))
+        except OSError as error:
+            refusals.append(str(error))
+
+    thread = threading.Thread(target=start_many)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while len(started) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    processes.end_all(grace=1.0)
+    thread.join(60)
+    assert (refusals, processes.marked("cloud-that-ends")) == (["the cloud is ending"], [])
+    for each in started:
+        each.communicate(timeout=5)

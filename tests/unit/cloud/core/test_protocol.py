@@ -146,7 +146,7 @@ def api() -> JsonApi:
             raise invalid("Could not find endpoint.")
         return {"EndpointName": request["EndpointName"], "FailureReason": None, "Secret": 1}
 
-    return JsonApi(model(), {"DescribeEndpoint": describe})
+    return JsonApi(model(), {"DescribeEndpoint": describe}, {"DescribeEndpointInput": ["EndpointName"]})
 
 
 def ask(operation: str, body: bytes) -> tuple[int, dict[str, Any]]:

@@ -9,6 +9,11 @@ def test_quotas_are_read_by_name() -> None:
     text = "function memory=10240, ml.c7i.large for endpoint usage=2"
     assert quotas.read_quotas(text) == {"function memory": 10240, "ml.c7i.large for endpoint usage": 2}
     assert quotas.read_quotas("") == {}
+    text = "Running On-Demand Standard (A, C, D) instances=4,ml.c7i.large for endpoint usage = 2,"
+    assert quotas.read_quotas(text) == {
+        "Running On-Demand Standard (A, C, D) instances": 4,
+        "ml.c7i.large for endpoint usage": 2,
+    }
 
 
 @pytest.mark.parametrize("text", ["3", "memory=", "memory=many", "=2", "memory=-1"])

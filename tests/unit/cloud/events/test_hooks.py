@@ -5,6 +5,7 @@ import json
 import pytest
 from ministack.services import eventbridge, scheduler
 
+from cloud.events import hooks
 from cloud.events.hooks import check_rates, is_rate
 
 SINGULAR = ("rate(1 minute)", "rate(1 hour)", "rate(1 day)")
@@ -38,3 +39,14 @@ def test_rules_and_schedules_refuse_another_unit(expression, monkeypatch):
     assert (
         b"scheduleExpression" not in scheduler._create_schedule("x", {"ScheduleExpression": "at(2026-01-01T00:00)"})[2]
     )
+
+
+def test_rates_pass_by_the_clouds_clock(monkeypatch):
+    for module, name in ((eventbridge, "_parse_rate_seconds"), (scheduler, "_SCHEDULE_TICK_INTERVAL")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # It is restored at the end.
+    monkeypatch.setattr(hooks, "scaled", lambda seconds: seconds / 10)
+    hooks.scale_rates()
+    assert eventbridge._parse_rate_seconds("rate(5 minutes)") == 30
+    assert eventbridge._parse_rate_seconds("rate(1 hour)") == 360
+    assert eventbridge._parse_rate_seconds("cron(0 12 * * ? *)") is None
+    assert scheduler._SCHEDULE_TICK_INTERVAL == 1

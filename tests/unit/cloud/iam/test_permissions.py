@@ -8,6 +8,9 @@ from cloud.iam.permissions import Permission, RequestScope
 SCOPE = RequestScope("eu-west-1", "111122223333", lambda endpoint: f"{endpoint}-config")
 SAGEMAKER = "arn:aws:sagemaker:eu-west-1:111122223333"
 ROLE = "arn:aws:iam::111122223333:role/job"
+OPEN = {"sagemaker:NetworkIsolation": "false"}  # what a request means that says nothing of it
+UNPROTECTED = OPEN | {"sagemaker:InterContainerTrafficEncryption": "false"}
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/k"
 PASS_ROLE = Permission("iam:PassRole", ROLE, {"iam:PassedToService": "sagemaker.amazonaws.com"})
 
 
@@ -46,13 +49,18 @@ def test_lists_are_checked_on_all_resources():
 def test_tags_and_a_role_need_rights_of_their_own():
     needed = needed_for("CreateModel", ModelName="m", ExecutionRoleArn=ROLE, Tags=[{"Key": "a", "Value": "b"}])
     model = f"{SAGEMAKER}:model/m"
-    assert needed == [Permission("sagemaker:CreateModel", model), Permission("sagemaker:AddTags", model), PASS_ROLE]
+    assert needed == [
+        Permission("sagemaker:CreateModel", model, OPEN),
+        Permission("sagemaker:AddTags", model),
+        PASS_ROLE,
+    ]
 
 
 def test_a_tuning_job_hands_over_the_roles_of_its_training_jobs():
     other = "arn:aws:iam::111122223333:role/other"
     name = {"HyperParameterTuningJobName": "t"}
-    tuning_job = Permission("sagemaker:CreateHyperParameterTuningJob", f"{SAGEMAKER}:hyper-parameter-tuning-job/t")
+    arn = f"{SAGEMAKER}:hyper-parameter-tuning-job/t"
+    tuning_job = Permission("sagemaker:CreateHyperParameterTuningJob", arn, UNPROTECTED)
     only = needed_for("CreateHyperParameterTuningJob", **name, TrainingJobDefinition={"RoleArn": ROLE})
     assert only == [tuning_job, PASS_ROLE]
     definitions = [{"RoleArn": ROLE}, {"RoleArn": other}, {"RoleArn": ROLE}]
@@ -85,7 +93,7 @@ def test_a_sync_task_also_watches_stops_and_tags_its_job():
     job = f"{SAGEMAKER}:training-job/j"
     rule = "arn:aws:events:eu-west-1:111122223333:rule/StepFunctionsGetEventsForSageMakerTrainingJobsRule"
     assert needed == [
-        Permission("sagemaker:CreateTrainingJob", job),
+        Permission("sagemaker:CreateTrainingJob", job, UNPROTECTED),
         PASS_ROLE,
         Permission("sagemaker:DescribeTrainingJob", job),
         Permission("sagemaker:StopTrainingJob", job),
@@ -197,3 +205,75 @@ def test_images_outside_ecr_need_nothing():
 def test_unknown_requests_are_refused(resource):
     with pytest.raises(permissions.UnknownRequestError, match="The laptop cloud has no "):
         permissions.for_task(f"arn:aws:states:::{resource}", {"TransformJobName": "t"}, SCOPE)
+
+
+TRAINING = {
+    "ResourceConfig": {"InstanceType": "ml.c7i.xlarge", "VolumeKmsKeyId": KEY},
+    "OutputDataConfig": {"KmsKeyId": KEY},
+    "EnableNetworkIsolation": True,
+    "EnableInterContainerTrafficEncryption": True,
+}
+PROTECTED = {
+    "sagemaker:InstanceTypes": ["ml.c7i.xlarge"],
+    "sagemaker:VolumeKmsKey": KEY,
+    "sagemaker:OutputKmsKey": KEY,
+    "sagemaker:NetworkIsolation": "true",
+    "sagemaker:InterContainerTrafficEncryption": "true",
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "keys"),
+    [
+        ("CreateTrainingJob", {"TrainingJobName": "j", **TRAINING}, PROTECTED),
+        (
+            "CreateHyperParameterTuningJob",
+            {"HyperParameterTuningJobName": "j", "TrainingJobDefinition": TRAINING},
+            PROTECTED,
+        ),
+        (
+            "CreateProcessingJob",
+            {
+                "ProcessingJobName": "j",
+                "ProcessingResources": {"ClusterConfig": {"InstanceType": "ml.c7i.xlarge", "VolumeKmsKeyId": KEY}},
+                "ProcessingOutputConfig": {"KmsKeyId": KEY},
+                "NetworkConfig": {"EnableNetworkIsolation": True},
+            },
+            PROTECTED | {"sagemaker:InterContainerTrafficEncryption": "false"},
+        ),
+        (
+            "CreateEndpointConfig",
+            {
+                "EndpointConfigName": "j",
+                "ProductionVariants": [{"InstanceType": "ml.b"}, {"InstanceType": "ml.a"}],
+                "KmsKeyId": KEY,
+            },
+            {"sagemaker:InstanceTypes": ["ml.a", "ml.b"], "sagemaker:VolumeKmsKey": KEY},
+        ),
+        ("CreateModel", {"ModelName": "j", "EnableNetworkIsolation": True}, {"sagemaker:NetworkIsolation": "true"}),
+        ("CreateEndpoint", {"EndpointName": "j", "EndpointConfigName": "c"}, {}),
+    ],
+)
+def test_policies_can_limit_what_jobs_models_and_endpoints_are_made_of(operation, request_, keys):
+    created = needed_for(operation, **request_)[0]
+    assert created.action == f"sagemaker:{operation}"
+    assert dict(created.context) == keys
+
+
+def test_one_definition_without_protection_leaves_the_whole_search_without():
+    definitions = [TRAINING, {**TRAINING, "EnableNetworkIsolation": False, "ResourceConfig": {"InstanceType": "ml.p5"}}]
+    search = {"HyperParameterTuningJobName": "j", "TrainingJobDefinitions": definitions}
+    keys = needed_for("CreateHyperParameterTuningJob", **search)[0].context
+    assert keys["sagemaker:NetworkIsolation"] == "false"
+    assert keys["sagemaker:InstanceTypes"] == ["ml.c7i.xlarge", "ml.p5"]
+
+
+def test_versions_of_objects_have_actions_of_their_own():
+    location = {"Bucket": "b", "Delete": {"Objects": [{"Key": "k", "VersionId": "1"}, {"Key": "k"}]}}
+    assert permissions.for_operation("s3", "DeleteObjects", location, SCOPE) == [
+        Permission("s3:DeleteObjectVersion", "arn:aws:s3:::b/k"),
+        Permission("s3:DeleteObject", "arn:aws:s3:::b/k"),
+    ]
+    listed = permissions.for_operation("s3", "ListObjectVersions", {"Bucket": "b"}, SCOPE)
+    assert listed == [Permission("s3:ListBucketVersions", "arn:aws:s3:::b", {"s3:prefix": ""})]
+    assert permissions.read("b/k", "1").action == "s3:GetObjectVersion"

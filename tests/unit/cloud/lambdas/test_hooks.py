@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 
-from cloud.core import quotas
+from cloud.core import containers, quotas
 from cloud.lambdas import hooks
-from cloud.lambdas.hooks import check_functions, exception_name, exit_reason, stack_of
+from cloud.lambdas.errors import exit_reason
+from cloud.lambdas.hooks import check_functions, exception_name, stack_of
 
 TOO_LARGE = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 3008"
 
@@ -163,3 +166,18 @@ def test_an_exception_keeps_what_the_runtime_tells_of_it(named):
 
 def test_an_unknown_status_is_no_reason():
     assert exit_reason(None) == "Runtime exited without providing a reason"
+
+
+def test_a_function_may_be_the_first_process_of_a_cloud(tmp_path: Path) -> None:
+    """Whether containers can be made is tried out by a process, too, and no start may wait for itself."""
+    containers.available.cache_clear()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        module = hooks._ContainedProcesses(tmp_path, tmp_path)
+        started.append(module.Popen(["true"], cwd=str(tmp_path)))
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [each.wait(60) for each in started] == [0]

@@ -27,7 +27,7 @@ def endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endpoints:
     models: Any = SimpleNamespace(
         find=lambda _: MODEL, container=lambda _: {"Image": "image", "ModelDataUrl": "s3://b/model.tar.gz"}
     )
-    images: Any = None
+    images: Any = SimpleNamespace(resolve=lambda _uri: None)
     return Endpoints(Store(lambda: ("us-east-1", "000000000000")), models, tmp_path, images)
 
 
@@ -81,7 +81,7 @@ def test_update_needs_both_fleets(
     update = {"EndpointName": "dogs", "EndpointConfigName": "next", "RetainAllVariantProperties": True}
     if allowed:
         endpoints.update(update)
-        assert dogs.occupied("ml.c7i.large") == 4  # The new fleet keeps the old one's two instances.
+        assert dogs.occupied_by_type()["ml.c7i.large"] == 4  # The new fleet keeps the old one's two instances.
     else:
         with pytest.raises(ApiError, match="current utilization of 2 Instances and a request delta of 2 Instances"):
             endpoints.update(update)
@@ -97,7 +97,9 @@ def test_deleted_endpoint_counts_until_its_instances_have_ended(
     with pytest.raises(ApiError, match="current utilization of 1 Instances"):
         create(endpoints, "cats", 1)
     during = []
-    monkeypatch.setattr(endpoint_module, "end_instances", lambda *_: during.append(dogs.occupied("ml.c7i.large")))
+    monkeypatch.setattr(
+        endpoint_module, "end_instances", lambda *_: during.append(dogs.occupied_by_type()["ml.c7i.large"])
+    )
     dogs.tear_down(lambda: endpoints._store.remove(dogs.arn))
     assert during == [1]
     endpoints.create({"EndpointName": "cats", "EndpointConfigName": "cats-config"})
@@ -117,3 +119,17 @@ def test_scaling_beyond_the_quota_is_refused_and_scaling_in_is_not(
         scale(4)
     limit(0)
     scale(1)
+
+
+def test_all_types_together_and_each_endpoint_have_quotas_too(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "_QUOTAS", {"Number of instances across active endpoints": 3})
+    create(endpoints, "dogs", 2)
+    configure(endpoints, "other", 2, "ml.c7i.xlarge")
+    with pytest.raises(ApiError, match="'Number of instances across active endpoints' is 3 Instances, with current u"):
+        endpoints.create({"EndpointName": "cats", "EndpointConfigName": "other"})
+    monkeypatch.setattr(quotas, "_QUOTAS", {"Maximum number of instances per endpoint": 2})
+    change = {"VariantName": "main", "DesiredInstanceCount": 3}
+    with pytest.raises(ApiError, match="'Maximum number of instances per endpoint' is 2 Instances"):
+        endpoints.resize({"EndpointName": "dogs", "DesiredWeightsAndCapacities": [change]})

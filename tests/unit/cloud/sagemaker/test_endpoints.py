@@ -54,7 +54,7 @@ def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
 
 def variant(name: str, desired: int, share: Fraction = Fraction(0)) -> Variant:
     model_data: Any = SimpleNamespace(uri="s3://b/model.tar.gz", folder=lambda _: None)
-    return Variant(name, "image", "role", "ml.c7i.large", model_data, {}, 1.0, desired, 1.0, share)
+    return Variant(name, "image", "role", "ml.c7i.large", model_data, {}, 1.0, desired, 1.0, share=share)
 
 
 def test_no_instance_is_left_when_another_cannot_be_started(endpoint: Endpoint) -> None:

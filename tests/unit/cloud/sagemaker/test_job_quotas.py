@@ -65,3 +65,21 @@ def test_each_use_of_a_type_has_a_quota_of_its_own(store: Store) -> None:
     for options in ({}, {"spot": True}, {"processing": True}):
         with pytest.raises(ApiError, match="current utilization of 2 Instances"):
             create(store, "d", 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "spot"),
+    [
+        ("Number of instances across all training jobs", False),
+        ("Number of instances across all spot training jobs", True),
+        ("Maximum number of instances per training job", False),
+    ],
+)
+def test_all_types_together_and_each_job_have_quotas_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str, spot: bool
+) -> None:
+    monkeypatch.setattr(quotas, "_QUOTAS", {name: 2})
+    create(store, "a", 2, spot=spot)
+    create(store, "b", 2, processing=True)
+    with pytest.raises(ApiError, match=f"'{name}' is 2 Instances"):
+        create(store, "c", 1 if "across" in name else 3, spot=spot)

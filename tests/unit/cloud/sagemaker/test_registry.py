@@ -114,3 +114,10 @@ def test_the_only_container_of_a_model_may_be_in_a_list() -> None:
         assert rules.container_of(request) == container
     with pytest.raises(ApiError, match="one container only"):
         rules.model({"ModelName": "m", "ExecutionRoleArn": role, "Containers": [container, container]})
+
+
+def test_a_request_that_is_repeated_makes_no_second_package(packages: Packages) -> None:
+    request = {"ModelPackageGroupName": "dogs", "InferenceSpecification": SPECIFICATION}
+    first, again, other = (packages.create(request | {"ClientToken": name}) for name in ("one", "one", "other"))
+    assert first["ModelPackageArn"] == again["ModelPackageArn"]
+    assert first["ModelPackageArn"] != other["ModelPackageArn"]

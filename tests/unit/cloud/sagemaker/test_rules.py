@@ -294,14 +294,7 @@ def test_capacity_of_nought_is_for_inference_components() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("VpcConfig", {"Subnets": ["s"]}),
-        ("DebugHookConfig", {"S3OutputPath": "s3://b/d"}),
-        ("ServerlessJobConfig", {"JobType": "FineTuning"}),
-        ("ExperimentConfig", {"ExperimentName": "e"}),
-        ("ProfilerConfig", {"S3OutputPath": "s3://b/p"}),
-        ("AlgorithmSpecification.AlgorithmName", "kennel"),
         ("OutputDataConfig.CompressionType", "NONE"),
-        ("ResourceConfig.KeepAlivePeriodInSeconds", 600),
         ("AlgorithmSpecification.TrainingInputMode", "Pipe"),
         ("InputDataConfig.0.InputMode", "FastFile"),
         ("InputDataConfig.0.DataSource", {"FileSystemDataSource": {}}),
@@ -319,8 +312,6 @@ def test_training_that_the_laptop_lacks_is_refused_plainly(path: str, value: Any
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("NetworkConfig.VpcConfig", {"Subnets": ["s"]}),
-        ("ExperimentConfig", {"ExperimentName": "e"}),
         ("ProcessingResources.ClusterConfig", {"VolumeSizeInGB": 1}),
         ("ProcessingInputs.0", {"InputName": "a", "DatasetDefinition": {}}),
         ("ProcessingInputs.0.S3Input.S3InputMode", "Pipe"),
@@ -334,20 +325,14 @@ def test_processing_that_the_laptop_lacks_is_refused_plainly(path: str, value: A
 
 def test_hosting_that_the_laptop_lacks_is_refused_plainly() -> None:
     serverless = {"VariantName": "main", "ModelName": "m", "ServerlessConfig": {"MaxConcurrency": 1}}
-    rolling = {"RollingUpdatePolicy": {"MaximumBatchSize": size(50), "WaitIntervalInSeconds": 0}}
     for broken in (
         lambda: rules.model({"Containers": [CONTAINER] * 2}),
         lambda: rules.model({"ModelName": "m"}),
         lambda: rules.container(CONTAINER | {"Mode": "MultiModel"}, REGION),
         lambda: rules.container({"Image": IMAGE}, REGION),
-        lambda: rules.endpoint_config(CONFIG | {"AsyncInferenceConfig": {"OutputConfig": {}}}),
         lambda: rules.endpoint_config(CONFIG | {"DataCaptureConfig": {"EnableCapture": True}}),
-        lambda: rules.endpoint_config(CONFIG | {"ShadowProductionVariants": CONFIG["ProductionVariants"]}),
-        lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0.EnableSSMAccess", True)),
         lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0", serverless)),
         lambda: rules.endpoint_config(changed(CONFIG, "ProductionVariants.0", {"VariantName": "main"})),
-        lambda: rules.deployment(rolling, {"main": 1}, ["main"]),
-        lambda: rules.capacities([{"VariantName": "a", "ServerlessUpdateConfig": {}}]),
         lambda: rules.model_package({"ModelPackageGroupName": "g"}, REGION),
     ):
         with refused(".*[Tt]he laptop cloud"):

@@ -1,0 +1,1 @@
+"""Cloud Control: the resources that ``sam list endpoints`` asks for."""

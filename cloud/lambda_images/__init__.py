@@ -1,0 +1,1 @@
+"""Functions from container images: Lambda's API for them, and what runs them."""

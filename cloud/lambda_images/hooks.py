@@ -1,0 +1,276 @@
+"""Lambda: functions from container images run in processes of this machine, with provisioned concurrency."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ministack.core import lambda_runtime
+from ministack.services import ecr, lambda_svc
+from ministack.services.cloudformation import provisioners
+
+from cloud.core import emulator
+from cloud.core.emulator import Hooks
+from cloud.core.uris import ImageUri
+from cloud.ecr.images import Images
+from cloud.lambdas import aliases, function_version
+from cloud.lambdas.errors import platform_error
+from cloud.lambdas.fleet import Fleet
+from cloud.lambdas.function_version import FunctionVersion
+from cloud.lambdas.runtime_api import MAX_PAYLOAD
+
+HOOKS: Hooks = (
+    (lambda_runtime, ("execution_credentials",)),
+    (ecr, ("_find_image",)),
+    (
+        lambda_svc,
+        (
+            "_build_config",
+            "_check_revision",
+            "_create_function",
+            "_delete_alias",
+            "_delete_provisioned_concurrency",
+            "_execute_function_docker",
+            "_function_qualifier_exists",
+            "_functions",
+            "_get_function",
+            "_put_provisioned_concurrency",
+            "_update_alias",
+            "_update_code",
+            "_update_config",
+            "_xray_trace_id_for_invocation",
+            "error_response_json",
+            "invalidate_worker",
+        ),
+    ),
+    (provisioners, ("_RESOURCE_HANDLERS",)),
+)
+
+
+def _invalid(message: str) -> Any:
+    return lambda_svc.error_response_json("InvalidParameterValueException", message, 400)
+
+
+def run_images(images: Images, home: Path) -> Fleet:
+    """Run functions from images, in processes of this machine instead of Docker's.
+
+    Args:
+        images: The images that this machine has built.
+        home: The cloud's folder.
+
+    Returns:
+        The environments.
+    """
+
+    def credentials_of(function: FunctionVersion) -> dict[str, str]:
+        config = {
+            "FunctionName": function.name,
+            "FunctionArn": f"arn:aws:lambda:{function.region}:{function.account}:function:{function.name}",
+            "Role": function.role,
+            "Version": function.version,
+            "LoggingConfig": {"LogGroup": function.log_group},
+        }
+        credentials: dict[str, str] = lambda_runtime.execution_credentials(config)
+        return credentials
+
+    fleet = Fleet(images, home, credentials_of)
+    invalidate = lambda_svc.invalidate_worker
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    delete_resource = handlers["delete"]
+
+    def run(record: Mapping[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        config = record["config"]
+        payload = json.dumps(event, ensure_ascii=False).encode()
+        if len(payload) > MAX_PAYLOAD:
+            words = f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
+            return {"body": platform_error("RequestEntityTooLarge", words, request_id), "error": True, "log": ""}
+        trace = lambda_svc._xray_trace_id_for_invocation(config) or ""
+        try:
+            function = FunctionVersion.of(config)
+            reply, log = fleet.invoke(function, payload, request_id, config["FunctionArn"], trace)
+        except Exception as error:  # No environment can be made; the caller reads why, as for other functions.
+            return {"body": {"errorMessage": str(error), "errorType": type(error).__name__}, "error": True, "log": ""}
+        result: dict[str, Any] = {"log": log, "log_source": "rie"}
+        try:
+            result["body"] = json.loads(reply.payload)
+        except ValueError:
+            result |= {"body": reply.payload.decode("utf-8", "replace"), "raw_payload": True}
+        return result if reply.error_type is None else {**result, "error": True, "function_error": "Unhandled"}
+
+    def retire(name: str, qualifier: str | None = None, account: str = "", region: str = "") -> None:
+        here, account_here = emulator.scope()
+        fleet.retire(account or account_here, region or here, name, qualifier)
+        invalidate(name, qualifier=qualifier, account=account or None, region=region or None)
+
+    def delete_and_retire(physical_id: str, *rest: Any) -> Any:
+        retire(physical_id)
+        return delete_resource(physical_id, *rest)
+
+    lambda_svc._execute_function_docker = run
+    lambda_svc.invalidate_worker = retire
+    handlers["delete"] = delete_and_retire
+    _take_images()
+    _provision(fleet)
+    return fleet
+
+
+def _take_images() -> None:
+    """Let functions name images, hold them to the digest that a tag has at that time, and describe them as AWS does."""
+    create, update_code, update = lambda_svc._create_function, lambda_svc._update_code, lambda_svc._update_config
+    build, get = lambda_svc._build_config, lambda_svc._get_function
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create_resource, update_resource = handlers["create"], handlers["update"]
+
+    def describe(config: dict[str, Any], uri: str) -> None:
+        config["CodeSha256"] = str(_digest_of(uri)).removeprefix("sha256:")
+        for name in ("Runtime", "Handler"):
+            config.pop(name, None)
+
+    def problem_of(request: Mapping[str, Any], is_from_template: bool = False) -> str | None:
+        uri, kind = (request.get("Code") or {}).get("ImageUri"), request.get("PackageType")
+        is_image = kind == "Image" or bool(is_from_template and uri)
+        if uri and not is_image:
+            return "Runtime and Handler are mandatory parameters for functions created with deployment packages."
+        if is_image and not uri:
+            return "Please provide a source for function code."
+        return function_version.request_problem(request, is_image) or (_image_problem(uri) if uri else None)
+
+    def create_function(request: dict[str, Any]) -> Any:
+        return _invalid(problem) if (problem := problem_of(request)) else create(request)
+
+    def build_config(name: str, request: dict[str, Any], *rest: Any) -> Any:
+        config = build(name, request, *rest)
+        if uri := (request.get("Code") or {}).get("ImageUri"):
+            describe(config, uri)
+        return config
+
+    def update_function_code(name: str, request: dict[str, Any]) -> Any:
+        config = (lambda_svc._functions.get(name) or {}).get("config") or {}
+        is_image, uri = config.get("PackageType") == "Image", request.get("ImageUri")
+        if config and is_image != bool(uri):
+            verb, kind = ("Please provide", "Image") if is_image else ("Please don't provide", "Zip")
+            return _invalid(f"{verb} ImageUri when updating a function with packageType {kind}.")
+        if config and uri:
+            if problem := _image_problem(uri):
+                return _invalid(problem)
+            if stale := lambda_svc._check_revision(config, request):
+                return stale
+            describe(config, uri)  # A version that is published with the update must have it already.
+        return update_code(name, request)
+
+    def update_configuration(name: str, request: dict[str, Any]) -> Any:
+        is_image = ((lambda_svc._functions.get(name) or {}).get("config") or {}).get("PackageType") == "Image"
+        problem = function_version.request_problem(request, is_image)
+        if is_image:
+            request = {each: value for each, value in request.items() if each not in ("Runtime", "Handler")}
+        return _invalid(problem) if problem else update(name, request)
+
+    def get_function(name: str, qualifier: str | None = None) -> Any:
+        status, headers, body = get(name, qualifier)
+        document = json.loads(body)
+        code, config = document.get("Code", {}), document.get("Configuration", {})
+        if status == 200 and code.get("RepositoryType") == "ECR":
+            code["ResolvedImageUri"] = function_version.resolved_uri(
+                config.pop("ImageUri"), f"sha256:{config['CodeSha256']}"
+            )
+        return status, headers, json.dumps(document).encode()
+
+    def check(properties: Mapping[str, Any]) -> None:
+        if problem := problem_of(properties, is_from_template=True):
+            raise ValueError(f"{problem} (Service: Lambda, Status Code: 400)")
+
+    def create_within(logical_id: str, properties: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        check(properties)
+        name, attributes = create_resource(logical_id, properties, *rest, **options)
+        if uri := (properties.get("Code") or {}).get("ImageUri"):
+            describe(lambda_svc._functions[name]["config"], uri)
+        return name, attributes
+
+    def update_within(physical_id: str, old: Any, new: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        check(new)
+        return update_resource(physical_id, old, new, *rest, **options)
+
+    lambda_svc._create_function, lambda_svc._build_config = create_function, build_config
+    lambda_svc._update_code, lambda_svc._update_config = update_function_code, update_configuration
+    lambda_svc._get_function = get_function
+    handlers |= {"create": create_within, "update": update_within}
+
+
+def _digest_of(uri: str) -> str | None:
+    """Return the digest that an image has in ECR now; None without such an image."""
+    image = ImageUri.parse(uri)
+    if not image or image.account != emulator.scope()[1]:
+        return None
+    found = ecr._find_image(image.repository, image.image_id)
+    return str(found["imageDigest"]) if found else None
+
+
+def _image_problem(uri: str) -> str | None:
+    """Return AWS's message if a function cannot be made from an image; otherwise None."""
+    image = ImageUri.parse(uri)
+    if not image or image.region != emulator.scope()[0]:
+        return f"Source image {uri} is not valid. Provide a valid source image."
+    return None if _digest_of(uri) else f"Source image {uri} does not exist. Provide a valid source image."
+
+
+def _provision(fleet: Fleet) -> None:
+    """Keep environments of functions from images ready, for versions and aliases.
+
+    That of other functions is only kept and described.
+    """
+    put, remove = lambda_svc._put_provisioned_concurrency, lambda_svc._delete_provisioned_concurrency
+    update_alias, delete_alias = lambda_svc._update_alias, lambda_svc._delete_alias
+
+    def target_of(name: str, qualifier: str) -> tuple[str, str, str, str]:
+        region, account = emulator.scope()
+        return account, region, name, qualifier
+
+    def wanted(function: Mapping[str, Any], qualifier: str, count: int) -> dict[FunctionVersion, int]:
+        alias = function["aliases"].get(qualifier)
+        own, *more = (aliases.shares_of(alias) if alias else {qualifier: 1.0}).items()
+        parts = {version: round(count * share) for version, share in more}
+        parts[own[0]] = count - sum(parts.values())
+        return {FunctionVersion.of(function["versions"][version]["config"]): part for version, part in parts.items()}
+
+    def start(name: str, qualifier: str) -> None:
+        function = lambda_svc._functions[name]
+        record = function["provisioned_concurrency"][qualifier]
+        if function["config"].get("PackageType") == "Image":
+            count = record["RequestedProvisionedConcurrentExecutions"]
+            fleet.provision(target_of(name, qualifier), record, wanted(function, qualifier, count))
+
+    def put_and_start(name: str, qualifier: str, request: Mapping[str, Any]) -> Any:
+        function = lambda_svc._functions.get(name)
+        if function and lambda_svc._function_qualifier_exists(function, qualifier):
+            version = function["aliases"].get(qualifier, {}).get("FunctionVersion", qualifier or "$LATEST")
+            count = int(request.get("ProvisionedConcurrentExecutions", 0))
+            before = function.get("provisioned_concurrency", {}).items()
+            others = sum(
+                each["RequestedProvisionedConcurrentExecutions"] for other, each in before if other != qualifier
+            )
+            if problem := aliases.provisioned_problem(version, count, function.get("concurrency"), others):
+                return _invalid(problem)
+        answer = put(name, qualifier, request)
+        if answer[0] < 400:
+            start(name, qualifier)
+            record = lambda_svc._functions[name]["provisioned_concurrency"][qualifier]
+            answer = (answer[0], answer[1], json.dumps(record).encode())
+        return answer
+
+    def remove_and_end(name: str, qualifier: str) -> Any:
+        fleet.release(target_of(name, qualifier))
+        return remove(name, qualifier)
+
+    def update_and_move(name: str, alias: str, request: dict[str, Any]) -> Any:
+        answer = update_alias(name, alias, request)
+        if answer[0] < 400 and fleet.is_provisioned(target_of(name, alias)):
+            start(name, alias)
+        return answer
+
+    def delete_and_end(name: str, alias: str) -> Any:
+        fleet.release(target_of(name, alias))
+        return delete_alias(name, alias)
+
+    lambda_svc._put_provisioned_concurrency = put_and_start
+    lambda_svc._delete_provisioned_concurrency = remove_and_end
+    lambda_svc._update_alias, lambda_svc._delete_alias = update_and_move, delete_and_end

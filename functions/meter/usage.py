@@ -1,0 +1,172 @@
+"""What the meter reads from the account: instances of endpoints, and CloudWatch's sums since the month began."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+import prices
+from meter.sums import Seen
+from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, METER_ALARMS, STACK_ALARMS
+from shared.spending import Fleet, month_start, next_month_start
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sagemaker import SageMakerClient
+
+_DAY, _MINUTE = 86_400, 60
+_VARIANTS = ("ProductionVariants", "ShadowProductionVariants")
+# CloudWatch does not have the bytes of InvokeEndpoint, so these are estimates: a photo, and the answer to it.
+_PHOTO_GB, _ANSWER_GB = 100e3 / 1e9, 1.5e3 / 1e9
+# An estimate of what a run costs beside its jobs: its functions, above all Measure, and its transitions.
+_RUN_DOLLARS = 0.02
+_ALARMS = STACK_ALARMS + METER_ALARMS + ENDPOINT_ALARMS
+
+
+def fleets(sagemaker: "SageMakerClient", endpoint: str) -> dict[str, Seen]:
+    """Return the instances of production and of staging, and those of an update that is under way."""
+    found: dict[str, Seen] = {}
+    for page in sagemaker.get_paginator("list_endpoints").paginate(NameContains=endpoint):
+        for each in page["Endpoints"]:
+            name = each["EndpointName"]
+            if name == endpoint or name.startswith(f"{endpoint}-"):
+                found |= _fleets_of(sagemaker, name)
+    return found
+
+
+def _fleets_of(sagemaker: "SageMakerClient", name: str) -> dict[str, Seen]:
+    """Return the instances of one endpoint; none if it was deleted meanwhile."""
+    try:
+        described: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        return {}
+    found = _variants(sagemaker, name, described, described["CreationTime"])
+    if pending := described.get("PendingDeploymentSummary"):
+        begun = pending.get("StartTime", described["LastModifiedTime"])
+        found |= _variants(sagemaker, f"{name}, new", pending, begun)
+    return found
+
+
+def _variants(
+    sagemaker: "SageMakerClient", name: str, described: Mapping[str, Any], since: datetime
+) -> dict[str, Seen]:
+    """Return the instances of each variant, those of shadow variants, too, which cost the same."""
+    running = [each for kind in _VARIANTS for each in described.get(kind, [])]
+    counts = {
+        each["VariantName"]: each.get("CurrentInstanceCount") or each.get("DesiredInstanceCount", 0) for each in running
+    }
+    if not any(counts.values()):
+        return {}
+    types = _types(sagemaker, described.get("EndpointConfigName", ""))
+    return {
+        name if variant == "main" else f"{name}, {variant}": Seen(
+            Fleet(instance_type=types.get(variant, ""), count=count), since.timestamp()
+        )
+        for variant, count in counts.items()
+        if count
+    }
+
+
+def _types(sagemaker: "SageMakerClient", config: str) -> dict[str, str]:
+    """Return the instance types by variant; none if the configuration was deleted, which the endpoint outlives."""
+    try:
+        found: Mapping[str, Any] = sagemaker.describe_endpoint_config(EndpointConfigName=config)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        return {}
+    return {each["VariantName"]: each.get("InstanceType", "") for kind in _VARIANTS for each in found.get(kind, [])}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What of the stack is asked for.
+
+    Attributes:
+        endpoint: the endpoint.
+        api: name of the REST API.
+        pipeline: ARN of the state machine.
+        functions: those that callers start.
+        log_groups: those that grow with the requests.
+    """
+
+    endpoint: str
+    api: str
+    pipeline: str
+    functions: tuple[str, ...]
+    log_groups: tuple[str, ...]
+
+
+class Usage:
+    """CloudWatch's sums of this month in dollars.
+
+    Attributes:
+        unpriced: items whose price is not known.
+        megabytes: memory of functions that is known already; the meter itself is one of them, and counts, too.
+    """
+
+    def __init__(self, cloudwatch: "CloudWatchClient", lambdas: "LambdaClient", names: Names) -> None:
+        self._cloudwatch, self._lambdas, self._names = cloudwatch, lambdas, names
+        self.megabytes: dict[str, int] = {}
+        self.unpriced: set[str] = set()
+
+    def dollars(self, now: float) -> dict[str, float]:
+        """Return the dollars by part, since the month began."""
+        self.unpriced = set()
+        names, functions = self._names, 0.0
+        for name in {*names.functions, *self.megabytes}:
+            milliseconds, calls = self._sum("AWS/Lambda", "Duration", now, FunctionName=name)
+            functions += self._price("lambda/gb-second", milliseconds / 1000 * self._memory(name) / 1024)
+            functions += self._price("lambda/request", calls)
+        ends = ("ExecutionsSucceeded", "ExecutionsFailed")
+        runs = sum(self._sum("AWS/States", end, now, StateMachineArn=names.pipeline)[0] for end in ends)
+        requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)
+        photos, _ = self._sum("AWS/SageMaker", "Invocations", now, EndpointName=names.endpoint, VariantName="main")
+        logged = sum(self._sum("AWS/Logs", "IncomingBytes", now, LogGroupName=name)[0] for name in names.log_groups)
+        passed = (now - month_start(now)) / (next_month_start(now) - month_start(now))
+        return {
+            "functions": functions + runs * _RUN_DOLLARS,
+            "requests": self._price("api-gateway/rest-request", requests),
+            "photos in and out": self._price("invoke/in", photos * _PHOTO_GB)
+            + self._price("invoke/out", photos * _ANSWER_GB),
+            "logs": self._price("logs/ingest", logged / 1e9),
+            "key and alarms": passed
+            * (
+                self._price("kms/key", 1)
+                + self._price("cloudwatch/alarm", _ALARMS)
+                + self._price("cloudwatch/fast-alarm", FAST_ALARMS)
+            ),
+        }
+
+    def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:
+        """Return sum and number of a metric's values since the month began."""
+        answer = self._cloudwatch.get_metric_statistics(
+            Namespace=namespace,
+            MetricName=metric,
+            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+            StartTime=datetime.fromtimestamp(month_start(now), UTC),
+            # CloudWatch refuses a time without length, and rounds it to minutes at least.
+            EndTime=datetime.fromtimestamp(max(now, month_start(now) + _MINUTE), UTC),
+            Period=_DAY,
+            Statistics=["Sum", "SampleCount"],
+        )
+        points = answer["Datapoints"]
+        return sum(each["Sum"] for each in points), sum(each["SampleCount"] for each in points)
+
+    def _memory(self, function: str) -> int:
+        """Return a function's megabytes, asked once in the life of this program."""
+        if function not in self.megabytes:
+            found = self._lambdas.get_function_configuration(FunctionName=function)
+            self.megabytes[function] = found["MemorySize"]
+        return self.megabytes[function]
+
+    def _price(self, item: str, quantity: float) -> float:
+        price = prices.dollars(item, quantity)
+        if price is None:
+            self.unpriced.add(item)
+        return price or 0.0

@@ -1,0 +1,1 @@
+"""What needs no key: the page, and whether a model serves."""

@@ -1,0 +1,189 @@
+"""Hold a run to ``max_dollars``: what its other parts may cost comes first, and the rest is time for the training.
+
+Every part is taken at the longest time that its state allows, on demand and at list prices, so a run costs less in
+general. See "max_dollars buys time" in docs/decisions/pipeline.md.
+"""
+
+import json
+import math
+
+import prices
+from plan import tuning
+from plan.run import content_hash
+from shared.contracts import Run, TrainingPlan
+from shared.errors import RequestError, SpendingLimitError
+from shared.spending import SpendingLimit, shown
+from shared.tuning import MAX_JOB_SECONDS, TuningPlan
+
+_HOUR = 3600.0
+# SageMaker gives a job 120 seconds after SIGTERM, and uploads afterwards. The last minute is our own estimate.
+_END_SECONDS = 180
+_SEARCH_END_SECONDS = _END_SECONDS + 60  # The state machine looks once a minute whether the time of a search is over.
+_LEAST_SECONDS = 60  # AWS Batch takes no shorter time, and a shorter training would end before its first checkpoint.
+# The longest times that pipeline.asl.yaml allows: StoppingCondition of Evaluate; 30 minutes for the start of staging,
+# Smoke, Measure, and 10 minutes until staging is gone.
+_EVALUATION_SECONDS = 7200
+_STAGING_SECONDS = 1800 + 310 + 310 + 600
+_EC2_IDLE_SECONDS = 600  # An estimate: AWS Batch starts a machine before its job and ends it some minutes after.
+# Of all functions of a run together: Measure's 310 s of 3 GB, Plan's 310 s of 1 GB, and six times 310 s of 0.5 GB.
+_GB_SECONDS = 310 * (3 + 1 + 6 * 0.5)
+_TRANSITIONS = 600  # of a run beside those that wait for the training
+_TRANSITIONS_PER_SECOND = 3 / 20  # AwaitTraining, DescribeTraining and CheckTraining, every 20 seconds
+_MEASURED_GB = 3.0  # An estimate: 100 photos a second of 100 KB, for the 310 s of Measure.
+# Of the money for a training with a search by jobs, the search has half; the trainings of the best trials again, and
+# the training of the winner, have a quarter each.
+_SEARCH_SHARE, _AGAIN_SHARE = 0.5, 0.25
+
+
+def limit(run: Run, max_dollars: float | None) -> Run:
+    """Return the run with the longest times that its request's ``max_dollars`` can pay.
+
+    Args:
+        run: the run that Plan decided.
+        max_dollars: US dollars; None changes nothing.
+
+    Raises:
+        RequestError: the price of something is not known, so no time follows from the money.
+        SpendingLimitError: the money is too little for the other parts, or for a minute of training.
+    """
+    if max_dollars is None:
+        return run
+    parts = _parts(run)
+    left = max_dollars - sum(parts.values())
+    needs_training = run.training is not None and run.training.reused is None
+    least = sum(parts.values()) + (_least(run) if needs_training else 0)
+    if max_dollars < least:
+        listed = ", ".join(f"{name} ${dollars:.2f}" for name, dollars in parts.items())
+        shortest = "the shortest search and training" if _searches(run) else "a minute of training"
+        training = f" and {shortest} ${_least(run):.2f}" if needs_training else ""
+        raise SpendingLimitError(
+            f"max_dollars: ${shown(max_dollars)} is too little. At most this run may cost {listed}{training}; give "
+            f"at least {math.ceil(100 * least) / 100:.2f}, or choose cheaper instance types"
+        )
+    limited = SpendingLimit(
+        max_dollars=max_dollars,
+        parts={name: round(dollars, 4) for name, dollars in parts.items()},
+        training=round(left, 4) if needs_training else 0,
+    )
+    changes: dict[str, object] = {"spending": limited}
+    if run.training and needs_training:
+        share = 1.0
+        if run.tuning and _searches(run):
+            share = 1 - _SEARCH_SHARE - _AGAIN_SHARE
+            changes["tuning"] = _search(run.tuning, left, _per_second(run.training))
+        changes["training"] = _training(run.training, limited, left * share, _searches(run))
+    return _with_own_key(run, run.model_copy(update=changes))
+
+
+def _with_own_key(run: Run, limited: Run) -> Run:
+    """Return the limited run, with a key of its own if the money may end its search earlier, as ``tune.minutes`` does.
+
+    Otherwise a run without that limit would take up what a shortened search found. A training that the money ends has
+    no model to take up, so it keeps its key.
+    """
+    before, after = run.tuning, limited.tuning
+    if not (before and after and run.training and limited.training) or before == after:
+        return limited
+    key = content_hash(run.training.key, after.minutes, after.job_seconds)
+    old, new = run.training.output_uri, f"{run.training.output_uri.removesuffix(run.training.key)}{key}"
+    training = limited.training.model_copy(update={"key": key, "output_uri": new})
+    inputs = json.loads(json.dumps(limited.evaluation.inputs).replace(f"{old}/", f"{new}/"))
+    evaluation = limited.evaluation.model_copy(update={"inputs": inputs})
+    return limited.model_copy(update={"training": training, "evaluation": evaluation})
+
+
+def _searches(run: Run) -> bool:
+    """Whether training jobs of their own search hyperparameters before the training."""
+    return run.tuning is not None and run.tuning.where == "jobs"
+
+
+def _parts(run: Run) -> dict[str, float]:
+    """Return the most that each part beside the training may cost, in US dollars."""
+    endpoint = run.endpoint
+    hosting = _known(f"hosting/{endpoint.instance_type}", "serving_instance_type")
+    update_seconds = min(28_800, 3600 + 3 * endpoint.bake_seconds)  # as in the state Plan
+    parts: dict[str, float] = {}
+    if run.images.training_build or run.images.serving_build:
+        _known("codebuild/general1.medium", "region")  # The quote has no price to tell where the book has none.
+        parts["images"] = run.quote.build or 0.0
+    if run.promotion is None:
+        processing = _known(f"processing/{endpoint.instance_type}", "serving_instance_type")
+        parts["evaluation"] = processing * _EVALUATION_SECONDS / _HOUR
+    if run.training and run.training.ec2 and run.training.reused is None:
+        parts["start and end of the machine"] = _per_hour(run.training) * _EC2_IDLE_SECONDS / _HOUR
+    return {
+        **parts,
+        "staging": hosting * _STAGING_SECONDS / _HOUR,
+        "update": hosting * endpoint.max_instances * update_seconds / _HOUR,
+        "functions and steps": prices.known("lambda/gb-second", _GB_SECONDS, prices.HOME_REGION)
+        + prices.known("states/transition", _TRANSITIONS, prices.HOME_REGION)
+        + prices.known("invoke/in", _MEASURED_GB, prices.HOME_REGION),
+    }
+
+
+def _per_hour(training: TrainingPlan) -> float:
+    """Return what the machines that train cost in an hour. Spot capacity costs as much as on demand at most."""
+    service = "ec2" if training.ec2 else "training"
+    return _known(f"{service}/{training.instance_type}", "training_instance_type") * training.instance_count
+
+
+def _per_second(training: TrainingPlan) -> float:
+    steps = prices.known("states/transition", _TRANSITIONS_PER_SECOND, prices.HOME_REGION)
+    return _per_hour(training) / _HOUR + steps
+
+
+def _least(run: Run) -> float:
+    """Return what the shortest training costs, with the search before it."""
+    assert run.training
+    per_second, tuned = _per_second(run.training), run.tuning
+    one = per_second * (_LEAST_SECONDS + _END_SECONDS)
+    if not tuned or not _searches(run):
+        return one
+    # A search without a training job that ends has no result, and all its money is lost.
+    at_once, job = min(tuned.trials, tuned.max_parallel), max(_LEAST_SECONDS, tuning.job_seconds(tuned))
+    search = at_once * per_second * (job + _SEARCH_END_SECONDS)
+    again = tuning.FINAL_TRAININGS * per_second * (job + _END_SECONDS)
+    return max(one / (1 - _SEARCH_SHARE - _AGAIN_SHARE), search / _SEARCH_SHARE, again / _AGAIN_SHARE)
+
+
+def _training(training: TrainingPlan, limited: SpendingLimit, dollars: float, after_search: bool) -> TrainingPlan:
+    """Return the training with the longest time that the money pays, and the sentence for its end."""
+    # Dollars that are just enough may become a second less by rounding.
+    seconds = max(_LEAST_SECONDS, int(dollars / _per_second(training)) - _END_SECONDS)
+    if seconds >= MAX_JOB_SECONDS:
+        attempts = min(training.max_attempts, seconds // MAX_JOB_SECONDS)
+        return training.model_copy(update={"max_attempts": attempts})
+    before = limited.parts.get("images", 0)
+    how = "the search begins anew" if after_search else "the training goes on from its last checkpoint"
+    spent = (
+        f"max_dollars: the training has used up what ${shown(limited.max_dollars)} leaves for it, and was ended after "
+        f"{seconds:,} seconds. At most ${before + limited.training:.2f} is spent; the rest was kept for evaluation, "
+        f"staging and update. Start the run again with a larger max_dollars: {how}"
+    )
+    return training.model_copy(update={"max_seconds": seconds, "max_attempts": 1, "spent": spent})
+
+
+def _search(tuned: TuningPlan, dollars: float, per_second: float) -> TuningPlan:
+    """Return a search by jobs whose time the money pays; the minutes end the search, and each job has its own end."""
+    at_once = min(tuned.trials, tuned.max_parallel)
+    seconds = max(_LEAST_SECONDS, int(dollars * _SEARCH_SHARE / per_second / at_once) - _SEARCH_END_SECONDS)
+    again = int(dollars * _AGAIN_SHARE / per_second / tuning.FINAL_TRAININGS) - _END_SECONDS
+    again = max(_LEAST_SECONDS, again)
+    longest = tuned.minutes or tuning.MAX_MINUTES_OF_JOBS
+    minutes = tuned.minutes if seconds >= 60 * longest else seconds / 60
+    return tuned.model_copy(update={"minutes": minutes, "job_seconds": min(MAX_JOB_SECONDS, again)})
+
+
+def _known(item: str, field: str) -> float:
+    """Return the price of an hour.
+
+    Raises:
+        RequestError: the price book does not have it.
+    """
+    price = prices.dollars(item)
+    if price is None:
+        raise RequestError(
+            f"max_dollars: the price of {item.partition('/')[2]} is not known here, so no time follows from the money; "
+            f"leave max_dollars out, or choose another {field}"
+        )
+    return price

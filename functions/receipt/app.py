@@ -1,0 +1,152 @@
+"""Receipt: after a run, however it ended, write what it cost and what goes on costing."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from receipt import burn, document, history, meter
+from receipt.meter import Functions, Metered
+from shared.names import run_id
+from shared.observability import logger
+from shared.receipts import MonthlyLine, Receipt
+from shared.s3 import parse_uri
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_EVENTS = 1000  # of a page, the most that AWS gives
+_KEPT_MS = 60_000  # kept back from the function's time for what follows the search
+
+
+@dataclass(frozen=True)
+class ReceiptSettings(Settings):
+    """The settings of the receipt, from its environment variables.
+
+    Attributes:
+        bucket: the stack's bucket.
+        endpoint_name: the endpoint that callers use.
+        memory: megabytes of the functions that do not have those of this one, as JSON by the last word of their names.
+        architecture: of the functions.
+        warm_functions: instances of the API's function that are kept warm, the stack's ApiProvisionedConcurrency.
+        monthly_dollars: the stack's MonthlyDollars; 0 if it has no meter.
+        aws_lambda_function_memory_size: megabytes of this function.
+    """
+
+    bucket: str
+    endpoint_name: str
+    memory: str
+    architecture: str
+    warm_functions: str
+    monthly_dollars: str
+    aws_lambda_function_memory_size: str
+
+
+# A run must not wait for its receipt, so a service that does not answer is asked twice and not for minutes.
+_config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+settings = ReceiptSettings.from_environment()
+states = boto3.client("stepfunctions", config=_config)
+sagemaker = boto3.client("sagemaker", config=_config)
+codebuild = boto3.client("codebuild", config=_config)
+batch = boto3.client("batch", config=_config)
+s3 = boto3.client("s3", config=_config)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Return a ``Receipt`` document for ``{"execution", "to_come"}``, and put it into the bucket.
+
+    They are the ARN of the execution that asks, and the number of states that it enters afterwards.
+    """
+    arn = event["execution"]
+    receipt = write(arn, event["to_come"], lambda: context.get_remaining_time_in_millis() > _KEPT_MS)
+    key = f"runs/{receipt.run}/receipt.json"
+    body = receipt.model_dump_json(indent=1).encode()
+    s3.put_object(Bucket=settings.bucket, Key=key, Body=body, ContentType="application/json")
+    logger.info("receipt", extra={"run": receipt.run, "dollars": receipt.dollars, "notes": receipt.notes})
+    return receipt.model_dump()
+
+
+def write(arn: str, to_come: int, has_time: Callable[[], bool]) -> Receipt:
+    """Return the receipt of an execution, which may still be running.
+
+    Args:
+        arn: the execution.
+        to_come: number of states that it enters after this one.
+        has_time: whether there is time to ask for one more trial of a search.
+    """
+    pages = states.get_paginator("get_execution_history").paginate(
+        executionArn=arn, PaginationConfig={"PageSize": _EVENTS}
+    )
+    past = history.read(event for page in pages for event in page["events"])
+    run, now = past.run(), datetime.now(UTC)
+    identity = run["id"] if run else run_id(arn.rpartition(":")[2])
+    known = Functions(json.loads(settings.memory), int(settings.aws_lambda_function_memory_size), settings.architecture)
+    metered, notes = list[Metered](), meter.unmetered(past)
+    for what, parts in _parts(past, run, known, now, has_time):
+        with _noted(notes, what):
+            metered += parts()
+    stored, serves = (0, 0), None
+    if run:
+        with _noted(notes, "the objects in the bucket"):
+            stored = _stored(run)
+            metered += meter.uploads(stored[0] + 1)  # the receipt itself is one of them
+    metered += [*meter.functions(past, known, now), *meter.transitions(past, to_come)]
+    unasked = list[str]()
+    with _noted(unasked, "the endpoint that serves"):
+        serves = burn.serving(sagemaker, settings.endpoint_name)
+    staging = run["endpoint"]["instance_type"] if run and meter.has_left_staging(past, run) else ""
+    stack = burn.Standing(int(settings.warm_functions), float(settings.monthly_dollars) > 0, staging)
+    monthly = burn.monthly(serves, run, stored[1], stack)
+    monthly += [MonthlyLine(what=each, dollars_per_month=None) for each in unasked]
+    return document.write(identity, metered, monthly, notes)
+
+
+Parts = tuple[str, Callable[[], list[Metered]]]
+
+
+def _parts(
+    past: history.History, run: dict[str, Any] | None, known: Functions, now: datetime, has_time: Callable[[], bool]
+) -> Iterator[Parts]:
+    """Yield the meters of a run that was planned, each with a name for what it meters."""
+    if not run:
+        return
+    quote = run["quote"]
+    yield "the builds", lambda: list(meter.builds(past, codebuild, quote, now))
+    yield "the search", lambda: list(meter.searches(past, sagemaker, run, now, has_time))
+    yield "the training", lambda: list(meter.trainings(past, sagemaker, run, now))
+    yield "the training on EC2", lambda: list(meter.on_ec2(past, batch, run, now))
+    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, run, now))
+    yield "the endpoints", lambda: list(meter.endpoints(past, run, now))
+    yield "the requests", lambda: list(meter.requests(past, known))
+
+
+@contextmanager
+def _noted(notes: list[str], what: str) -> Iterator[None]:
+    """Turn an error of a service into a note: the rest of the receipt is still worth having."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("not metered", extra={"what": what, "error": str(error)})
+        notes.append(f"Not metered: {what}, because of {error}")
+
+
+def _stored(run: dict[str, Any]) -> tuple[int, int]:
+    """Return the number of objects that the run has left in the bucket, and their bytes."""
+    prefixes = [f"runs/{run['id']}/"]
+    if training := run["training"]:
+        prefixes.append(f"{parse_uri(training['output_uri']).key}/{training['job_name']}/")
+    sizes = [
+        each["Size"]
+        for prefix in prefixes
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
+        for each in page.get("Contents", [])
+    ]
+    return len(sizes), sum(sizes)

@@ -1,0 +1,79 @@
+"""The limits of spending: template, state machine and meter agree, and no caller can end what serves by spending."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from shared.spending import Spending
+from tests.contract.conftest import evaluated
+from tests.contract.test_permissions import Resolver
+
+
+def test_settings_of_the_meter_are_exactly_its_environment(template, monkeypatch):
+    variables = template["Resources"]["MeterFunction"]["Properties"]["Environment"]["Variables"]
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in variables:
+        monkeypatch.setenv(name, "1")
+    from meter.app import MeterSettings
+
+    assert {field.name.upper() for field in fields(MeterSettings)} == set(variables)
+
+
+def test_nothing_of_the_meter_exists_without_a_limit(template):
+    resources = template["Resources"]
+    own = [name for name in resources if name.startswith("Meter") or name == "Spending"]
+    assert len(own) == 9
+    conditions = {name: resources[name]["Condition"] for name in own}
+    assert set(conditions.values()) == {
+        "HasMonthlyDollars",
+        "OwnRolesAndMonthlyDollars",
+        "OwnRolesAndTeardownOnOverspend",
+    }
+    resolver = Resolver(template)
+    assert not any(resolver.holds(template["Conditions"][condition]) for condition in conditions.values())
+
+
+def test_callers_cannot_end_what_serves_by_spending(template):
+    """Without OnOverspend=teardown the meter may change nothing of what serves but the range of its scaling."""
+    role = template["Resources"]["MeterFunctionRole"]["Properties"]
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    listed = [each["Action"] if isinstance(each["Action"], list) else [each["Action"]] for each in statements]
+    actions = {action for each in listed for action in each}
+    changing = {
+        each for each in actions if not each.partition(":")[2].startswith(("Get", "List", "Describe", "BatchGet"))
+    }
+    assert changing == {
+        "ssm:PutParameter",  # its document and its lock
+        "ssm:DeleteParameter",  # its lock
+        "application-autoscaling:RegisterScalableTarget",
+        "iam:CreateServiceLinkedRole",  # that of Application Auto Scaling, which asks for it with each registration
+        "sagemaker:UpdateEndpointWeightsAndCapacities",  # by Application Auto Scaling, within the range
+        "sns:Publish",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    condition, _, otherwise = role["ManagedPolicyArns"][1]["Fn::If"]
+    assert (condition, otherwise) == ("HasTeardownOnOverspend", {"Ref": "AWS::NoValue"})
+    assert template["Parameters"]["OnOverspend"]["Default"] == "cap"
+    deletions = {
+        each["Resource"]["Fn::Sub"].rpartition("/")[2] for each in statements if each["Sid"] == "ReleaseItsLock"
+    }
+    assert deletions == {"meter-lock"}
+
+
+@pytest.mark.parametrize(("capped", "most"), [(True, 1), (False, 4)])
+def test_run_that_promotes_does_not_lift_the_cap(machines, capped, most):
+    states = machines["pipeline"]["States"]
+    run = {"endpoint": {"min_instances": 1, "max_instances": 4, "name": "dogs", "variant": "main"}}
+    document = Spending(at=1.5, capped=capped, months={"2026-12": {"endpoints": 2.0}}).model_dump_json()
+    result = {"result": {"Parameter": {"Value": document}}}
+    assigned = evaluated(states["ReadSpending"]["Assign"], run=run, states=result)
+    arguments = evaluated(states["RegisterScalableTarget"]["Arguments"], run=run, **assigned)
+    assert (arguments["MinCapacity"], arguments["MaxCapacity"]) == (1, most)
+    assert states["ReadSpending"]["Catch"] == [{"ErrorEquals": ["States.ALL"], "Next": "RegisterScalableTarget"}]
+    planned = {"result": {"Payload": {"endpoint": {"max_instances": 4, "bake_seconds": 3}}}}
+    assert evaluated(states["Plan"]["Assign"]["maxInstances"], states=planned) == 4
+    assert json.loads(document)["capped"] is capped

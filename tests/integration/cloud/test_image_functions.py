@@ -1,0 +1,416 @@
+"""Functions from images: each request has a process of its own, which speaks AWS's Runtime API."""
+
+import base64
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cloud.core import containers
+from tests.integration.builds import build
+from tests.integration.laptop import REPOSITORY, ROLE, Cloud, eventually
+
+DOCKERFILE = 'FROM base AS one\nWORKDIR /opt/app\nENV GREETING=hello\nCOPY app.py .\nENTRYPOINT ["python", "app.py"]\n'
+DOCKERFILE += 'CMD ["work"]\nFROM one AS two\nENV GREETING=again\n'
+# A runtime as small as AWS's page about custom runtimes describes it; it knows nothing of the laptop cloud.
+APP = """
+import http.client, json, os, pathlib, subprocess, sys, threading, time
+
+host, base = os.environ["AWS_LAMBDA_RUNTIME_API"], "/2018-06-01/runtime"
+connection = http.client.HTTPConnection(host)
+counter = served = 0
+
+
+def call(method, path, body=None, headers={}):
+    connection.request(method, base + path, body, headers)
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+
+def count():
+    global counter
+    while True:
+        time.sleep(0.005)
+        counter += 1
+
+
+print("initializing", flush=True)
+if mode := os.environ.get("INIT"):
+    if mode == "error":
+        call("POST", "/init/error", json.dumps({"errorMessage": "no model", "errorType": "Model.Missing"}),
+             {"Lambda-Runtime-Function-Error-Type": "Model.Missing"})
+    sys.exit(3)
+threading.Thread(target=count, daemon=True).start()
+while True:
+    answer, body = call("GET", "/invocation/next")
+    event, ask = json.loads(body), answer.headers.get
+    request = ask("Lambda-Runtime-Aws-Request-Id")
+    served += 1
+    if text := event.get("print"):
+        print(text, flush=True)
+    time.sleep(event.get("sleep", 0))
+    if "exit" in event:
+        os._exit(event["exit"])
+    if "memory" in event:
+        hog = b"x" * (event["memory"] << 20)
+        time.sleep(20)
+    if "error" in event:
+        call("POST", f"/invocation/{request}/error", json.dumps({"errorMessage": event["error"], "errorType": "Bad"}),
+             {"Lambda-Runtime-Function-Error-Type": "Bad"})
+        continue
+    document = {"pid": os.getpid(), "served": served, "counter": counter, "greeting": os.environ["GREETING"],
+                "words": sys.argv[1:], "folder": os.getcwd(), "arn": ask("Lambda-Runtime-Invoked-Function-Arn"),
+                "left": int(ask("Lambda-Runtime-Deadline-Ms")) / 1000 - time.time(),
+                "environment": {name: value for name, value in os.environ.items() if name.startswith("AWS_LAMBDA")}}
+    if path := event.get("list"):
+        document["exists"] = os.path.exists(path)
+    if path := event.get("write"):
+        try:
+            pathlib.Path(path).write_text("x")
+        except OSError as error:
+            document["error"] = error.errno
+    if "size" in event:
+        document = "x" * event["size"]
+    first = call("POST", f"/invocation/{request}/response", json.dumps(document))[0].status
+    if event.get("twice"):
+        again = [call("POST", f"/invocation/{each}/response", "{}") for each in (request, "other")]
+        print([first, *[(answer.status, json.loads(body)["errorType"]) for answer, body in again]], flush=True)
+"""
+
+
+class Function:
+    """One function of the tests."""
+
+    def __init__(self, cloud: Cloud, image: str, **request: Any) -> None:
+        self.client, self.name = cloud.client("lambda"), f"image-{uuid.uuid4().hex[:8]}"
+        defaults = {"Role": ROLE, "PackageType": "Image", "MemorySize": 256, "Timeout": 30}
+        self.made = self.client.create_function(
+            FunctionName=self.name, Code={"ImageUri": image}, **{**defaults, **request}
+        )
+
+    def ask(self, event: dict[str, Any], qualifier: str = "$LATEST") -> tuple[Any, str, dict[str, Any]]:
+        """Return what the function answered, its log and the whole response."""
+        response = self.client.invoke(
+            FunctionName=self.name, Qualifier=qualifier, LogType="Tail", Payload=json.dumps(event)
+        )
+        return json.load(response["Payload"]), base64.b64decode(response["LogResult"]).decode(), response
+
+    def publish(self) -> str:
+        return str(self.client.publish_version(FunctionName=self.name)["Version"])
+
+
+Make = Callable[..., Function]
+
+
+@pytest.fixture(scope="module")
+def images(cloud: Cloud) -> list[str]:
+    """Two images with the same program: ``one`` and ``two``, which greet otherwise."""
+    ended = build(cloud, {"serving/Dockerfile": DOCKERFILE, "app.py": APP}, "one two", "functions")
+    assert ended["buildStatus"] == "SUCCEEDED", ended["phases"]
+    return [f"{REPOSITORY}:{target}-functions" for target in ("one", "two")]
+
+
+@pytest.fixture
+def make(cloud: Cloud, images: list[str]) -> Iterator[Make]:
+    """Create functions, and delete them at the end."""
+    made: list[Function] = []
+
+    def create(image: str = images[0], **request: Any) -> Function:
+        made.append(Function(cloud, image, **request))
+        return made[-1]
+
+    yield create
+    for function in made:
+        function.client.delete_function(FunctionName=function.name)
+
+
+def duration(log: str, name: str) -> float:
+    match = re.search(rf"\t{name}: ([\d.]+) ms", log)
+    assert match, log
+    return float(match[1])
+
+
+def test_a_function_is_described_by_the_digest_of_its_image(cloud: Cloud, images: list[str], make: Make) -> None:
+    ids = [{"imageTag": "one-functions"}]
+    image = cloud.client("ecr").batch_get_image(repositoryName="model-server", imageIds=ids)["images"][0]
+    digest = image["imageId"]["imageDigest"]
+    function = make()
+    assert function.made["CodeSha256"] == digest.removeprefix("sha256:")
+    assert "Runtime" not in function.made
+    described = function.client.get_function(FunctionName=function.name)
+    code = described["Code"]
+    assert (code["RepositoryType"], code["ImageUri"]) == ("ECR", images[0])
+    assert code["ResolvedImageUri"] == f"{REPOSITORY}@{digest}"
+    assert make(code["ResolvedImageUri"]).ask({})[0]["greeting"] == "hello"
+
+
+def test_the_process_has_the_images_files_and_the_words_of_the_function(make: Make) -> None:
+    answer, _, _ = make().ask({"list": str(Path(__file__))})
+    assert (answer["words"], answer["folder"], answer["greeting"]) == (["work"], "/opt/app", "hello")
+    image = {"EntryPoint": ["python", "/opt/app/app.py"], "Command": ["other", "words"], "WorkingDirectory": "/tmp"}
+    other, _, response = make(
+        ImageConfig=image,
+        Environment={"Variables": {"GREETING": "own", "AWS_LAMBDA_FUNCTION_NAME": "forged"}},
+        Architectures=["arm64"],
+        EphemeralStorage={"Size": 1024},
+    ).ask({})
+    assert (other["words"], other["greeting"]) == (["other", "words"], "own")
+    assert response["ExecutedVersion"] == "$LATEST"
+    variables = other["environment"]
+    assert variables["AWS_LAMBDA_FUNCTION_NAME"].startswith("image-")
+    assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
+    assert variables["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
+    assert 20 < other["left"] <= 30
+    if containers.available():
+        assert (other["folder"], answer["exists"]) == ("/tmp", False)
+
+
+@pytest.mark.skipif(not containers.available(), reason="there are no namespaces here")
+def test_only_tmp_can_be_written(make: Make) -> None:
+    function = make()
+    places = {path: function.ask({"write": path})[0].get("error") for path in ("/tmp/x", "/opt/app/x", "/x", "/usr/x")}
+    assert places == {"/tmp/x": None, "/opt/app/x": 30, "/x": 30, "/usr/x": 30}
+
+
+def test_the_log_tells_what_is_billed(cloud: Cloud, make: Make) -> None:
+    function = make()
+    answer, log, _ = function.ask({"print": "a line", "sleep": 0.1})
+    lines = log.splitlines()
+    assert lines[0] == "initializing"
+    assert lines[1].startswith("START RequestId: ")
+    assert lines[2] == "a line"
+    assert lines[3].startswith("END RequestId: ")
+    billed, took, init = (duration(log, name) for name in ("Billed Duration", "Duration", "Init Duration"))
+    assert took >= 100
+    assert abs(billed - (took + init)) <= 1.02
+    assert "\tMemory Size: 256 MB\tMax Memory Used: " in log
+    again, log, _ = function.ask({})
+    assert (again["pid"], again["served"]) == (answer["pid"], 2)
+    assert "Init Duration" not in log
+    assert "initializing" not in log
+    assert abs(duration(log, "Billed Duration") - duration(log, "Duration")) <= 1.01
+    logs = cloud.client("logs")
+    events = logs.filter_log_events(logGroupName=f"/aws/lambda/{function.name}")["events"]
+    assert {"a line", "initializing"} <= {event["message"] for event in events}
+
+
+def test_each_request_in_progress_has_a_process_of_its_own(make: Make) -> None:
+    function = make()
+    with ThreadPoolExecutor(3) as pool:
+        answers = [each[0] for each in pool.map(function.ask, [{"sleep": 2}] * 3)]
+    assert len({answer["pid"] for answer in answers}) == 3
+    assert {answer["served"] for answer in answers} == {1}
+    assert function.ask({})[0]["pid"] in {answer["pid"] for answer in answers}
+
+
+def test_a_process_is_frozen_between_requests(make: Make) -> None:
+    function = make()
+    before = function.ask({"sleep": 0.2})[0]["counter"]
+    time.sleep(1.5)  # Running, it would count to 300 more or less.
+    assert before > 0
+    assert function.ask({})[0]["counter"] - before < 100
+
+
+def test_the_runtime_api_takes_one_answer(make: Make) -> None:
+    _, log, _ = make().ask({"twice": True})
+    assert "[202, (403, 'InvalidStateTransition'), (400, 'InvalidRequestID')]" in log
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "words", "status"),
+    [
+        ({"error": "no dog"}, "Bad", "no dog", ""),
+        ({"exit": 5}, "Runtime.ExitError", "Runtime exited with error: exit status 5", "error"),
+        ({"exit": 0}, "Runtime.ExitError", "Runtime exited without providing a reason", "error"),
+        ({"memory": 400}, "Runtime.OutOfMemory", "Runtime exited with error: signal: killed", "error"),
+        ({"sleep": 20}, "Sandbox.Timedout", "Task timed out after 2.00 seconds", "timeout"),
+        ({"size": 6291557}, "Function.ResponseSizeTooLarge", "maximum allowed payload size (6291556 bytes)", ""),
+    ],
+)
+def test_a_failure_is_told_in_awss_words(make: Make, event: Any, kind: str, words: str, status: str) -> None:
+    function = make(Timeout=2 if "sleep" in event else 60)
+    first = function.ask({})[0]["pid"]
+    answer, log, response = function.ask(event)
+    assert response["FunctionError"] == "Unhandled"
+    assert answer["errorType"] == kind
+    assert words in answer["errorMessage"]
+    assert (f"\tStatus: {status}" in log) == bool(status)
+    if status == "error":
+        assert f"\tError Type: {kind}" in log
+    assert (function.ask({})[0]["pid"] == first) == (not status)  # A process that failed is not used again.
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        ("error", "Model.Missing", "no model"),
+        ("exit", "Runtime.ExitError", "Runtime exited with error: exit status 3"),
+    ],
+)
+def test_a_failed_initialization_is_tried_once_more(make: Make, mode: str, kind: str, words: str) -> None:
+    function = make(Environment={"Variables": {"INIT": mode}})
+    answer, log, response = function.ask({})
+    assert response["FunctionError"] == "Unhandled"
+    assert answer["errorType"] == kind
+    assert words in answer["errorMessage"]
+    assert log.count("initializing") == 2
+    assert re.search(rf"INIT_REPORT Init Duration: [\d.]+ ms\tPhase: init\tStatus: error\tError Type: {kind}", log)
+    assert "\tInit Duration" not in log
+
+
+def test_a_program_that_is_not_there_is_an_invalid_entry_point(make: Make) -> None:
+    answer, _, _ = make(ImageConfig={"EntryPoint": ["/opt/app/nothing"]}).ask({})
+    assert answer["errorType"] == "Runtime.InvalidEntrypoint"
+    assert "fork/exec /opt/app/nothing: no such file or directory" in answer["errorMessage"]
+
+
+def test_a_new_image_replaces_processes_and_a_version_keeps_its_own(make: Make, images: list[str]) -> None:
+    function = make()
+    version = function.publish()
+    first = function.ask({})[0]
+    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    second = function.ask({})[0]
+    assert (first["greeting"], second["greeting"]) == ("hello", "again")
+    assert function.ask({}, version)[0]["greeting"] == "hello"
+    assert function.ask({}, version)[0]["environment"]["AWS_LAMBDA_FUNCTION_VERSION"] == version
+
+
+def test_an_alias_leads_to_two_versions_by_weight(make: Make, images: list[str]) -> None:
+    function = make()
+    old = function.publish()
+    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    new = function.publish()
+    alias = function.client.create_alias(
+        FunctionName=function.name,
+        Name="live",
+        FunctionVersion=old,
+        RoutingConfig={"AdditionalVersionWeights": {new: 0.5}},
+    )
+    answers = [function.ask({}, "live") for _ in range(40)]
+    executed = {(answer["greeting"], response["ExecutedVersion"]) for answer, _, response in answers}
+    assert executed == {("hello", old), ("again", new)}  # By chance this fails once in 10 to the 12.
+    assert {answer["arn"] for answer, _, _ in answers} == {alias["AliasArn"]}
+    function.client.update_alias(
+        FunctionName=function.name, Name="live", RoutingConfig={"AdditionalVersionWeights": {}}
+    )
+    assert {function.ask({}, "live")[0]["greeting"] for _ in range(5)} == {"hello"}
+    invalid = function.client.exceptions.InvalidParameterValueException
+    weights = {"AdditionalVersionWeights": {old: 0.1}}
+    with pytest.raises(invalid, match=f"Function version {old} is already included in routing configuration"):
+        function.client.update_alias(FunctionName=function.name, Name="live", RoutingConfig=weights)
+    with pytest.raises(function.client.exceptions.ResourceNotFoundException):
+        function.client.update_alias(FunctionName=function.name, Name="live", FunctionVersion="77")
+
+
+def test_reserved_concurrency_holds_for_all_versions_together(make: Make) -> None:
+    function = make()
+    version = function.publish()
+    function.client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=1)
+    busy = threading.Thread(target=function.ask, args=({"sleep": 4},))
+    busy.start()
+    time.sleep(2)
+    with pytest.raises(function.client.exceptions.TooManyRequestsException) as error:
+        function.ask({}, version)
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    assert error.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    busy.join()
+    assert function.ask({}, version)[0]["served"] == 1
+    with pytest.raises(function.client.exceptions.InvalidParameterValueException, match=r"minimum value of \[100\]"):
+        function.client.put_function_concurrency(FunctionName=function.name, ReservedConcurrentExecutions=901)
+
+
+def test_provisioned_concurrency_is_ready_before_anybody_asks(make: Make, cloud: Cloud, images: list[str]) -> None:
+    function = make()
+    version = function.publish()
+    name = {"FunctionName": function.name}
+    function.client.create_alias(**name, Name="live", FunctionVersion=version)
+    invalid = function.client.exceptions.InvalidParameterValueException
+    with pytest.raises(invalid, match="cannot be applied to unpublished function versions"):
+        function.client.put_provisioned_concurrency_config(
+            **name, Qualifier="$LATEST", ProvisionedConcurrentExecutions=1
+        )
+    put = function.client.put_provisioned_concurrency_config(
+        **name, Qualifier="live", ProvisionedConcurrentExecutions=2
+    )
+    assert (put["Status"], put["AvailableProvisionedConcurrentExecutions"]) == ("IN_PROGRESS", 0)
+
+    def described() -> dict[str, Any]:
+        return dict(function.client.get_provisioned_concurrency_config(**name, Qualifier="live"))
+
+    def ready() -> dict[str, Any]:
+        return eventually(described, lambda config: bool(config["Status"] == "READY"))
+
+    assert ready()["AvailableProvisionedConcurrentExecutions"] == 2
+    tree = f"functions/{function.name}"
+    assert len(cloud.pids(tree)) == 2
+    answer, log, _ = function.ask({}, "live")
+    assert answer["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
+    assert answer["pid"] in cloud.pids(tree)
+    assert abs(duration(log, "Billed Duration") - duration(log, "Duration")) <= 1.01
+    function.ask({"exit": 1}, "live")
+    eventually(lambda: cloud.pids(tree), lambda pids: len(pids) == 2)  # The one that ended is replaced.
+    function.client.update_function_code(**name, ImageUri=images[1])
+    function.client.update_alias(**name, Name="live", FunctionVersion=function.publish())
+    ready()
+    answer, _, _ = function.ask({}, "live")
+    assert (answer["greeting"], answer["served"]) == ("again", 1)
+    assert answer["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
+    function.client.delete_provisioned_concurrency_config(**name, Qualifier="live")
+    eventually(lambda: cloud.pids(tree), lambda pids: pids == [])
+
+
+def test_provisioned_concurrency_that_cannot_start_has_failed(make: Make) -> None:
+    function = make(Environment={"Variables": {"INIT": "exit"}})
+    name = {"FunctionName": function.name, "Qualifier": function.publish()}
+    function.client.put_provisioned_concurrency_config(**name, ProvisionedConcurrentExecutions=1)
+    config = eventually(
+        lambda: function.client.get_provisioned_concurrency_config(**name),
+        lambda config: bool(config["Status"] != "IN_PROGRESS"),
+    )
+    assert (config["Status"], config["StatusReason"]) == ("FAILED", "FUNCTION_ERROR_INIT_FAILURE")
+
+
+@pytest.mark.parametrize(
+    ("request_of", "words"),
+    [
+        ({"Code": {"ImageUri": f"{REPOSITORY}:nothing"}}, f"Source image {REPOSITORY}:nothing does not exist"),
+        ({"Code": {"ImageUri": "python:3.13"}}, "Source image python:3.13 is not valid. Provide a valid source image."),
+        ({"Runtime": "python3.13", "Handler": "a.b"}, "Please don't provide Handler or Runtime or Layer when"),
+        ({"EphemeralStorage": {"Size": 20480}}, "'ephemeralStorage.size' failed to satisfy constraint"),
+        ({"PackageType": "Zip"}, "Runtime and Handler are mandatory parameters for functions created with"),
+    ],
+)
+def test_a_request_that_aws_refuses_makes_no_function(
+    cloud: Cloud, images: list[str], request_of: Any, words: str
+) -> None:
+    client, name = cloud.client("lambda"), f"image-{uuid.uuid4().hex[:8]}"
+    request = {"Role": ROLE, "PackageType": "Image", "Code": {"ImageUri": images[0]}, **request_of}
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=re.escape(words)):
+        client.create_function(FunctionName=name, **request)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_function(FunctionName=name)
+
+
+def test_a_request_that_is_too_large_is_refused(make: Make) -> None:
+    function = make()
+    with pytest.raises(ClientError, match="RequestEntityTooLargeException") as error:
+        function.ask({"print": "x" * ((6 << 20) + 100)})
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert "Request must be smaller than 6291456 bytes for the InvokeFunction operation" in str(error.value)
+
+
+def test_a_deleted_function_leaves_no_process(cloud: Cloud, images: list[str]) -> None:
+    function = Function(cloud, images[0])
+    function.ask({})
+    tree = f"functions/{function.name}"
+    assert len(cloud.pids(tree)) == 1
+    function.client.delete_function(FunctionName=function.name)
+    eventually(lambda: cloud.pids(tree), lambda pids: pids == [])

@@ -1,0 +1,92 @@
+"""The receipt's function from event to document."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from tests.unit.functions.executions import Execution
+from tests.unit.functions.test_receipt import RUN, known_prices  # noqa: F401 (its prices are for these tests, too)
+
+
+class Pages:
+    """A client whose paginators give these items."""
+
+    def __init__(self, **items):
+        self.items, self.put = items, []
+
+    def get_paginator(self, _operation):
+        (name, found) = next(iter(self.items.items()))
+        pages = [{name: found[:2]}, {name: found[2:]}] if found else [{}]
+        return SimpleNamespace(paginate=lambda **_: pages)
+
+    def put_object(self, **request):
+        self.put.append(request)
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """The function's module, as a function of the stack ``kennel`` imports it."""
+    settings = {
+        "BUCKET": "b",
+        "ENDPOINT_NAME": "kennel",
+        "ARCHITECTURE": "x86_64",
+        "MEMORY": '{"plan": 1024}',
+        "WARM_FUNCTIONS": "0",
+        "MONTHLY_DOLLARS": "0",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return importlib.import_module("receipt.app")
+
+
+CONTEXT = SimpleNamespace(
+    get_remaining_time_in_millis=lambda: 300_000,
+    function_name="kennel-receipt",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:x",
+    aws_request_id="1",
+)
+ARN = "arn:aws:states:us-east-1:000000000000:execution:kennel-pipeline:20261130-101500"
+
+
+def test_a_run_that_plan_refused_gets_a_receipt_of_its_transitions_and_functions(app, monkeypatch):
+    execution = Execution()
+    number = execution.schedule("lambda:invoke", {"FunctionName": "arn:f:kennel-plan"}, 0, execution.enter("Plan", 0))
+    execution.fail(2, number, "RequestError", "no dogs")
+    missing = boto3.client("sagemaker", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    bucket = Pages(Contents=[])
+    monkeypatch.setattr(app, "states", Pages(events=execution.events))
+    monkeypatch.setattr(app, "sagemaker", missing)
+    monkeypatch.setattr(app, "s3", bucket)
+    with Stubber(missing) as stubber:
+        stubber.add_client_error("describe_endpoint", "ValidationException", "no")
+        receipt = app.handler({"execution": ARN, "to_come": 2}, CONTEXT)
+    # 2 s with 1 GB, one call, and three transitions
+    assert receipt["dollars"] == pytest.approx(2e-05 + 2e-07 + 3 * 2e-05)
+    assert receipt["run"].startswith("20261130-101500-")
+    assert bucket.put[0]["Key"] == f"runs/{receipt['run']}/receipt.json"
+    assert json.loads(bucket.put[0]["Body"]) == receipt
+
+
+def test_a_service_that_refuses_leaves_a_note_and_a_lower_bound(app, monkeypatch):
+    execution = Execution()
+    execution.function("Plan", "plan", 0, 1, RUN)
+    execution.task("Train", "aws-sdk:sagemaker:createTrainingJob", {"TrainingJobName": "kennel-r"}, 1, 2)
+    refusing = boto3.client("sagemaker", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    monkeypatch.setattr(app, "states", Pages(events=execution.events))
+    monkeypatch.setattr(app, "sagemaker", refusing)
+    monkeypatch.setattr(app, "s3", Pages(Contents=[{"Key": "k", "Size": 1000}, {"Key": "l", "Size": 24}]))
+    with Stubber(refusing) as stubber:
+        stubber.add_client_error("describe_training_job", "ThrottlingException", "Rate exceeded")
+        stubber.add_client_error("describe_endpoint", "ValidationException", "no")
+        receipt = app.write(ARN, 2, lambda: True)
+    assert receipt.is_lower_bound
+    assert "Not metered: the training, because of" in receipt.notes[0]
+    puts = next(line for line in receipt.lines if line.item == "s3/put")
+    assert puts.quantity == 5  # two objects below each of two prefixes, and the receipt
