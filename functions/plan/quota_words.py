@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 _PRICED = {"training": "training", "serving": "hosting"}  # the service in the price book for each purpose
 _MOST_ADVISED = 3  # types that are asked for, for each use
-# AWS tells no time. Those who asked waited 10 to 15 minutes (aws/amazon-sagemaker-examples issue 307), 12 to 24 hours
-# (issue 593) and "several days" (the README of a sample that needs ml.g6.xlarge).
+# AWS tells no time: it grants small increases by itself and hands others to its support. Those who asked for SageMaker
+# waited 12 to 24 hours (aws/amazon-sagemaker-examples issue 593), 24 to 48 hours (vietanhdev/sagemaker-yolo-terraform)
+# and up to an hour after the approval until it held (rajinikanthvadla-ai/mlops-churn-prediction, QUOTA_FIX.md).
+# How many requests may be open: Service Quotas' user guide, "Quotas for Service Quotas".
 _WAITING = (
-    "AWS does not say how long it takes; those who asked report from 15 minutes to several days, and more for larger "
-    'numbers. {"check_quotas": false} in the input starts the run without this check'
+    "AWS does not say how long it takes; those who asked report from less than an hour to two days, and more for "
+    "larger numbers. At most two such requests of a region may be open at once. "
+    '{"check_quotas": false} in the input starts the run without this check'
 )
 
 

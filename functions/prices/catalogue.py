@@ -21,7 +21,7 @@ class Offer:
             in the id.
         filters: fields and values by which AWS chooses the products, besides the region.
         attributes: attributes of a product, its family among them, and the values by which we choose from AWS's answer.
-        region_field: the field that names the region.
+        region_field: the field that names the region; empty for a product that AWS lists once for all regions.
     """
 
     service: str
@@ -101,18 +101,23 @@ CATALOGUE = {
     "xray/trace": Offer("AWSXRay", "XRay-TracesStored"),
     "logs/ingest": _cloudwatch("DataProcessing-Bytes", operation="PutLogEvents"),
     "logs/storage": _cloudwatch("TimedStorage-ByteHrs", productFamily="Storage Snapshot"),
-    "cloudwatch/alarm": _cloudwatch(r"CW:\w*AlarmMonitorUsage", alarmType="Standard"),
-    "cloudwatch/fast-alarm": _cloudwatch(r"CW:\w*AlarmMonitorUsage", alarmType="High Resolution"),
+    "cloudwatch/alarm": _cloudwatch("CW:AlarmMonitorUsage"),
+    "cloudwatch/fast-alarm": _cloudwatch("CW:HighResAlarmMonitorUsage"),
     "cloudwatch/metric": _cloudwatch("CW:MetricMonitorUsage"),
     "cloudwatch/get-metric": _cloudwatch("CW:GMD-Metrics"),
-    "cloudwatch/dashboard": _cloudwatch("DashboardsUsageHour"),
+    "cloudwatch/dashboard": Offer(
+        "AmazonCloudWatch",
+        "DashboardsUsageHour",
+        (("location", "Any"),),
+        region_field="",
+    ),
     "sns/request": Offer("AmazonSNS", "Requests-Tier1"),
     "sns/email": Offer("AmazonSNS", "DeliveryAttempts-SMTP"),
     "events/event": Offer("AWSEvents", "Event-64K-Chunks", (), (("eventType", "Custom Event"),)),
     "scheduler/invocation": Offer("AWSEvents", "ScheduledInvocation"),
     "waf/web-acl": Offer("awswaf", "WebACLV2"),
     "waf/rule": Offer("awswaf", "RuleV2"),
-    "waf/request": Offer("awswaf", "RequestV2-Tier1"),
+    "waf/request": Offer("awswaf", "RequestV2-Tier[01]"),
     "cognito/user": Offer("AmazonCognito", "CognitoEssentialsMAU"),
     "cognito/user-lite": Offer("AmazonCognito", "CognitoLiteMAU"),
 }

@@ -88,7 +88,7 @@ def ask(region: str, today: date) -> tuple[dict[str, Listed], dict[str, list[Lis
     try:
         pages = _client().get_paginator("get_products")
         for (service, filters, region_field), offers in queries().items():
-            asked = [*filters, (region_field, region)]
+            asked = [*filters, (region_field, region)] if region_field else filters
             answer = pages.paginate(
                 ServiceCode=service,
                 FormatVersion="aws_v1",

@@ -132,9 +132,9 @@ def test_every_price_has_a_unit_a_day_and_sources_that_are_named():
         assert [entry["dollars"], *each] == sorted([entry["dollars"], *each], reverse=True), item
         used |= {entry["source"], *entry.get("also", ())}
         assert entry["source"] not in entry.get("also", ()), item
-        assert (entry["source"] in ("estimate", "spot-advisor", "volume-ratio")) == entry.get("estimated", False), item
+        assert (entry["source"] in ("spot-advisor", "volume-ratio")) == entry.get("estimated", False), item
     used |= {each["source"] for each in BOOK["shares"].values()}
-    assert used | {"estimate"} == BOOK["sources"].keys()
+    assert used == BOOK["sources"].keys()
 
 
 def test_shares_are_no_prices():

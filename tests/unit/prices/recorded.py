@@ -1,10 +1,11 @@
 """Facts of real answers of AWS's Price List API and its offer files, in the form in which GetProducts answers.
 
 Each fact is a product's attributes, its unit, and its tiers: from how many units on, and dollars. They were read in
-public repositories: eu-west-1 of October 2026 in mamtha4u/SDLC (pricing_eu-west-1.json), m5.large with its reserved
-terms of July 2020 and io1 of August 2018 in recordings of GetProducts (the latter is the AWS CLI's own example), the
-g6.xlarge of Ohio in a report's output of that call, the usage types of CodeBuild, Step Functions and SageMaker's bills
-in tests and bills that name them.
+public repositories: tiers and units of eu-west-1 of October 2026 in mamtha4u/SDLC (pricing_eu-west-1.json; the usage
+types in the script beside it, further attributes in other repositories' answers), m5.large with its reserved terms of
+July 2020 and io1 of August 2018 in recordings of GetProducts (the latter is the AWS CLI's own example), the g6.xlarge
+of Ohio in a report's output of that call, the usage types of CodeBuild, Step Functions and SageMaker's bills in tests
+and bills that name them.
 """
 
 import json

@@ -74,7 +74,8 @@ def test_standard_alarm_is_not_the_fast_one():
     fast = product(
         "AmazonCloudWatch", "EU-CW:HighResAlarmMonitorUsage", "Alarms", [(0, "0.3")], alarmType="High Resolution"
     )
-    found = listed(*IRELAND["AmazonCloudWatch"], fast)
+    composite = product("AmazonCloudWatch", "EU-CW:CompositeAlarmMonitorUsage", "Alarms", [(0, "0.5")])
+    found = listed(*IRELAND["AmazonCloudWatch"], fast, composite)
     assert (found["cloudwatch/alarm"].dollars, found["cloudwatch/fast-alarm"].dollars) == (0.1, 0.3)
     assert (found["logs/ingest"].dollars, found["logs/storage"].dollars) == (0.57, 0.03)
 
@@ -132,8 +133,8 @@ def test_neighbours_in_the_price_list_are_not_taken_for_ours(service, usage):
 
 def test_data_into_an_endpoint_is_told_from_data_out_of_it():
     found = listed(
-        product("AmazonSageMaker", "USE1-Data-Bytes-In", "GB", [(0, "0.0160000000")], group="Hosting:IN"),
-        product("AmazonSageMaker", "USE1-Host:Data-Bytes-Out", "GB", [(0, "0.0170000000")], group="Hosting:OUT"),
+        product("AmazonSageMaker", "USE1-Hst:Data-Bytes-In", "GB", [(0, "0.0160000000")], group="Hosting:IN"),
+        product("AmazonSageMaker", "USE1-Hst:Data-Bytes-Out", "GB", [(0, "0.0170000000")], group="Hosting:OUT"),
     )
     assert found == {"invoke/in": Listed(0.016, "GB"), "invoke/out": Listed(0.017, "GB")}
 

@@ -34,7 +34,12 @@ class Answers(BaseHTTPRequestHandler):
             return self._answer(400, {"__type": self.server.refusal, "Message": "no"})
         self.server.asked.append(request)
         begin = int(request.get("NextToken", 0))
-        texts = self.server.products.get(request["ServiceCode"], [])
+        texts = [
+            text
+            for text in self.server.products.get(request["ServiceCode"], [])
+            if json.loads(text)["product"]["attributes"].get("location") != "Any"
+            or {"Type": "TERM_MATCH", "Field": "location", "Value": "Any"} in request["Filters"]
+        ]
         more = {"NextToken": str(begin + PAGE)} if begin + PAGE < len(texts) else {}
         return self._answer(200, {"FormatVersion": "aws_v1", "PriceList": texts[begin : begin + PAGE], **more})
 
@@ -112,9 +117,20 @@ def test_each_service_is_asked_for_the_region_page_by_page(price_list):
     assert any("NextToken" in each for each in price_list.asked)
     for each in price_list.asked:
         region = {"Type": "TERM_MATCH", "Value": "eu-west-1"}
+        anywhere = {"Type": "TERM_MATCH", "Field": "location", "Value": "Any"} in each["Filters"]
         assert [row for row in each["Filters"] if row["Field"] in ("regionCode", "fromRegionCode")] == [
             region | {"Field": "fromRegionCode" if each["ServiceCode"] == "AWSDataTransfer" else "regionCode"}
-        ]
+        ][anywhere:]
+
+
+def test_dashboard_is_listed_once_for_all_regions(price_list, book):
+    # Seen in programs of others: location is "Any" and regionCode empty, so a filter for a region finds none.
+    dashboard = product(
+        "AmazonCloudWatch", "DashboardsUsageHour", "Dashboards", [(0, "0"), (3, "3.0000000000")], location="Any"
+    )
+    price_list.products["AmazonCloudWatch"] = [*IRELAND["AmazonCloudWatch"], dashboard]
+    main(["refresh", "--region", "eu-west-1"])
+    assert entries(book, "eu-west-1")["cloudwatch/dashboard"]["dollars"] == 3.0
 
 
 def test_check_shows_the_differences_and_writes_nothing(price_list, book, capsys):
