@@ -103,7 +103,7 @@ def _refresh(regions: list[str], every: bool, check: bool) -> int:
     book["sources"][SOURCE] = "AWS's Price List API (GetProducts), asked by python -m prices refresh"
     written = [book["shares"], *book["regions"].values()]
     used = {name for entries in written for entry in entries.values() for name in _names(entry)}
-    book["sources"] = {name: words for name, words in book["sources"].items() if name in used | {"estimate"}}
+    book["sources"] = {name: words for name, words in book["sources"].items() if name in used}
     write(book, prices.BOOK)
     return 0
 
