@@ -10,6 +10,7 @@ import boto3
 from meter import jobs, limits, lock, usage
 from meter.scaling import Scaling
 from meter.sums import Observation, advance
+from prices import billed
 from shared import spending
 from shared.observability import logger
 from shared.settings import Settings
@@ -29,6 +30,7 @@ class MeterSettings(Settings):
         spending_parameter: keeps the meter's document.
         lock_parameter: the meter's own lock.
         functions, log_groups: names separated by commas.
+        architecture: of the functions.
         training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
     """
 
@@ -45,6 +47,7 @@ class MeterSettings(Settings):
     image_builder: str
     functions: str
     log_groups: str
+    architecture: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
     training_instance_type: str
@@ -79,6 +82,7 @@ metered = usage.Usage(
         pipeline=settings.pipeline_arn,
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
+        gb_second=billed.function_item(settings.architecture),
     ),
 )
 

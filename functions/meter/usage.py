@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import prices
+from meter.jobs import PAGE
 from meter.sums import Seen
 from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, METER_ALARMS, STACK_ALARMS
 from shared.spending import Fleet, month_start, next_month_start
@@ -29,7 +30,7 @@ _ALARMS = STACK_ALARMS + METER_ALARMS + ENDPOINT_ALARMS
 def fleets(sagemaker: "SageMakerClient", endpoint: str) -> dict[str, Seen]:
     """Return the instances of production and of staging, and those of an update that is under way."""
     found: dict[str, Seen] = {}
-    for page in sagemaker.get_paginator("list_endpoints").paginate(NameContains=endpoint):
+    for page in sagemaker.get_paginator("list_endpoints").paginate(NameContains=endpoint, PaginationConfig=PAGE):
         for each in page["Endpoints"]:
             name = each["EndpointName"]
             if name == endpoint or name.startswith(f"{endpoint}-"):
@@ -93,6 +94,7 @@ class Names:
         pipeline: ARN of the state machine.
         functions: those that callers start.
         log_groups: those that grow with the requests.
+        gb_second: id of the price of their time.
     """
 
     endpoint: str
@@ -100,6 +102,7 @@ class Names:
     pipeline: str
     functions: tuple[str, ...]
     log_groups: tuple[str, ...]
+    gb_second: str = "lambda/gb-second"
 
 
 class Usage:
@@ -121,10 +124,10 @@ class Usage:
         names, functions = self._names, 0.0
         for name in {*names.functions, *self.megabytes}:
             milliseconds, calls = self._sum("AWS/Lambda", "Duration", now, FunctionName=name)
-            functions += self._price("lambda/gb-second", milliseconds / 1000 * self._memory(name) / 1024)
+            functions += self._price(names.gb_second, milliseconds / 1000 * self._memory(name) / 1024)
             functions += self._price("lambda/request", calls)
-        ends = ("ExecutionsSucceeded", "ExecutionsFailed")
-        runs = sum(self._sum("AWS/States", end, now, StateMachineArn=names.pipeline)[0] for end in ends)
+        # Runs that are stopped, or whose time is over, cost as well.
+        runs, _ = self._sum("AWS/States", "ExecutionsStarted", now, StateMachineArn=names.pipeline)
         requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)
         photos, _ = self._sum("AWS/SageMaker", "Invocations", now, EndpointName=names.endpoint, VariantName="main")
         logged = sum(self._sum("AWS/Logs", "IncomingBytes", now, LogGroupName=name)[0] for name in names.log_groups)

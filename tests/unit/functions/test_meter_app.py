@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "IMAGE_BUILDER": "k-images",
     "FUNCTIONS": "k-classify,k-page",
     "LOG_GROUPS": "/aws/lambda/k-classify",
+    "ARCHITECTURE": "x86_64",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
     "TRAINING_INSTANCE_TYPE": "ml.c7i.xlarge",
@@ -139,7 +140,7 @@ def test_tick_that_cannot_look_keeps_nothing_and_the_next_one_catches_up(stack):
     assert account.kept == before
     account.refuse = ""
     account.app.tick(DECEMBER + 2 * HOUR)
-    assert account.kept.dollars(MONTH) == pytest.approx(2 * 0.107)
+    assert account.kept.dollars(MONTH) == pytest.approx(2 * (0.107 + 20 * 0.14 / 730), abs=1e-6)
 
 
 @pytest.mark.parametrize("refused", ["cap", "publish"])
