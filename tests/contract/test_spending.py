@@ -1,12 +1,14 @@
 """The limits of spending: template, state machine and meter agree, and no caller can end what serves by spending."""
 
 import json
+import re
 from dataclasses import fields
 
 import pytest
 
+from plan.spending import JOB_VOLUME_GB
 from shared.spending import Spending
-from tests.contract.conftest import evaluated
+from tests.contract.conftest import ROOT, evaluated
 from tests.contract.test_permissions import Resolver
 
 
@@ -62,6 +64,11 @@ def test_callers_cannot_end_what_serves_by_spending(template):
         each["Resource"]["Fn::Sub"].rpartition("/")[2] for each in statements if each["Sid"] == "ReleaseItsLock"
     }
     assert deletions == {"meter-lock"}
+
+
+def test_max_dollars_pays_the_volumes_that_the_jobs_get():
+    text = (ROOT / "statemachine/pipeline.asl.yaml").read_text()
+    assert set(re.findall(r"VolumeSizeInGB\W+(\d+)", text)) == {str(JOB_VOLUME_GB)}
 
 
 @pytest.mark.parametrize(("capped", "most"), [(True, 1), (False, 4)])
