@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from meter.limits import LONGEST_RUN_SECONDS
 from plan.spending import JOB_VOLUME_GB
 from shared.spending import Spending
 from tests.contract.conftest import ROOT, evaluated
@@ -64,6 +65,10 @@ def test_callers_cannot_end_what_serves_by_spending(template):
         each["Resource"]["Fn::Sub"].rpartition("/")[2] for each in statements if each["Sid"] == "ReleaseItsLock"
     }
     assert deletions == {"meter-lock"}
+
+
+def test_meter_keeps_the_cap_lifted_as_long_as_a_run_may_last(machines):
+    assert machines["pipeline"]["TimeoutSeconds"] == LONGEST_RUN_SECONDS
 
 
 def test_max_dollars_pays_the_volumes_that_the_jobs_get():
