@@ -124,8 +124,9 @@ class Usage:
         names, functions = self._names, 0.0
         for name in {*names.functions, *self.megabytes}:
             milliseconds, calls = self._sum("AWS/Lambda", "Duration", now, FunctionName=name)
-            functions += self._price(names.gb_second, milliseconds / 1000 * self._memory(name) / 1024)
-            functions += self._price("lambda/request", calls)
+            if calls:  # A function that the stack does not have is never called.
+                functions += self._price(names.gb_second, milliseconds / 1000 * self._memory(name) / 1024)
+                functions += self._price("lambda/request", calls)
         # Runs that are stopped, or whose time is over, cost as well.
         runs, _ = self._sum("AWS/States", "ExecutionsStarted", now, StateMachineArn=names.pipeline)
         requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)

@@ -23,6 +23,19 @@ def test_settings_of_the_meter_are_exactly_its_environment(template, monkeypatch
     assert {field.name.upper() for field in fields(MeterSettings)} == set(variables)
 
 
+def test_meter_counts_every_function_and_log_that_grow_with_the_requests(template):
+    resolver, resources = Resolver(template), template["Resources"]
+    variables = resources["MeterFunction"]["Properties"]["Environment"]["Variables"]
+    own = [resources[f"{name}Function"]["Properties"]["FunctionName"] for name in ("Classify", "Page", "Admit")]
+    logs = [
+        resources[f"{name}Logs"]["Properties"]["LogGroupName"] for name in ("Classify", "Page", "Admit", "ApiAccess")
+    ]
+    assert set(resolver.resolve(variables["FUNCTIONS"]).split(",")) == {resolver.resolve(name) for name in own}
+    counted = set(resolver.resolve(variables["LOG_GROUPS"]).split(","))
+    assert {resolver.resolve(name) for name in logs} <= counted
+    assert not any(" " in name for name in counted)
+
+
 def test_nothing_of_the_meter_exists_without_a_limit(template):
     resources = template["Resources"]
     own = [name for name in resources if name.startswith("Meter") or name == "Spending"]

@@ -352,6 +352,7 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
     values = {  # sum and number of values
         ("AWS/Lambda", "k-classify"): (2_000_000.0, 50_000.0),
         ("AWS/Lambda", "k-meter"): (1_000_000.0, 600.0),
+        ("AWS/Lambda", "k-admit"): (0.0, 0.0),  # of a stack without SignIn
         ("AWS/States", "arn:p"): (3.0, 3.0),
         ("AWS/ApiGateway", "k"): (50_000.0, 50_000.0),
         ("AWS/SageMaker", "dogs"): (50_000.0, 900.0),
@@ -365,7 +366,7 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
         return {"Datapoints": [{"Sum": total / 2, "SampleCount": number / 2}] * 2}
 
     lambdas = mock.Mock(get_function_configuration=mock.Mock(return_value={"MemorySize": 1024}))
-    names = usage.Names("dogs", "k", "arn:p", ("k-classify",), ("/aws/lambda/k-classify",))
+    names = usage.Names("dogs", "k", "arn:p", ("k-classify", "k-admit"), ("/aws/lambda/k-classify",))
     metered = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, names)
     metered.megabytes["k-meter"] = 512
     for _ in range(2):
