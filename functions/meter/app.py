@@ -31,6 +31,7 @@ class MeterSettings(Settings):
         lock_parameter: the meter's own lock.
         functions, log_groups: names separated by commas.
         architecture: of the functions.
+        warm_functions: the stack's ApiProvisionedConcurrency.
         training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
     """
 
@@ -48,6 +49,7 @@ class MeterSettings(Settings):
     functions: str
     log_groups: str
     architecture: str
+    warm_functions: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
     training_instance_type: str
@@ -83,6 +85,7 @@ metered = usage.Usage(
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
         gb_second=billed.function_item(settings.architecture),
+        warm_functions=int(settings.warm_functions),
     ),
 )
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 import prices
 from meter.jobs import PAGE
 from meter.sums import Seen
-from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, METER_ALARMS, STACK_ALARMS
+from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, MEGABYTES, METER_ALARMS, STACK_ALARMS, WARM_ALARMS
 from shared.spending import Fleet, month_start, next_month_start
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Names:
         functions: those that callers start.
         log_groups: those that grow with the requests.
         gb_second: id of the price of their time.
+        warm_functions: instances of the API's function that are kept warm at least.
     """
 
     endpoint: str
@@ -103,6 +104,7 @@ class Names:
     functions: tuple[str, ...]
     log_groups: tuple[str, ...]
     gb_second: str = "lambda/gb-second"
+    warm_functions: int = 0
 
 
 class Usage:
@@ -132,7 +134,10 @@ class Usage:
         requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)
         photos, _ = self._sum("AWS/SageMaker", "Invocations", now, EndpointName=names.endpoint, VariantName="main")
         logged = sum(self._sum("AWS/Logs", "IncomingBytes", now, LogGroupName=name)[0] for name in names.log_groups)
-        passed = (now - month_start(now)) / (next_month_start(now) - month_start(now))
+        seconds = now - month_start(now)
+        passed = seconds / (next_month_start(now) - month_start(now))
+        alarms = _ALARMS + (WARM_ALARMS if names.warm_functions else 0)
+        warm_gb = names.warm_functions * MEGABYTES / 1024
         return {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
@@ -142,9 +147,10 @@ class Usage:
             "key and alarms": passed
             * (
                 self._price("kms/key", 1)
-                + self._price("cloudwatch/alarm", _ALARMS)
+                + self._price("cloudwatch/alarm", alarms)
                 + self._price("cloudwatch/fast-alarm", FAST_ALARMS)
             ),
+            **({"warm functions": self._price("lambda/provisioned-gb-second", warm_gb * seconds)} if warm_gb else {}),
         }
 
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:

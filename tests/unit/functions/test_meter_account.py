@@ -380,6 +380,10 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
         "key and alarms": pytest.approx((1 + 10 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
     }
     assert metered.unpriced == set()
+    warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_functions=3))
+    kept_warm = warm.dollars(NOW)
+    assert kept_warm["warm functions"] == pytest.approx(3 * 36_000 * 4.1667e-06)  # ten hours with 1 GB
+    assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
     arm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, gb_second=ARM))
     assert arm.dollars(NOW)["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
 

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "FUNCTIONS": "k-classify,k-page",
     "LOG_GROUPS": "/aws/lambda/k-classify",
     "ARCHITECTURE": "x86_64",
+    "WARM_FUNCTIONS": "0",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
     "TRAINING_INSTANCE_TYPE": "ml.c7i.xlarge",
