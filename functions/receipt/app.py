@@ -123,7 +123,7 @@ def _parts(
     yield "the search", lambda: list(meter.searches(past, sagemaker, run, now, has_time))
     yield "the training", lambda: list(meter.trainings(past, sagemaker, run, now))
     yield "the training on EC2", lambda: list(meter.on_ec2(past, batch, run, now))
-    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, run, now))
+    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, now))
     yield "the endpoints", lambda: list(meter.endpoints(past, run, now))
     yield "the requests", lambda: list(meter.requests(past, known))
 

@@ -141,7 +141,7 @@ def trainings(history: History, sagemaker: Any, run: Mapping[str, Any], now: dat
         spot = f", {saved:,.0f} s less than it took because of spot" if saved > 0 else ""
         quoted = f"${per_hour:.4g} an hour" if per_hour else ""
         yield _instances(state, "training", f"training/{kind}", kind, count, seconds, quoted, how, spot)
-        yield from _volumes(state, "training", run["training"], resources, seconds, how)
+        yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
 
 
 def searches(
@@ -182,10 +182,10 @@ def searches(
         yield _instances(state, what, f"training/{kind}", kind, count, seconds, quoted, how)
         asked = next(task.parameters for task in tasks if task.parameters["HyperParameterTuningJobName"] == name)
         resources = asked["TrainingJobDefinition"]["ResourceConfig"]
-        yield from _volumes(state, "training", training, resources, seconds, how)
+        yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
 
 
-def evaluations(history: History, sagemaker: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
+def evaluations(history: History, sagemaker: Any, now: datetime) -> Iterator[Metered]:
     """Meter the processing jobs, those of repeated attempts, too."""
     for task in history.of(_PROCESSING):
         if not task.submitted and task.error not in _UNCERTAIN:
@@ -197,7 +197,7 @@ def evaluations(history: History, sagemaker: Any, run: Mapping[str, Any], now: d
             kind, count = cluster["InstanceType"], cluster["InstanceCount"]
             seconds = billed.job_seconds(job, "Processing", now)
             yield _instances(task.state, "evaluation", f"processing/{kind}", kind, count, seconds)
-            yield from _volumes(task.state, "processing", run["evaluation"], cluster, seconds, _MEASURED)
+            yield from _volumes(task.state, "processing", kind, _gigabytes(cluster), seconds, _MEASURED)
 
 
 def on_ec2(history: History, batch: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
@@ -235,9 +235,7 @@ def endpoints(history: History, run: Mapping[str, Any], now: datetime) -> Iterat
             quoted = f"${per_hour:.4g} an hour" if per_hour and not is_staging else ""
         seconds = duration(task.ended or now, end or now)
         yield _instances(task.state, words, f"hosting/{kind}", kind, count, seconds, quoted, "derived")
-        disks = {"volume_key": not has_own_disks(kind)}
-        size = {"VolumeSizeInGB": VOLUME_GB, "InstanceCount": count}
-        yield from _volumes(task.state, "hosting", disks, size, seconds, "estimated")
+        yield from _volumes(task.state, "hosting", kind, VOLUME_GB * count, seconds, "estimated")
 
 
 def has_left_staging(history: History, run: Mapping[str, Any]) -> bool:
@@ -292,24 +290,26 @@ def _instances(
     return Metered(state, what, item, seconds * count / 3600, "hour", quoted, how)
 
 
-def _volumes(
-    state: str, service: str, plan: Mapping[str, Any], resources: Mapping[str, Any], seconds: float, how: How
-) -> Iterator[Metered]:
-    """Meter the volumes of a job's instances, unless these have disks of their own, which have no key of ours.
+def _volumes(state: str, service: str, kind: str, gigabytes: int, seconds: float, how: How) -> Iterator[Metered]:
+    """Meter the volumes of instances of a type, unless these have disks of their own.
 
     Args:
-        state: the job's state.
-        service: ``training`` or ``processing``.
-        plan: the part of the ``Run`` document with the ``volume_key``.
-        resources: ResourceConfig or ClusterConfig of the job.
+        state: the state that needed them.
+        service: ``training``, ``processing`` or ``hosting``.
+        kind: the instance type.
+        gigabytes: of all volumes together.
         seconds: for how long.
         how: how that is known.
     """
-    if plan["volume_key"] and seconds:
-        size = resources["VolumeSizeInGB"] * resources["InstanceCount"]
-        yield Metered(
-            state, f"volumes, {size} GB", f"{service}/volume", billed.gb_months(size, seconds), "GB-month", "", how
-        )
+    if seconds and not has_own_disks(kind):
+        months = billed.gb_months(gigabytes, seconds)
+        yield Metered(state, f"volumes, {gigabytes} GB", f"{service}/volume", months, "GB-month", "", how)
+
+
+def _gigabytes(resources: Mapping[str, Any]) -> int:
+    """Return the size of the volumes of a job together, by its ResourceConfig or ClusterConfig."""
+    size: int = resources["VolumeSizeInGB"] * resources["InstanceCount"]
+    return size
 
 
 def _found(ask: Callable[..., Any], **request: Any) -> Any:
