@@ -163,25 +163,44 @@ def test_raised_limit_and_turned_month_are_not_over():
 
 
 def parameters(**values):
-    """Return a store of parameters that takes a name once, as SSM does without Overwrite."""
+    """Return a store of parameters that takes a name once, unless it is told to overwrite, and counts versions."""
+    versions = dict.fromkeys(values, 1)
 
     def put_parameter(Name, Value, Type, Overwrite):
-        assert (Type, Overwrite) == ("String", False)
-        if Name in values:
+        assert Type == "String"
+        if Name in values and not Overwrite:
             raise SSM.ParameterAlreadyExists({"Error": {}}, "PutParameter")
-        values[Name] = Value
+        values[Name], versions[Name] = Value, versions.get(Name, 0) + 1
+        return {"Version": versions[Name]}
 
     def get_parameter(Name):
         if Name not in values:
             raise SSM.ParameterNotFound({"Error": {}}, "GetParameter")
-        return {"Parameter": {"Value": values[Name]}}
+        return {"Parameter": {"Value": values[Name], "Version": versions[Name]}}
 
     def delete_parameter(Name):
+        versions.pop(Name, None)
         if values.pop(Name, None) is None:
             raise SSM.ParameterNotFound({"Error": {}}, "DeleteParameter")
 
     names = {"put_parameter": put_parameter, "get_parameter": get_parameter, "delete_parameter": delete_parameter}
     return SimpleNamespace(**names, exceptions=SSM, values=values)
+
+
+@pytest.mark.parametrize("value", ["1000.0", "rubbish"])
+def test_of_two_ticks_that_find_the_same_old_lock_one_takes_it(value):
+    ssm, took = parameters(l=value), []
+    get_parameter = ssm.get_parameter
+
+    def get_as_the_other_does(Name):
+        found = get_parameter(Name)
+        ssm.get_parameter = get_parameter
+        took.append(lock.take(ssm, Name, 2000.0))  # The other one looks now, too, and is the first to write.
+        return found
+
+    ssm.get_parameter = get_as_the_other_does
+    took.append(lock.take(ssm, "l", 2000.1))
+    assert took == [True, False]
 
 
 def test_two_ticks_never_overlap_and_a_lock_whose_holder_died_ends():
