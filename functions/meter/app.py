@@ -10,7 +10,6 @@ import boto3
 from meter import jobs, limits, lock, usage
 from meter.scaling import Scaling
 from meter.sums import Observation, advance
-from prices import billed
 from shared import spending
 from shared.observability import logger
 from shared.settings import Settings
@@ -84,7 +83,7 @@ metered = usage.Usage(
         pipeline=settings.pipeline_arn,
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
-        gb_second=billed.function_item(settings.architecture),
+        architecture=settings.architecture,
         warm_functions=int(settings.warm_functions),
     ),
 )

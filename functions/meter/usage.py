@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 import prices
 from meter.jobs import PAGE
 from meter.sums import Seen
+from prices import billed
 from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, MEGABYTES, METER_ALARMS, STACK_ALARMS, WARM_ALARMS
 from shared.spending import Fleet, month_start, next_month_start
 
@@ -94,7 +95,7 @@ class Names:
         pipeline: ARN of the state machine.
         functions: those that callers start.
         log_groups: those that grow with the requests.
-        gb_second: id of the price of their time.
+        architecture: of the functions.
         warm_functions: instances of the API's function that are kept warm at least.
     """
 
@@ -103,7 +104,7 @@ class Names:
     pipeline: str
     functions: tuple[str, ...]
     log_groups: tuple[str, ...]
-    gb_second: str = "lambda/gb-second"
+    architecture: str = "x86_64"
     warm_functions: int = 0
 
 
@@ -124,10 +125,11 @@ class Usage:
         """Return the dollars by part, since the month began."""
         self.unpriced = set()
         names, functions = self._names, 0.0
+        gb_second = billed.function_item(names.architecture)
         for name in {*names.functions, *self.megabytes}:
             milliseconds, calls = self._sum("AWS/Lambda", "Duration", now, FunctionName=name)
             if calls:  # A function that the stack does not have is never called.
-                functions += self._price(names.gb_second, milliseconds / 1000 * self._memory(name) / 1024)
+                functions += self._price(gb_second, milliseconds / 1000 * self._memory(name) / 1024)
                 functions += self._price("lambda/request", calls)
         # Runs that are stopped, or whose time is over, cost as well.
         runs, _ = self._sum("AWS/States", "ExecutionsStarted", now, StateMachineArn=names.pipeline)
@@ -137,7 +139,7 @@ class Usage:
         seconds = now - month_start(now)
         passed = seconds / (next_month_start(now) - month_start(now))
         alarms = _ALARMS + (WARM_ALARMS if names.warm_functions else 0)
-        warm_gb = names.warm_functions * MEGABYTES / 1024
+        warm_gb, warm_item = names.warm_functions * MEGABYTES / 1024, billed.warm_function_item(names.architecture)
         return {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
@@ -150,7 +152,7 @@ class Usage:
                 + self._price("cloudwatch/alarm", alarms)
                 + self._price("cloudwatch/fast-alarm", FAST_ALARMS)
             ),
-            **({"warm functions": self._price("lambda/provisioned-gb-second", warm_gb * seconds)} if warm_gb else {}),
+            **({"warm functions": self._price(warm_item, warm_gb * seconds)} if warm_gb else {}),
         }
 
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:

@@ -15,7 +15,12 @@ _LEAST_EC2_SECONDS = 60.0  # of each start of a Linux machine
 
 def function_item(architecture: str) -> str:
     """Return the id of the price of a function's GB-second, by ``x86_64`` or ``arm64``."""
-    return "lambda/gb-second-arm" if architecture == "arm64" else "lambda/gb-second"
+    return f"lambda/gb-second{'-arm' if architecture == 'arm64' else ''}"
+
+
+def warm_function_item(architecture: str) -> str:
+    """Return the id of the price of keeping a function warm for a GB-second."""
+    return f"lambda/provisioned-gb-second{'-arm' if architecture == 'arm64' else ''}"
 
 
 def job_seconds(job: Mapping[str, Any], kind: str, now: datetime) -> float:

@@ -11,12 +11,10 @@ from botocore.stub import ANY, Stubber
 from meter import jobs, usage
 from meter.scaling import Scaling
 from meter.sums import Charge, Observation, Seen, advance
-from prices.billed import function_item
 from shared.spending import Fleet, Spending
 
 DECEMBER = 1_796_083_200.0  # 2026-12-01 00:00 UTC
 NOW = DECEMBER + 36_000
-ARM = function_item("arm64")
 ACCOUNT = "arn:aws:sagemaker:us-east-1:000000000000"
 
 
@@ -384,8 +382,12 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
     kept_warm = warm.dollars(NOW)
     assert kept_warm["warm functions"] == pytest.approx(3 * 36_000 * 4.1667e-06)  # ten hours with 1 GB
     assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
-    arm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, gb_second=ARM))
-    assert arm.dollars(NOW)["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
+    arm = usage.Usage(
+        mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, architecture="arm64", warm_functions=3)
+    )
+    on_arm = arm.dollars(NOW)
+    assert on_arm["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
+    assert on_arm["warm functions"] == pytest.approx(3 * 36_000 * 3.3333e-06)
 
 
 class Target:

@@ -23,6 +23,7 @@ DOLLARS = {
     "lambda/gb-second": 0.00001,
     "lambda/request": 0.0000002,
     "lambda/provisioned-gb-second": 0.000004,
+    "lambda/provisioned-gb-second-arm": 0.000003,
     "api-gateway/rest-request": 0.0000035,
     "invoke/in": 0.016,
     "invoke/out": 0.016,
@@ -472,6 +473,11 @@ def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
         ("11 alarms", pytest.approx(1.1)),  # 7 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
         ("3 instances of the API's function that are kept warm", pytest.approx(3 * 730 * 3600 * 0.000004)),
     ]
+
+
+def test_warm_functions_on_arm_cost_their_own_price():
+    *_, warm = burn.monthly(None, None, 0, burn.Standing(warm_functions=1, architecture="arm64"))
+    assert warm.dollars_per_month == pytest.approx(730 * 3600 * 0.000003)
 
 
 def test_instances_with_disks_of_their_own_have_no_volumes_to_pay():
