@@ -89,7 +89,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         raise LocalError("the five instance types have x86 CPUs, which this Arm CPU cannot emulate; use an x86 machine")
     options = parser("cost", __doc__, rounds=3, seconds=3).parse_args(arguments)
     with prepare_inputs(options) as inputs, TemporaryDirectory() as folder:
-        shrunk_by, shrink = function_shrink(inputs.artifact.preprocess)
+        shrink = function_shrink(inputs.artifact.preprocess.resize_to)
         photos = {size: sized_photos(inputs.photos, size, shrink) for size in _SIZES}
         precisions = {isa: _precision(inputs.artifact, kind) for isa, kind in _KINDS.items()}
         systems = {
@@ -110,7 +110,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
                     f"{speeds[_GOAL_BYTES].requests_per_second:.1f} requests/s with photos of 100 KB, a single client "
                     f"waits {speeds[_GOAL_BYTES].single_client_ms:.1f} ms"
                 )
-    return _report({**inputs.described, "shrunk_by": shrunk_by}, photos, precisions, rounds)
+    return _report(inputs.described, photos, precisions, rounds)
 
 
 def _report(

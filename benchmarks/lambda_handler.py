@@ -19,10 +19,11 @@ from benchmarks.figures import goal, rotated, rounded, spreads
 from benchmarks.functions import OURS, PEERS, handler_runner
 from benchmarks.servers import print_progress
 from prices import HOME_REGION, known
+from prices.billed import function_item
+from prices.cores import CORE_MEGABYTES, core_share
 
-MEGABYTES = (256, 512, 1024, 1769)
-_MEGABYTES_OF_A_CORE = 1769
-_GB_SECONDS = {"x86_64": "lambda/gb-second", "arm64": "lambda/gb-second-arm"}
+MEGABYTES = (256, 512, 1024, CORE_MEGABYTES)
+_ARCHITECTURES = ("x86_64", "arm64")
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
@@ -81,9 +82,9 @@ def by_memory(megabytes: int, cpu_ms: float, wait_ms: float) -> dict[str, float]
         cpu_ms: Milliseconds of CPU on a whole core.
         wait_ms: Milliseconds without CPU use, which are paid too.
     """
-    milliseconds = wait_ms + cpu_ms / min(megabytes / _MEGABYTES_OF_A_CORE, 1)
+    milliseconds = wait_ms + cpu_ms / core_share(megabytes)
     gb_seconds = 1e3 * milliseconds * megabytes / 1024  # GB-seconds of a million requests
     dollars = {
-        f"dollars_per_million_{kind}": known(item, gb_seconds, HOME_REGION) for kind, item in _GB_SECONDS.items()
+        f"dollars_per_million_{kind}": known(function_item(kind), gb_seconds, HOME_REGION) for kind in _ARCHITECTURES
     }
     return {name: rounded(value) for name, value in {"milliseconds": milliseconds, **dollars}.items()}

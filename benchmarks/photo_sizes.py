@@ -1,9 +1,7 @@
 """Photos of the sizes that prices are told for, as callers send them and as the function sends them on."""
 
-import importlib
 import io
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from local.home import ROOT
+from classify import shrinking
 from prices import per_million
-from serving.preprocess import ServingPreprocess
+from prices.cores import core_share
 
 _NUM_PHOTOS = 24
 _QUALITY = 90  # of the enlarged photos
 _CLOSE = 0.95  # An enlarged photo has at least this share of the bytes.
-_SHRUNK_QUALITY = 85
-_CORE_MEGABYTES = 1769  # A function has one core for so much memory.
 Shrink = Callable[[bytes], bytes]
 
 
@@ -47,7 +43,7 @@ class SizedPhotos:
         photo_bytes = round(statistics.mean(map(len, self.sent)))
         if not shrink:
             return per_million.Call(photo_bytes, photo_bytes)
-        milliseconds = self.shrink_cpu_ms / min(per_million.MEGABYTES / _CORE_MEGABYTES, 1)
+        milliseconds = self.shrink_cpu_ms / core_share(per_million.MEGABYTES)
         return per_million.Call(photo_bytes, round(statistics.mean(map(len, self.shrunk))), milliseconds)
 
 
@@ -85,22 +81,6 @@ def enlarged(photo: bytes, size: int) -> bytes:
         width, height = round(width * growth), round(height * growth)
 
 
-def function_shrink(preprocess: ServingPreprocess) -> tuple[str, Shrink]:
-    """Return who shrinks, in words, and what does it: the function's own code, or Pillow where it has none."""
-    if (ROOT / "functions/classify/shrinking.py").exists():
-        sys.path.append(str(ROOT / "functions"))  # It imports its neighbours by their names there.
-        code = importlib.import_module("classify.shrinking")
-        return "the function's own code", lambda photo: bytes(
-            code.shrunk(photo, preprocess.resize_to, per_million.MEGABYTES)
-        )
-    return f"Pillow, JPEG quality {_SHRUNK_QUALITY}", lambda photo: _shrunk(photo, preprocess.resize_to)
-
-
-def _shrunk(photo: bytes, side: int) -> bytes:
-    image: Image.Image = Image.open(io.BytesIO(photo))
-    share = min(1.0, side / min(image.size))
-    size = round(image.width * share), round(image.height * share)
-    image.draft("RGB", (2 * size[0], 2 * size[1]))
-    file = io.BytesIO()
-    image.resize(size, Image.Resampling.BILINEAR).save(file, "JPEG", quality=_SHRUNK_QUALITY)
-    return min(file.getvalue(), photo, key=len)
+def function_shrink(shortest_side: int) -> Shrink:
+    """Return what the function does with a photo before it sends it on, to a model that uses so many pixels."""
+    return lambda photo: shrinking.shrunk(photo, shortest_side, per_million.MEGABYTES)

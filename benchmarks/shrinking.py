@@ -38,13 +38,13 @@ from classify import shrinking
 from classify.jpeg import read_plain
 from classify.shrinking import CHOSEN, Encoding
 from local.home import LocalError
+from prices.cores import core_share
 from prices.per_million import MEGABYTES
 from serving.model import ServedModel
 from serving.progress import evenly_spaced
 from serving.served_artifact import load_artifact
 
 _MILLION, _GIGABYTE = 1_000_000, 1e9
-_CORE_MEGABYTES = 1769  # of memory, with which a function has one core
 _LEAST_DIFFERENCE = -0.5  # points of top-1, of the lower bound of the 95 % interval
 _SEED = 0
 _ENLARGED = {20: 320, 100: 640, 500: 1536}  # kilobytes of a photo, and the pixels of its shorter side
@@ -239,7 +239,7 @@ def _fee(num_bytes: float) -> float:
 
 def _time(milliseconds: float) -> float:
     """Return the price of so many milliseconds of a core, in the function and a million times, in dollars."""
-    seconds = milliseconds / 1e3 / min(1.0, MEGABYTES / _CORE_MEGABYTES)
+    seconds = milliseconds / 1e3 / core_share(MEGABYTES)
     return prices.known("lambda/gb-second", seconds * MEGABYTES / 1024 * _MILLION, prices.HOME_REGION)
 
 

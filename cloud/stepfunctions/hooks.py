@@ -369,6 +369,7 @@ def _run_execution(authorize: Callable[[str, str, str, Any], None], arn: str) ->
     """Run an execution that MiniStack has recorded. It runs on the execution's own thread."""
     execution = stepfunctions._executions[arn]
     track = Track()
+    _count(execution, "ExecutionStarted")
     try:
         # The role comes from the history, because an update may have changed the state machine's role meanwhile.
         started = execution["events"][0]
@@ -409,7 +410,11 @@ def _end(execution: dict[str, Any], status: str, details: dict[str, Any], track:
         _add_event(execution, event, {history.key_of(event): shown}, track.previous)
         execution.update(details, status=status, stopDate=stepfunctions.now_iso())
     stepfunctions._emit_execution_status_event(execution)
-    # A stack's alarms watch the metrics of state machines, which MiniStack does not put.
+    _count(execution, event)
+
+
+def _count(execution: dict[str, Any], event: str) -> None:
+    """Put the metric of an event. A stack's alarms and its meter read those, which MiniStack does not put."""
     dimensions = {"StateMachineArn": execution["stateMachineArn"]}
     cloudwatch.record_metric("AWS/States", event.replace("Execution", "Executions"), 1, "Count", dimensions)
 

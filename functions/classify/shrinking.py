@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import prices
 from classify.jpeg import PlainJpeg, exif_of, read_plain
+from prices.cores import core_share
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ _PROGRESSIVE_MS, _PROGRESSIVE_MEGABYTE_MS = 3.0, 29.7
 _WORST_PHOTO_MS, _WORST_PROGRESSIVE_MS, _WORST_SCAN_MS, _WORST_MEGABYTE_MS = 0.9, 6.0, 0.6, 10.0
 _MOST_MS = 250.0  # Of 12 megapixels the worst takes about 70, the worst progressive one of ten scans about 190.
 _MOST_PIXELS = 50_000_000  # as many as the server takes
-_CORE_MEGABYTES = 1769  # of memory, with which a function has one core
 _GIGABYTE = 1e9
 _LEAST_GAIN = 2.0
 
@@ -78,7 +78,7 @@ class Estimate:
         Args:
             megabytes: the function's memory, which decides over its share of a core.
         """
-        seconds = self.milliseconds / 1e3 / min(1.0, megabytes / _CORE_MEGABYTES)
+        seconds = self.milliseconds / 1e3 / core_share(megabytes)
         cost = _price("lambda/gb-second", seconds * megabytes / 1024)
         return _price("invoke/in", self.saved_bytes / _GIGABYTE) > _LEAST_GAIN * cost
 

@@ -29,6 +29,8 @@ class MeterSettings(Settings):
         spending_parameter: keeps the meter's document.
         lock_parameter: the meter's own lock.
         functions, log_groups: names separated by commas.
+        architecture: of the functions.
+        warm_functions: the stack's ApiProvisionedConcurrency.
         training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
     """
 
@@ -45,6 +47,8 @@ class MeterSettings(Settings):
     image_builder: str
     functions: str
     log_groups: str
+    architecture: str
+    warm_functions: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
     training_instance_type: str
@@ -79,6 +83,8 @@ metered = usage.Usage(
         pipeline=settings.pipeline_arn,
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
+        architecture=settings.architecture,
+        warm_functions=int(settings.warm_functions),
     ),
 )
 
@@ -146,10 +152,12 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
 
     if decision.is_over:
         # Plan and the state machine look for this word, so it stands whatever becomes of the range itself.
-        done["capped"] = True
+        done |= {"capped": True, "lifted": 0}
         attempt(lambda: {"max_instances": scaling.cap(spent.max_instances)})
     elif spent.capped:
-        attempt(lambda: _lift(spent))
+        attempt(lambda: _lift(spent, now))
+    elif spent.lifted:
+        attempt(lambda: _keep_lifted(spent, now))
     if decision.warn:
         warned = limits.warning_of(limit, now)
         attempt(lambda: _mail("80 % of MonthlyDollars", limits.warning(spent, limit, now), {"warned": warned}))
@@ -162,9 +170,21 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
     return spent.model_copy(update=done), failures
 
 
-def _lift(spent: Spending) -> dict[str, Any]:
+def _lift(spent: Spending, now: float) -> dict[str, Any]:
     scaling.lift(spent.max_instances)
-    return {"capped": False, "max_instances": None, "told": ""}
+    return {"capped": False, "lifted": now, "told": ""}
+
+
+def _keep_lifted(spent: Spending, now: float) -> dict[str, Any]:
+    """Lift the cap again if a run has put it back, as long as such a run may last.
+
+    A run that found the cap registers the range with it, or restores it after a failure, some time after it has looked.
+    Nothing else would ever lift it then.
+    """
+    if now > spent.lifted + limits.LONGEST_RUN_SECONDS:
+        return {"lifted": 0, "max_instances": None}
+    scaling.lift(spent.max_instances)
+    return {}
 
 
 def _mail(subject: str, message: str, done: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import prices
 from meter.sums import Charge
+from prices import billed
+from prices.disks import has_own_disks
 from shared.spending import month_start
 
 if TYPE_CHECKING:
@@ -19,7 +21,10 @@ _HOUR = 3600.0
 # Lists of jobs may lag behind, so a job counts as ended only a minute later. Until then it counts as one that runs.
 _LAG_SECONDS = 60.0
 _RUNNING: tuple[Any, ...] = ("InProgress", "Stopping")
-_BATCH_STATUSES: tuple[Any, ...] = ("RUNNING", "SUCCEEDED", "FAILED")
+# A job that lost its machine waits for another one, and has paid for the first.
+_BATCH_STATUSES: tuple[Any, ...] = ("RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+PAGE: Any = {"PageSize": 100}  # the most that one answer of SageMaker's lists has; without it, it has ten
+_MOST_DESCRIBED = 100  # jobs of AWS Batch in one request
 
 
 @dataclass
@@ -43,19 +48,17 @@ class Jobs:
         self.until = max(min(begin, self.now), self.now - _LAG_SECONDS)
         self.begin = min(begin, self.until)
 
-    def add(self, item: str, quantity: float, start: float, end: float | None) -> None:
-        """Add a job.
+    def add(self, amounts: Mapping[str, float], start: float, end: float | None) -> None:
+        """Add a job, or a part of one.
 
         Args:
-            item: the price, by its id in the price book.
-            quantity: how much of it.
+            amounts: how much of each price, by its id in the price book.
             start: epoch seconds.
-            end: the same; None for a job that runs.
+            end: the same; None for what runs.
         """
-        price = prices.dollars(item, quantity)
-        if price is None:
-            self.unpriced.add(item)
-        charge = Charge(price or 0.0, start, self.now if end is None else end)
+        dollars = {item: prices.dollars(item, quantity) for item, quantity in amounts.items()}
+        self.unpriced |= {item for item, price in dollars.items() if price is None}
+        charge = Charge(sum(price or 0.0 for price in dollars.values()), start, self.now if end is None else end)
         if end is None or end > self.until:
             self.running.append(charge)
         elif end > self.begin:
@@ -69,28 +72,26 @@ def on_sagemaker(jobs: Jobs, sagemaker: "SageMakerClient", endpoint: str) -> Non
         if not _may_count(jobs, job.get("TrainingEndTime")):
             continue
         found: Mapping[str, Any] = sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
-        resources = found["ResourceConfig"]
-        instances = resources.get("InstanceCount", 0)
-        _add_job(jobs, f"training/{resources.get('InstanceType')}", instances, found, "Training")
+        _add_job(jobs, found["ResourceConfig"], found, "Training")
     processing = sagemaker.get_paginator("list_processing_jobs").paginate
     for job in _summaries(jobs, processing, "ProcessingJobSummaries", endpoint):
         if not _may_count(jobs, job.get("ProcessingEndTime")):
             continue
         found = sagemaker.describe_processing_job(ProcessingJobName=job["ProcessingJobName"])
-        cluster = found["ProcessingResources"]["ClusterConfig"]
-        _add_job(jobs, f"processing/{cluster['InstanceType']}", cluster["InstanceCount"], found, "Processing")
+        _add_job(jobs, found["ProcessingResources"]["ClusterConfig"], found, "Processing")
 
 
-def _add_job(jobs: Jobs, item: str, instances: int, found: Mapping[str, Any], kind: str) -> None:
-    """Add a job of SageMaker. Of a training that ended, SageMaker tells the seconds that it charges, also on spot."""
+def _add_job(jobs: Jobs, resources: Mapping[str, Any], found: Mapping[str, Any], kind: str) -> None:
+    """Add a job of SageMaker, with the volumes of its instances."""
     begin, end = found.get(f"{kind}StartTime"), found.get(f"{kind}EndTime")
     if begin is None:  # It never started.
         return
-    start, stop = begin.timestamp(), None if end is None else end.timestamp()
-    seconds = (jobs.now if stop is None else stop) - start
-    if stop is not None:
-        seconds = found.get("BillableTimeInSeconds", seconds)
-    jobs.add(item, instances * max(0.0, seconds) / _HOUR, start, stop)
+    service, instance_type = kind.lower(), resources.get("InstanceType", "")
+    seconds, count = billed.job_seconds(found, kind, _at(jobs.now)), resources.get("InstanceCount", 0)
+    amounts = {f"{service}/{instance_type}": count * seconds / _HOUR}
+    if not has_own_disks(instance_type):
+        amounts[f"{service}/volume"] = billed.gb_months(count * resources["VolumeSizeInGB"], seconds)
+    jobs.add(amounts, begin.timestamp(), None if end is None else end.timestamp())
 
 
 def _summaries(
@@ -98,10 +99,10 @@ def _summaries(
 ) -> Iterator[Mapping[str, Any]]:
     """Return the jobs that run, and those that were changed after the beginning, each once."""
     names: dict[str, Any] = {"NameContains": f"{endpoint}-"}
-    since = datetime.fromtimestamp(jobs.begin, UTC)
-    pages = [*(names | {"StatusEquals": each} for each in _RUNNING), names | {"LastModifiedTimeAfter": since}]
+    changed = names | {"LastModifiedTimeAfter": _at(jobs.begin)}
+    pages = [*(names | {"StatusEquals": each} for each in _RUNNING), changed]
     seen = set()
-    for page in (page for request in pages for page in paginate(**request)):
+    for page in (page for request in pages for page in paginate(**request, PaginationConfig=PAGE)):
         for job in page[member]:
             name = next(value for key, value in job.items() if key.endswith("JobName"))
             # Another stack's name may contain this one's.
@@ -115,7 +116,7 @@ def _may_count(jobs: Jobs, end: datetime | None) -> bool:
 
 
 def on_ec2(jobs: Jobs, batch: "BatchClient", queues: Mapping[str, bool], instance_type: str, endpoint: str) -> None:
-    """Add the trainings on EC2.
+    """Add the trainings on EC2: each attempt of them, when it has ended.
 
     Args:
         jobs: receives them.
@@ -126,15 +127,25 @@ def on_ec2(jobs: Jobs, batch: "BatchClient", queues: Mapping[str, bool], instanc
     """
     for queue, is_spot in queues.items():
         share = prices.spot_share() if is_spot else 1.0
-        for status in _BATCH_STATUSES:
-            for page in batch.get_paginator("list_jobs").paginate(jobQueue=queue, jobStatus=status):
-                for job in page["jobSummaryList"]:
-                    start, end = job.get("startedAt"), job.get("stoppedAt")
-                    if not start or not job["jobName"].startswith(f"{endpoint}-"):
-                        continue
-                    stop = None if status == "RUNNING" or not end else end / 1000
-                    hours = max(0.0, (jobs.now if stop is None else stop) - start / 1000) / _HOUR
-                    jobs.add(f"ec2/{instance_type}", hours * share, start / 1000, stop)
+        for job in _described(jobs, batch, queue, endpoint):
+            for start, end in billed.ec2_spans(job, _at(jobs.now)):
+                hours = billed.ec2_seconds(start, end) / _HOUR
+                jobs.add({f"ec2/{instance_type}": hours * share}, start, end)
+
+
+def _described(jobs: Jobs, batch: "BatchClient", queue: str, endpoint: str) -> Iterator[Mapping[str, Any]]:
+    """Return the jobs of a queue that run, wait, or ended after the beginning, with all their attempts."""
+    lists = batch.get_paginator("list_jobs")
+    ids = [
+        job["jobId"]
+        for status in _BATCH_STATUSES
+        for page in lists.paginate(jobQueue=queue, jobStatus=status)
+        for job in page["jobSummaryList"]
+        if job["jobName"].startswith(f"{endpoint}-") and job.get("stoppedAt", math.inf) / 1000 > jobs.begin
+    ]
+    unique = list(dict.fromkeys(ids))  # A job may go on from one status to the next while they are listed.
+    for first in range(0, len(unique), _MOST_DESCRIBED):
+        yield from batch.describe_jobs(jobs=unique[first : first + _MOST_DESCRIBED])["jobs"]
 
 
 def of_builds(jobs: Jobs, codebuild: "CodeBuildClient", project: str) -> None:
@@ -144,6 +155,11 @@ def of_builds(jobs: Jobs, codebuild: "CodeBuildClient", project: str) -> None:
         start, end = build.get("startTime"), build.get("endTime")
         if start is None:
             continue
-        stop = end.timestamp() if end is not None and build.get("buildComplete", True) else None
-        seconds = (jobs.now if stop is None else stop) - start.timestamp()
-        jobs.add("codebuild/general1.medium", math.ceil(max(0.0, seconds) / 60), start.timestamp(), stop)
+        if end is not None and not build.get("buildComplete", True):
+            end = None
+        minutes = billed.build_minutes(start, end or _at(jobs.now))
+        jobs.add({"codebuild/general1.medium": minutes}, start.timestamp(), None if end is None else end.timestamp())
+
+
+def _at(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

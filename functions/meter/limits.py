@@ -7,6 +7,7 @@ from shared.spending import Spending, month_of, next_month_start, shown
 
 WARN_SHARE = 0.8  # of the limit, from which on a mail warns
 TEARDOWN = "teardown"
+LONGEST_RUN_SECONDS = 86_400.0  # TimeoutSeconds of pipeline.asl.yaml
 _MOST_PARTS = 4  # that a mail names
 
 

@@ -20,15 +20,18 @@ def take(ssm: "SSMClient", name: str, now: float) -> bool:
     if _put(ssm, name, now):
         return True
     try:
-        ends = float(ssm.get_parameter(Name=name)["Parameter"]["Value"])
-    except ssm.exceptions.ParameterNotFound:
-        ends = 0.0
+        found = ssm.get_parameter(Name=name)["Parameter"]
+    except ssm.exceptions.ParameterNotFound:  # It was released meanwhile.
+        return _put(ssm, name, now)
+    try:
+        ends = float(found["Value"])
     except ValueError:  # Somebody has written something else into it.
         ends = 0.0
     if now < ends < now + 2 * SECONDS:  # An end far ahead is that of a clock that was wrong.
         return False
-    release(ssm, name)
-    return _put(ssm, name, now)
+    # Of two ticks that find the same old lock, one alone writes the version after it.
+    written = ssm.put_parameter(Name=name, Value=str(now + SECONDS), Type="String", Overwrite=True)
+    return written["Version"] == found["Version"] + 1
 
 
 def release(ssm: "SSMClient", name: str) -> None:

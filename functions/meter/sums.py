@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import prices
+from prices import per_million
+from prices.disks import has_own_disks
 from shared.spending import Fleet, Spending, month_of, month_start, next_month_start
 
 ENDPOINTS, JOBS, RUNNING = "endpoints", "jobs", "jobs that run"
@@ -102,13 +104,21 @@ def _endpoints(before: Spending, seen: Observation, unpriced: set[str]) -> list[
         # Without an earlier tick the time counts from the endpoint's creation, with the instances that it has now.
         start = max(before.at or month_start(seen.now), now.created if now else 0.0)
         types = {each.instance_type for each in (then, now.fleet if now else None) if each}
-        found = {each: prices.dollars(f"hosting/{each}") for each in types}
-        unpriced |= {f"hosting/{each}" for each, price in found.items() if price is None}
         count = max(then.count if then else 0, now.fleet.count if now else 0)
-        price = max((each for each in found.values() if each is not None), default=0.0)
+        price = max(_per_hour(each, unpriced) for each in types)
         if start < seen.now:
             charges.append(Charge(count * price * (seen.now - start) / _HOUR, start, seen.now))
     return charges
+
+
+def _per_hour(instance_type: str, unpriced: set[str]) -> float:
+    """Return what an hour of an instance costs, with its volume, as far as their prices are known."""
+    items = {f"hosting/{instance_type}": 1.0}
+    if not has_own_disks(instance_type):
+        items["hosting/volume"] = per_million.VOLUME_GB / per_million.HOURS_A_MONTH
+    found = {item: prices.dollars(item, quantity) for item, quantity in items.items()}
+    unpriced |= {item for item, price in found.items() if price is None}
+    return sum(price or 0.0 for price in found.values())
 
 
 def _add(months: dict[str, dict[str, float]], part: str, charges: Iterable[Charge]) -> None:

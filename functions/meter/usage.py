@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import prices
+from meter.jobs import PAGE
 from meter.sums import Seen
-from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, METER_ALARMS, STACK_ALARMS
+from prices import billed
+from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, MEGABYTES, METER_ALARMS, STACK_ALARMS, WARM_ALARMS
 from shared.spending import Fleet, month_start, next_month_start
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _ALARMS = STACK_ALARMS + METER_ALARMS + ENDPOINT_ALARMS
 def fleets(sagemaker: "SageMakerClient", endpoint: str) -> dict[str, Seen]:
     """Return the instances of production and of staging, and those of an update that is under way."""
     found: dict[str, Seen] = {}
-    for page in sagemaker.get_paginator("list_endpoints").paginate(NameContains=endpoint):
+    for page in sagemaker.get_paginator("list_endpoints").paginate(NameContains=endpoint, PaginationConfig=PAGE):
         for each in page["Endpoints"]:
             name = each["EndpointName"]
             if name == endpoint or name.startswith(f"{endpoint}-"):
@@ -93,6 +95,8 @@ class Names:
         pipeline: ARN of the state machine.
         functions: those that callers start.
         log_groups: those that grow with the requests.
+        architecture: of the functions.
+        warm_functions: instances of the API's function that are kept warm at least.
     """
 
     endpoint: str
@@ -100,6 +104,8 @@ class Names:
     pipeline: str
     functions: tuple[str, ...]
     log_groups: tuple[str, ...]
+    architecture: str = "x86_64"
+    warm_functions: int = 0
 
 
 class Usage:
@@ -119,16 +125,21 @@ class Usage:
         """Return the dollars by part, since the month began."""
         self.unpriced = set()
         names, functions = self._names, 0.0
+        gb_second = billed.function_item(names.architecture)
         for name in {*names.functions, *self.megabytes}:
             milliseconds, calls = self._sum("AWS/Lambda", "Duration", now, FunctionName=name)
-            functions += self._price("lambda/gb-second", milliseconds / 1000 * self._memory(name) / 1024)
-            functions += self._price("lambda/request", calls)
-        ends = ("ExecutionsSucceeded", "ExecutionsFailed")
-        runs = sum(self._sum("AWS/States", end, now, StateMachineArn=names.pipeline)[0] for end in ends)
+            if calls:  # A function that the stack does not have is never called.
+                functions += self._price(gb_second, milliseconds / 1000 * self._memory(name) / 1024)
+                functions += self._price("lambda/request", calls)
+        # Runs that are stopped, or whose time is over, cost as well.
+        runs, _ = self._sum("AWS/States", "ExecutionsStarted", now, StateMachineArn=names.pipeline)
         requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)
         photos, _ = self._sum("AWS/SageMaker", "Invocations", now, EndpointName=names.endpoint, VariantName="main")
         logged = sum(self._sum("AWS/Logs", "IncomingBytes", now, LogGroupName=name)[0] for name in names.log_groups)
-        passed = (now - month_start(now)) / (next_month_start(now) - month_start(now))
+        seconds = now - month_start(now)
+        passed = seconds / (next_month_start(now) - month_start(now))
+        alarms = _ALARMS + (WARM_ALARMS if names.warm_functions else 0)
+        warm_gb, warm_item = names.warm_functions * MEGABYTES / 1024, billed.warm_function_item(names.architecture)
         return {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
@@ -138,9 +149,10 @@ class Usage:
             "key and alarms": passed
             * (
                 self._price("kms/key", 1)
-                + self._price("cloudwatch/alarm", _ALARMS)
+                + self._price("cloudwatch/alarm", alarms)
                 + self._price("cloudwatch/fast-alarm", FAST_ALARMS)
             ),
+            **({"warm functions": self._price(warm_item, warm_gb * seconds)} if warm_gb else {}),
         }
 
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:

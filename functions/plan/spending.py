@@ -10,6 +10,8 @@ import math
 import prices
 from plan import tuning
 from plan.run import content_hash
+from prices.disks import has_own_disks
+from prices.per_million import HOURS_A_MONTH, VOLUME_GB
 from shared.contracts import Run, TrainingPlan
 from shared.errors import RequestError, SpendingLimitError
 from shared.spending import SpendingLimit, shown
@@ -24,6 +26,7 @@ _LEAST_SECONDS = 60  # AWS Batch takes no shorter time, and a shorter training w
 # Smoke, Measure, and 10 minutes until staging is gone.
 _EVALUATION_SECONDS = 7200
 _STAGING_SECONDS = 1800 + 310 + 310 + 600
+JOB_VOLUME_GB = 50  # VolumeSizeInGB of each instance that trains or evaluates, in pipeline.asl.yaml
 _EC2_IDLE_SECONDS = 600  # An estimate: AWS Batch starts a machine before its job and ends it some minutes after.
 # Of all functions of a run together: Measure's 310 s of 3 GB, Plan's 310 s of 1 GB, and six times 310 s of 0.5 GB.
 _GB_SECONDS = 310 * (3 + 1 + 6 * 0.5)
@@ -100,14 +103,14 @@ def _searches(run: Run) -> bool:
 def _parts(run: Run) -> dict[str, float]:
     """Return the most that each part beside the training may cost, in US dollars."""
     endpoint = run.endpoint
-    hosting = _known(f"hosting/{endpoint.instance_type}", "serving_instance_type")
+    hosting = _hour("hosting", endpoint.instance_type, VOLUME_GB, "serving_instance_type")
     update_seconds = min(28_800, 3600 + 3 * endpoint.bake_seconds)  # as in the state Plan
     parts: dict[str, float] = {}
     if run.images.training_build or run.images.serving_build:
         _known("codebuild/general1.medium", "region")  # The quote has no price to tell where the book has none.
         parts["images"] = run.quote.build or 0.0
     if run.promotion is None:
-        processing = _known(f"processing/{endpoint.instance_type}", "serving_instance_type")
+        processing = _hour("processing", endpoint.instance_type, JOB_VOLUME_GB, "serving_instance_type")
         parts["evaluation"] = processing * _EVALUATION_SECONDS / _HOUR
     if run.training and run.training.ec2 and run.training.reused is None:
         parts["start and end of the machine"] = _per_hour(run.training) * _EC2_IDLE_SECONDS / _HOUR
@@ -123,8 +126,18 @@ def _parts(run: Run) -> dict[str, float]:
 
 def _per_hour(training: TrainingPlan) -> float:
     """Return what the machines that train cost in an hour. Spot capacity costs as much as on demand at most."""
-    service = "ec2" if training.ec2 else "training"
-    return _known(f"{service}/{training.instance_type}", "training_instance_type") * training.instance_count
+    if training.ec2:
+        return _known(f"ec2/{training.instance_type}", "training_instance_type")
+    each = _hour("training", training.instance_type, JOB_VOLUME_GB, "training_instance_type")
+    return each * training.instance_count
+
+
+def _hour(service: str, instance_type: str, volume_gb: int, field: str) -> float:
+    """Return what an hour of an instance of SageMaker costs, with its volume."""
+    instance = _known(f"{service}/{instance_type}", field)
+    if has_own_disks(instance_type):
+        return instance
+    return instance + _known(f"{service}/volume", field) * volume_gb / HOURS_A_MONTH
 
 
 def _per_second(training: TrainingPlan) -> float:
@@ -151,7 +164,8 @@ def _training(training: TrainingPlan, limited: SpendingLimit, dollars: float, af
     # Dollars that are just enough may become a second less by rounding.
     seconds = max(_LEAST_SECONDS, int(dollars / _per_second(training)) - _END_SECONDS)
     if seconds >= MAX_JOB_SECONDS:
-        attempts = min(training.max_attempts, seconds // MAX_JOB_SECONDS)
+        # Each attempt has an end of its own to pay.
+        attempts = min(training.max_attempts, (seconds + _END_SECONDS) // (MAX_JOB_SECONDS + _END_SECONDS))
         return training.model_copy(update={"max_attempts": attempts})
     before = limited.parts.get("images", 0)
     how = "the search begins anew" if after_search else "the training goes on from its last checkpoint"

@@ -80,6 +80,7 @@ CATALOGUE = {
     "lambda/gb-second-arm": _lambda("Lambda-GB-Second-ARM"),
     "lambda/request": _lambda("Request"),
     "lambda/provisioned-gb-second": _lambda("Lambda-Provisioned-Concurrency"),
+    "lambda/provisioned-gb-second-arm": _lambda("Lambda-Provisioned-Concurrency-ARM"),
     "lambda/provisioned-duration-gb-second": _lambda("Lambda-Provisioned-GB-Second"),
     "api-gateway/rest-request": Offer("AmazonApiGateway", "ApiGatewayRequest", (("productFamily", "API Calls"),)),
     "data-transfer/out": Offer(

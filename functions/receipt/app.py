@@ -103,7 +103,8 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool]) -> Receipt:
     with _noted(unasked, "the endpoint that serves"):
         serves = burn.serving(sagemaker, settings.endpoint_name)
     staging = run["endpoint"]["instance_type"] if run and meter.has_left_staging(past, run) else ""
-    stack = burn.Standing(int(settings.warm_functions), float(settings.monthly_dollars) > 0, staging)
+    has_meter = float(settings.monthly_dollars) > 0
+    stack = burn.Standing(int(settings.warm_functions), has_meter, settings.architecture, staging)
     monthly = burn.monthly(serves, run, stored[1], stack)
     monthly += [MonthlyLine(what=each, dollars_per_month=None) for each in unasked]
     return document.write(identity, metered, monthly, notes)
@@ -123,7 +124,7 @@ def _parts(
     yield "the search", lambda: list(meter.searches(past, sagemaker, run, now, has_time))
     yield "the training", lambda: list(meter.trainings(past, sagemaker, run, now))
     yield "the training on EC2", lambda: list(meter.on_ec2(past, batch, run, now))
-    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, run, now))
+    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, now))
     yield "the endpoints", lambda: list(meter.endpoints(past, run, now))
     yield "the requests", lambda: list(meter.requests(past, known))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import prices
+from prices.billed import warm_function_item
 from prices.disks import has_own_disks
 from prices.per_million import (
     ENDPOINT_ALARMS,
@@ -33,11 +34,13 @@ class Standing(NamedTuple):
     Attributes:
         warm_functions: instances of the API's function that are kept warm.
         has_meter: whether the stack has a limit of spending, and so the alarms of its meter.
+        architecture: of the functions.
         staging_type: instance type of a staging endpoint that the run could not delete; empty if there is none.
     """
 
     warm_functions: int = 0
     has_meter: bool = False
+    architecture: str = "x86_64"
     staging_type: str = ""
 
 
@@ -87,7 +90,7 @@ def monthly(
     if stack.warm_functions:
         seconds = stack.warm_functions * MEGABYTES / 1024 * HOURS_A_MONTH * 3600
         what = f"{stack.warm_functions} instances of the API's function that are kept warm"
-        lines.append(_line(what, "lambda/provisioned-gb-second", seconds))
+        lines.append(_line(what, warm_function_item(stack.architecture), seconds))
     if run and run["quote"].get("images_per_month"):
         lines.append(MonthlyLine(what="the new images in ECR", dollars_per_month=run["quote"]["images_per_month"]))
     if stored_bytes:

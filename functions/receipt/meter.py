@@ -11,12 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from prices import billed
+from prices.billed import duration
 from prices.disks import has_own_disks
-from prices.per_million import HOURS_A_MONTH, VOLUME_GB
+from prices.per_million import VOLUME_GB
 from receipt.history import History, Task
 
 _GIGABYTE = 1e9  # bytes
-_MONTH_SECONDS = HOURS_A_MONTH * 3600
 _FUNCTION = "lambda:invoke"
 _BUILD = "codebuild:startBuild.sync"
 _EC2 = "batch:submitJob.sync"
@@ -25,9 +26,6 @@ _TRAINING = "aws-sdk:sagemaker:createTrainingJob"
 _TUNING = "aws-sdk:sagemaker:createHyperParameterTuningJob"
 _CREATE, _UPDATE, _DELETE, _DESCRIBE = (
     f"aws-sdk:sagemaker:{verb}Endpoint" for verb in ("create", "update", "delete", "describe")
-)
-_MIN_EC2_SECONDS = (
-    60  # of each start of a Linux machine; SageMaker has no minimum, https://aws.amazon.com/sagemaker/pricing/
 )
 # Errors after which a job may exist all the same, because its answer was lost; and those of a job that does not.
 _UNCERTAIN = {"States.Timeout", "SageMaker.SageMakerException", "SageMaker.AmazonSageMakerException"}
@@ -77,7 +75,7 @@ class Functions:
     @property
     def item(self) -> str:
         """The id of the price of a GB-second."""
-        return "lambda/gb-second-arm" if self.architecture == "arm64" else "lambda/gb-second"
+        return billed.function_item(self.architecture)
 
 
 def transitions(history: History, to_come: int) -> Iterator[Metered]:
@@ -101,7 +99,7 @@ def functions(history: History, known: Functions, now: datetime) -> Iterator[Met
     calls = 0
     for task in history.of(_FUNCTION):
         key = (task.state, str(task.parameters.get("FunctionName", "")))
-        seconds[key] = seconds.get(key, 0.0) + math.ceil(_seconds(task.begun, task.end(now)) * 1000) / 1000
+        seconds[key] = seconds.get(key, 0.0) + math.ceil(duration(task.begun, task.end(now)) * 1000) / 1000
         calls += 1
     for (state, name), spent in seconds.items():
         memory = known.gigabytes(name)
@@ -122,10 +120,10 @@ def builds(history: History, codebuild: Any, quote: Mapping[str, Any], now: date
     for build in codebuild.batch_get_builds(ids=list(by_id))["builds"]:
         if not (begin := build.get("startTime")):
             continue
-        seconds = _seconds(begin, build.get("endTime") or now)
-        minutes = max(math.ceil(seconds / 60), 1)
+        end = build.get("endTime") or now
         size = build["environment"]["computeType"].removeprefix("BUILD_").lower().replace("_", ".")
-        what = f"build on {size}, {seconds:,.0f} s"
+        what = f"build on {size}, {duration(begin, end):,.0f} s"
+        minutes = billed.build_minutes(begin, end)
         yield Metered(by_id[build["id"]], what, f"codebuild/{size}", minutes, "minute", quoted)
 
 
@@ -136,14 +134,14 @@ def trainings(history: History, sagemaker: Any, run: Mapping[str, Any], now: dat
         job = _found(sagemaker.describe_training_job, TrainingJobName=name)
         if job is None:
             continue
-        seconds, how = _billable(job, now)
+        seconds, how = billed.job_seconds(job, "Training", now), _how(job)
         resources = job["ResourceConfig"]
         kind, count = resources["InstanceType"], resources["InstanceCount"]
         saved = job.get("TrainingTimeInSeconds", 0) - seconds if job.get("EnableManagedSpotTraining") else 0
         spot = f", {saved:,.0f} s less than it took because of spot" if saved > 0 else ""
         quoted = f"${per_hour:.4g} an hour" if per_hour else ""
         yield _instances(state, "training", f"training/{kind}", kind, count, seconds, quoted, how, spot)
-        yield from _volumes(state, "training", run["training"], resources, seconds, how)
+        yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
 
 
 def searches(
@@ -176,31 +174,30 @@ def searches(
         for job in jobs:
             if training["spot"] and has_time():
                 job = sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
-            spent, of_job = _billable(job, now)
-            seconds += spent
-            if of_job == "derived" and (training["spot"] or not job.get("TrainingEndTime")):
+            seconds += billed.job_seconds(job, "Training", now)
+            if _how(job) == _DERIVED and (training["spot"] or not job.get("TrainingEndTime")):
                 how = _DERIVED
         kind, count = training["instance_type"], training["instance_count"]
         what = f"{len(jobs)} trainings of the search"
         yield _instances(state, what, f"training/{kind}", kind, count, seconds, quoted, how)
         asked = next(task.parameters for task in tasks if task.parameters["HyperParameterTuningJobName"] == name)
         resources = asked["TrainingJobDefinition"]["ResourceConfig"]
-        yield from _volumes(state, "training", training, resources, seconds, how)
+        yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
 
 
-def evaluations(history: History, sagemaker: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
+def evaluations(history: History, sagemaker: Any, now: datetime) -> Iterator[Metered]:
     """Meter the processing jobs, those of repeated attempts, too."""
     for task in history.of(_PROCESSING):
         if not task.submitted and task.error not in _UNCERTAIN:
             continue  # SageMaker has not taken the job.
         name = task.parameters["ProcessingJobName"]
         job = _found(sagemaker.describe_processing_job, ProcessingJobName=name)
-        if job and (begin := job.get("ProcessingStartTime")):
+        if job and job.get("ProcessingStartTime"):
             cluster = job["ProcessingResources"]["ClusterConfig"]
             kind, count = cluster["InstanceType"], cluster["InstanceCount"]
-            seconds = _seconds(begin, job.get("ProcessingEndTime") or now)
+            seconds = billed.job_seconds(job, "Processing", now)
             yield _instances(task.state, "evaluation", f"processing/{kind}", kind, count, seconds)
-            yield from _volumes(task.state, "processing", run["evaluation"], cluster, seconds, _MEASURED)
+            yield from _volumes(task.state, "processing", kind, _gigabytes(cluster), seconds, _MEASURED)
 
 
 def on_ec2(history: History, batch: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
@@ -208,11 +205,7 @@ def on_ec2(history: History, batch: Any, run: Mapping[str, Any], now: datetime) 
     training = run["training"]
     jobs = {task.submitted["JobId"]: task.state for task in history.of(_EC2) if task.submitted.get("JobId")}
     for job in batch.describe_jobs(jobs=list(jobs))["jobs"] if jobs else ():
-        attempts = [each for each in job.get("attempts", []) if each.get("startedAt") and each.get("stoppedAt")]
-        spans = [(each["startedAt"], each["stoppedAt"]) for each in attempts]
-        if job["status"] == "RUNNING" and job.get("startedAt"):
-            spans.append((job["startedAt"], now.timestamp() * 1000))
-        seconds = sum(max((end - begin) / 1000, _MIN_EC2_SECONDS) for begin, end in spans)
+        seconds = sum(billed.ec2_seconds(begin, end) for begin, end in billed.ec2_spans(job, now))
         kind, is_spot = training["ec2"]["instance_type"], training["spot"]
         price = run["quote"].get("training_per_hour")
         quoted = f"${price:.4g} an hour" if price else ""
@@ -240,11 +233,9 @@ def endpoints(history: History, run: Mapping[str, Any], now: datetime) -> Iterat
             count = 1 if is_staging else endpoint["min_instances"]
             words = "the staging endpoint" if is_staging else "the new endpoint until the end of the run"
             quoted = f"${per_hour:.4g} an hour" if per_hour and not is_staging else ""
-        seconds = _seconds(task.ended or now, end or now)
+        seconds = duration(task.ended or now, end or now)
         yield _instances(task.state, words, f"hosting/{kind}", kind, count, seconds, quoted, "derived")
-        disks = {"volume_key": not has_own_disks(kind)}
-        size = {"VolumeSizeInGB": VOLUME_GB, "InstanceCount": count}
-        yield from _volumes(task.state, "hosting", disks, size, seconds, "estimated")
+        yield from _volumes(task.state, "hosting", kind, VOLUME_GB * count, seconds, "estimated")
 
 
 def has_left_staging(history: History, run: Mapping[str, Any]) -> bool:
@@ -299,24 +290,26 @@ def _instances(
     return Metered(state, what, item, seconds * count / 3600, "hour", quoted, how)
 
 
-def _volumes(
-    state: str, service: str, plan: Mapping[str, Any], resources: Mapping[str, Any], seconds: float, how: How
-) -> Iterator[Metered]:
-    """Meter the volumes of a job's instances, unless these have disks of their own, which have no key of ours.
+def _volumes(state: str, service: str, kind: str, gigabytes: int, seconds: float, how: How) -> Iterator[Metered]:
+    """Meter the volumes of instances of a type, unless these have disks of their own.
 
     Args:
-        state: the job's state.
-        service: ``training`` or ``processing``.
-        plan: the part of the ``Run`` document with the ``volume_key``.
-        resources: ResourceConfig or ClusterConfig of the job.
+        state: the state that needed them.
+        service: ``training``, ``processing`` or ``hosting``.
+        kind: the instance type.
+        gigabytes: of all volumes together.
         seconds: for how long.
         how: how that is known.
     """
-    if plan["volume_key"] and seconds:
-        size = resources["VolumeSizeInGB"] * resources["InstanceCount"]
-        yield Metered(
-            state, f"volumes, {size} GB", f"{service}/volume", size * seconds / _MONTH_SECONDS, "GB-month", "", how
-        )
+    if seconds and not has_own_disks(kind):
+        months = billed.gb_months(gigabytes, seconds)
+        yield Metered(state, f"volumes, {gigabytes} GB", f"{service}/volume", months, "GB-month", "", how)
+
+
+def _gigabytes(resources: Mapping[str, Any]) -> int:
+    """Return the size of the volumes of a job together, by its ResourceConfig or ClusterConfig."""
+    size: int = resources["VolumeSizeInGB"] * resources["InstanceCount"]
+    return size
 
 
 def _found(ask: Callable[..., Any], **request: Any) -> Any:
@@ -336,16 +329,9 @@ def _trials(sagemaker: Any, name: str) -> list[Mapping[str, Any]]:
     return [job for page in pages for job in page["TrainingJobSummaries"]]
 
 
-def _billable(job: Mapping[str, Any], now: datetime) -> tuple[float, How]:
-    """Return the seconds of one instance of a training job that are billed, and how that is known.
-
-    AWS bills from TrainingStartTime to TrainingEndTime, and less of a spot job: BillableTimeInSeconds.
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
-    """
-    if (billable := job.get("BillableTimeInSeconds")) is not None:
-        return float(billable), "measured"
-    begin = job.get("TrainingStartTime")
-    return (_seconds(begin, job.get("TrainingEndTime") or now) if begin else 0.0), "derived"
+def _how(training: Mapping[str, Any]) -> How:
+    """Return how the billed seconds of a training job are known."""
+    return _MEASURED if training.get("BillableTimeInSeconds") is not None else _DERIVED
 
 
 def _names(tasks: Iterable[Task], parameter: str) -> dict[str, str]:
@@ -405,7 +391,3 @@ def _type_before(history: History) -> str:
     """Return the instance type that production had before the run changed it; empty if the run has not asked."""
     looks = [task for task in history.tasks if task.state == "RememberInstanceType" and task.succeeded]
     return str(looks[-1].output["ProductionVariants"][0]["InstanceType"]) if looks else ""
-
-
-def _seconds(begin: datetime, end: datetime) -> float:
-    return max((end - begin).total_seconds(), 0.0)

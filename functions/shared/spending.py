@@ -44,6 +44,7 @@ class Spending(Document):
         unpriced: items whose price is not known, so that the sums are lower bounds.
         capped: whether scaling is held at the smallest number of instances. The state machine looks for this text.
         max_instances: the largest number of instances before that; None if it was not larger.
+        lifted: when that cap was lifted, as long as a run may put the capped range back; otherwise 0.
         warned: month and limit of the last mail about 80 %.
         told: day of the last mail about 100 %.
         gaps_told: month of the last mail about prices that are not known.
@@ -56,6 +57,7 @@ class Spending(Document):
     unpriced: list[str] = Field(default_factory=list)
     capped: bool = False
     max_instances: int | None = None
+    lifted: float = 0
     warned: str = ""
     told: str = ""
     gaps_told: str = ""

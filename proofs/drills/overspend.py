@@ -12,6 +12,7 @@ import prices
 from local import stack
 from local.data import prepare, sketches
 from local.home import LocalError
+from prices import per_million
 from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.traffic import Traffic, through_api
 from proofs.mailbox import mailbox
@@ -118,12 +119,13 @@ def _meter(cloud: DrillCloud) -> dict[str, Any]:
 
 
 def _per_second(cloud: DrillCloud) -> float:
-    """Return what the instances of production cost in a second, in dollars."""
+    """Return what the instances of production cost in a second, with their volumes, in dollars."""
     config = cloud.client("sagemaker").describe_endpoint_config(
         EndpointConfigName=(cloud.describe_endpoint() or {})["EndpointConfigName"]
     )
     instance_type = config["ProductionVariants"][0]["InstanceType"]
-    return cloud.num_instances() * prices.known(f"hosting/{instance_type}") / 3600
+    volume = per_million.volume(instance_type, 1) or 0.0
+    return cloud.num_instances() * (prices.known(f"hosting/{instance_type}") + volume) / 3600
 
 
 def _target(cloud: DrillCloud) -> dict[str, Any]:

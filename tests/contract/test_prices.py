@@ -150,9 +150,13 @@ def test_book_has_the_form_that_a_refresh_writes():
 
 
 def test_tiers_are_paid_one_after_the_other():
-    """334 million REST requests: 333 at 3.50 and one at 2.80. 10,241 GB out: 10,240 at 0.09 and one at 0.085."""
+    """334 million REST requests: 333 at 3.50 and one at 2.80. 10,241 GB out: 10,240 at 0.09 and one at 0.085.
+
+    160 TB out: 10 TB at 0.09, 40 TB at 0.085, 100 TB at 0.07 and 10 TB at 0.05.
+    """
     assert prices.known("api-gateway/rest-request", 334e6, "us-east-1") == pytest.approx(333 * 3.50 + 2.80)
     assert prices.known("data-transfer/out", 10_241, "us-east-1") == pytest.approx(921.60 + 0.085)
+    assert prices.known("data-transfer/out", 163_840, "us-east-1") == pytest.approx(921.6 + 3481.6 + 7168 + 512)
     assert prices.known("lambda/gb-second", 6e9, "us-east-1") == pytest.approx(100_000.2)
 
 

@@ -1,12 +1,15 @@
 """The limits of spending: template, state machine and meter agree, and no caller can end what serves by spending."""
 
 import json
+import re
 from dataclasses import fields
 
 import pytest
 
+from meter.limits import LONGEST_RUN_SECONDS
+from plan.spending import JOB_VOLUME_GB
 from shared.spending import Spending
-from tests.contract.conftest import evaluated
+from tests.contract.conftest import ROOT, evaluated
 from tests.contract.test_permissions import Resolver
 
 
@@ -18,6 +21,19 @@ def test_settings_of_the_meter_are_exactly_its_environment(template, monkeypatch
     from meter.app import MeterSettings
 
     assert {field.name.upper() for field in fields(MeterSettings)} == set(variables)
+
+
+def test_meter_counts_every_function_and_log_that_grow_with_the_requests(template):
+    resolver, resources = Resolver(template), template["Resources"]
+    variables = resources["MeterFunction"]["Properties"]["Environment"]["Variables"]
+    own = [resources[f"{name}Function"]["Properties"]["FunctionName"] for name in ("Classify", "Page", "Admit")]
+    logs = [
+        resources[f"{name}Logs"]["Properties"]["LogGroupName"] for name in ("Classify", "Page", "Admit", "ApiAccess")
+    ]
+    assert set(resolver.resolve(variables["FUNCTIONS"]).split(",")) == {resolver.resolve(name) for name in own}
+    counted = set(resolver.resolve(variables["LOG_GROUPS"]).split(","))
+    assert {resolver.resolve(name) for name in logs} <= counted
+    assert not any(" " in name for name in counted)
 
 
 def test_nothing_of_the_meter_exists_without_a_limit(template):
@@ -62,6 +78,15 @@ def test_callers_cannot_end_what_serves_by_spending(template):
         each["Resource"]["Fn::Sub"].rpartition("/")[2] for each in statements if each["Sid"] == "ReleaseItsLock"
     }
     assert deletions == {"meter-lock"}
+
+
+def test_meter_keeps_the_cap_lifted_as_long_as_a_run_may_last(machines):
+    assert machines["pipeline"]["TimeoutSeconds"] == LONGEST_RUN_SECONDS
+
+
+def test_max_dollars_pays_the_volumes_that_the_jobs_get():
+    text = (ROOT / "statemachine/pipeline.asl.yaml").read_text()
+    assert set(re.findall(r"VolumeSizeInGB\W+(\d+)", text)) == {str(JOB_VOLUME_GB)}
 
 
 @pytest.mark.parametrize(("capped", "most"), [(True, 1), (False, 4)])

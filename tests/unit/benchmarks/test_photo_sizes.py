@@ -4,7 +4,7 @@ import random
 import pytest
 from PIL import Image
 
-from benchmarks.photo_sizes import SizedPhotos, _shrunk, enlarged, sized_photos
+from benchmarks.photo_sizes import SizedPhotos, enlarged, function_shrink, sized_photos
 from prices import per_million
 
 
@@ -26,13 +26,15 @@ def test_photos_of_a_size_have_about_so_many_bytes(side, size):
         assert image.width / image.height == pytest.approx(4 / 3, rel=0.05)
 
 
-def test_a_shrunk_photo_keeps_the_side_that_the_model_uses_and_never_grows():
-    large = enlarged(photo(), 100_000)
-    small = _shrunk(large, 100)
+def test_photos_are_shrunk_by_the_functions_own_code():
+    """It leaves at least the side that the model uses, and no photo grows."""
+    shrink = function_shrink(64)
+    large = enlarged(photo(), 500_000)
+    small = shrink(large)
     with Image.open(io.BytesIO(small)) as image:
-        assert min(image.size) == 100
+        assert min(image.size) == 64
     assert len(small) < len(large)
-    assert len(_shrunk(small, 256)) <= len(small)
+    assert len(shrink(small)) <= len(small)
 
 
 def test_a_call_has_the_mean_bytes_and_the_time_at_the_functions_share_of_a_core():

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
-import prices
 from meter import limits, lock
 from meter.sums import ENDPOINTS, JOBS, RUNNING, Charge, Observation, Seen, advance
 from shared.spending import Fleet, Spending
 
 DECEMBER = 1_796_083_200.0  # 2026-12-01 00:00 UTC
 HOUR, MONTH = 3600.0, "2026-12"
-PRICE = prices.known("hosting/ml.c7i.large", region="us-east-1")  # an hour
+VOLUME = 20 * 0.14 / 730  # an hour of the volume that each instance without disks of its own gets
+PRICE = 0.107 + VOLUME  # an hour of an ml.c7i.large
 SSM = boto3.client("ssm", region_name="us-east-1").exceptions
 
 
@@ -32,7 +32,7 @@ def test_instances_are_paid_from_tick_to_tick():
 def test_first_tick_counts_from_the_creation_of_an_endpoint_but_not_before_the_month():
     middle = DECEMBER + 10 * 24 * HOUR
     late = advance(Spending(), seen(middle, created=middle - HOUR))
-    assert late.dollars(MONTH) == pytest.approx(PRICE)
+    assert late.dollars(MONTH) == pytest.approx(PRICE, abs=1e-6)
     old = advance(Spending(), seen(middle, created=DECEMBER - 90 * 24 * HOUR))
     assert old.dollars(MONTH) == pytest.approx(240 * PRICE)
 
@@ -46,7 +46,7 @@ def test_lost_ticks_are_caught_up_with_the_larger_number_of_instances(before, af
 
 def test_endpoint_that_was_made_since_the_last_tick_counts_from_its_creation():
     spent = advance(Spending(at=DECEMBER), seen(DECEMBER + 5 * HOUR, created=DECEMBER + 4 * HOUR))
-    assert spent.dollars(MONTH) == pytest.approx(PRICE)
+    assert spent.dollars(MONTH) == pytest.approx(PRICE, abs=1e-6)
 
 
 def test_month_that_turns_between_two_ticks_divides_what_was_spent():
@@ -59,7 +59,7 @@ def test_month_that_turns_between_two_ticks_divides_what_was_spent():
     spent = advance(before, seen(DECEMBER + HOUR, ended=[job], usage={"requests": 0.25}))
     assert spent.months["2026-11"] == {ENDPOINTS: pytest.approx(50 + PRICE), JOBS: pytest.approx(3.0), "requests": 1.0}
     assert spent.months[MONTH] == {
-        ENDPOINTS: pytest.approx(PRICE),
+        ENDPOINTS: pytest.approx(PRICE, abs=1e-6),
         JOBS: pytest.approx(1.0),
         RUNNING: 0,
         "requests": 0.25,
@@ -108,12 +108,12 @@ def test_update_counts_both_fleets_and_a_region_without_prices_a_lower_bound(mon
     }
     observed = Observation(now=DECEMBER + HOUR, fleets=fleets)
     spent = advance(Spending(at=DECEMBER), observed)
-    assert spent.dollars(MONTH) == pytest.approx(2 * PRICE + prices.known("hosting/ml.c7i.xlarge", region="us-east-1"))
+    assert spent.dollars(MONTH) == pytest.approx(2 * PRICE + 0.214 + VOLUME)
     assert spent.unpriced == []
     monkeypatch.setenv("AWS_REGION", "xx-nowhere-1")
     unknown = advance(Spending(at=DECEMBER), observed)
     assert unknown.dollars(MONTH) == 0
-    assert unknown.unpriced == ["hosting/ml.c7i.large", "hosting/ml.c7i.xlarge"]
+    assert unknown.unpriced == ["hosting/ml.c7i.large", "hosting/ml.c7i.xlarge", "hosting/volume"]
     decision = limits.decide(unknown, 100, "cap", observed.now)
     assert (decision.tell_gaps, decision.is_over) == (True, False)
     assert "lower bound" in limits.gaps(unknown)
@@ -163,25 +163,44 @@ def test_raised_limit_and_turned_month_are_not_over():
 
 
 def parameters(**values):
-    """Return a store of parameters that takes a name once, as SSM does without Overwrite."""
+    """Return a store of parameters that takes a name once, unless it is told to overwrite, and counts versions."""
+    versions = dict.fromkeys(values, 1)
 
     def put_parameter(Name, Value, Type, Overwrite):
-        assert (Type, Overwrite) == ("String", False)
-        if Name in values:
+        assert Type == "String"
+        if Name in values and not Overwrite:
             raise SSM.ParameterAlreadyExists({"Error": {}}, "PutParameter")
-        values[Name] = Value
+        values[Name], versions[Name] = Value, versions.get(Name, 0) + 1
+        return {"Version": versions[Name]}
 
     def get_parameter(Name):
         if Name not in values:
             raise SSM.ParameterNotFound({"Error": {}}, "GetParameter")
-        return {"Parameter": {"Value": values[Name]}}
+        return {"Parameter": {"Value": values[Name], "Version": versions[Name]}}
 
     def delete_parameter(Name):
+        versions.pop(Name, None)
         if values.pop(Name, None) is None:
             raise SSM.ParameterNotFound({"Error": {}}, "DeleteParameter")
 
     names = {"put_parameter": put_parameter, "get_parameter": get_parameter, "delete_parameter": delete_parameter}
     return SimpleNamespace(**names, exceptions=SSM, values=values)
+
+
+@pytest.mark.parametrize("value", ["1000.0", "rubbish"])
+def test_of_two_ticks_that_find_the_same_old_lock_one_takes_it(value):
+    ssm, took = parameters(l=value), []
+    get_parameter = ssm.get_parameter
+
+    def get_as_the_other_does(Name):
+        found = get_parameter(Name)
+        ssm.get_parameter = get_parameter
+        took.append(lock.take(ssm, Name, 2000.0))  # The other one looks now, too, and is the first to write.
+        return found
+
+    ssm.get_parameter = get_as_the_other_does
+    took.append(lock.take(ssm, "l", 2000.1))
+    assert took == [True, False]
 
 
 def test_two_ticks_never_overlap_and_a_lock_whose_holder_died_ends():

@@ -1,5 +1,6 @@
 """What the meter reads from an account, by requests and answers that botocore's models take."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from unittest import mock
 
@@ -57,7 +58,7 @@ def described_training(name, start, end=None, billable=None):
 def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
     since = DECEMBER + 3600
     client, stub = stubbed("sagemaker")
-    names = {"NameContains": "dogs-"}
+    names = {"NameContains": "dogs-", "MaxResults": 100}
     stub.add_response(
         "list_training_jobs",
         {"TrainingJobSummaries": [training("dogs-now", "InProgress"), training("other-dogs-now", "InProgress")]},
@@ -106,7 +107,8 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
     with stub:
         jobs.on_sagemaker(found, client, "dogs")
         stub.assert_no_pending_responses()
-    hour = 2 * 0.214
+    # Two instances with 50 GB each, of $0.14 a month of 730 hours.
+    hour = 2 * (0.214 + 50 * 0.14 / 730)
     # A job that ended a few seconds ago still counts as one that runs, because lists of jobs may lag behind.
     assert found.running == [
         Charge(pytest.approx(hour / 2), NOW - 1800, NOW),
@@ -114,7 +116,7 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
     ]
     assert found.ended == [
         Charge(pytest.approx(hour / 4), NOW - 3690, NOW - 90),
-        Charge(pytest.approx(0.107 / 2), NOW - 1900, NOW - 100),
+        Charge(pytest.approx((0.107 + 50 * 0.1 / 730) / 2), NOW - 1900, NOW - 100),
     ]
     assert found.until == NOW - 60
 
@@ -135,9 +137,17 @@ def test_each_job_that_ended_is_in_one_window(since, begin, until):
 
 def test_price_of_a_job_that_is_not_known_is_told():
     found = jobs.Jobs(DECEMBER, NOW)
-    found.add("training/ml.new.xlarge", 1, NOW - 200, NOW - 100)
+    found.add({"training/ml.new.xlarge": 1, "training/volume": 0.5}, NOW - 200, NOW - 100)
     assert found.unpriced == {"training/ml.new.xlarge"}
-    assert [each.dollars for each in found.ended] == [0.0]
+    assert [each.dollars for each in found.ended] == [pytest.approx(0.07)]
+
+
+def test_machine_with_disks_of_its_own_has_no_volume_to_pay():
+    found = jobs.Jobs(DECEMBER, NOW)
+    job = described_training("dogs-g", NOW - 3700, NOW - 100, 3600)
+    resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 50}
+    jobs._add_job(found, resources, job, "Training")
+    assert [each.dollars for each in found.ended] == [pytest.approx(1.408)]
 
 
 def test_builds_count_whole_minutes():
@@ -158,29 +168,71 @@ def test_builds_count_whole_minutes():
     assert [each.dollars for each in found.running] == [0.02]
 
 
-def test_jobs_on_ec2_count_by_their_queue():
-    client, stub = stubbed("batch")
-
-    def job(name, start, stop=None):
-        found = {"jobId": name, "jobName": name, "createdAt": 0}
-        found |= {"startedAt": int(start * 1000)} if start else {}
-        return found | ({"stoppedAt": int(stop * 1000)} if stop else {})
-
-    listed = {
-        ("arn:spot", "RUNNING"): [job("dogs-a-ec2", NOW - 3600), job("cats-a-ec2", NOW - 3600)],
-        ("arn:spot", "FAILED"): [job("dogs-b-ec2", None, NOW - 100)],
-        ("arn:demand", "SUCCEEDED"): [job("dogs-c-ec2", NOW - 1900, NOW - 100)],
+def batch_job(name, *spans, runs_since=None, status="SUCCEEDED"):
+    """A job as ListJobs and DescribeJobs tell of it: its own times are those of its last attempt."""
+    millis = [(int(start * 1000), int(end * 1000)) for start, end in spans]
+    job = {"jobId": name, "jobName": name, "createdAt": 0, "status": status}
+    if runs_since:
+        job["startedAt"] = int(runs_since * 1000)
+    elif spans and status in ("SUCCEEDED", "FAILED"):
+        job |= dict(zip(("startedAt", "stoppedAt"), millis[-1], strict=True))
+    attempts = [{"startedAt": start, "stoppedAt": end} for start, end in millis]
+    return job, {
+        **job,
+        "jobQueue": "q",
+        "jobDefinition": "d",
+        "startedAt": job.get("startedAt", 0),
+        "attempts": attempts,
     }
+
+
+def counted_on_ec2(listed):
+    """Let the meter count these jobs, lists by queue and status."""
+    client, stub = stubbed("batch")
     for queue in ("arn:spot", "arn:demand"):
-        for status in ("RUNNING", "SUCCEEDED", "FAILED"):
+        described = {}
+        for status in ("RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"):
             found = listed.get((queue, status), [])
-            stub.add_response("list_jobs", {"jobSummaryList": found}, {"jobQueue": queue, "jobStatus": status})
+            stub.add_response(
+                "list_jobs", {"jobSummaryList": [job for job, _ in found]}, {"jobQueue": queue, "jobStatus": status}
+            )
+            described |= {
+                job["jobId"]: detail
+                for job, detail in found
+                if job["jobName"].startswith("dogs-") and job.get("stoppedAt", 9e15) > DECEMBER * 1000
+            }
+        if described:
+            stub.add_response("describe_jobs", {"jobs": list(described.values())}, {"jobs": list(described)})
     found = jobs.Jobs(DECEMBER, NOW)
     with stub:
         jobs.on_ec2(found, client, {"arn:spot": True, "arn:demand": False}, "c7i.xlarge", "dogs")
         stub.assert_no_pending_responses()
+    return found
+
+
+def test_jobs_on_ec2_count_by_their_queue():
+    runs = [batch_job(name, runs_since=NOW - 3600, status="RUNNING") for name in ("dogs-a-ec2", "cats-a-ec2")]
+    old = batch_job("dogs-old-ec2", (DECEMBER - 3600, DECEMBER - 60))
+    found = counted_on_ec2(
+        {
+            ("arn:spot", "RUNNING"): runs,
+            ("arn:spot", "FAILED"): [batch_job("dogs-b-ec2", status="FAILED")],  # It never got a machine.
+            ("arn:demand", "SUCCEEDED"): [batch_job("dogs-c-ec2", (NOW - 1900, NOW - 100)), old],
+        }
+    )
     assert [each.dollars for each in found.running] == [pytest.approx(0.1785 / 2)]
     assert [each.dollars for each in found.ended] == [pytest.approx(0.1785 / 2)]
+
+
+@pytest.mark.parametrize(("status", "runs_since"), [("RUNNABLE", None), ("RUNNING", NOW - 30)])
+def test_machines_that_a_job_on_ec2_has_lost_are_paid_too(status, runs_since):
+    """Two hours on spot capacity, then ten seconds, which are paid as a minute; the next machine is awaited or runs."""
+    spans = ((DECEMBER + 3600, DECEMBER + 10_800), (NOW - 400, NOW - 390))
+    job = batch_job("dogs-a-ec2", *spans, runs_since=runs_since, status=status)
+    found = counted_on_ec2({("arn:spot", status): [job]})
+    hour = 0.1785 / 2
+    assert [each.dollars for each in found.ended] == [pytest.approx(2 * hour), pytest.approx(hour / 60)]
+    assert [each.dollars for each in found.running] == ([pytest.approx(hour / 60)] if runs_since else [])
 
 
 def endpoint(name, config, count, **more):
@@ -217,7 +269,7 @@ def test_fleets_are_those_of_production_staging_and_an_update_and_not_of_other_s
         }
         for name in ("dogs", "dogs-1-s", "hotdogs", "dogs2")
     ]
-    stub.add_response("list_endpoints", {"Endpoints": listed}, {"NameContains": "dogs"})
+    stub.add_response("list_endpoints", {"Endpoints": listed}, {"NameContains": "dogs", "MaxResults": 100})
     pending = {
         "EndpointConfigName": "dogs-2",
         "ProductionVariants": [{"VariantName": "main", "CurrentInstanceCount": 0, "DesiredInstanceCount": 3}],
@@ -263,7 +315,7 @@ def test_fleet_with_more_variants_costs_by_their_types_and_one_without_configura
     config["ProductionVariants"].append({"VariantName": "other", "InstanceType": "ml.g5.xlarge"})
     config["ShadowProductionVariants"] = [{"VariantName": "shadow", "InstanceType": "ml.m5.large"}]
     for _ in range(2):
-        stub.add_response("list_endpoints", {"Endpoints": [listed]}, {"NameContains": "dogs"})
+        stub.add_response("list_endpoints", {"Endpoints": [listed]}, {"NameContains": "dogs", "MaxResults": 100})
         stub.add_response("describe_endpoint", serves, {"EndpointName": "dogs"})
         if config:
             stub.add_response("describe_endpoint_config", config, {"EndpointConfigName": "dogs-1"})
@@ -281,7 +333,7 @@ def test_fleet_with_more_variants_costs_by_their_types_and_one_without_configura
     after = advance(before, Observation(now=DECEMBER + 7200, fleets=later))
     assert after.fleets == before.fleets
     assert after.dollars("2026-12") == pytest.approx(2 * before.dollars("2026-12"))
-    assert before.dollars("2026-12") == pytest.approx(2 * 0.107 + 3 * 1.408 + 0.115, rel=0.01)
+    assert before.dollars("2026-12") == pytest.approx(2 * 0.107 + 3 * 1.408 + 0.115 + 3 * 20 * 0.14 / 730)
     unknown = advance(Spending(at=DECEMBER), Observation(now=DECEMBER + 3600, fleets=later))
     assert unknown.unpriced == ["hosting/an instance type that its deleted configuration had"]
 
@@ -298,7 +350,8 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
     values = {  # sum and number of values
         ("AWS/Lambda", "k-classify"): (2_000_000.0, 50_000.0),
         ("AWS/Lambda", "k-meter"): (1_000_000.0, 600.0),
-        ("AWS/States", "arn:p"): (1.5, 1.5),
+        ("AWS/Lambda", "k-admit"): (0.0, 0.0),  # of a stack without SignIn
+        ("AWS/States", "arn:p"): (3.0, 3.0),
         ("AWS/ApiGateway", "k"): (50_000.0, 50_000.0),
         ("AWS/SageMaker", "dogs"): (50_000.0, 900.0),
         ("AWS/Logs", "/aws/lambda/k-classify"): (3e9, 1.0),
@@ -306,14 +359,12 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
 
     def statistics(Namespace, MetricName, Dimensions, StartTime, EndTime, Period, Statistics):
         assert (StartTime, EndTime, Period) == (at(DECEMBER), at(NOW), 86_400)
-        assert MetricName in {
-            *("Duration", "ExecutionsSucceeded", "ExecutionsFailed", "Count", "Invocations", "IncomingBytes")
-        }
+        assert MetricName in {*("Duration", "ExecutionsStarted", "Count", "Invocations", "IncomingBytes")}
         total, number = values[Namespace, Dimensions[0]["Value"]]
         return {"Datapoints": [{"Sum": total / 2, "SampleCount": number / 2}] * 2}
 
     lambdas = mock.Mock(get_function_configuration=mock.Mock(return_value={"MemorySize": 1024}))
-    names = usage.Names("dogs", "k", "arn:p", ("k-classify",), ("/aws/lambda/k-classify",))
+    names = usage.Names("dogs", "k", "arn:p", ("k-classify", "k-admit"), ("/aws/lambda/k-classify",))
     metered = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, names)
     metered.megabytes["k-meter"] = 512
     for _ in range(2):
@@ -327,6 +378,16 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
         "key and alarms": pytest.approx((1 + 10 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
     }
     assert metered.unpriced == set()
+    warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_functions=3))
+    kept_warm = warm.dollars(NOW)
+    assert kept_warm["warm functions"] == pytest.approx(3 * 36_000 * 4.1667e-06)  # ten hours with 1 GB
+    assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
+    arm = usage.Usage(
+        mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, architecture="arm64", warm_functions=3)
+    )
+    on_arm = arm.dollars(NOW)
+    assert on_arm["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
+    assert on_arm["warm functions"] == pytest.approx(3 * 36_000 * 3.3333e-06)
 
 
 class Target:

@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "IMAGE_BUILDER": "k-images",
     "FUNCTIONS": "k-classify,k-page",
     "LOG_GROUPS": "/aws/lambda/k-classify",
+    "ARCHITECTURE": "x86_64",
+    "WARM_FUNCTIONS": "0",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
     "TRAINING_INSTANCE_TYPE": "ml.c7i.xlarge",
@@ -69,7 +71,8 @@ class Stack:
         return most if most > least else before
 
     def lift(self, before):
-        self.range = [self.range[0], before]
+        if self.range[0] == self.range[1]:
+            self.range = [self.range[0], before]
 
     def start_execution(self, stateMachineArn, input):
         assert (stateMachineArn, input) == ("arn:teardown", '{"lease":true}')
@@ -127,7 +130,24 @@ def test_cap_is_lifted_when_the_limit_is_raised_or_the_month_turns(stack, limit,
     account.kept = account.kept.model_copy(update={"at": DECEMBER + later - 1})
     account.app.tick(DECEMBER + later)
     assert account.range == [1, 4]
-    assert (account.kept.capped, account.kept.max_instances, account.kept.told) == (False, None, "")
+    assert (account.kept.capped, account.kept.told) == (False, "")
+
+
+def test_cap_that_a_run_puts_back_after_it_was_lifted_is_lifted_again_as_long_as_a_run_may_last(stack, monkeypatch):
+    account = stack(120.0)
+    account.app.tick(DECEMBER + HOUR)
+    raised = {name.lower(): value for name, value in (ENVIRONMENT | {"MONTHLY_DOLLARS": "200"}).items()}
+    monkeypatch.setattr(account.app, "settings", account.app.MeterSettings(**raised))
+    account.app.tick(DECEMBER + 2 * HOUR)
+    for later in (2.1, 25.9):
+        account.range = [1, 1]  # A run had looked at the range while it was capped, and restores it now.
+        account.app.tick(DECEMBER + later * HOUR)
+        assert account.range == [1, 4]
+    account.app.tick(DECEMBER + 26.1 * HOUR)
+    account.range = [1, 1]  # Now only a person can have set it.
+    account.app.tick(DECEMBER + 27 * HOUR)
+    assert account.range == [1, 1]
+    assert (account.kept.lifted, account.kept.max_instances) == (0, None)
 
 
 def test_tick_that_cannot_look_keeps_nothing_and_the_next_one_catches_up(stack):
@@ -139,7 +159,7 @@ def test_tick_that_cannot_look_keeps_nothing_and_the_next_one_catches_up(stack):
     assert account.kept == before
     account.refuse = ""
     account.app.tick(DECEMBER + 2 * HOUR)
-    assert account.kept.dollars(MONTH) == pytest.approx(2 * 0.107)
+    assert account.kept.dollars(MONTH) == pytest.approx(2 * (0.107 + 20 * 0.14 / 730), abs=1e-6)
 
 
 @pytest.mark.parametrize("refused", ["cap", "publish"])

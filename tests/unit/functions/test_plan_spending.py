@@ -20,13 +20,15 @@ from shared.tuning import Tune
 from tests.unit.functions.test_plan import CHAMPION, DATASET, IMAGES, SETTINGS, WEIGHTS
 
 PARAMETER_NOT_FOUND = boto3.client("ssm", region_name="us-east-1").exceptions.ParameterNotFound
-# Worked out by hand from list prices ($/h: ml.c7i.large 0.107 to host and to evaluate, two ml.c7i.xlarge 0.428).
-EVALUATION = 0.107 * 7200 / 3600
-STAGING = 0.107 * 3020 / 3600
-UPDATE = 0.107 * 2 * 4500 / 3600  # two instances, for 3600 + 3 * 300 seconds
+# Worked out by hand from list prices ($/h: ml.c7i.large 0.107 to host and to evaluate, two ml.c7i.xlarge 0.428), and
+# those of volumes ($ a GB and a month of 730 hours: 20 GB at 0.14 to host, 50 GB at 0.10 to evaluate, 0.14 to train).
+EVALUATION = (0.107 + 50 * 0.10 / 730) * 7200 / 3600
+HOSTING = 0.107 + 20 * 0.14 / 730
+STAGING = HOSTING * 3020 / 3600
+UPDATE = HOSTING * 2 * 4500 / 3600  # two instances, for 3600 + 3 * 300 seconds
 STEPS = 2170 * 1.66667e-05 + 600 * 2.5e-05 + 3 * 0.016
 FIXED = EVALUATION + STAGING + UPDATE + STEPS
-PER_SECOND = 0.428 / 3600 + 0.15 * 2.5e-05
+PER_SECOND = (0.428 + 2 * 50 * 0.14 / 730) / 3600 + 0.15 * 2.5e-05
 
 
 def decided(more=None, **settings):
@@ -66,7 +68,7 @@ def test_money_below_the_fixed_parts_is_refused_with_their_list_and_what_suffice
     with pytest.raises(SpendingLimitError) as refused:
         spending.limit(run, 0.5)
     said = str(refused.value)
-    for part in ("evaluation $0.21", "staging $0.09", "update $0.27", "functions and steps $0.10", "training $0.03"):
+    for part in ("evaluation $0.23", "staging $0.09", "update $0.28", "functions and steps $0.10", "training $0.03"):
         assert part in said
     least = float(said.partition("give at least ")[2].partition(",")[0])
     assert spending.limit(run, least).training.max_seconds >= 60
@@ -112,8 +114,16 @@ def test_machine_of_ec2_pays_its_idle_minutes_and_no_attempt_more_than_the_money
     limited = spending.limit(run, fixed + 1000 * per_second)
     assert limited.training.max_seconds in (819, 820)
     assert limited.training.max_attempts == 1
-    twice = spending.limit(run, fixed + (2 * 14_400 + 200) * per_second)
-    assert (twice.training.max_seconds, twice.training.max_attempts) == (14_400, 2)
+    # Four hours and the 180 seconds of its end, once and twice.
+    for seconds, attempts in ((2 * 14_580 - 20, 1), (2 * 14_580 + 20, 2)):
+        rich = spending.limit(run, fixed + seconds * per_second)
+        assert (rich.training.max_seconds, rich.training.max_attempts) == (14_400, attempts)
+
+
+def test_machines_with_disks_of_their_own_have_no_volume_to_pay():
+    run = decided({"training_instance_type": "ml.g5.xlarge", "training_instance_count": 1}, training_device="cuda")
+    limited = spending.limit(run, FIXED + 1000 * (1.408 / 3600 + 0.15 * 2.5e-05))
+    assert limited.training.max_seconds in (819, 820)
 
 
 def test_search_by_jobs_shares_the_money_with_the_trainings_after_it():
@@ -182,7 +192,7 @@ def test_amounts_are_written_as_people_write_them(dollars):
 def test_sentence_for_the_end_says_what_is_spent_and_how_to_go_on():
     said = spending.limit(decided(), FIXED + 1000 * PER_SECOND).training.spent
     assert f"what ${FIXED + 1000 * PER_SECOND:.15g} leaves for it" in said
-    assert "At most $0.12 is spent; the rest was kept for evaluation, staging and update" in said
+    assert "At most $0.13 is spent; the rest was kept for evaluation, staging and update" in said
     assert said.endswith("Start the run again with a larger max_dollars: the training goes on from its last checkpoint")
     searched = decided({"tune": Tune(where="jobs", trials=8, max_parallel=4)})
     assert spending.limit(searched, 5).training.spent.endswith("larger max_dollars: the search begins anew")

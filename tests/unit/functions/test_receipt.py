@@ -23,6 +23,7 @@ DOLLARS = {
     "lambda/gb-second": 0.00001,
     "lambda/request": 0.0000002,
     "lambda/provisioned-gb-second": 0.000004,
+    "lambda/provisioned-gb-second-arm": 0.000003,
     "api-gateway/rest-request": 0.0000035,
     "invoke/in": 0.016,
     "invoke/out": 0.016,
@@ -50,9 +51,7 @@ RUN = {
         "instance_count": 2,
         "spot": False,
         "ec2": None,
-        "volume_key": {},
     },
-    "evaluation": {"volume_key": {}},
     "tuning": None,
     "endpoint": {
         "name": "kennel",
@@ -99,6 +98,11 @@ def priced(metered):
     """The parts as (state, dollars), rounded to a billionth."""
     receipt = document.write("r", list(metered), [], [])
     return [(line.state, None if line.dollars is None else round(line.dollars, 9)) for line in receipt.lines]
+
+
+def priced_instances(metered):
+    """The same without the volumes of instances."""
+    return priced(line for line in metered if not line.item.endswith("/volume"))
 
 
 def read(execution):
@@ -189,38 +193,38 @@ def training_job(**members):
     }
 
 
-def trained(*answers, run=RUN):
+def trained(*answers):
     execution = Execution()
     execution.task("Train", "aws-sdk:sagemaker:createTrainingJob", {"TrainingJobName": "kennel-r"}, 0, 1)
     sagemaker = client("sagemaker", *(("describe_training_job", answer) for answer in answers))
-    return list(meter.trainings(read(execution), sagemaker, run, at(640)))
+    return list(meter.trainings(read(execution), sagemaker, RUN, at(640)))
 
 
 def test_a_training_costs_its_billable_seconds_on_each_instance():
-    (line,) = trained(training_job(TrainingTimeInSeconds=500, BillableTimeInSeconds=500))
+    line, _ = trained(training_job(TrainingTimeInSeconds=500, BillableTimeInSeconds=500))
     assert priced([line]) == [("Train", 0.1)]  # 1,000 s of $0.36 an hour
     assert (line.how, line.quote) == ("measured", "$0.72 an hour")
 
 
 def test_a_spot_training_costs_what_aws_bills_of_it():
     spot = {"EnableManagedSpotTraining": True, "TrainingTimeInSeconds": 500, "BillableTimeInSeconds": 100}
-    (line,) = trained(training_job(**spot))
+    line, _ = trained(training_job(**spot))
     assert priced([line]) == [("Train", 0.02)]
     assert "400 s less than it took because of spot" in line.what
 
 
 def test_volumes_cost_what_they_hold_unless_the_machines_have_disks_of_their_own():
-    run = RUN | {"training": RUN["training"] | {"volume_key": {"VolumeKmsKeyId": "arn:k"}}}
-    _, volumes = trained(training_job(BillableTimeInSeconds=5256), run=run)
+    _, volumes = trained(training_job(BillableTimeInSeconds=5256))
     assert volumes.quantity == pytest.approx(0.2)  # 100 GB for 0.002 of a month
     assert priced([volumes]) == [("Train", 0.02)]
-    assert len(trained(training_job(BillableTimeInSeconds=5256))) == 1
+    resources = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 50}
+    assert len(trained(training_job(BillableTimeInSeconds=5256, ResourceConfig=resources))) == 1
 
 
 @pytest.mark.parametrize(("ended", "dollars"), [({}, 0.1), ({"TrainingEndTime": None}, 0.12)])
 def test_a_training_without_billable_time_costs_the_time_from_its_start(ended, dollars):
     job = {name: value for name, value in training_job(**ended).items() if value is not None}
-    (line,) = trained(job)
+    line, _ = trained(job)
     assert priced([line]) == [("Train", dollars)]
     assert line.how == "derived"
 
@@ -233,7 +237,7 @@ def test_a_training_whose_first_answer_was_lost_is_metered_once():
     again = execution.schedule(create, {"TrainingJobName": "kennel-r"}, 61, lost)
     execution.fail(62, again, "SageMaker.ResourceInUseException")
     sagemaker = client("sagemaker", ("describe_training_job", training_job(BillableTimeInSeconds=50)))
-    assert priced(meter.trainings(read(execution), sagemaker, RUN, at(99))) == [("Train", 0.01)]
+    assert priced_instances(meter.trainings(read(execution), sagemaker, RUN, at(99))) == [("Train", 0.01)]
 
 
 def test_a_training_that_was_reused_or_refused_costs_nothing():
@@ -253,7 +257,7 @@ def test_a_training_whose_only_answer_was_lost_is_looked_for(answer, dollars):
     execution.fail(60, lost, "States.Timeout", kind="TaskTimedOut")
     told = MISSING if answer is None else training_job(BillableTimeInSeconds=answer)
     sagemaker = client("sagemaker", ("describe_training_job", told))
-    assert priced(meter.trainings(read(execution), sagemaker, RUN, at(99))) == dollars
+    assert priced_instances(meter.trainings(read(execution), sagemaker, RUN, at(99))) == dollars
 
 
 def trial(number, begin, end):
@@ -282,16 +286,16 @@ LISTED = ("list_training_jobs_for_hyper_parameter_tuning_job", TRIALS)
 
 
 def test_a_search_costs_all_its_trainings():
-    (line,) = searched(False, LISTED)
+    line, _ = searched(False, LISTED)
     assert priced([line]) == [("Search", 0.05)]  # 250 s on two instances
     assert (line.how, line.quote) == ("measured", "$0.20 and 5 minutes for the whole search")
 
 
 def test_spot_trials_are_asked_for_their_billable_time_while_there_is_time():
     bills = [("describe_training_job", training_job(BillableTimeInSeconds=seconds)) for seconds in (20, 30)]
-    assert priced(searched(True, LISTED, *bills)) == [("Search", 0.01)]
+    assert priced_instances(searched(True, LISTED, *bills)) == [("Search", 0.01)]
     turns = iter([True, False])
-    (line,) = searched(True, LISTED, bills[0], has_time=lambda: next(turns))
+    line, _ = searched(True, LISTED, bills[0], has_time=lambda: next(turns))
     assert priced([line]) == [("Search", 0.034)]  # 20 s as billed, and the 150 s that the second took
     assert line.how == "derived"
 
@@ -321,7 +325,7 @@ def test_an_evaluation_costs_the_time_from_its_start_to_its_end(end, dollars):
     sagemaker = client(
         "sagemaker", ("describe_processing_job", MISSING), ("describe_processing_job", processing_job(end))
     )
-    assert priced(meter.evaluations(read(execution), sagemaker, RUN, at(500))) == [("Evaluate", dollars)]
+    assert priced_instances(meter.evaluations(read(execution), sagemaker, at(500))) == [("Evaluate", dollars)]
 
 
 def ec2_job(status, attempts, **members):
@@ -469,6 +473,11 @@ def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
         ("11 alarms", pytest.approx(1.1)),  # 7 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
         ("3 instances of the API's function that are kept warm", pytest.approx(3 * 730 * 3600 * 0.000004)),
     ]
+
+
+def test_warm_functions_on_arm_cost_their_own_price():
+    *_, warm = burn.monthly(None, None, 0, burn.Standing(warm_functions=1, architecture="arm64"))
+    assert warm.dollars_per_month == pytest.approx(730 * 3600 * 0.000003)
 
 
 def test_instances_with_disks_of_their_own_have_no_volumes_to_pay():

@@ -68,6 +68,15 @@ def test_two_ends_at_once_write_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert running["events"][1]["type"] == event
 
 
+def test_start_and_end_are_counted_for_alarms_and_meter(monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[Any] = []
+    monkeypatch.setattr(stepfunctions_hooks.cloudwatch, "record_metric", lambda *metric: put.append(metric))
+    monkeypatch.setitem(stepfunctions_hooks.stepfunctions._executions, ARN, execution())
+    stepfunctions_hooks._run_execution(lambda *_: None, ARN)
+    of = {"StateMachineArn": "gone"}
+    assert put == [("AWS/States", f"Executions{each}", 1, "Count", of) for each in ("Started", "Failed")]
+
+
 def test_an_execution_whose_machine_is_gone_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     orphan = execution()
     monkeypatch.setitem(stepfunctions_hooks.stepfunctions._executions, ARN, orphan)
