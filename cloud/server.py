@@ -25,6 +25,7 @@ from cloud.events import hooks as events_hooks
 from cloud.iam import authorization
 from cloud.iam import hooks as iam_hooks
 from cloud.lambda_images import hooks as lambda_images_hooks
+from cloud.lambda_states import hooks as lambda_states_hooks
 from cloud.lambdas import hooks as lambdas_hooks
 from cloud.logs import embedded
 from cloud.logs import hooks as logs_hooks
@@ -135,6 +136,7 @@ def _complete_functions(images: Images, home: Path) -> None:
     lambdas_hooks.limit_concurrency()
     lambdas_hooks.weigh_aliases()
     lambda_images_hooks.run_images(images, home)
+    lambda_states_hooks.follow_states()
 
 
 def _complete_builds(images: Images, home: Path) -> None:

@@ -13,6 +13,7 @@ from cloud.core import emulator
 from cloud.core.emulator import Hooks
 from cloud.core.uris import ImageUri
 from cloud.ecr.images import Images
+from cloud.lambda_states.hooks import BEFORE_UPDATE
 from cloud.lambdas import aliases, function_version
 from cloud.lambdas.errors import platform_error
 from cloud.lambdas.fleet import Fleet
@@ -79,7 +80,7 @@ def run_images(images: Images, home: Path) -> Fleet:
     delete_resource = handlers["delete"]
 
     def run(record: Mapping[str, Any], event: Any, request_id: str) -> dict[str, Any]:
-        config = record["config"]
+        config = _current(record["config"])
         payload = json.dumps(event, ensure_ascii=False).encode()
         if len(payload) > MAX_PAYLOAD:
             words = f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
@@ -98,6 +99,8 @@ def run_images(images: Images, home: Path) -> Fleet:
         return result if reply.error_type is None else {**result, "error": True, "function_error": "Unhandled"}
 
     def retire(name: str, qualifier: str | None = None, account: str = "", region: str = "") -> None:
+        if qualifier == "$LATEST" and _is_updating(name):
+            return  # Until the update has ended, requests reach the processes from before.
         here, account_here = emulator.scope()
         fleet.retire(account or account_here, region or here, name, qualifier)
         invalidate(name, qualifier=qualifier, account=account or None, region=region or None)
@@ -112,6 +115,20 @@ def run_images(images: Images, home: Path) -> Fleet:
     _take_images()
     _provision(fleet)
     return fleet
+
+
+def _is_updating(name: str) -> bool:
+    config = (lambda_svc._functions.get(name) or {}).get("config") or {}
+    return config.get("PackageType") == "Image" and config.get("LastUpdateStatus") == "InProgress"
+
+
+def _current(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration with which a request runs: during an update of $LATEST, that from before."""
+    function = lambda_svc._functions.get(config["FunctionName"]) or {}
+    before = function.get(BEFORE_UPDATE)
+    if not before or config.get("Version", "$LATEST") != "$LATEST":
+        return config
+    return {**before, "FunctionArn": config["FunctionArn"]}
 
 
 def _take_images() -> None:

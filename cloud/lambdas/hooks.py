@@ -25,7 +25,6 @@ from cloud.core.emulator import Hooks
 from cloud.core.quotas import CONCURRENCY, FUNCTION_MEMORY, quota
 from cloud.lambdas import aliases
 from cloud.lambdas.errors import exit_reason, platform_error
-from cloud.lambdas.runtime_api import MAX_PAYLOAD
 
 HOOKS: Hooks = (
     (
@@ -421,9 +420,6 @@ def weigh_aliases() -> None:
     async def invoke_chosen(
         name: str, event: Any, headers: Mapping[str, str], path_qualifier: str | None = None, query: Any = None
     ) -> Any:
-        if int(headers.get("content-length") or 0) > MAX_PAYLOAD:
-            words = f"Request must be smaller than {MAX_PAYLOAD - 100} bytes for the InvokeFunction operation"
-            return lambda_svc.error_response_json("RequestEntityTooLargeException", words, 413)
         qualifier = path_qualifier or lambda_svc._qp_first(query or {}, "Qualifier")
         _invoked_as.set("")
         return await invoke(name, event, headers, chosen(name, qualifier) or path_qualifier, query)

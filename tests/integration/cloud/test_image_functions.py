@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from cloud.core import containers
 from tests.integration.builds import build
-from tests.integration.laptop import REPOSITORY, ROLE, Cloud, eventually
+from tests.integration.laptop import REPOSITORY, ROLE, Cloud, await_function, eventually
 
 DOCKERFILE = 'FROM base AS one\nWORKDIR /opt/app\nENV GREETING=hello\nCOPY app.py .\nENTRYPOINT ["python", "app.py"]\n'
 DOCKERFILE += 'CMD ["work"]\nFROM one AS two\nENV GREETING=again\n'
@@ -95,6 +95,7 @@ class Function:
         self.made = self.client.create_function(
             FunctionName=self.name, Code={"ImageUri": image}, **{**defaults, **request}
         )
+        await_function(self.client, self.name)
 
     def ask(self, event: dict[str, Any], qualifier: str = "$LATEST") -> tuple[Any, str, dict[str, Any]]:
         """Return what the function answered, its log and the whole response."""
@@ -102,6 +103,10 @@ class Function:
             FunctionName=self.name, Qualifier=qualifier, LogType="Tail", Payload=json.dumps(event)
         )
         return json.load(response["Payload"]), base64.b64decode(response["LogResult"]).decode(), response
+
+    def update(self, image: str) -> None:
+        self.client.update_function_code(FunctionName=self.name, ImageUri=image)
+        await_function(self.client, self.name)
 
     def publish(self) -> str:
         return str(self.client.publish_version(FunctionName=self.name)["Version"])
@@ -276,17 +281,52 @@ def test_a_new_image_replaces_processes_and_a_version_keeps_its_own(make: Make, 
     function = make()
     version = function.publish()
     first = function.ask({})[0]
-    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    function.update(images[1])
     second = function.ask({})[0]
     assert (first["greeting"], second["greeting"]) == ("hello", "again")
     assert function.ask({}, version)[0]["greeting"] == "hello"
     assert function.ask({}, version)[0]["environment"]["AWS_LAMBDA_FUNCTION_VERSION"] == version
 
 
+def test_a_function_does_nothing_while_it_is_created(cloud: Cloud, images: list[str]) -> None:
+    client, name = cloud.client("lambda"), f"image-{uuid.uuid4().hex[:8]}"
+    request = {"Role": ROLE, "PackageType": "Image", "Code": {"ImageUri": images[0]}}
+    assert client.create_function(FunctionName=name, **request)["State"] == "Pending"
+    conflict = client.exceptions.ResourceConflictException
+    with pytest.raises(conflict, match=r"The function is currently in the following state: Pending$") as error:
+        client.invoke(FunctionName=name)
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
+    with pytest.raises(conflict, match=rf":function:{name} is currently in the following state: 'Pending'"):
+        client.update_function_code(FunctionName=name, ImageUri=images[1])
+    await_function(client, name)
+    assert json.load(client.invoke(FunctionName=name)["Payload"])["greeting"] == "hello"
+    client.delete_function(FunctionName=name)
+
+
+def test_requests_reach_the_old_code_until_an_update_has_ended(make: Make, images: list[str]) -> None:
+    function = make()
+    name = {"FunctionName": function.name}
+    before = function.ask({})[0]["pid"]
+    updated = function.client.update_function_code(**name, ImageUri=images[1])
+    assert (updated["State"], updated["LastUpdateStatus"]) == ("Active", "InProgress")
+    answer = function.ask({})[0]
+    assert (answer["greeting"], answer["pid"]) == ("hello", before)
+    conflict = function.client.exceptions.ResourceConflictException
+    busy = rf"An update is in progress for resource: arn:aws:lambda:us-east-1:\d+:function:{function.name}$"
+    with pytest.raises(conflict, match=busy):
+        function.client.update_function_code(**name, ImageUri=images[0])
+    with pytest.raises(conflict, match=busy):
+        function.client.update_function_configuration(**name, Timeout=5)
+    with pytest.raises(conflict, match=busy):
+        function.client.publish_version(**name)
+    await_function(function.client, function.name)
+    assert function.ask({})[0]["greeting"] == "again"
+
+
 def test_an_alias_leads_to_two_versions_by_weight(make: Make, images: list[str]) -> None:
     function = make()
     old = function.publish()
-    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    function.update(images[1])
     new = function.publish()
     alias = function.client.create_alias(
         FunctionName=function.name,
@@ -357,7 +397,7 @@ def test_provisioned_concurrency_is_ready_before_anybody_asks(make: Make, cloud:
     assert abs(duration(log, "Billed Duration") - duration(log, "Duration")) <= 1.01
     function.ask({"exit": 1}, "live")
     eventually(lambda: cloud.pids(tree), lambda pids: len(pids) == 2)  # The one that ended is replaced.
-    function.client.update_function_code(**name, ImageUri=images[1])
+    function.update(images[1])
     function.client.update_alias(**name, Name="live", FunctionVersion=function.publish())
     ready()
     answer, _, _ = function.ask({}, "live")
@@ -405,6 +445,9 @@ def test_a_request_that_is_too_large_is_refused(make: Make) -> None:
         function.ask({"print": "x" * ((6 << 20) + 100)})
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert "Request must be smaller than 6291456 bytes for the InvokeFunction operation" in str(error.value)
+    event = json.dumps({"print": "x" * (1 << 20)})
+    with pytest.raises(ClientError, match=f"{len(event)} byte payload is too large for the Event invocation type"):
+        function.client.invoke(FunctionName=function.name, InvocationType="Event", Payload=event)
 
 
 def test_a_deleted_function_leaves_no_process(cloud: Cloud, images: list[str]) -> None:
