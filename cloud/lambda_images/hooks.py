@@ -1,13 +1,14 @@
 """Lambda: functions from container images run in processes of this machine, with provisioned concurrency."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ministack.core import lambda_runtime
 from ministack.services import ecr, lambda_svc
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import provisioners, stacks
 
 from cloud.core import emulator
 from cloud.core.emulator import Hooks
@@ -45,7 +46,11 @@ HOOKS: Hooks = (
         ),
     ),
     (provisioners, ("_RESOURCE_HANDLERS",)),
+    (stacks, ("_runs_on_worker_thread", "_sends_back_failed_update")),
 )
+
+_ALIAS = "AWS::Lambda::Alias"
+_LOOK_AGAIN = 0.02  # seconds
 
 
 def _invalid(message: str) -> Any:
@@ -114,6 +119,7 @@ def run_images(images: Images, home: Path) -> Fleet:
     handlers["delete"] = delete_and_retire
     _take_images()
     _provision(fleet)
+    _await_aliases_of_templates(fleet)
     return fleet
 
 
@@ -230,6 +236,11 @@ def _image_problem(uri: str) -> str | None:
     return None if _digest_of(uri) else f"Source image {uri} does not exist. Provide a valid source image."
 
 
+def _target_of(name: str, qualifier: str) -> tuple[str, str, str, str]:
+    region, account = emulator.scope()
+    return account, region, name, qualifier
+
+
 def _provision(fleet: Fleet) -> None:
     """Keep environments of functions from images ready, for versions and aliases.
 
@@ -237,10 +248,6 @@ def _provision(fleet: Fleet) -> None:
     """
     put, remove = lambda_svc._put_provisioned_concurrency, lambda_svc._delete_provisioned_concurrency
     update_alias, delete_alias = lambda_svc._update_alias, lambda_svc._delete_alias
-
-    def target_of(name: str, qualifier: str) -> tuple[str, str, str, str]:
-        region, account = emulator.scope()
-        return account, region, name, qualifier
 
     def wanted(function: Mapping[str, Any], qualifier: str, count: int) -> dict[FunctionVersion, int]:
         alias = function["aliases"].get(qualifier)
@@ -254,18 +261,20 @@ def _provision(fleet: Fleet) -> None:
         record = function["provisioned_concurrency"][qualifier]
         if function["config"].get("PackageType") == "Image":
             count = record["RequestedProvisionedConcurrentExecutions"]
-            fleet.provision(target_of(name, qualifier), record, wanted(function, qualifier, count))
+            fleet.provision(_target_of(name, qualifier), record, wanted(function, qualifier, count))
 
     def put_and_start(name: str, qualifier: str, request: Mapping[str, Any]) -> Any:
         function = lambda_svc._functions.get(name)
         if function and lambda_svc._function_qualifier_exists(function, qualifier):
-            version = function["aliases"].get(qualifier, {}).get("FunctionVersion", qualifier or "$LATEST")
+            alias = function["aliases"].get(qualifier, {})
+            version = alias.get("FunctionVersion", qualifier or "$LATEST")
             count = int(request.get("ProvisionedConcurrentExecutions", 0))
             before = function.get("provisioned_concurrency", {}).items()
             others = sum(
                 each["RequestedProvisionedConcurrentExecutions"] for other, each in before if other != qualifier
             )
-            if problem := aliases.provisioned_problem(version, count, function.get("concurrency"), others):
+            problem = aliases.provisioned_problem(version, count, function.get("concurrency"), others)
+            if problem := problem or aliases.weights_problem(alias):
                 return _invalid(problem)
         answer = put(name, qualifier, request)
         if answer[0] < 400:
@@ -275,19 +284,75 @@ def _provision(fleet: Fleet) -> None:
         return answer
 
     def remove_and_end(name: str, qualifier: str) -> Any:
-        fleet.release(target_of(name, qualifier))
+        fleet.release(_target_of(name, qualifier))
         return remove(name, qualifier)
 
     def update_and_move(name: str, alias: str, request: dict[str, Any]) -> Any:
         answer = update_alias(name, alias, request)
-        if answer[0] < 400 and fleet.is_provisioned(target_of(name, alias)):
+        if answer[0] < 400 and fleet.is_provisioned(_target_of(name, alias)):
             start(name, alias)
         return answer
 
     def delete_and_end(name: str, alias: str) -> Any:
-        fleet.release(target_of(name, alias))
+        fleet.release(_target_of(name, alias))
+        (lambda_svc._functions.get(name) or {}).get("provisioned_concurrency", {}).pop(alias, None)
         return delete_alias(name, alias)
 
     lambda_svc._put_provisioned_concurrency = put_and_start
     lambda_svc._delete_provisioned_concurrency = remove_and_end
     lambda_svc._update_alias, lambda_svc._delete_alias = update_and_move, delete_and_end
+
+
+def _await_aliases_of_templates(fleet: Fleet) -> None:
+    """Let CloudFormation go on only when an alias's provisioned concurrency is ready, and fail when it cannot be.
+
+    The message was seen: https://github.com/aws/aws-cdk/issues/6016
+    """
+    handlers = provisioners._RESOURCE_HANDLERS[_ALIAS]
+    delete, is_blocking, is_sent_back = (
+        handlers["delete"],
+        stacks._runs_on_worker_thread,
+        stacks._sends_back_failed_update,
+    )
+
+    def await_ready(arn: str) -> None:
+        name, alias = arn.split(":")[-2:]
+        while record := _provisioned_record(name, alias):
+            if record["Status"] == "FAILED":
+                reason = record.get("StatusReason", "")
+                raise ValueError(f"Provisioned Concurrency configuration failed to be applied. Reason: {reason}")
+            if record["Status"] == "READY":
+                return
+            time.sleep(_LOOK_AGAIN)
+
+    def and_await(work: Callable[..., Any], is_new: bool) -> Callable[..., Any]:
+        def work_and_await(*arguments: Any, **options: Any) -> Any:
+            arn, attributes = work(*arguments, **options)
+            try:
+                await_ready(arn)
+            except ValueError:
+                if is_new:  # MiniStack does not know the alias yet, so it would not delete it.
+                    lambda_svc._delete_alias(*arn.split(":")[-2:])
+                raise
+            return arn, attributes
+
+        return work_and_await
+
+    def delete_and_end(arn: str, *rest: Any) -> Any:
+        fleet.release(_target_of(*arn.split(":")[-2:]))
+        return delete(arn, *rest)
+
+    handlers |= {
+        "create": and_await(handlers["create"], True),
+        "update": and_await(handlers["update"], False),
+        "delete": delete_and_end,
+    }
+    stacks._runs_on_worker_thread = lambda kind: kind == _ALIAS or is_blocking(kind)
+    # An alias whose provisioned concurrency failed leads to the new version by then.
+    stacks._sends_back_failed_update = lambda kind: kind == _ALIAS or is_sent_back(kind)
+
+
+def _provisioned_record(name: str, qualifier: str) -> Mapping[str, Any] | None:
+    function = lambda_svc._functions.get(name) or {}
+    record: Mapping[str, Any] | None = (function.get("provisioned_concurrency") or {}).get(qualifier)
+    return record
