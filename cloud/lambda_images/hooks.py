@@ -15,10 +15,11 @@ from cloud.core.emulator import Hooks
 from cloud.core.uris import ImageUri
 from cloud.ecr.images import Images
 from cloud.lambda_states.hooks import BEFORE_UPDATE
-from cloud.lambdas import aliases, function_version
+from cloud.lambdas import aliases, function_version, metrics
 from cloud.lambdas.errors import platform_error
-from cloud.lambdas.fleet import Fleet
+from cloud.lambdas.fleet import Fleet, Use
 from cloud.lambdas.function_version import FunctionVersion
+from cloud.lambdas.hooks import put_metrics
 from cloud.lambdas.runtime_api import MAX_PAYLOAD
 
 HOOKS: Hooks = (
@@ -79,7 +80,14 @@ def run_images(images: Images, home: Path) -> Fleet:
         credentials: dict[str, str] = lambda_runtime.execution_credentials(config)
         return credentials
 
-    fleet = Fleet(images, home, credentials_of)
+    def meter(use: Use) -> None:
+        sets = metrics.dimensions_of(*use.target[2:], use.version)
+        if use.version:
+            put_metrics(sets, metrics.of_provisioned(use.is_spillover, use.in_use, use.allocated))
+        else:
+            put_metrics(sets, metrics.of_use(use.in_use, use.allocated))
+
+    fleet = Fleet(images, home, credentials_of, meter)
     invalidate = lambda_svc.invalidate_worker
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     delete_resource = handlers["delete"]
@@ -93,10 +101,10 @@ def run_images(images: Images, home: Path) -> Fleet:
         trace = lambda_svc._xray_trace_id_for_invocation(config) or ""
         try:
             function = FunctionVersion.of(config)
-            reply, log = fleet.invoke(function, payload, request_id, config["FunctionArn"], trace)
+            reply, log, seconds = fleet.invoke(function, payload, request_id, config["FunctionArn"], trace)
         except Exception as error:  # No environment can be made; the caller reads why, as for other functions.
             return {"body": {"errorMessage": str(error), "errorType": type(error).__name__}, "error": True, "log": ""}
-        result: dict[str, Any] = {"log": log, "log_source": "rie"}
+        result: dict[str, Any] = {"log": log, "log_source": "rie", "seconds": seconds}
         try:
             result["body"] = json.loads(reply.payload)
         except ValueError:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,43 @@ def test_provisioned_concurrency_is_ready_before_anybody_asks(make: Make, cloud:
     assert answer["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
     function.client.delete_provisioned_concurrency_config(**name, Qualifier="live")
     eventually(lambda: cloud.pids(tree), lambda pids: pids == [])
+
+
+def test_requests_beyond_provisioned_concurrency_are_counted_as_spillover(make: Make, cloud: Cloud) -> None:
+    function = make()
+    name = {"FunctionName": function.name}
+    function.client.create_alias(**name, Name="live", FunctionVersion=function.publish())
+    function.client.put_provisioned_concurrency_config(**name, Qualifier="live", ProvisionedConcurrentExecutions=1)
+    eventually(
+        lambda: function.client.get_provisioned_concurrency_config(**name, Qualifier="live"),
+        lambda config: bool(config["Status"] == "READY"),
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda event: function.ask(event, "live"), [{"sleep": 2}] * 2))
+    function.ask({"error": "no dog"}, "live")
+    cloudwatch, now = cloud.client("cloudwatch"), datetime.now(UTC)
+
+    def measured(metric: str, statistic: str, **dimensions: str) -> float:
+        named = [{"Name": each, "Value": value} for each, value in {**name, **dimensions}.items()]
+        points = cloudwatch.get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=metric,
+            Dimensions=named,
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=86_400,
+            Statistics=[statistic],
+        )["Datapoints"]
+        return float(sum(point[statistic] for point in points))
+
+    alias = {"Resource": f"{function.name}:live"}
+    for dimensions in ({}, alias, {**alias, "ExecutedVersion": "1"}):
+        sums = [measured(each, "Sum", **dimensions) for each in ("Invocations", "Errors", "Throttles")]
+        assert sums == [3, 1, 0]
+        kinds = [f"ProvisionedConcurrency{kind}Invocations" for kind in ("", "Spillover")]
+        assert [measured(each, "Sum", **dimensions) for each in kinds] == [2, 1]
+        most = ("ConcurrentExecutions", "ProvisionedConcurrentExecutions", "ProvisionedConcurrencyUtilization")
+        assert [measured(each, "Maximum", **dimensions) for each in most] == [2, 1, 1]
 
 
 def test_provisioned_concurrency_that_cannot_start_has_failed(make: Make) -> None:
