@@ -9,9 +9,10 @@ from typing import Any
 from cloud import hooks
 from cloud.apigateway import hooks as apigateway_hooks
 from cloud.autoscaling.operations import AutoScaling
+from cloud.autoscaling.services import EndpointVariants, ProvisionedConcurrency, call_lambda
 from cloud.batch.api import BatchApi
 from cloud.cloudcontrol import operations as cloudcontrol
-from cloud.cloudformation import batch_resources, resources
+from cloud.cloudformation import batch_resources, resources, scaling_resources
 from cloud.cloudformation import hooks as cloudformation_hooks
 from cloud.cloudwatch import hooks as cloudwatch_hooks
 from cloud.cloudwatch.alarms import Alarms
@@ -63,7 +64,8 @@ def install(home: Path) -> Endpoints:
     models, packages = Models(store, images), Packages(store)
     endpoints = Endpoints(store, models, home, images)
     alarms = Alarms(endpoints.closing)
-    scaling = AutoScaling(emulator.scope, endpoints.find, endpoints.resize, alarms)
+    scalable = (EndpointVariants(endpoints.find, endpoints.resize), ProvisionedConcurrency(call_lambda))
+    scaling = AutoScaling(emulator.scope, scalable, alarms)
     endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
     emulator.spawn_thread(alarms.run, name="alarms")
     authorizer = authorization.Authorizer(endpoints.config_of)
@@ -121,6 +123,7 @@ def install(home: Path) -> Endpoints:
     tasks.install(sagemaker, batch.call, authorizer)
     resources.install(sagemaker)
     batch_resources.install(batch.call)
+    scaling_resources.install(scaling_api.call)
     cloudformation_hooks.limit_names()
     _complete_builds(images, home)
     emulator.limit_members("states", "stepfunctions", "ValidationException")
