@@ -138,7 +138,7 @@ def _complete_functions(images: Images, home: Path) -> None:
     lambdas_hooks.find_layers_by_arn()
     lambdas_hooks.limit_concurrency()
     lambdas_hooks.weigh_aliases()
-    lambda_images_hooks.run_images(images, home)
+    lambda_images_hooks.run_images(images, home, authorization.policy_for_lambda)
     lambda_states_hooks.follow_states()
 
 

@@ -25,6 +25,7 @@ APIGATEWAY = "apigateway.amazonaws.com"
 EC2 = "ec2.amazonaws.com"
 ECS_TASKS = "ecs-tasks.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+PULL_BY_LAMBDA = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
 # By service namespace: the end of the name of the role with which Application Auto Scaling scales.
 _SCALING_ROLES = {"sagemaker": "SageMakerEndpoint", "lambda": "LambdaConcurrency"}
@@ -281,6 +282,32 @@ def pull(image: str) -> list[Permission]:
     """Return the permissions to read an image from ECR; none for an image elsewhere."""
     repository = _repository(image)
     return [Permission("ecr:GetAuthorizationToken"), *_each(PULL, repository)] if repository else []
+
+
+def let_lambda_pull(repository: str) -> list[Permission]:
+    """Return the permissions with which Lambda lets itself read a repository's images, given by its ARN."""
+    return _each(("ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy"), repository)
+
+
+def policy_with_lambda(policy: Mapping[str, Any] | None, function: str) -> dict[str, Any]:
+    """Return a repository's policy with the statement by which functions of an account read images.
+
+    Args:
+        policy: The policy as it is; None without one.
+        function: ARN of one of the functions.
+    """
+    sid, functions = "LambdaECRImageRetrievalPolicy", f"{function.rpartition(':')[0]}:*"
+    own = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"Service": LAMBDA},
+        "Action": list(PULL_BY_LAMBDA),
+        "Condition": {"StringLike": {"aws:sourceArn": functions}},
+    }
+    others = (policy or {}).get("Statement", [])
+    others = [others] if isinstance(others, dict) else others
+    kept = [each for each in others if each.get("Sid") != sid]
+    return {"Version": "2008-10-17", **(policy or {}), "Statement": [*kept, own]}
 
 
 def push(image: str) -> list[Permission]:

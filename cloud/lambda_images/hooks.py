@@ -24,7 +24,7 @@ from cloud.lambdas.runtime_api import MAX_PAYLOAD
 
 HOOKS: Hooks = (
     (lambda_runtime, ("execution_credentials",)),
-    (ecr, ("_find_image",)),
+    (ecr, ("_find_image", "_repo_policies")),
     (
         lambda_svc,
         (
@@ -50,6 +50,10 @@ HOOKS: Hooks = (
     (stacks, ("_runs_on_worker_thread", "_sends_back_failed_update")),
 )
 
+# Called with a repository's ARN, its policy and a function's ARN, it returns the policy with which Lambda reads the
+# repository's images, or None if it may not.
+PolicyFor = Callable[[str, Any, str], Any]
+
 _ALIAS = "AWS::Lambda::Alias"
 _LOOK_AGAIN = 0.02  # seconds
 
@@ -58,12 +62,13 @@ def _invalid(message: str) -> Any:
     return lambda_svc.error_response_json("InvalidParameterValueException", message, 400)
 
 
-def run_images(images: Images, home: Path) -> Fleet:
+def run_images(images: Images, home: Path, policy_for: PolicyFor) -> Fleet:
     """Run functions from images, in processes of this machine instead of Docker's.
 
     Args:
         images: The images that this machine has built.
         home: The cloud's folder.
+        policy_for: Decides whether Lambda may read an image.
 
     Returns:
         The environments.
@@ -125,6 +130,7 @@ def run_images(images: Images, home: Path) -> Fleet:
     lambda_svc._execute_function_docker = run
     lambda_svc.invalidate_worker = retire
     handlers["delete"] = delete_and_retire
+    _ask_for_images(policy_for)  # before what refuses other requests, so that it is asked last
     _take_images()
     _provision(fleet)
     _await_aliases_of_templates(fleet)
@@ -143,6 +149,49 @@ def _current(config: Mapping[str, Any]) -> Mapping[str, Any]:
     if not before or config.get("Version", "$LATEST") != "$LATEST":
         return config
     return {**before, "FunctionArn": config["FunctionArn"]}
+
+
+def _ask_for_images(policy_for: PolicyFor) -> None:
+    """Refuse functions whose image Lambda may not read.
+
+    The message was seen: https://github.com/aws-samples/bedrock-access-gateway/issues/127
+    """
+    create, update_code = lambda_svc._create_function, lambda_svc._update_code
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create_resource = handlers["create"]
+    message = "Lambda does not have permission to access the ECR image. Check the ECR permissions."
+
+    def may_read(name: str, uri: str | None) -> bool:
+        image = ImageUri.parse(uri) if uri else None
+        if not image:
+            return True
+        arn = f"arn:aws:ecr:{image.region}:{image.account}:repository/{image.repository}"
+        text = ecr._repo_policies.get(image.repository)
+        own = json.loads(text) if text else None
+        region, account = emulator.scope()
+        function = f"arn:aws:lambda:{region}:{account}:function:{name}"
+        policy = policy_for(arn, own, function)
+        if policy is not None and policy != own:
+            ecr._repo_policies[image.repository] = json.dumps(policy)
+        return policy is not None
+
+    def refusal(name: str, uri: str | None) -> Any:
+        is_allowed = may_read(name, uri)
+        return None if is_allowed else lambda_svc.error_response_json("AccessDeniedException", message, 403)
+
+    def create_within(logical_id: str, properties: dict[str, Any], stack: str, *rest: Any, **options: Any) -> Any:
+        name = properties.get("FunctionName") or f"{stack}-{logical_id}"
+        if not may_read(name, (properties.get("Code") or {}).get("ImageUri")):
+            raise ValueError(f"{message} (Service: Lambda, Status Code: 403)")
+        return create_resource(logical_id, properties, stack, *rest, **options)
+
+    def create_function(request: dict[str, Any]) -> Any:
+        uri = (request.get("Code") or {}).get("ImageUri")
+        return refusal(str(request.get("FunctionName")), uri) or create(request)
+
+    lambda_svc._create_function = create_function
+    lambda_svc._update_code = lambda name, request: refusal(name, request.get("ImageUri")) or update_code(name, request)
+    handlers["create"] = create_within
 
 
 def _take_images() -> None:

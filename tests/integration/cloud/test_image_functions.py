@@ -379,6 +379,45 @@ def test_a_request_that_aws_refuses_makes_no_function(
         client.get_function(FunctionName=name)
 
 
+def test_lambda_needs_the_repositorys_policy_or_its_callers_rights(cloud: Cloud, images: list[str]) -> None:
+    ecr, suffix = cloud.client("ecr"), uuid.uuid4().hex[:6]
+    name = {"repositoryName": "model-server"}
+    own = {"Effect": "Allow", "Action": ["lambda:*", "iam:PassRole"], "Resource": "*"}
+    lets = {"Effect": "Allow", "Action": ["ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy"], "Resource": "*"}
+    lacking = cloud.client("lambda", role=cloud.make_role(f"lacking-{suffix}", own))
+    having = cloud.client("lambda", role=cloud.make_role(f"having-{suffix}", own, lets))
+    request = {"Role": ROLE, "PackageType": "Image", "Code": {"ImageUri": images[0]}}
+    reads = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+    }
+
+    def set_policy(*statements: dict[str, Any]) -> None:
+        ecr.set_repository_policy(**name, policyText=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+
+    set_policy({**reads, "Action": "ecr:BatchGetImage"})
+    words = r"Lambda does not have permission to access the ECR image\. Check the ECR permissions\.$"
+    with pytest.raises(ClientError, match=words) as error:
+        lacking.create_function(FunctionName=f"a-{suffix}", **request)
+    assert error.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    having.create_function(FunctionName=f"b-{suffix}", **request)
+    policy = json.loads(ecr.get_repository_policy(**name)["policyText"])
+    assert [each.get("Sid") for each in policy["Statement"]] == [None, "LambdaECRImageRetrievalPolicy"]
+    lacking.create_function(FunctionName=f"a-{suffix}", **request)  # The statement is for all functions.
+    set_policy({**reads, "Condition": {"StringLike": {"aws:sourceArn": f"arn:aws:lambda:*:*:function:a-{suffix}"}}})
+    for each, is_meant in ((f"a-{suffix}", True), (f"b-{suffix}", False)):
+        await_function(having, each)
+        if is_meant:
+            lacking.update_function_code(FunctionName=each, ImageUri=images[1])
+        else:
+            with pytest.raises(ClientError, match=words):
+                lacking.update_function_code(FunctionName=each, ImageUri=images[1])
+        having.delete_function(FunctionName=each)
+    ecr.delete_repository_policy(**name)
+
+
 def test_a_request_that_is_too_large_is_refused(make: Make) -> None:
     function = make()
     with pytest.raises(ClientError, match="RequestEntityTooLargeException") as error:
