@@ -47,6 +47,9 @@ while True:
     if text := event.get("print"):
         print(text, flush=True)
     time.sleep(event.get("sleep", 0))
+    burnt = time.process_time() + event.get("burn", 0)
+    while time.process_time() < burnt:
+        pass
     if "exit" in event:
         os._exit(event["exit"])
     if "memory" in event:

@@ -127,6 +127,16 @@ def test_a_process_is_frozen_between_requests(make: Make) -> None:
     assert function.ask({})[0]["counter"] - before < 100
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_processor_time_follows_memory(make: Make) -> None:
+    function = make()
+    function.ask({})
+    _, log, _ = function.ask({"burn": 0.3})
+    # 256 MB are 0.145 of a core, and a tenth of a second's worth is there at the beginning.
+    assert duration(log, "Duration") / 1000 >= 1.5
+    assert function.ask({"burn": 0.005})[0]["served"] == 3  # The process goes on after it was stopped.
+
+
 def test_the_runtime_api_takes_one_answer(make: Make) -> None:
     _, log, _ = make().ask({"twice": True})
     assert "[202, (403, 'InvalidStateTransition'), (400, 'InvalidRequestID')]" in log
