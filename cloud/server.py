@@ -121,10 +121,7 @@ def install(home: Path) -> Endpoints:
     cloudwatch_hooks.refuse_expressions()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, batch.call, authorizer)
-    resources.install(sagemaker)
-    batch_resources.install(batch.call)
-    scaling_resources.install(scaling_api.call)
-    cloudformation_hooks.limit_names()
+    _complete_templates(sagemaker, batch, scaling_api)
     _complete_builds(images, home)
     emulator.limit_members("states", "stepfunctions", "ValidationException")
     return endpoints
@@ -140,6 +137,14 @@ def _complete_functions(images: Images, home: Path) -> None:
     lambdas_hooks.weigh_aliases()
     lambda_images_hooks.run_images(images, home, authorization.policy_for_lambda)
     lambda_states_hooks.follow_states()
+
+
+def _complete_templates(sagemaker: JsonApi, batch: BatchApi, scaling: JsonApi) -> None:
+    """Let templates contain what MiniStack lacks."""
+    resources.install(sagemaker)
+    batch_resources.install(batch.call)
+    scaling_resources.install(scaling.call)
+    cloudformation_hooks.limit_names()
 
 
 def _complete_builds(images: Images, home: Path) -> None:

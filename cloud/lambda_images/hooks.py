@@ -363,14 +363,12 @@ def _provision(fleet: Fleet) -> None:
 def _await_aliases_of_templates(fleet: Fleet) -> None:
     """Let CloudFormation go on only when an alias's provisioned concurrency is ready, and fail when it cannot be.
 
-    The message was seen: https://github.com/aws/aws-cdk/issues/6016
+    Until then the alias leads all requests to the version from before. Both were seen, the message in
+    https://github.com/aws/aws-cdk/issues/6016, the weights in the documents of the package ``@gradientedge/cdk-utils``.
     """
     handlers = provisioners._RESOURCE_HANDLERS[_ALIAS]
-    delete, is_blocking, is_sent_back = (
-        handlers["delete"],
-        stacks._runs_on_worker_thread,
-        stacks._sends_back_failed_update,
-    )
+    create, update, delete = (handlers[each] for each in ("create", "update", "delete"))
+    is_blocking, is_sent_back = stacks._runs_on_worker_thread, stacks._sends_back_failed_update
 
     def await_ready(arn: str) -> None:
         name, alias = arn.split(":")[-2:]
@@ -382,31 +380,47 @@ def _await_aliases_of_templates(fleet: Fleet) -> None:
                 return
             time.sleep(_LOOK_AGAIN)
 
-    def and_await(work: Callable[..., Any], is_new: bool) -> Callable[..., Any]:
-        def work_and_await(*arguments: Any, **options: Any) -> Any:
-            arn, attributes = work(*arguments, **options)
+    def create_and_await(*arguments: Any, **options: Any) -> Any:
+        arn, attributes = create(*arguments, **options)
+        try:
+            await_ready(arn)
+        except ValueError:  # MiniStack does not know the alias yet, so it would not delete it.
+            lambda_svc._delete_alias(*arn.split(":")[-2:])
+            raise
+        return arn, attributes
+
+    def update_and_await(arn: str, *rest: Any, **options: Any) -> Any:
+        before = dict(_alias_of(arn))
+        updated, attributes = update(arn, *rest, **options)
+        alias = _alias_of(updated)
+        is_moved = updated == arn and alias.get("FunctionVersion") != before.get("FunctionVersion")
+        if is_moved and _provisioned_record(*arn.split(":")[-2:]) and not alias.get("RoutingConfig"):
+            alias["RoutingConfig"] = {"AdditionalVersionWeights": {before["FunctionVersion"]: 1.0}}
             try:
                 await_ready(arn)
-            except ValueError:
-                if is_new:  # MiniStack does not know the alias yet, so it would not delete it.
-                    lambda_svc._delete_alias(*arn.split(":")[-2:])
-                raise
-            return arn, attributes
-
-        return work_and_await
+            finally:
+                alias.pop("RoutingConfig", None)
+        await_ready(updated)
+        return updated, attributes
 
     def delete_and_end(arn: str, *rest: Any) -> Any:
         fleet.release(_target_of(*arn.split(":")[-2:]))
         return delete(arn, *rest)
 
     handlers |= {
-        "create": and_await(handlers["create"], True),
-        "update": and_await(handlers["update"], False),
+        "create": create_and_await,
+        "update": update_and_await,
         "delete": delete_and_end,
     }
     stacks._runs_on_worker_thread = lambda kind: kind == _ALIAS or is_blocking(kind)
     # An alias whose provisioned concurrency failed leads to the new version by then.
     stacks._sends_back_failed_update = lambda kind: kind == _ALIAS or is_sent_back(kind)
+
+
+def _alias_of(arn: str) -> dict[str, Any]:
+    name, alias = arn.split(":")[-2:]
+    record: dict[str, Any] = (lambda_svc._functions.get(name) or {}).get("aliases", {}).get(alias) or {}
+    return record
 
 
 def _provisioned_record(name: str, qualifier: str) -> Mapping[str, Any] | None:

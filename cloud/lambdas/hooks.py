@@ -159,6 +159,9 @@ def measure_functions() -> None:
         with concurrency.counting(sets):
             result = run(function, config, *rest)
         seconds, has_failed = time.monotonic() - begin, False
+        if isinstance(result, dict) and result.get("throttle"):  # There were no more processes for it.
+            put_metrics(sets, metrics.of_throttle())
+            return result
         if isinstance(result, dict):
             # An image's environment says how long the request itself took, without what came before.
             seconds, has_failed = result.get("seconds", seconds), bool(result.get("error"))

@@ -37,7 +37,10 @@ if mode := os.environ.get("INIT"):
     if mode == "error":
         call("POST", "/init/error", json.dumps({"errorMessage": "no model", "errorType": "Model.Missing"}),
              {"Lambda-Runtime-Function-Error-Type": "Model.Missing"})
-    sys.exit(3)
+    if mode == "slow":
+        time.sleep(2)
+    else:
+        sys.exit(3)
 threading.Thread(target=count, daemon=True).start()
 while True:
     answer, body = call("GET", "/invocation/next")

@@ -92,6 +92,17 @@ def test_a_stack_is_complete_when_the_alias_has_its_concurrency(stack: Stack, im
     assert stack.ask() == ("2", "again", "provisioned-concurrency")
 
 
+def test_the_old_version_answers_until_the_new_one_has_its_concurrency(stack: Stack, images: list[str]) -> None:
+    assert stack.end() == "CREATE_COMPLETE"
+    stack.update(images[1], INIT="slow")
+    eventually(stack.provisioned, lambda config: bool(config["Status"] == "IN_PROGRESS"))
+    answers = {stack.ask() for _ in range(5)}
+    assert stack.provisioned()["Status"] == "IN_PROGRESS"  # All five came while the new version was starting.
+    assert answers == {("1", "hello", "provisioned-concurrency")}
+    assert stack.end() == "UPDATE_COMPLETE"
+    assert stack.ask() == ("2", "again", "provisioned-concurrency")
+
+
 def test_an_update_whose_concurrency_fails_leads_the_alias_back(stack: Stack, images: list[str]) -> None:
     assert stack.end() == "CREATE_COMPLETE"
     stack.update(images[1], INIT="exit")

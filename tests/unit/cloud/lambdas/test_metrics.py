@@ -130,6 +130,7 @@ def test_throttled_requests_are_neither_invocations_nor_errors(kept, measured):
     assert lambda_svc._acquire_execution_slot({}, config) == ("slot", None)
     measured[0] = False
     assert lambda_svc._acquire_execution_slot({}, config) == (None, "function")
+    lambda_svc._execute_function_dispatch({}, config, {"throttle": True, "error": True}, "id", 0.0)
     for dimensions in (
         "FunctionName=f",
         "FunctionName=f|Resource=f:live",
@@ -138,7 +139,7 @@ def test_throttled_requests_are_neither_invocations_nor_errors(kept, measured):
         assert sums(kept, dimensions) == {
             "Invocations": 2.0,
             "Errors": 1.0,
-            "Throttles": 1.0,
+            "Throttles": 2.0,
             "Duration": 250.0,
-            "ConcurrentExecutions": 2.0,
+            "ConcurrentExecutions": 3.0,
         }
