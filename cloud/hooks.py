@@ -12,6 +12,7 @@ from cloud.events import hooks as events
 from cloud.iam import hooks as iam
 from cloud.kms import hooks as kms
 from cloud.lambda_images import hooks as lambda_images
+from cloud.lambda_states import hooks as lambda_states
 from cloud.lambdas import hooks as lambdas
 from cloud.logs import hooks as logs
 from cloud.s3 import hooks as s3
@@ -20,7 +21,7 @@ from cloud.stepfunctions import hooks as stepfunctions
 
 MODULES: tuple[ModuleType, ...] = (
     *(emulator, apigateway, cloudformation, cloudwatch, codebuild, events, iam, kms, lambdas, logs, s3, sns),
-    *(cognito, lambda_images, stepfunctions),
+    *(cognito, lambda_images, lambda_states, stepfunctions),
 )
 
 

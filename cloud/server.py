@@ -9,9 +9,10 @@ from typing import Any
 from cloud import hooks
 from cloud.apigateway import hooks as apigateway_hooks
 from cloud.autoscaling.operations import AutoScaling
+from cloud.autoscaling.services import EndpointVariants, ProvisionedConcurrency, call_lambda
 from cloud.batch.api import BatchApi
 from cloud.cloudcontrol import operations as cloudcontrol
-from cloud.cloudformation import batch_resources, resources
+from cloud.cloudformation import batch_resources, resources, scaling_resources
 from cloud.cloudformation import hooks as cloudformation_hooks
 from cloud.cloudwatch import hooks as cloudwatch_hooks
 from cloud.cloudwatch.alarms import Alarms
@@ -25,6 +26,7 @@ from cloud.events import hooks as events_hooks
 from cloud.iam import authorization
 from cloud.iam import hooks as iam_hooks
 from cloud.lambda_images import hooks as lambda_images_hooks
+from cloud.lambda_states import hooks as lambda_states_hooks
 from cloud.lambdas import hooks as lambdas_hooks
 from cloud.logs import embedded
 from cloud.logs import hooks as logs_hooks
@@ -62,7 +64,8 @@ def install(home: Path) -> Endpoints:
     models, packages = Models(store, images), Packages(store)
     endpoints = Endpoints(store, models, home, images)
     alarms = Alarms(endpoints.closing)
-    scaling = AutoScaling(emulator.scope, endpoints.find, endpoints.resize, alarms)
+    scalable = (EndpointVariants(endpoints.find, endpoints.resize), ProvisionedConcurrency(call_lambda))
+    scaling = AutoScaling(emulator.scope, scalable, alarms)
     endpoints.is_scaled, alarms.scale = scaling.is_registered, scaling.trigger
     emulator.spawn_thread(alarms.run, name="alarms")
     authorizer = authorization.Authorizer(endpoints.config_of)
@@ -118,9 +121,7 @@ def install(home: Path) -> Endpoints:
     cloudwatch_hooks.refuse_expressions()
     logs_hooks.record_embedded_metrics(embedded.metrics_in)
     tasks.install(sagemaker, batch.call, authorizer)
-    resources.install(sagemaker)
-    batch_resources.install(batch.call)
-    cloudformation_hooks.limit_names()
+    _complete_templates(sagemaker, batch, scaling_api)
     _complete_builds(images, home)
     emulator.limit_members("states", "stepfunctions", "ValidationException")
     return endpoints
@@ -134,7 +135,16 @@ def _complete_functions(images: Images, home: Path) -> None:
     lambdas_hooks.find_layers_by_arn()
     lambdas_hooks.limit_concurrency()
     lambdas_hooks.weigh_aliases()
-    lambda_images_hooks.run_images(images, home)
+    lambda_images_hooks.run_images(images, home, authorization.policy_for_lambda)
+    lambda_states_hooks.follow_states()
+
+
+def _complete_templates(sagemaker: JsonApi, batch: BatchApi, scaling: JsonApi) -> None:
+    """Let templates contain what MiniStack lacks."""
+    resources.install(sagemaker)
+    batch_resources.install(batch.call)
+    scaling_resources.install(scaling.call)
+    cloudformation_hooks.limit_names()
 
 
 def _complete_builds(images: Images, home: Path) -> None:

@@ -1,1 +1,1 @@
-"""Application Auto Scaling for endpoint variants."""
+"""Application Auto Scaling for endpoint variants and provisioned concurrency."""

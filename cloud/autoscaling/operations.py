@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cloud.autoscaling import rules
-from cloud.autoscaling.scaler import DIMENSION, HIGH, LOW, NAMESPACE, ScalableTarget, Scaler
+from cloud.autoscaling.scaler import HIGH, LOW, ScalableTarget, Scaler
+from cloud.autoscaling.services import Service
 from cloud.cloudwatch.alarms import Alarm, Alarms
 from cloud.core.clock import now
 from cloud.core.protocol import ApiError, Operation, Request, invalid
 from cloud.iam import permissions
-from cloud.sagemaker.endpoints.endpoint import Endpoint
 
 MAX_POLICIES = 50  # for each scalable target
 _NOT_SUSPENDED = {
@@ -26,33 +26,22 @@ TargetKey = tuple[str, str, str]  # region, account, resource id
 # a minute, and scales in as fast. The numbers of datapoints were seen on AWS. The low alarm's threshold, nine tenths of
 # the target, was seen with other services and is assumed here.
 _HIGH_DATAPOINTS, _LOW_DATAPOINTS, _LOW_SHARE = 3, 15, 0.9
-# The metric in CloudWatch, its statistic, and the period in seconds of the high alarm, by the predefined metric's type.
-_PREDEFINED_METRICS = {
-    "SageMakerVariantConcurrentRequestsPerModelHighResolution": ("ConcurrentRequestsPerModel", "Maximum", 10),
-    "SageMakerVariantInvocationsPerInstance": ("InvocationsPerInstance", "Sum", 60),
-}
 
 
 class AutoScaling:
-    """The operations of Application Auto Scaling on ``endpoint/<name>/variant/<variant>``."""
+    """The operations of Application Auto Scaling."""
 
-    def __init__(
-        self,
-        scope: Callable[[], tuple[str, str]],
-        find: Callable[[str], Endpoint],
-        resize: Callable[[Request], Any],
-        alarms: Alarms,
-    ) -> None:
+    def __init__(self, scope: Callable[[], tuple[str, str]], services: Sequence[Service], alarms: Alarms) -> None:
         """Create the operations.
 
         Args:
             scope: returns (region, account) of the current request.
-            find: returns an endpoint by name; raises ApiError.
-            resize: the operation UpdateEndpointWeightsAndCapacities; raises ApiError.
+            services: what can be scaled.
             alarms: CloudWatch's alarms.
         """
-        self._scope, self._find, self._alarms = scope, find, alarms
-        self._scaler = Scaler(find, resize, alarms)
+        self._scope, self._alarms = scope, alarms
+        self._services = {service.namespace: service for service in services}
+        self._scaler = Scaler(alarms)
         self._targets: dict[TargetKey, ScalableTarget] = {}
         self._lock = threading.Lock()
 
@@ -77,7 +66,7 @@ class AutoScaling:
 
     def register(self, request: Request) -> dict[str, Any]:
         """Create or change a target, and move its capacity into the range."""
-        key = self._key(request)
+        key, service = self._key(request), self._service(request)
         with self._lock:
             target = self._targets.get(key)
             document: dict[str, Any] = dict(target.document) if target else {"CreationTime": now()}
@@ -86,15 +75,15 @@ class AutoScaling:
             if target:
                 target.document = document
             else:
-                self._check_variant(request["ResourceId"])
+                service.check(request["ResourceId"])
                 arn = self._new_arn()
                 document = {
                     "SuspendedState": dict(_NOT_SUSPENDED),
-                    "RoleARN": permissions.scaling_role(key[1]),
+                    "RoleARN": permissions.scaling_role(service.namespace, key[1]),
                     **document,
                 }
                 document["ScalableTargetARN"] = arn
-                target = self._targets[key] = ScalableTarget(arn, document, tags=dict(request.get("Tags", {})))
+                target = self._targets[key] = ScalableTarget(arn, service, document, tags=dict(request.get("Tags", {})))
         self._scaler.move_into_range(target)
         return {"ScalableTargetARN": target.arn}
 
@@ -115,9 +104,10 @@ class AutoScaling:
 
     def put_policy(self, request: Request) -> dict[str, Any]:
         """Create or change a policy of a registered target, and the alarms of a target tracking policy."""
-        rules.scaling_policy(request)
+        service = self._service(request)
+        rules.scaling_policy(request, service.policy_types, service.metrics)
         target = self._target(request, "registered")
-        self._check_variant(request["ResourceId"])
+        service.check(request["ResourceId"])
         region, account = self._scope()
         name, kind = request["PolicyName"], request.get("PolicyType", "StepScaling")
         configuration = f"{kind}PolicyConfiguration"
@@ -130,15 +120,15 @@ class AutoScaling:
                 if old_policy
                 else (
                     f"arn:aws:autoscaling:{region}:{account}:scalingPolicy:{uuid.uuid4()}:"
-                    f"resource/{NAMESPACE}/{request['ResourceId']}:policyName/{name}"
+                    f"resource/{service.namespace}/{request['ResourceId']}:policyName/{name}"
                 )
             )
             policy = target.policies[name] = {
                 "PolicyARN": arn,
                 "PolicyName": name,
-                "ServiceNamespace": NAMESPACE,
+                "ServiceNamespace": service.namespace,
                 "ResourceId": request["ResourceId"],
-                "ScalableDimension": DIMENSION,
+                "ScalableDimension": service.dimension,
                 "PolicyType": kind,
                 configuration: request[configuration],
                 "CreationTime": old_policy["CreationTime"] if old_policy else now(),
@@ -146,7 +136,7 @@ class AutoScaling:
         if old_policy and old_policy["PolicyType"] != kind:
             self._delete_alarms(old_policy)
         if kind == "TargetTrackingScaling":
-            self._put_alarms(policy)
+            self._put_alarms(service, policy)
         return {"PolicyARN": arn, "Alarms": self._alarms_of(policy)}
 
     def describe_policies(self, request: Request) -> dict[str, Any]:
@@ -168,8 +158,8 @@ class AutoScaling:
         if policy is None:
             raise ApiError(
                 "ObjectNotFoundException",
-                f"No scaling policy found for service namespace: {NAMESPACE}, resource ID: "
-                f"{request['ResourceId']}, scalable dimension: {DIMENSION}, policy name: "
+                f"No scaling policy found for service namespace: {request['ServiceNamespace']}, resource ID: "
+                f"{request['ResourceId']}, scalable dimension: {request['ScalableDimension']}, policy name: "
                 f"{request['PolicyName']}",
             )
         self._delete_alarms(policy)
@@ -216,11 +206,11 @@ class AutoScaling:
         """Return a target's tags."""
         return {"Tags": dict(self._target_by_arn(request).tags)}
 
-    def _put_alarms(self, policy: Mapping[str, Any]) -> None:
+    def _put_alarms(self, service: Service, policy: Mapping[str, Any]) -> None:
         """Create or change the two alarms of a tracking policy; it has the high one only when it may not scale in."""
         tracking = policy["TargetTrackingScalingPolicyConfiguration"]
         resource, arn = policy["ResourceId"], policy["PolicyARN"]
-        value, metric = tracking["TargetValue"], _watched_metric(resource, tracking)
+        value, metric = tracking["TargetValue"], _watched_metric(service, resource, tracking)
         seconds = metric.pop("Period")
         known = {each["ComparisonOperator"]: each["AlarmName"] for each in self._alarms.of(arn)}
         for comparison, side, threshold, period, datapoints in (
@@ -250,14 +240,24 @@ class AutoScaling:
         alarms = self._alarms.of(policy["PolicyARN"])
         return [{"AlarmName": each["AlarmName"], "AlarmARN": each["AlarmArn"]} for each in alarms]
 
-    def _key(self, request: Request) -> TargetKey:
-        if request["ServiceNamespace"] != NAMESPACE:
-            raise invalid(f"The laptop cloud scales service namespace {NAMESPACE} only.")
-        if request["ScalableDimension"] != DIMENSION:
+    def _service(self, request: Request) -> Service:
+        """Return the service that a request is about.
+
+        Raises:
+            ApiError: the laptop cloud does not scale it, or not in this dimension.
+        """
+        service = self._services.get(request["ServiceNamespace"])
+        if not service:
+            raise invalid(f"The laptop cloud scales service namespaces {' and '.join(self._services)} only.")
+        if request["ScalableDimension"] != service.dimension:
             raise invalid(
-                f"Unsupported service namespace, resource type or scalable dimension: the laptop cloud has "
-                f"{DIMENSION} only."
+                "Unsupported service namespace, resource type or scalable dimension: the laptop cloud has "
+                f"{service.dimension} only."
             )
+        return service
+
+    def _key(self, request: Request) -> TargetKey:
+        self._service(request)
         return (*self._scope(), request["ResourceId"])
 
     def _target(self, request: Request, state: str = "found") -> ScalableTarget:
@@ -265,17 +265,17 @@ class AutoScaling:
         if target is None:
             raise ApiError(
                 "ObjectNotFoundException",
-                f"No scalable target {state} for service namespace: {NAMESPACE}, resource ID: "
-                f"{request['ResourceId']}, scalable dimension: {DIMENSION}",
+                f"No scalable target {state} for service namespace: {request['ServiceNamespace']}, resource ID: "
+                f"{request['ResourceId']}, scalable dimension: {request['ScalableDimension']}",
             )
         return target
 
     def _targets_in_scope(self, request: Request) -> Iterator[tuple[str, ScalableTarget]]:
         """Yield the targets of the current account and region with their resource ids."""
-        if request["ServiceNamespace"] != NAMESPACE or request.get("ScalableDimension", DIMENSION) != DIMENSION:
-            return
+        namespace, dimension = request["ServiceNamespace"], request.get("ScalableDimension")
         for (*scope, resource_id), target in list(self._targets.items()):
-            if tuple(scope) == self._scope():
+            is_meant = namespace == target.service.namespace and dimension in (None, target.service.dimension)
+            if is_meant and tuple(scope) == self._scope():
                 yield resource_id, target
 
     def _target_by_arn(self, request: Request) -> ScalableTarget:
@@ -284,36 +284,25 @@ class AutoScaling:
                 return target
         raise ApiError("ResourceNotFoundException", f"No scalable target found: {request['ResourceARN']}")
 
-    def _check_variant(self, resource_id: str) -> None:
-        name, variant = rules.scaled_variant(resource_id)
-        try:
-            endpoint = self._find(name)
-        except ApiError as error:
-            raise invalid(f"SageMaker endpoint does not exist: {error.message}") from None
-        if variant not in endpoint.fleet:
-            raise invalid(f"SageMaker endpoint {name} has no variant {variant} in service.")
-        if endpoint.status != "InService":
-            raise invalid(f"SageMaker endpoint {name} is {endpoint.status}, not InService.")
-
     def _new_arn(self) -> str:
         region, account = self._scope()
         return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/{uuid.uuid4().hex[:24]}"
 
 
-def _watched_metric(resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
+def _watched_metric(service: Service, resource_id: str, tracking: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of PutMetricAlarm that name the metric of a tracking policy's high alarm."""
     custom = tracking.get("CustomizedMetricSpecification")
     if custom:
         members = {name: custom[name] for name in ("Namespace", "MetricName", "Statistic", "Unit") if name in custom}
         return {**members, "Dimensions": custom.get("Dimensions", []), "Period": 60}
-    endpoint, variant = rules.scaled_variant(resource_id)
-    name, statistic, seconds = _PREDEFINED_METRICS[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+    metric = service.metrics[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+    dimensions = service.metric_dimensions(resource_id)
     return {
-        "Namespace": "AWS/SageMaker",
-        "MetricName": name,
-        "Statistic": statistic,
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-        "Period": seconds,
+        "Namespace": service.metric_namespace,
+        "MetricName": metric.name,
+        "Statistic": metric.statistic,
+        "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+        "Period": metric.seconds,
     }
 
 

@@ -6,13 +6,13 @@ docs/laptop-cloud.md lists every rule with AWS's page on it.
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cloud.core.protocol import Request, invalid
 
 _VARIANT = re.compile(r"endpoint/([^/]+)/variant/([^/]+)")
-_METRICS = ("SageMakerVariantInvocationsPerInstance", "SageMakerVariantConcurrentRequestsPerModelHighResolution")
+_FUNCTION = re.compile(r"function:([^:]+):(?!\$LATEST$)([^:]+)")
 _POLICY_TYPES = ("StepScaling", "TargetTrackingScaling", "PredictiveScaling")
 
 
@@ -27,6 +27,21 @@ def scaled_variant(resource_id: str) -> tuple[str, str]:
         raise invalid(
             "Unsupported service namespace, resource type or scalable dimension: the resource ID "
             f"'{resource_id}' is not endpoint/<name>/variant/<variant>."
+        )
+    return match[1], match[2]
+
+
+def scaled_function(resource_id: str) -> tuple[str, str]:
+    """Return the name of the function and the version or alias in a scalable target's id.
+
+    Raises:
+        ApiError: the id has another form.
+    """
+    match = _FUNCTION.fullmatch(resource_id)
+    if not match:
+        raise invalid(
+            "Unsupported service namespace, resource type or scalable dimension: the resource ID "
+            f"'{resource_id}' is not function:<name>:<alias or version>."
         )
     return match[1], match[2]
 
@@ -46,8 +61,13 @@ def scaling_range(target: Mapping[str, Any]) -> None:
         raise invalid("Maximum capacity cannot be less than minimum capacity.")
 
 
-def scaling_policy(request: Request) -> None:
+def scaling_policy(request: Request, types: Collection[str], metrics: Collection[str]) -> None:
     """Check a request of PutScalingPolicy.
+
+    Args:
+        request: the request.
+        types: the types of policies that the dimension may have.
+        metrics: the types of predefined metrics of the dimension.
 
     Raises:
         ApiError: it is refused.
@@ -61,17 +81,24 @@ def scaling_policy(request: Request) -> None:
             "You must only provide a single scaling policy configuration, which must match the scaling policy type "
             "specified."
         )
-    if kind == "StepScaling":
-        _check_steps(request["StepScalingPolicyConfiguration"])
-    elif kind == "TargetTrackingScaling":
-        _check_target_tracking(request["TargetTrackingScalingPolicyConfiguration"], request["ScalableDimension"])
-    else:
+    if kind == "PredictiveScaling":
         raise invalid(
             f"The laptop cloud has no scaling policies of type {kind}; use StepScaling or TargetTrackingScaling."
         )
+    if kind not in types:
+        raise invalid(
+            f"Scalable dimension {request['ScalableDimension']} only supports the following policy types: "
+            f"{', '.join(types)}"
+        )
+    if kind == "StepScaling":
+        _check_steps(request["StepScalingPolicyConfiguration"])
+    else:
+        _check_target_tracking(
+            request["TargetTrackingScalingPolicyConfiguration"], request["ScalableDimension"], metrics
+        )
 
 
-def _check_target_tracking(tracking: Mapping[str, Any], dimension: str) -> None:
+def _check_target_tracking(tracking: Mapping[str, Any], dimension: str, metrics: Collection[str]) -> None:
     """Check a TargetTrackingScalingPolicyConfiguration.
 
     Raises:
@@ -89,9 +116,9 @@ def _check_target_tracking(tracking: Mapping[str, Any], dimension: str) -> None:
             raise invalid(
                 f"{customized}: the laptop cloud needs MetricName, Namespace and Statistic; it has no metric math."
             )
-    elif metric["PredefinedMetricType"] not in _METRICS:
+    elif metric["PredefinedMetricType"] not in metrics:
         raise invalid(
-            f"Scalable dimension {dimension} only supports the following predefined metric types: {', '.join(_METRICS)}"
+            f"Scalable dimension {dimension} only supports the following predefined metric types: {', '.join(metrics)}"
         )
     elif "ResourceLabel" in metric:
         raise invalid("You can't specify a resource label unless the metric type is ALBRequestCountPerTarget.")

@@ -2,23 +2,18 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cloud.autoscaling import rules
 from cloud.autoscaling.capacity import step_scaling_capacity, target_tracking_capacity
+from cloud.autoscaling.services import Service
 from cloud.cloudwatch.alarms import Alarm, Alarms
 from cloud.core import emulator
 from cloud.core.clock import now, scaled
-from cloud.core.protocol import ApiError, Request
-from cloud.sagemaker.endpoints.endpoint import Endpoint
+from cloud.core.protocol import ApiError
 
-NAMESPACE = "sagemaker"
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 HIGH, LOW = "GreaterThanThreshold", "LessThanThreshold"  # ComparisonOperator of a tracking policy's two alarms
-_COOLDOWN_SECONDS = 300  # AWS's default for endpoint variants
-_POLL_SECONDS = 0.05
 _MAX_ACTIVITIES = 1000  # kept for each target; AWS keeps those of six weeks
 
 Activity = dict[str, Any]
@@ -30,6 +25,7 @@ class ScalableTarget:
 
     Attributes:
         arn: the target's ARN.
+        service: the service that it belongs to.
         document: as DescribeScalableTargets returns it.
         policies: as DescribeScalingPolicies returns them, by name.
         tags: the target's tags.
@@ -40,6 +36,7 @@ class ScalableTarget:
     """
 
     arn: str
+    service: Service
     document: dict[str, Any]
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -47,6 +44,11 @@ class ScalableTarget:
     base: int = 0
     out_until: float = 0.0
     in_until: float = 0.0
+
+    @property
+    def resource_id(self) -> str:
+        """Id of the resource that is scaled."""
+        return str(self.document["ResourceId"])
 
     @property
     def in_progress(self) -> bool:
@@ -57,9 +59,9 @@ class ScalableTarget:
         """Begin a scaling activity."""
         activity = {
             "ActivityId": str(uuid.uuid4()),
-            "ServiceNamespace": NAMESPACE,
-            "ResourceId": self.document["ResourceId"],
-            "ScalableDimension": DIMENSION,
+            "ServiceNamespace": self.service.namespace,
+            "ResourceId": self.resource_id,
+            "ScalableDimension": self.service.dimension,
             "Description": description,
             "Cause": cause,
             "StartTime": now(),
@@ -93,17 +95,15 @@ class ScalableTarget:
 
 
 class Scaler:
-    """Changes the capacity of endpoint variants."""
+    """Changes the capacity of scalable targets."""
 
-    def __init__(self, find: Callable[[str], Endpoint], resize: Callable[[Request], Any], alarms: Alarms) -> None:
+    def __init__(self, alarms: Alarms) -> None:
         """Create the scaler.
 
         Args:
-            find: returns an endpoint by name; raises ApiError.
-            resize: the operation UpdateEndpointWeightsAndCapacities; raises ApiError.
             alarms: CloudWatch's alarms.
         """
-        self._find, self._resize, self._alarms = find, resize, alarms
+        self._alarms = alarms
 
     def carry_out(
         self, target: ScalableTarget, policy: Mapping[str, Any], alarm: Alarm, datapoints: Sequence[float]
@@ -118,8 +118,8 @@ class Scaler:
         """
         name, state = alarm["AlarmName"], alarm["StateValue"]
         cause = f"monitor alarm {name} in state {state} triggered policy {policy['PolicyName']}"
-        endpoint, capacity = self._endpoint_and_capacity(target)
-        if endpoint.status != "InService" or target.in_progress:
+        capacity = target.service.capacity(target.resource_id)
+        if not target.service.is_ready(target.resource_id) or target.in_progress:
             target.record_not_scaled(cause, {"Code": "TargetServicePutResourceAsUnscalable"})
             return
         base = min(target.base, capacity) if time.monotonic() < target.out_until else capacity
@@ -131,19 +131,14 @@ class Scaler:
         direction = "Out" if desired > capacity else "In"
         suspended = target.document["SuspendedState"].get(f"DynamicScaling{direction}Suspended")
         if not suspended and (direction == "Out" or time.monotonic() >= target.in_until):
-            self._scale(target, capacity, desired, cause, _cooldown(policy, direction), base)
+            self._scale(target, capacity, desired, cause, _cooldown(target.service, policy, direction), base)
 
     def move_into_range(self, target: ScalableTarget) -> None:
-        """Move a variant's capacity into its target's range."""
-        _, capacity = self._endpoint_and_capacity(target)
+        """Move a resource's capacity into its target's range."""
+        capacity = target.service.capacity(target.resource_id)
         if (desired := target.clamp(capacity)) != capacity:
             bound = "minimum" if desired > capacity else "maximum"
             self._scale(target, capacity, desired, f"{bound} capacity was set to {desired}", 0, capacity)
-
-    def _endpoint_and_capacity(self, target: ScalableTarget) -> tuple[Endpoint, int]:
-        name, variant = rules.scaled_variant(target.document["ResourceId"])
-        endpoint = self._find(name)
-        return endpoint, endpoint.fleet[variant].desired
 
     def _requested_capacity(
         self,
@@ -207,25 +202,20 @@ class Scaler:
             cooldown: seconds on AWS, from the end of the activity.
             base: the number from which a further scale-out is computed during this cool-down.
         """
-        activity = target.begin(f"Setting desired instance count to {desired}.", cause)
-        succeeded = f"Successfully set desired instance count to {desired}."
-        failed = f"Failed to set desired instance count to {desired}."
-        name, variant = rules.scaled_variant(target.document["ResourceId"])
-        change = {"VariantName": variant, "DesiredInstanceCount": desired}
+        service, resource_id = target.service, target.resource_id
+        activity = target.begin(f"Setting desired {service.noun} to {desired}.", cause)
+        succeeded = f"Successfully set desired {service.noun} to {desired}."
+        failed = f"Failed to set desired {service.noun} to {desired}."
         try:
-            self._resize({"EndpointName": name, "DesiredWeightsAndCapacities": [change]})
+            service.resize(resource_id, desired)
         except ApiError as error:
-            details = f"(Service: AmazonSageMaker; Status Code: 400; Error Code: {error.code})"
+            details = f"(Service: {service.sdk_name}; Status Code: 400; Error Code: {error.code})"
             _end(activity, "Failed", f"{failed} Reason: {error.message} {details}")
             return
-        activity["StatusMessage"] = f"{succeeded} Waiting for change to be fulfilled by sagemaker."
+        activity["StatusMessage"] = f"{succeeded} Waiting for change to be fulfilled by {service.namespace}."
 
         def await_end() -> None:
-            endpoint = self._find(name)
-            while endpoint.status == "Updating":
-                time.sleep(_POLL_SECONDS)
-            if variant not in endpoint.fleet or endpoint.fleet[variant].desired != desired:
-                reason = endpoint.failure_reason or f"The endpoint is {endpoint.status}."
+            if reason := service.await_change(resource_id, desired):
                 _end(activity, "Failed", f"{failed} Reason: {reason}")
                 return
             until = time.monotonic() + scaled(cooldown)
@@ -233,20 +223,21 @@ class Scaler:
                 target.base, target.out_until, target.in_until = base, until, 0.0
             else:
                 target.in_until = until
-            _end(activity, "Successful", f"{succeeded} Change successfully fulfilled by sagemaker.")
+            _end(activity, "Successful", f"{succeeded} Change successfully fulfilled by {service.namespace}.")
 
-        emulator.spawn_thread(await_end, name=f"scaling-{name}")
+        emulator.spawn_thread(await_end, name=f"scaling-{resource_id}")
 
 
-def _cooldown(policy: Mapping[str, Any], direction: str) -> float:
+def _cooldown(service: Service, policy: Mapping[str, Any], direction: str) -> float:
     """Return the cool-down of a policy in seconds on AWS; a step policy has the same one in both directions.
 
     Args:
+        service: the service of the policy's target.
         policy: the policy.
         direction: ``Out`` or ``In``.
     """
     configuration = policy[f"{policy['PolicyType']}PolicyConfiguration"]
-    seconds: float = configuration.get(f"Scale{direction}Cooldown", configuration.get("Cooldown", _COOLDOWN_SECONDS))
+    seconds: float = configuration.get(f"Scale{direction}Cooldown", configuration.get("Cooldown", service.cooldown))
     return seconds
 
 

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ministack.services import cloudformation
-from ministack.services.cloudformation import changesets, engine, handlers, provisioners
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 from samtranslator.translator import transform as sam
 
 from cloud.core.emulator import Hooks
@@ -22,6 +22,7 @@ HOOKS: Hooks = (
     ),
     (handlers, ("_ACTION_HANDLERS", "_apply_transforms")),
     (provisioners, ("_RESOURCE_HANDLERS",)),
+    (stacks, ("_runs_on_worker_thread",)),
     (sam, ("transform",)),
 )
 
@@ -44,7 +45,11 @@ _SHARED = ("AWS::ApplicationAutoScaling::ScalingPolicy", "AWS::Lambda::LayerVers
 
 
 def add_resource_type(
-    kind: str, create: Callable[..., Any], update: Callable[..., Any], delete: Callable[..., Any]
+    kind: str,
+    create: Callable[..., Any],
+    update: Callable[..., Any],
+    delete: Callable[..., Any],
+    blocks: bool = False,
 ) -> None:
     """Let templates contain a resource type.
 
@@ -53,7 +58,11 @@ def add_resource_type(
         create: ``(logical_id, properties, stack_name) -> (physical_id, attributes)``.
         update: ``(physical_id, old, new, stack_name) -> (physical_id, attributes)``.
         delete: ``(physical_id, properties)``.
+        blocks: Whether these may wait, or call services, and so need a thread of their own.
     """
+    if blocks:
+        is_blocking = stacks._runs_on_worker_thread
+        stacks._runs_on_worker_thread = lambda each: each == kind or is_blocking(each)
     provisioners._RESOURCE_HANDLERS[kind] = {"create": create, "update": update, "delete": delete}
 
 

@@ -188,6 +188,24 @@ class _Handlers(dict[str, Handler]):
         return self[service] if service in self else refuse  # noqa: SIM401
 
 
+def refuse(service: str, refusal_of: Callable[[str, str, Mapping[str, str], bytes], Answer | None]) -> None:
+    """Refuse requests to a service of MiniStack by what they are as a whole.
+
+    Args:
+        service: The service, by its name in MiniStack.
+        refusal_of: Called with method, path, headers and body; returns the answer to a request that is refused.
+    """
+    handle = app.SERVICE_HANDLERS[service]
+
+    async def handle_or_refuse(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: Any
+    ) -> tuple[int, dict[str, str], bytes]:
+        refused = refusal_of(method, path, headers, body)
+        return refused or await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS[service] = handle_or_refuse
+
+
 def refuse_missing_services() -> None:
     """Let clients of services that the laptop cloud lacks read why; MiniStack's refusal has no form of AWS."""
     app.SERVICE_HANDLERS = _Handlers(app.SERVICE_HANDLERS)

@@ -202,6 +202,36 @@ def _prepare_function(role: str, function: str, group: str, version: str) -> boo
     return True
 
 
+def policy_for_lambda(repository: str, policy: Any, function: str) -> Any:
+    """Return a repository's policy if it lets Lambda read images, else with a statement that lets it, else None.
+
+    Lambda adds the statement with its caller's rights to read and to set the policy:
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html, "Amazon ECR permissions". How the rest of the
+    statement reads was seen: https://github.com/aws/aws-parallelcluster-ui/commit/1fc1a99
+
+    Args:
+        repository: ARN of the repository.
+        policy: Document of its policy; None without one.
+        function: ARN of the function that is made from the image.
+    """
+
+    def lets(document: Any) -> bool:
+        return all(
+            hooks.is_service_allowed(permissions.LAMBDA, action, repository, document, sourcearn=function)
+            for action in permissions.PULL_BY_LAMBDA
+        )
+
+    if policy and lets(policy):
+        return policy
+    try:
+        authorize(hooks.caller_key(), permissions.let_lambda_pull(repository))
+    except DeniedError as error:
+        log.warning("%s cannot be made from an image of %s: %s", function, repository, error)
+        return None
+    completed = permissions.policy_with_lambda(policy, function)
+    return completed if lets(completed) else None
+
+
 def _may_invoke_function(function: str, method: str) -> bool:
     """Whether an API may invoke a function; if not, AWS answers 500."""
     policy = lambdas_hooks.function_policy(function)

@@ -244,6 +244,15 @@ def access_key_of(headers: Mapping[str, str]) -> str:
     return key
 
 
+def caller_key() -> str:
+    """Return the access key whose signature the current request has; that of root for calls within this process.
+
+    What a template makes has the key of whoever asked CloudFormation for it.
+    """
+    key: str = iam_evaluator._verified_key.get()
+    return key or INSIDE
+
+
 def open_session(role: str, service: str, name: str) -> str | None:
     """Let a service assume a role of the account, and return the access key of the session.
 

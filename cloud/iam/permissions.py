@@ -25,8 +25,10 @@ APIGATEWAY = "apigateway.amazonaws.com"
 EC2 = "ec2.amazonaws.com"
 ECS_TASKS = "ecs-tasks.amazonaws.com"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+PULL_BY_LAMBDA = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
-_SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
+# By service namespace: the end of the name of the role with which Application Auto Scaling scales.
+_SCALING_ROLES = {"sagemaker": "SageMakerEndpoint", "lambda": "LambdaConcurrency"}
 # By operation: the calls that Step Functions makes for a .sync task, to watch, stop and tag what it started; and the
 # EventBridge rule by which it learns of the end.
 _SYNC = {
@@ -215,10 +217,14 @@ def listing(bucket: str, prefix: str) -> Permission:
     return Permission("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix})
 
 
-def scaling_role(account: str) -> str:
-    """Return the ARN of the role with which Application Auto Scaling scales endpoints."""
-    name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
-    return f"arn:aws:iam::{account}:role/aws-service-role/{_SCALING_SERVICE}/{name}"
+def scaling_role(namespace: str, account: str) -> str:
+    """Return the ARN of the role with which Application Auto Scaling scales what belongs to a service namespace."""
+    name = f"AWSServiceRoleForApplicationAutoScaling_{_SCALING_ROLES.get(namespace, '*')}"
+    return f"arn:aws:iam::{account}:role/aws-service-role/{_scaling_service(namespace)}/{name}"
+
+
+def _scaling_service(namespace: str) -> str:
+    return f"{namespace}.application-autoscaling.amazonaws.com"
 
 
 def log_group(group: str, scope: RequestScope) -> Permission:
@@ -276,6 +282,32 @@ def pull(image: str) -> list[Permission]:
     """Return the permissions to read an image from ECR; none for an image elsewhere."""
     repository = _repository(image)
     return [Permission("ecr:GetAuthorizationToken"), *_each(PULL, repository)] if repository else []
+
+
+def let_lambda_pull(repository: str) -> list[Permission]:
+    """Return the permissions with which Lambda lets itself read a repository's images, given by its ARN."""
+    return _each(("ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy"), repository)
+
+
+def policy_with_lambda(policy: Mapping[str, Any] | None, function: str) -> dict[str, Any]:
+    """Return a repository's policy with the statement by which functions of an account read images.
+
+    Args:
+        policy: The policy as it is; None without one.
+        function: ARN of one of the functions.
+    """
+    sid, functions = "LambdaECRImageRetrievalPolicy", f"{function.rpartition(':')[0]}:*"
+    own = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"Service": LAMBDA},
+        "Action": list(PULL_BY_LAMBDA),
+        "Condition": {"StringLike": {"aws:sourceArn": functions}},
+    }
+    others = (policy or {}).get("Statement", [])
+    others = [others] if isinstance(others, dict) else others
+    kept = [each for each in others if each.get("Sid") != sid]
+    return {"Version": "2008-10-17", **(policy or {}), "Statement": [*kept, own]}
 
 
 def push(image: str) -> list[Permission]:
@@ -449,13 +481,10 @@ def _of_scaling(operation: str, request: Request, scope: RequestScope) -> list[P
     needed = [Permission(action, target, context)]
     alarms = scope.arn("cloudwatch", f"alarm:TargetTracking-{resource_id}-*")
     if operation == "RegisterScalableTarget":
-        name = resource_id.split("/")[1] if "/" in resource_id else ""
-        endpoint = scope.arn("sagemaker", f"endpoint/{name}")
-        role = scaling_role(scope.account)
-        needed += _each(("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"), endpoint)
-        config = scope.arn("sagemaker", f"endpoint-config/{scope.config_of(name)}")
-        needed.append(Permission("sagemaker:DescribeEndpointConfig", config))
-        needed.append(Permission("iam:CreateServiceLinkedRole", role, {"iam:AWSServiceName": _SCALING_SERVICE}))
+        namespace = _text(request, "ServiceNamespace")
+        needed += _of_scaled(namespace, resource_id, scope)
+        role, service = scaling_role(namespace, scope.account), {"iam:AWSServiceName": _scaling_service(namespace)}
+        needed.append(Permission("iam:CreateServiceLinkedRole", role, service))
         if request.get("Tags"):
             needed.append(Permission("application-autoscaling:TagResource", target))
     else:
@@ -465,6 +494,21 @@ def _of_scaling(operation: str, request: Request, scope: RequestScope) -> list[P
         if operation == "PutScalingPolicy":
             needed.append(Permission("cloudwatch:PutMetricAlarm", alarms))
     return needed
+
+
+def _of_scaled(namespace: str, resource_id: str, scope: RequestScope) -> list[Permission]:
+    """Return the permissions on what is scaled that Application Auto Scaling uses of whoever registers a target."""
+    if namespace == "lambda":
+        function = scope.arn("lambda", resource_id)  # The id begins with ``function:``, as the ARN's last part does.
+        actions = tuple(f"lambda:{verb}ProvisionedConcurrencyConfig" for verb in ("Get", "Put", "Delete"))
+        return _each(actions, function)
+    name = resource_id.split("/")[1] if "/" in resource_id else ""
+    endpoint = scope.arn("sagemaker", f"endpoint/{name}")
+    config = scope.arn("sagemaker", f"endpoint-config/{scope.config_of(name)}")
+    return [
+        *_each(("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"), endpoint),
+        Permission("sagemaker:DescribeEndpointConfig", config),
+    ]
 
 
 def _each(actions: tuple[str, ...], *resources: str) -> list[Permission]:

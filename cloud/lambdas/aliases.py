@@ -68,6 +68,19 @@ def provisioned_problem(version: str, count: int, reserved: int | None, others: 
     return None
 
 
+def weights_problem(alias: Mapping[str, Any]) -> str | None:
+    """Return AWS's message if an alias leads to two versions and so gets no provisioned concurrency; otherwise None.
+
+    One that has it already may be given weights. Seen: https://github.com/aws/serverless-application-model/issues/1296
+
+    Args:
+        alias: The alias; empty for a version.
+    """
+    if not (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights"):
+        return None
+    return "Alias with weights can not be used with Provisioned Concurrency"
+
+
 def reservation_problem(count: int, others: Iterable[int], limit: int) -> str | None:
     """Return AWS's message if concurrency cannot be reserved; otherwise None.
 

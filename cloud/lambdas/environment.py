@@ -1,6 +1,7 @@
 """An execution environment: one process of a function's image, which answers one request at a time.
 
-It is frozen while it has no request, limited in memory, and never used again after a failure of its process.
+It is frozen while it has no request, limited in memory and in processor time, and never used again after a failure of
+its process.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
 
@@ -24,6 +25,7 @@ from cloud.core import containers, processes
 from cloud.ecr.images import ContainerImage
 from cloud.lambdas.errors import EXITED, OUT_OF_MEMORY, TIMED_OUT, exit_reason, platform_error
 from cloud.lambdas.function_version import FunctionVersion
+from cloud.lambdas.processor import Credits, seconds_used
 from cloud.lambdas.runtime_api import Event, Reply, RuntimeApi
 
 _HAS_PROC = os.path.isdir("/proc/self")
@@ -78,6 +80,10 @@ class Environment:
         self._output = bytearray()
         self._output_lock = threading.Lock()
         self._is_running = threading.Event()  # not set while the processes are frozen
+        self._signals = threading.Lock()  # held while the processes are stopped or continued
+        self._credits = Credits(function.memory, time.monotonic())
+        self._is_limited = False  # The initialization is not.
+        self._is_waiting = False  # for credits, between a request and its answer
         self._has_ended = False
         self._is_too_large = False
         self._peak = 0  # bytes
@@ -232,12 +238,24 @@ class Environment:
 
     def _freeze(self) -> None:
         self._measure()
-        self._is_running.clear()
-        self._signal_tree(signal.SIGSTOP)
+        with self._signals:
+            self._is_running.clear()
+            self._signal_tree(signal.SIGSTOP)
 
     def _thaw(self) -> None:
-        self._signal_tree(signal.SIGCONT)
-        self._is_running.set()
+        self._credits.start(seconds_used(self._pids), time.monotonic())
+        with self._signals:
+            self._signal_tree(signal.SIGCONT)
+            self._is_limited, self._is_waiting = _HAS_PROC, False
+            self._is_running.set()
+
+    def _limit(self) -> None:
+        """Stop the processes while they have used more than their share of the cores."""
+        is_waiting = not self._credits.has_some(seconds_used(self._pids), time.monotonic())
+        with self._signals:
+            if is_waiting != self._is_waiting and self._is_running.is_set():
+                self._is_waiting = is_waiting
+                self._signal_tree(signal.SIGSTOP if is_waiting else signal.SIGCONT)
 
     def _signal_tree(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -249,7 +267,7 @@ class Environment:
                     os.kill(pid, number)
 
     def _watch(self) -> None:
-        """Note when the process ends, and kill it when its tree uses too much memory."""
+        """Note when the process ends, kill it when its tree uses too much memory, and limit its processor time."""
         process, next_scan = self._process, time.monotonic() + _SCAN
         assert process is not None
         while process.poll() is None:
@@ -261,6 +279,8 @@ class Environment:
             if self._measure() > self.function.memory * _MEGABYTE:
                 self._is_too_large = True
                 processes.kill_marked(self._mark)
+            if self._is_limited:
+                self._limit()
             time.sleep(_TICK)
         self._has_ended = True
         if api := self._api:

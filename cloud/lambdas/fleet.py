@@ -39,10 +39,30 @@ class Outcome(NamedTuple):
     Attributes:
         reply: The answer or the error.
         log: The lines of the log.
+        seconds: How long the function's process had the request.
     """
 
     reply: Reply
     log: str
+    seconds: float
+
+
+class Use(NamedTuple):
+    """How much of the provisioned concurrency of a version or an alias is in use.
+
+    Attributes:
+        target: What has the provisioned concurrency.
+        in_use: How many of its environments have a request.
+        allocated: How many there are.
+        version: The version that answers a request which has just begun; empty when none has.
+        is_spillover: Whether that request found no free environment.
+    """
+
+    target: Target
+    in_use: int
+    allocated: int
+    version: str = ""
+    is_spillover: bool = False
 
 
 @dataclass
@@ -79,7 +99,9 @@ class _Provisioned:
 class Fleet:
     """All environments of functions from images."""
 
-    def __init__(self, images: Images, home: Path, credentials_of: Credentials) -> None:
+    def __init__(
+        self, images: Images, home: Path, credentials_of: Credentials, meter: Callable[[Use], None] = lambda _use: None
+    ) -> None:
         """Start with no environment.
 
         Args:
@@ -87,8 +109,10 @@ class Fleet:
             home: The cloud's folder.
             credentials_of: Called before an environment starts, it returns variables with the credentials of the
                 function's role; it raises an exception, which ends the request, when Lambda may not assume the role.
+            meter: Called in the context of each request to what has provisioned concurrency, and now and then while
+                requests go on.
         """
-        self._images, self._credentials_of = images, credentials_of
+        self._images, self._credentials_of, self._meter = images, credentials_of, meter
         self._folder = home / "image-functions"
         self._folder.mkdir()
         self._lock = threading.Lock()
@@ -113,6 +137,8 @@ class Fleet:
         """
         lines, spent, failed = [report.start(request_id, function.version)], 0.0, None
         environment = self._take(function)
+        if use := self._use_by(function, environment):
+            self._meter(use)
         if not environment:
             environment, written, failed = self._initialized(function, INIT_SECONDS)
             lines.insert(0, written)
@@ -172,7 +198,7 @@ class Fleet:
         memory, is_billed = (function.memory, environment.max_memory), not environment.is_provisioned
         lines.append(report.end(event.id))
         lines.append(report.report(event.id, ended.seconds, memory, init_seconds, is_billed, failure))
-        return Outcome(ended.reply, "\n".join(filter(None, lines)))
+        return Outcome(ended.reply, "\n".join(filter(None, lines)), ended.seconds)
 
     def _take(self, function: FunctionVersion) -> Environment | None:
         """Return an environment that waits for a request, a provisioned one first; None when there is none."""
@@ -228,9 +254,10 @@ class Fleet:
         threading.Thread(target=self._end, args=(doomed,), name="retire-functions", daemon=True).start()
 
     def _end_idle(self) -> None:
-        """End environments that have been idle for long, until the cloud ends."""
+        """End environments that have been idle for long, and meter those that are busy, until the cloud ends."""
         while True:
             time.sleep(clock.scaled(IDLE_SECONDS) / 10)
+            self._meter_busy()
             oldest = time.monotonic() - clock.scaled(IDLE_SECONDS)
             with self._lock:
                 doomed = [
@@ -261,6 +288,27 @@ class Fleet:
             fresh.tell("IN_PROGRESS")
             self._provisioned[target] = fresh
         self._start_reconciling(target)
+
+    def _use_by(self, function: FunctionVersion, environment: Environment | None) -> Use | None:
+        """Return the use of the provisioned concurrency that serves a request, or had no free environment for it."""
+        is_spillover = not (environment and environment.is_provisioned)
+        with self._lock:
+            for target, each in self._provisioned.items():
+                if function in each.wanted if is_spillover else environment in each.environments:
+                    return self._use_of(target)._replace(version=function.version, is_spillover=is_spillover)
+        return None
+
+    def _meter_busy(self) -> None:
+        with self._lock:
+            uses = [(self._use_of(target), each.context.copy()) for target, each in self._provisioned.items()]
+        for use, context in uses:
+            if use.in_use:
+                context.run(self._meter, use)
+
+    def _use_of(self, target: Target) -> Use:
+        """Return how much of a target's provisioned concurrency is in use; the lock is held."""
+        environments = self._provisioned[target].environments
+        return Use(target, len(self._busy.intersection(environments)), len(environments))
 
     def is_provisioned(self, target: Target) -> bool:
         """Whether a version or an alias has provisioned concurrency."""

@@ -12,20 +12,19 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc, sts
+from ministack.services import cloudwatch, lambda_svc, sts
 from ministack.services.cloudformation import provisioners
 
-from cloud.core import containers, processes
+from cloud.core import clock, containers, emulator, processes
 from cloud.core.emulator import Hooks
 from cloud.core.quotas import CONCURRENCY, FUNCTION_MEMORY, quota
-from cloud.lambdas import aliases
+from cloud.lambdas import aliases, metrics
 from cloud.lambdas.errors import exit_reason, platform_error
-from cloud.lambdas.runtime_api import MAX_PAYLOAD
 
 HOOKS: Hooks = (
     (
@@ -41,6 +40,7 @@ HOOKS: Hooks = (
         lambda_svc,
         (
             "_ACCOUNT_CONCURRENCY_CAP",
+            "_acquire_execution_slot",
             "_create_alias",
             "_create_function",
             "_delete_function_concurrency",
@@ -65,15 +65,19 @@ HOOKS: Hooks = (
             "subprocess",
         ),
     ),
+    (cloudwatch, ("_dims_key", "_metric_bucket")),
     (provisioners, ("_RESOURCE_HANDLERS",)),
     (sts, ("_sessions",)),
 )
 
 _MIN_MEMORY = 128  # MB
 _SALT = secrets.token_bytes(32)
+_SAMPLE_SECONDS = 30  # between two looks at requests that go on
+_SHORTEST_PERIOD = 10  # seconds, of CloudWatch's alarms
 _DIED = "Worker process died"  # MiniStack's words when a runtime exits
 
 
+_points = threading.Lock()  # held while points are put
 _died = threading.local()  # .status: the exit status of the process in which a thread's last function died
 
 
@@ -141,26 +145,66 @@ def exception_name(trace: str, message: str) -> str:
 
 
 def measure_functions() -> None:
-    """Put the metrics of every invocation, whoever starts the function.
+    """Put the metrics of every request, whoever starts the function, with AWS's dimensions.
 
     MiniStack puts those of the API Invoke alone: nothing of what API Gateway, Step Functions, EventBridge and its
-    Scheduler start. Of a request that it throttles, which runs nothing, it goes on to put its own.
+    Scheduler start. It counts throttled requests as invocations, some of them twice.
     """
-    run, emit = lambda_svc._execute_function_dispatch, lambda_svc._emit_lambda_metrics
+    run, acquire = lambda_svc._execute_function_dispatch, lambda_svc._acquire_execution_slot
+    concurrency = metrics.Concurrency(emulator.scope, put_metric)
 
-    def run_and_emit(function: Any, config: Mapping[str, Any], *rest: Any) -> Any:
+    def run_and_measure(function: Any, config: Mapping[str, Any], *rest: Any) -> Any:
+        sets = metrics.dimensions_in(config)
         begin = time.monotonic()
-        result = run(function, config, *rest)
-        milliseconds = 1000 * (time.monotonic() - begin)
-        emit(config["FunctionName"], milliseconds, isinstance(result, dict) and bool(result.get("error")), False)
+        with concurrency.counting(sets):
+            result = run(function, config, *rest)
+        seconds, has_failed = time.monotonic() - begin, False
+        if isinstance(result, dict) and result.get("throttle"):  # There were no more processes for it.
+            put_metrics(sets, metrics.of_throttle())
+            return result
+        if isinstance(result, dict):
+            # An image's environment says how long the request itself took, without what came before.
+            seconds, has_failed = result.get("seconds", seconds), bool(result.get("error"))
+        put_metrics(sets, metrics.of_invocation(1000 * seconds, has_failed))
         return result
 
-    def emit_throttled(name: str, duration_ms: float, error: bool, throttle: bool) -> None:
-        if throttle:
-            emit(name, duration_ms, error, throttle)
+    def acquire_or_measure(function: Any, config: Mapping[str, Any]) -> Any:
+        slot, limit = acquire(function, config)
+        if slot is None:
+            put_metrics(metrics.dimensions_in(config), metrics.of_throttle())
+        return slot, limit
 
-    lambda_svc._execute_function_dispatch = run_and_emit
-    lambda_svc._emit_lambda_metrics = emit_throttled
+    def sample() -> None:
+        while True:
+            time.sleep(clock.scaled(_SAMPLE_SECONDS))
+            concurrency.sample()
+
+    lambda_svc._execute_function_dispatch = run_and_measure
+    lambda_svc._acquire_execution_slot = acquire_or_measure
+    lambda_svc._emit_lambda_metrics = lambda *_, **__: None
+    emulator.spawn_thread(sample, name="concurrent-executions")
+
+
+def put_metrics(sets: Iterable[metrics.Dimensions], points: Iterable[metrics.Point]) -> None:
+    """Put points into CloudWatch under each of several sets of dimensions."""
+    for dimensions in sets:
+        for point in points:
+            put_metric(dimensions, point)
+
+
+def put_metric(dimensions: metrics.Dimensions, point: metrics.Point) -> None:
+    """Put a point into CloudWatch; one that equals the last of the same ten seconds counts as one more of it.
+
+    No period of CloudWatch is shorter, or begins within them, so that all statistics stay what they are.
+    """
+    named, now, window = dict(dimensions), time.time(), clock.scaled(_SHORTEST_PERIOD)
+    with _points:
+        points = cloudwatch._metric_bucket(("AWS/Lambda", point.name, cloudwatch._dims_key(named)))
+        last = points[-1] if points else None
+        if last and last["Value"] == point.value and last["Timestamp"] // window == now // window:
+            last["Count"] = last.get("Count", 1) + 1
+            return
+        points.append({"Timestamp": now, "Value": float(point.value), "Unit": point.unit, "Dimensions": named})
 
 
 class _ContainedProcesses:
@@ -407,13 +451,16 @@ _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", 
 
 
 def weigh_aliases() -> None:
-    """Let an alias lead to two versions by their weights, and only to versions that exist."""
+    """Let an alias lead to two versions by their weights, and only to versions that exist.
+
+    A function that is invoked by an alias has the alias's ARN, whoever invokes it.
+    """
     invoke, record_of, execute = lambda_svc._invoke, lambda_svc._get_func_record_for_ref, lambda_svc._execute_function
     create, update = lambda_svc._create_alias, lambda_svc._update_alias
 
     def chosen(name: str, qualifier: str | None) -> str | None:
         alias = ((lambda_svc._functions.get(name) or {}).get("aliases") or {}).get(qualifier)
-        if not alias or not alias.get("RoutingConfig"):
+        if not alias:
             return None
         _invoked_as.set(alias["AliasArn"])
         return aliases.choose(alias)
@@ -421,9 +468,6 @@ def weigh_aliases() -> None:
     async def invoke_chosen(
         name: str, event: Any, headers: Mapping[str, str], path_qualifier: str | None = None, query: Any = None
     ) -> Any:
-        if int(headers.get("content-length") or 0) > MAX_PAYLOAD:
-            words = f"Request must be smaller than {MAX_PAYLOAD - 100} bytes for the InvokeFunction operation"
-            return lambda_svc.error_response_json("RequestEntityTooLargeException", words, 413)
         qualifier = path_qualifier or lambda_svc._qp_first(query or {}, "Qualifier")
         _invoked_as.set("")
         return await invoke(name, event, headers, chosen(name, qualifier) or path_qualifier, query)
@@ -435,8 +479,9 @@ def weigh_aliases() -> None:
         return record_of(f"{reference[: -len(str(qualifier))]}{version}" if version else reference)
 
     def execute_as_alias(function: Mapping[str, Any], event: Any) -> Any:
-        if arn := _invoked_as.get():
-            function = {**function, "config": {**(function.get("config") or function), "FunctionArn": arn}}
+        arn, config = _invoked_as.get(), function.get("config") or function
+        if arn.split(":")[6:7] == [config["FunctionName"]]:
+            function = {**function, "config": {**config, "FunctionArn": arn}}
         return execute(function, event)
 
     def refusal(name: str, alias: Mapping[str, Any]) -> Any:

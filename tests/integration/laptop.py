@@ -312,6 +312,14 @@ def endpoint_with(sagemaker: Any, name: str, status: str = "InService") -> dict[
     )
 
 
+def await_function(functions: Any, name: str) -> None:
+    """Wait until a function has been created, or updated, and can be invoked and changed."""
+    eventually(
+        lambda: functions.get_function_configuration(FunctionName=name),
+        lambda config: (config["State"], config["LastUpdateStatus"]) == ("Active", "Successful"),
+    )
+
+
 def eventually(look: Callable[[], T], is_expected: Callable[[T], bool], seconds: float = 120.0) -> T:
     """Call ``look`` until its result is expected, and return the result; fail after some seconds."""
     deadline = time.monotonic() + seconds

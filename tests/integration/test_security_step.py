@@ -14,7 +14,17 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from tests.contract.test_permissions import Resolver, statements
-from tests.integration.laptop import ACCOUNT, IMAGE, REGION, ROOT, Cloud, endpoint_with, eventually, make_config
+from tests.integration.laptop import (
+    ACCOUNT,
+    IMAGE,
+    REGION,
+    ROOT,
+    Cloud,
+    await_function,
+    endpoint_with,
+    eventually,
+    make_config,
+)
 
 # What matters here of AmazonSageMakerFullAccess (v29 of 2026-02-12). The whole policy has 50 statements.
 FULL_ACCESS: list[dict[str, Any]] = [
@@ -116,6 +126,7 @@ class Attacker:
         self._functions.create_function(
             FunctionName=self.function, Role=role, Code={"ZipFile": code.getvalue()}, **settings
         )
+        await_function(self._functions, self.function)
 
     def run(self, code: str, **event: str) -> dict[str, Any]:
         """Run code in the function and return ``{"done": result}`` or ``{"refused": words}``."""

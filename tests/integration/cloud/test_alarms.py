@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proofs.mailbox import mailbox
-from tests.integration.laptop import ACCOUNT, ROLE, Cloud, eventually
+from tests.integration.laptop import ACCOUNT, ROLE, Cloud, await_function, eventually
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_metrics_in_a_functions_log_are_metrics(cloud: Cloud) -> None:
     functions.create_function(
         FunctionName="yard", Runtime="python3.11", Handler="yard.handler", Role=ROLE, Code={"ZipFile": code.getvalue()}
     )
+    await_function(functions, "yard")
     for _ in range(2):
         functions.invoke(FunctionName="yard")
     now = datetime.now(UTC)

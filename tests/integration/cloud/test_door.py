@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 from cloud.core import containers, root_key
 from local import invoke
 from tests.integration.chromium import chromium
-from tests.integration.laptop import REGION, ROLE, ROOT, Cloud, start_cloud
+from tests.integration.laptop import REGION, ROLE, ROOT, Cloud, await_function, start_cloud
 from tests.integration.page_attack import Attack, attacks_of, foreign_site, forged, signed
 
 FIELDS = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
@@ -392,6 +392,7 @@ def make_function(cloud: Cloud, source: str) -> tuple[str, str]:
         Role=ROLE,
         Code={"ZipFile": archive.getvalue()},
     )
+    await_function(functions, name)
     url = functions.create_function_url_config(FunctionName=name, AuthType="AWS_IAM")["FunctionUrl"]
     return name, url.split("/")[2].partition(":")[0]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.laptop import ACCOUNT, IMAGE, REGION, REPOSITORY, ROLE, Cloud, eventually
+from tests.integration.laptop import ACCOUNT, IMAGE, REGION, REPOSITORY, ROLE, Cloud, await_function, eventually
 from tests.integration.machines import PASS, create, definition, output, run, task
 from tests.integration.training_jobs import training
 
@@ -274,6 +274,7 @@ def call_function(cloud: Cloud, role: str, untrusted: bool = False) -> tuple[str
         archive.writestr("echo.py", "def handler(event, context):\n    return event\n")
     settings = {"Runtime": "python3.11", "Handler": "echo.handler", "Code": {"ZipFile": code.getvalue()}}
     functions.create_function(FunctionName=name, Role=role, **settings)
+    await_function(functions, name)
     if untrusted:
         let_assume(cloud, role, "states")
     return name, functions.invoke(FunctionName=name, Payload=b'"dog"')

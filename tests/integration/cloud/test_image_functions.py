@@ -1,6 +1,5 @@
 """Functions from images: each request has a process of its own, which speaks AWS's Runtime API."""
 
-import base64
 import json
 import re
 import threading
@@ -8,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,107 +15,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cloud.core import containers
-from tests.integration.builds import build
-from tests.integration.laptop import REPOSITORY, ROLE, Cloud, eventually
-
-DOCKERFILE = 'FROM base AS one\nWORKDIR /opt/app\nENV GREETING=hello\nCOPY app.py .\nENTRYPOINT ["python", "app.py"]\n'
-DOCKERFILE += 'CMD ["work"]\nFROM one AS two\nENV GREETING=again\n'
-# A runtime as small as AWS's page about custom runtimes describes it; it knows nothing of the laptop cloud.
-APP = """
-import http.client, json, os, pathlib, subprocess, sys, threading, time
-
-host, base = os.environ["AWS_LAMBDA_RUNTIME_API"], "/2018-06-01/runtime"
-connection = http.client.HTTPConnection(host)
-counter = served = 0
-
-
-def call(method, path, body=None, headers={}):
-    connection.request(method, base + path, body, headers)
-    answer = connection.getresponse()
-    return answer, answer.read()
-
-
-def count():
-    global counter
-    while True:
-        time.sleep(0.005)
-        counter += 1
-
-
-print("initializing", flush=True)
-if mode := os.environ.get("INIT"):
-    if mode == "error":
-        call("POST", "/init/error", json.dumps({"errorMessage": "no model", "errorType": "Model.Missing"}),
-             {"Lambda-Runtime-Function-Error-Type": "Model.Missing"})
-    sys.exit(3)
-threading.Thread(target=count, daemon=True).start()
-while True:
-    answer, body = call("GET", "/invocation/next")
-    event, ask = json.loads(body), answer.headers.get
-    request = ask("Lambda-Runtime-Aws-Request-Id")
-    served += 1
-    if text := event.get("print"):
-        print(text, flush=True)
-    time.sleep(event.get("sleep", 0))
-    if "exit" in event:
-        os._exit(event["exit"])
-    if "memory" in event:
-        hog = b"x" * (event["memory"] << 20)
-        time.sleep(20)
-    if "error" in event:
-        call("POST", f"/invocation/{request}/error", json.dumps({"errorMessage": event["error"], "errorType": "Bad"}),
-             {"Lambda-Runtime-Function-Error-Type": "Bad"})
-        continue
-    document = {"pid": os.getpid(), "served": served, "counter": counter, "greeting": os.environ["GREETING"],
-                "words": sys.argv[1:], "folder": os.getcwd(), "arn": ask("Lambda-Runtime-Invoked-Function-Arn"),
-                "left": int(ask("Lambda-Runtime-Deadline-Ms")) / 1000 - time.time(),
-                "environment": {name: value for name, value in os.environ.items() if name.startswith("AWS_LAMBDA")}}
-    if path := event.get("list"):
-        document["exists"] = os.path.exists(path)
-    if path := event.get("write"):
-        try:
-            pathlib.Path(path).write_text("x")
-        except OSError as error:
-            document["error"] = error.errno
-    if "size" in event:
-        document = "x" * event["size"]
-    first = call("POST", f"/invocation/{request}/response", json.dumps(document))[0].status
-    if event.get("twice"):
-        again = [call("POST", f"/invocation/{each}/response", "{}") for each in (request, "other")]
-        print([first, *[(answer.status, json.loads(body)["errorType"]) for answer, body in again]], flush=True)
-"""
-
-
-class Function:
-    """One function of the tests."""
-
-    def __init__(self, cloud: Cloud, image: str, **request: Any) -> None:
-        self.client, self.name = cloud.client("lambda"), f"image-{uuid.uuid4().hex[:8]}"
-        defaults = {"Role": ROLE, "PackageType": "Image", "MemorySize": 256, "Timeout": 30}
-        self.made = self.client.create_function(
-            FunctionName=self.name, Code={"ImageUri": image}, **{**defaults, **request}
-        )
-
-    def ask(self, event: dict[str, Any], qualifier: str = "$LATEST") -> tuple[Any, str, dict[str, Any]]:
-        """Return what the function answered, its log and the whole response."""
-        response = self.client.invoke(
-            FunctionName=self.name, Qualifier=qualifier, LogType="Tail", Payload=json.dumps(event)
-        )
-        return json.load(response["Payload"]), base64.b64decode(response["LogResult"]).decode(), response
-
-    def publish(self) -> str:
-        return str(self.client.publish_version(FunctionName=self.name)["Version"])
-
+from tests.integration.image_functions import Function, build_images
+from tests.integration.laptop import REPOSITORY, ROLE, Cloud, await_function, eventually
 
 Make = Callable[..., Function]
 
 
 @pytest.fixture(scope="module")
 def images(cloud: Cloud) -> list[str]:
-    """Two images with the same program: ``one`` and ``two``, which greet otherwise."""
-    ended = build(cloud, {"serving/Dockerfile": DOCKERFILE, "app.py": APP}, "one two", "functions")
-    assert ended["buildStatus"] == "SUCCEEDED", ended["phases"]
-    return [f"{REPOSITORY}:{target}-functions" for target in ("one", "two")]
+    return build_images(cloud)
 
 
 @pytest.fixture
@@ -219,6 +127,16 @@ def test_a_process_is_frozen_between_requests(make: Make) -> None:
     assert function.ask({})[0]["counter"] - before < 100
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_processor_time_follows_memory(make: Make) -> None:
+    function = make()
+    function.ask({})
+    _, log, _ = function.ask({"burn": 0.3})
+    # 256 MB are 0.145 of a core, and a tenth of a second's worth is there at the beginning.
+    assert duration(log, "Duration") / 1000 >= 1.5
+    assert function.ask({"burn": 0.005})[0]["served"] == 3  # The process goes on after it was stopped.
+
+
 def test_the_runtime_api_takes_one_answer(make: Make) -> None:
     _, log, _ = make().ask({"twice": True})
     assert "[202, (403, 'InvalidStateTransition'), (400, 'InvalidRequestID')]" in log
@@ -276,17 +194,52 @@ def test_a_new_image_replaces_processes_and_a_version_keeps_its_own(make: Make, 
     function = make()
     version = function.publish()
     first = function.ask({})[0]
-    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    function.update(images[1])
     second = function.ask({})[0]
     assert (first["greeting"], second["greeting"]) == ("hello", "again")
     assert function.ask({}, version)[0]["greeting"] == "hello"
     assert function.ask({}, version)[0]["environment"]["AWS_LAMBDA_FUNCTION_VERSION"] == version
 
 
+def test_a_function_does_nothing_while_it_is_created(cloud: Cloud, images: list[str]) -> None:
+    client, name = cloud.client("lambda"), f"image-{uuid.uuid4().hex[:8]}"
+    request = {"Role": ROLE, "PackageType": "Image", "Code": {"ImageUri": images[0]}}
+    assert client.create_function(FunctionName=name, **request)["State"] == "Pending"
+    conflict = client.exceptions.ResourceConflictException
+    with pytest.raises(conflict, match=r"The function is currently in the following state: Pending$") as error:
+        client.invoke(FunctionName=name)
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
+    with pytest.raises(conflict, match=rf":function:{name} is currently in the following state: 'Pending'"):
+        client.update_function_code(FunctionName=name, ImageUri=images[1])
+    await_function(client, name)
+    assert json.load(client.invoke(FunctionName=name)["Payload"])["greeting"] == "hello"
+    client.delete_function(FunctionName=name)
+
+
+def test_requests_reach_the_old_code_until_an_update_has_ended(make: Make, images: list[str]) -> None:
+    function = make()
+    name = {"FunctionName": function.name}
+    before = function.ask({})[0]["pid"]
+    updated = function.client.update_function_code(**name, ImageUri=images[1])
+    assert (updated["State"], updated["LastUpdateStatus"]) == ("Active", "InProgress")
+    answer = function.ask({})[0]
+    assert (answer["greeting"], answer["pid"]) == ("hello", before)
+    conflict = function.client.exceptions.ResourceConflictException
+    busy = rf"An update is in progress for resource: arn:aws:lambda:us-east-1:\d+:function:{function.name}$"
+    with pytest.raises(conflict, match=busy):
+        function.client.update_function_code(**name, ImageUri=images[0])
+    with pytest.raises(conflict, match=busy):
+        function.client.update_function_configuration(**name, Timeout=5)
+    with pytest.raises(conflict, match=busy):
+        function.client.publish_version(**name)
+    await_function(function.client, function.name)
+    assert function.ask({})[0]["greeting"] == "again"
+
+
 def test_an_alias_leads_to_two_versions_by_weight(make: Make, images: list[str]) -> None:
     function = make()
     old = function.publish()
-    function.client.update_function_code(FunctionName=function.name, ImageUri=images[1])
+    function.update(images[1])
     new = function.publish()
     alias = function.client.create_alias(
         FunctionName=function.name,
@@ -357,7 +310,7 @@ def test_provisioned_concurrency_is_ready_before_anybody_asks(make: Make, cloud:
     assert abs(duration(log, "Billed Duration") - duration(log, "Duration")) <= 1.01
     function.ask({"exit": 1}, "live")
     eventually(lambda: cloud.pids(tree), lambda pids: len(pids) == 2)  # The one that ended is replaced.
-    function.client.update_function_code(**name, ImageUri=images[1])
+    function.update(images[1])
     function.client.update_alias(**name, Name="live", FunctionVersion=function.publish())
     ready()
     answer, _, _ = function.ask({}, "live")
@@ -365,6 +318,43 @@ def test_provisioned_concurrency_is_ready_before_anybody_asks(make: Make, cloud:
     assert answer["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
     function.client.delete_provisioned_concurrency_config(**name, Qualifier="live")
     eventually(lambda: cloud.pids(tree), lambda pids: pids == [])
+
+
+def test_requests_beyond_provisioned_concurrency_are_counted_as_spillover(make: Make, cloud: Cloud) -> None:
+    function = make()
+    name = {"FunctionName": function.name}
+    function.client.create_alias(**name, Name="live", FunctionVersion=function.publish())
+    function.client.put_provisioned_concurrency_config(**name, Qualifier="live", ProvisionedConcurrentExecutions=1)
+    eventually(
+        lambda: function.client.get_provisioned_concurrency_config(**name, Qualifier="live"),
+        lambda config: bool(config["Status"] == "READY"),
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda event: function.ask(event, "live"), [{"sleep": 2}] * 2))
+    function.ask({"error": "no dog"}, "live")
+    cloudwatch, now = cloud.client("cloudwatch"), datetime.now(UTC)
+
+    def measured(metric: str, statistic: str, **dimensions: str) -> float:
+        named = [{"Name": each, "Value": value} for each, value in {**name, **dimensions}.items()]
+        points = cloudwatch.get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=metric,
+            Dimensions=named,
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=86_400,
+            Statistics=[statistic],
+        )["Datapoints"]
+        return float(sum(point[statistic] for point in points))
+
+    alias = {"Resource": f"{function.name}:live"}
+    for dimensions in ({}, alias, {**alias, "ExecutedVersion": "1"}):
+        sums = [measured(each, "Sum", **dimensions) for each in ("Invocations", "Errors", "Throttles")]
+        assert sums == [3, 1, 0]
+        kinds = [f"ProvisionedConcurrency{kind}Invocations" for kind in ("", "Spillover")]
+        assert [measured(each, "Sum", **dimensions) for each in kinds] == [2, 1]
+        most = ("ConcurrentExecutions", "ProvisionedConcurrentExecutions", "ProvisionedConcurrencyUtilization")
+        assert [measured(each, "Maximum", **dimensions) for each in most] == [2, 1, 1]
 
 
 def test_provisioned_concurrency_that_cannot_start_has_failed(make: Make) -> None:
@@ -399,12 +389,54 @@ def test_a_request_that_aws_refuses_makes_no_function(
         client.get_function(FunctionName=name)
 
 
+def test_lambda_needs_the_repositorys_policy_or_its_callers_rights(cloud: Cloud, images: list[str]) -> None:
+    ecr, suffix = cloud.client("ecr"), uuid.uuid4().hex[:6]
+    name = {"repositoryName": "model-server"}
+    own = {"Effect": "Allow", "Action": ["lambda:*", "iam:PassRole"], "Resource": "*"}
+    lets = {"Effect": "Allow", "Action": ["ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy"], "Resource": "*"}
+    lacking = cloud.client("lambda", role=cloud.make_role(f"lacking-{suffix}", own))
+    having = cloud.client("lambda", role=cloud.make_role(f"having-{suffix}", own, lets))
+    request = {"Role": ROLE, "PackageType": "Image", "Code": {"ImageUri": images[0]}}
+    reads = {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+    }
+
+    def set_policy(*statements: dict[str, Any]) -> None:
+        ecr.set_repository_policy(**name, policyText=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+
+    set_policy({**reads, "Action": "ecr:BatchGetImage"})
+    words = r"Lambda does not have permission to access the ECR image\. Check the ECR permissions\.$"
+    with pytest.raises(ClientError, match=words) as error:
+        lacking.create_function(FunctionName=f"a-{suffix}", **request)
+    assert error.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    having.create_function(FunctionName=f"b-{suffix}", **request)
+    policy = json.loads(ecr.get_repository_policy(**name)["policyText"])
+    assert [each.get("Sid") for each in policy["Statement"]] == [None, "LambdaECRImageRetrievalPolicy"]
+    lacking.create_function(FunctionName=f"a-{suffix}", **request)  # The statement is for all functions.
+    set_policy({**reads, "Condition": {"StringLike": {"aws:sourceArn": f"arn:aws:lambda:*:*:function:a-{suffix}"}}})
+    for each, is_meant in ((f"a-{suffix}", True), (f"b-{suffix}", False)):
+        await_function(having, each)
+        if is_meant:
+            lacking.update_function_code(FunctionName=each, ImageUri=images[1])
+        else:
+            with pytest.raises(ClientError, match=words):
+                lacking.update_function_code(FunctionName=each, ImageUri=images[1])
+        having.delete_function(FunctionName=each)
+    ecr.delete_repository_policy(**name)
+
+
 def test_a_request_that_is_too_large_is_refused(make: Make) -> None:
     function = make()
     with pytest.raises(ClientError, match="RequestEntityTooLargeException") as error:
         function.ask({"print": "x" * ((6 << 20) + 100)})
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert "Request must be smaller than 6291456 bytes for the InvokeFunction operation" in str(error.value)
+    event = json.dumps({"print": "x" * (1 << 20)})
+    with pytest.raises(ClientError, match=f"{len(event)} byte payload is too large for the Event invocation type"):
+        function.client.invoke(FunctionName=function.name, InvocationType="Event", Payload=event)
 
 
 def test_a_deleted_function_leaves_no_process(cloud: Cloud, images: list[str]) -> None:

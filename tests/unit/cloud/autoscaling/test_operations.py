@@ -7,6 +7,7 @@ import pytest
 
 from cloud.autoscaling import scaler
 from cloud.autoscaling.operations import AutoScaling
+from cloud.autoscaling.services import EndpointVariants, ProvisionedConcurrency
 from cloud.core import emulator, quotas
 from cloud.core.protocol import ApiError, Request, invalid
 
@@ -75,6 +76,28 @@ class FakeEndpoint:
             self.failure_reason = "no capacity"
 
 
+class FakeFunction:
+    """The function ``f`` with the alias ``live``, whose provisioned concurrency changes at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failure = ""
+        self.asked: list[str] = []
+
+    def __call__(self, method: str, name: str, qualifier: str, request: Request | None) -> dict[str, Any]:
+        if (name, qualifier) != ("f", "live"):
+            raise ApiError("ResourceNotFoundException", f"Function not found: {name}:{qualifier}")
+        self.asked.append(method)
+        if method == "DELETE":
+            self.count = 0
+        elif request:
+            self.count = request["ProvisionedConcurrentExecutions"]
+        elif not self.count:
+            raise ApiError("ProvisionedConcurrencyConfigNotFoundException", "No Provisioned Concurrency Config found")
+        status = {"Status": "FAILED", "StatusReason": self.failure} if self.failure else {"Status": "READY"}
+        return {"RequestedProvisionedConcurrentExecutions": self.count, **status}
+
+
 class Clock:
     """A clock that the test sets."""
 
@@ -102,14 +125,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def scaling(endpoint: FakeEndpoint, alarms: Any, monkeypatch: pytest.MonkeyPatch) -> AutoScaling:
+def function() -> FakeFunction:
+    return FakeFunction()
+
+
+@pytest.fixture
+def scaling(
+    endpoint: FakeEndpoint, function: FakeFunction, alarms: Any, monkeypatch: pytest.MonkeyPatch
+) -> AutoScaling:
     def find(name: str) -> Any:
         if name != "dogs":
             raise invalid(f"Could not find endpoint {name}.")
         return endpoint
 
     monkeypatch.setattr(emulator, "spawn_thread", lambda work, **_: work())
-    return AutoScaling(lambda: ("us-east-1", "000000000000"), find, endpoint.resize, alarms)
+    variants: Any = EndpointVariants(find, endpoint.resize)
+    concurrency: Any = ProvisionedConcurrency(function)
+    return AutoScaling(lambda: ("us-east-1", "000000000000"), (variants, concurrency), alarms)
 
 
 class Driver:
@@ -391,10 +423,10 @@ def test_activity_fails_when_the_endpoint_refuses_to_resize(
 def test_scale_out_beyond_the_quota_fails_in_the_activities(
     driver: Driver, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Request) -> None:
+    def refuse(*_: Any) -> None:
         raise ApiError("ResourceLimitExceeded", quotas.exceeded("ml.c7i.large for endpoint usage", 32, 2) or "")
 
-    monkeypatch.setattr(driver._scaling._scaler, "_resize", refuse)
+    monkeypatch.setattr(EndpointVariants, "resize", refuse)
     driver.trigger(driver.put(policy("p")), "High", 12.0)
     (activity,) = driver.activities()
     assert activity["StatusCode"] == "Failed"
@@ -405,3 +437,75 @@ def test_scale_out_beyond_the_quota_fails_in_the_activities(
     )
     assert message.endswith("(Service: AmazonSageMaker; Status Code: 400; Error Code: ResourceLimitExceeded)")
     assert endpoint.desired == 1
+
+
+FUNCTION = {
+    "ServiceNamespace": "lambda",
+    "ResourceId": "function:f:live",
+    "ScalableDimension": "lambda:function:ProvisionedConcurrency",
+}
+
+
+@pytest.fixture
+def utilization(scaling: AutoScaling, alarms: Any, clock: Clock) -> tuple[Driver, str]:
+    """The alias is a target of one to four environments, with a policy that keeps seven tenths of them in use."""
+    scaling.register(FUNCTION | {"MinCapacity": 1, "MaxCapacity": 4})
+    driver = Driver(scaling, alarms)
+    metric = "LambdaProvisionedConcurrencyUtilization"
+    return driver, driver.put(policy("utilization", 0.7, metric) | FUNCTION)
+
+
+def test_provisioned_concurrency_moves_into_its_range_and_its_alarms_watch_the_utilization(
+    utilization: tuple[Driver, str], function: FakeFunction, alarms: Any
+) -> None:
+    assert function.count == 1
+    high, low = alarms.of(utilization[1])
+    for alarm, threshold, periods in ((high, 0.7, 3), (low, 0.63, 15)):
+        assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "ProvisionedConcurrencyUtilization")
+        assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == {
+            "FunctionName": "f",
+            "Resource": "f:live",
+        }
+        assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Average", 60, periods)
+        assert alarm["Threshold"] == pytest.approx(threshold)
+
+
+def test_provisioned_concurrency_scales_within_its_range_and_has_no_cool_down(
+    utilization: tuple[Driver, str], function: FakeFunction
+) -> None:
+    driver, arn = utilization
+    driver.trigger(arn, "High", 1.0, 1.0, 1.0)
+    assert function.count == 2  # One in use at seven tenths needs 1.43.
+    driver.trigger(arn, "High", 1.0, 1.0, 1.0)
+    driver.trigger(arn, "High", 1.0, 1.0, 1.0)
+    assert function.count == 4  # 2.86 are 3, and then no more than the greatest.
+    driver.trigger(arn, "Low", 0.1, 0.35)
+    assert function.count == 2
+    first, *_ = driver.activities(ServiceNamespace="lambda")
+    assert (first["Description"], first["StatusMessage"]) == (
+        "Setting desired concurrency to 2.",
+        "Successfully set desired concurrency to 2. Change successfully fulfilled by lambda.",
+    )
+    assert driver.activities() == []  # SageMaker's are others.
+
+
+def test_provisioned_concurrency_is_given_up_at_nought(scaling: AutoScaling, function: FakeFunction) -> None:
+    scaling.register(FUNCTION | {"MinCapacity": 2, "MaxCapacity": 4})
+    scaling.register(FUNCTION | {"MinCapacity": 0, "MaxCapacity": 0})
+    assert (function.count, function.asked[-2:]) == (0, ["DELETE", "GET"])
+
+
+def test_provisioned_concurrency_that_cannot_start_is_a_failed_activity(
+    scaling: AutoScaling, alarms: Any, function: FakeFunction
+) -> None:
+    function.failure = "FUNCTION_ERROR_INIT_FAILURE"
+    scaling.register(FUNCTION | {"MinCapacity": 1, "MaxCapacity": 4})
+    (activity,) = Driver(scaling, alarms).activities(ServiceNamespace="lambda")
+    assert activity["StatusMessage"] == "Failed to set desired concurrency to 1. Reason: FUNCTION_ERROR_INIT_FAILURE"
+
+
+def test_a_target_needs_its_function(scaling: AutoScaling) -> None:
+    with pytest.raises(ApiError, match="Lambda function g has no version or alias live: Function not found"):
+        scaling.register(FUNCTION | RANGE | {"ResourceId": "function:g:live"})
+    with pytest.raises(ApiError, match="scales service namespaces sagemaker and lambda only"):
+        scaling.register(FUNCTION | RANGE | {"ServiceNamespace": "ecs"})

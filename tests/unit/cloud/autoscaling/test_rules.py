@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cloud.autoscaling import rules
+from cloud.autoscaling.services import EndpointVariants, ProvisionedConcurrency
 from cloud.core.protocol import ApiError
 
 POLICY: dict[str, Any] = {
@@ -20,12 +21,16 @@ POLICY: dict[str, Any] = {
 }
 
 
+def check(request: dict[str, Any], service: Any = EndpointVariants) -> None:
+    rules.scaling_policy(request, service.policy_types, service.metrics)
+
+
 def refused(message: str) -> Any:
     return pytest.raises(ApiError, match=f"^ValidationException: {message}")
 
 
 def test_a_request_within_the_rules_passes() -> None:
-    rules.scaling_policy(POLICY)
+    check(POLICY)
 
 
 @pytest.mark.parametrize("resource", ["endpoint/dogs", "variant/main/endpoint/dogs", "dogs", "endpoint/a/variant/b/c"])
@@ -33,6 +38,27 @@ def test_resource_id_names_endpoint_and_variant(resource: str) -> None:
     assert rules.scaled_variant("endpoint/dogs/variant/main") == ("dogs", "main")
     with refused("Unsupported service namespace, resource type or scalable dimension"):
         rules.scaled_variant(resource)
+
+
+@pytest.mark.parametrize("resource", ["function:f", "function:f:$LATEST", "f:live", "function:f:live:1"])
+def test_resource_id_names_function_and_alias_or_version(resource: str) -> None:
+    assert rules.scaled_function("function:f:live") == ("f", "live")
+    assert rules.scaled_function("function:f:12") == ("f", "12")
+    with refused("Unsupported service namespace, resource type or scalable dimension"):
+        rules.scaled_function(resource)
+
+
+def test_provisioned_concurrency_is_scaled_by_target_tracking_of_its_utilization() -> None:
+    utilization = {"PredefinedMetricType": "LambdaProvisionedConcurrencyUtilization"}
+    dimension = {"ScalableDimension": "lambda:function:ProvisionedConcurrency"}
+    request = policy(TargetValue=0.7, PredefinedMetricSpecification=utilization) | dimension
+    check(request, ProvisionedConcurrency)
+    with refused("Scalable dimension .* only supports the following predefined metric types: SageMaker"):
+        check(request)
+    with refused("Scalable dimension .* only supports the following predefined metric types: LambdaProvisionedConcurr"):
+        check(POLICY | dimension, ProvisionedConcurrency)
+    with refused("Scalable dimension .* only supports the following policy types: TargetTrackingScaling"):
+        check({**steps((0, None)), **dimension}, ProvisionedConcurrency)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +107,8 @@ CUSTOMIZED = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
 )
 def test_policy_has_one_configuration_and_one_metric_of_endpoints(request_: dict[str, Any], message: str) -> None:
     with refused(message):
-        rules.scaling_policy(request_)
-    rules.scaling_policy(policy(CustomizedMetricSpecification=CUSTOMIZED))
+        check(request_)
+    check(policy(CustomizedMetricSpecification=CUSTOMIZED))
 
 
 def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeInCapacity", by: int = 1) -> Any:
@@ -111,8 +137,8 @@ def steps(*adjustments: tuple[float | None, float | None], kind: str = "ChangeIn
 )
 def test_steps_cover_what_they_begin(request_: dict[str, Any], message: str) -> None:
     with refused(message):
-        rules.scaling_policy({"PolicyType": "StepScaling", **request_})
-    rules.scaling_policy(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # StepScaling is the default PolicyType.
+        check({"PolicyType": "StepScaling", **request_})
+    check(steps((None, -5), (-5, 0), (0, 5), (5, None)))  # StepScaling is the default PolicyType.
 
 
 @pytest.mark.parametrize(
@@ -124,4 +150,4 @@ def test_steps_cover_what_they_begin(request_: dict[str, Any], message: str) -> 
 )
 def test_policies_that_the_laptop_lacks_are_refused_plainly(request_: dict[str, Any]) -> None:
     with refused(".*[Tt]he laptop cloud"):
-        rules.scaling_policy(request_)
+        check(request_)

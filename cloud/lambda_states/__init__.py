@@ -1,0 +1,1 @@
+"""Lambda: what a function does not do while it is created or updated."""
