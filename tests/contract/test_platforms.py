@@ -86,6 +86,7 @@ def test_only_these_places_read_the_kernels_files():
     assert used == {
         "cloud/core/launcher.py",  # It makes namespaces.
         "cloud/lambdas/environment.py",  # Without /proc it asks ps.
+        "cloud/lambdas/processor.py",  # Without /proc no time is counted, so none is limited.
         "cloud/core/processes.py",  # Without /proc it asks ps: tests/unit/cloud/core/test_processes.py
         "serving/cpu_precision.py",
         "training/distributed.py",  # machine_id asks sysctl, or takes the hostname.
