@@ -1,13 +1,40 @@
 """The receipt of a run on the terminal: what it cost on AWS, part by part, and what goes on costing."""
 
+import json
+import time
 from typing import Any
 
 from rich.table import Table
 
 from local.console import columns, say, show
+from local.laptop import Cloud
 
 _WHOLE = 1000  # from which on a quantity is told without decimals
 _SHARE = 0.01  # of the sum; smaller parts are summed up in one row
+_NEWEST = 20  # executions of teardown, among which the one that a stopped run caused is looked for
+_POLL_SECONDS = 0.3
+
+
+def of_stopped(cloud: Cloud, teardown_arn: str, execution_arn: str, seconds: float) -> dict[str, Any]:
+    """Return the receipt of a run that was stopped or timed out, which teardown writes; empty if it writes none.
+
+    Args:
+        cloud: the cloud on which it ran.
+        teardown_arn: the state machine that the end of the run starts.
+        execution_arn: the run.
+        seconds: how long to wait for it.
+    """
+    states, deadline = cloud.client("stepfunctions"), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        newest = states.list_executions(stateMachineArn=teardown_arn, maxResults=_NEWEST)["executions"]
+        for each in newest:
+            described = states.describe_execution(executionArn=each["executionArn"])
+            about = json.loads(described["input"]).get("detail", {}).get("executionArn")
+            if about == execution_arn and described["status"] != "RUNNING":
+                receipt: dict[str, Any] = json.loads(described.get("output") or "{}").get("receipt", {})
+                return receipt if "lines" in receipt else {}
+        time.sleep(_POLL_SECONDS)
+    return {}
 
 
 def show_receipt(receipt: dict[str, Any]) -> None:
@@ -17,7 +44,7 @@ def show_receipt(receipt: dict[str, Any]) -> None:
         f"\nreceipt: on AWS this run would have cost {least}${receipt['dollars']:.4f} (list prices, this cloud's clock)"
     )
     show(parts(receipt))
-    for note in receipt["notes"]:
+    for note in [*receipt["notes"], *receipt.get("open", [])]:
         say(f"  {note}")
     least = "at least " if receipt["is_lower_bound_per_month"] else ""
     say(f"from now on, without a request: {least}${receipt['dollars_per_month']:,.2f} a month")

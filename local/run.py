@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dataset.faults import counted, sentences
 from dataset.layout import Reason, named
-from local import data, dollars, laptop, report, stack
+from local import data, dollars, laptop, receipts, report, stack
 from local.api import Api
 from local.console import say, say_exactly, show, step
 from local.follow import Outcome, follow
 from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
-from local.receipts import show_receipt
 from local.stack import Stack
 
 PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130  # exit codes
@@ -90,14 +90,13 @@ def run(
         # The ARN is known before the execution starts, so that Ctrl-C can stop it at any moment.
         execution_arn = _execution_arn(deployed, name)
         _start(cloud, deployed, name, event if "promote" in event else {"dataset": photos.key} | event)
-        outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
+        outcome = _follow(cloud, deployed, execution_arn)
         return _finish(cloud, deployed, photos, outcome, started)
     except KeyboardInterrupt:
-        _record_end("stopped", started)
-        _abandon(cloud, execution_arn)
+        _abandon(cloud, execution_arn, started)
         return STOPPED
     except Exception as error:
-        _record_end("failed", started, {"name": type(error).__name__, "cause": str(error)})
+        _record_end("failed", started, error={"name": type(error).__name__, "cause": str(error)})
         _stop_unwatched(cloud, execution_arn)
         raise
 
@@ -120,14 +119,13 @@ def promote(cloud: Laptop, version: int) -> int:
     execution_arn = _execution_arn(deployed, name)
     try:
         _start(cloud, deployed, name, {"promote": version})
-        outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
+        outcome = _follow(cloud, deployed, execution_arn)
         return _finish(cloud, deployed, None, outcome, started)
     except KeyboardInterrupt:
-        _record_end("stopped", started)
-        _abandon(cloud, execution_arn)
+        _abandon(cloud, execution_arn, started)
         return STOPPED
     except Exception as error:
-        _record_end("failed", started, {"name": type(error).__name__, "cause": str(error)})
+        _record_end("failed", started, error={"name": type(error).__name__, "cause": str(error)})
         _stop_unwatched(cloud, execution_arn)
         raise
 
@@ -195,6 +193,15 @@ def _start(cloud: Laptop, deployed: Stack, name: str, request: dict[str, Any]) -
     say(f"\nExecution {name} of {machine.rsplit(':', 1)[1]}")
 
 
+def _follow(cloud: Laptop, deployed: Stack, execution_arn: str) -> Outcome:
+    """Follow an execution to its end, and beyond it to the receipt of one that was stopped or timed out."""
+    outcome = follow(cloud, execution_arn, f"{deployed.endpoint_name}-")
+    if outcome.status in ("ABORTED", "TIMED_OUT"):
+        receipt = receipts.of_stopped(cloud, deployed.teardown_arn, execution_arn, _CLEANING_SECONDS)
+        return replace(outcome, receipt=receipt)
+    return outcome
+
+
 def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: Outcome, started: float) -> int:
     record: dict[str, Any] = {
         "status": "failed",
@@ -230,7 +237,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
     else:
         say(f"\nFAILED  {outcome.error}: {outcome.cause}")
     if outcome.receipt:
-        show_receipt(outcome.receipt)
+        receipts.show_receipt(outcome.receipt)
     say(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
     say("stop everything: make down")
     return {"promoted": PROMOTED, "unchanged": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
@@ -271,11 +278,11 @@ def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: scores[key] for key in ("top1", "top5", "latency_ms")} if scores else None
 
 
-def _record_end(status: str, started: float, error: dict[str, str] | None = None) -> None:
-    """Write the record of a run that did not come to its end."""
+def _record_end(status: str, started: float, **more: dict[str, Any]) -> None:
+    """Write the record of a run that did not come to its end, with what is known of it."""
     record = {"status": status, "seconds": round(time.monotonic() - started, 1)}
     with suppress(OSError):  # The disk may be full, and what went wrong must still be told and stopped.
-        write_json(LAST_RUN, record | ({"error": error} if error else {}))
+        write_json(LAST_RUN, record | {name: value for name, value in more.items() if value})
 
 
 def _stop_unwatched(cloud: Laptop | None, execution_arn: str) -> None:
@@ -292,9 +299,11 @@ def _stop_unwatched(cloud: Laptop | None, execution_arn: str) -> None:
                 print(f"execution {name} is stopped, because it can no longer be followed:", file=sys.stderr)
 
 
-def _abandon(cloud: Laptop | None, execution_arn: str) -> None:
-    """After Ctrl-C, stop what this run started."""
+def _abandon(cloud: Laptop | None, execution_arn: str, started: float) -> None:
+    """After Ctrl-C, stop what this run started, and tell what it cost if its cloud stays."""
+    _record_end("stopped", started)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A second Ctrl-C must not interrupt the seconds of cleaning up.
+    receipt: dict[str, Any] = {}
     with suppress(OSError):  # The terminal may be closed.
         say("\nstopping …")
     if laptop.stop_own():
@@ -305,8 +314,13 @@ def _abandon(cloud: Laptop | None, execution_arn: str) -> None:
                 states = cloud.client("stepfunctions")
                 states.stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
                 _await_release(cloud, execution_arn)
+                teardown = stack.describe(cloud).teardown_arn
+                receipt = receipts.of_stopped(cloud, teardown, execution_arn, _CLEANING_SECONDS)
+                _record_end("stopped", started, receipt=receipt)
         words = "stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped"
     with suppress(OSError):
+        if receipt:
+            receipts.show_receipt(receipt)
         say(words)
 
 

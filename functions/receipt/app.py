@@ -63,10 +63,17 @@ s3 = boto3.client("s3", config=_config)
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Return a ``Receipt`` document for ``{"execution", "to_come"}``, and put it into the bucket.
 
-    They are the ARN of the execution that asks, and the number of states that it enters afterwards.
+    They are the ARN of the execution, and the number of states that it enters afterwards. After a run that has ended
+    early, teardown asks for the receipt, with ``gone``: when it had taken the run back, in milliseconds; 0 if it could
+    not.
     """
-    arn = event["execution"]
-    receipt = write(arn, event["to_come"], lambda: context.get_remaining_time_in_millis() > _KEPT_MS)
+    arn, gone = event["execution"], event.get("gone")
+    receipt = write(
+        arn,
+        event["to_come"],
+        lambda: context.get_remaining_time_in_millis() > _KEPT_MS,
+        datetime.fromtimestamp(gone / 1000, UTC) if gone else None,
+    )
     key = f"runs/{receipt.run}/receipt.json"
     body = receipt.model_dump_json(indent=1).encode()
     s3.put_object(Bucket=settings.bucket, Key=key, Body=body, ContentType="application/json")
@@ -74,13 +81,14 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     return receipt.model_dump()
 
 
-def write(arn: str, to_come: int, has_time: Callable[[], bool]) -> Receipt:
+def write(arn: str, to_come: int, has_time: Callable[[], bool], gone: datetime | None = None) -> Receipt:
     """Return the receipt of an execution, which may still be running.
 
     Args:
         arn: the execution.
         to_come: number of states that it enters after this one.
         has_time: whether there is time to ask for one more trial of a search.
+        gone: see ``meter.endpoints``.
     """
     pages = states.get_paginator("get_execution_history").paginate(
         executionArn=arn, PaginationConfig={"PageSize": _EVENTS}
@@ -90,7 +98,7 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool]) -> Receipt:
     identity = run["id"] if run else run_id(arn.rpartition(":")[2])
     known = Functions(json.loads(settings.memory), int(settings.aws_lambda_function_memory_size), settings.architecture)
     metered, notes = list[Metered](), meter.unmetered(past)
-    for what, parts in _parts(past, run, known, now, has_time):
+    for what, parts in _parts(past, run, known, now, has_time, gone):
         with _noted(notes, what):
             metered += parts()
     stored, serves = (0, 0), None
@@ -98,11 +106,12 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool]) -> Receipt:
         with _noted(notes, "the objects in the bucket"):
             stored = _stored(run)
             metered += meter.uploads(stored[0] + 1)  # the receipt itself is one of them
-    metered += [*meter.functions(past, known, now), *meter.transitions(past, to_come)]
+    metered += [*meter.functions(past, known, gone or now), *meter.transitions(past, to_come)]
     unasked = list[str]()
     with _noted(unasked, "the endpoint that serves"):
         serves = burn.serving(sagemaker, settings.endpoint_name)
-    staging = run["endpoint"]["instance_type"] if run and meter.has_left_staging(past, run) else ""
+    has_left = run and not gone and meter.has_left_staging(past, run)
+    staging = run["endpoint"]["instance_type"] if run and has_left else ""
     has_meter = float(settings.monthly_dollars) > 0
     stack = burn.Standing(int(settings.warm_functions), has_meter, settings.architecture, staging)
     monthly = burn.monthly(serves, run, stored[1], stack)
@@ -114,7 +123,12 @@ Parts = tuple[str, Callable[[], list[Metered]]]
 
 
 def _parts(
-    past: history.History, run: dict[str, Any] | None, known: Functions, now: datetime, has_time: Callable[[], bool]
+    past: history.History,
+    run: dict[str, Any] | None,
+    known: Functions,
+    now: datetime,
+    has_time: Callable[[], bool],
+    gone: datetime | None,
 ) -> Iterator[Parts]:
     """Yield the meters of a run that was planned, each with a name for what it meters."""
     if not run:
@@ -125,7 +139,7 @@ def _parts(
     yield "the training", lambda: list(meter.trainings(past, sagemaker, run, now))
     yield "the training on EC2", lambda: list(meter.on_ec2(past, batch, run, now))
     yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, now))
-    yield "the endpoints", lambda: list(meter.endpoints(past, run, now))
+    yield "the endpoints", lambda: list(meter.endpoints(past, run, now, gone))
     yield "the requests", lambda: list(meter.requests(past, known))
 
 

@@ -21,15 +21,17 @@ def write(run: str, metered: Sequence[Metered], monthly: Sequence[MonthlyLine], 
     """
     lines = [_line(each) for each in metered]
     costs, burns = [each.dollars for each in lines], [each.dollars_per_month for each in monthly]
+    going = [f"Not ended yet: {each.state}: {each.what}, counted until now" for each in metered if each.is_open]
     receipt = Receipt(
         run=run,
         lines=lines,
         dollars=math.fsum(filter(None, costs)),
-        is_lower_bound=None in costs or bool(notes),
+        is_lower_bound=None in costs or bool(notes) or bool(going),
         monthly=list(monthly),
         dollars_per_month=math.fsum(filter(None, burns)),
         is_lower_bound_per_month=None in burns,
         notes=list(notes),
+        open=going,
         text="",
     )
     return receipt.model_copy(update={"text": _text(receipt)})
@@ -37,7 +39,7 @@ def write(run: str, metered: Sequence[Metered], monthly: Sequence[MonthlyLine], 
 
 def _line(metered: Metered) -> ReceiptLine:
     members = metered._asdict()
-    del members["is_spot"]
+    del members["is_spot"], members["is_open"]
     return ReceiptLine(**members, dollars=_price(metered))
 
 
@@ -60,7 +62,7 @@ def _text(receipt: Receipt) -> str:
     largest = max(receipt.monthly, key=lambda each: each.dollars_per_month or 0, default=None)
     mostly = f", mostly {largest.what}" if largest else ""
     lines.append(f"From now on, {least}{money(receipt.dollars_per_month)} a month without a request{mostly}.")
-    return "\n".join([*lines, *receipt.notes])
+    return "\n".join([*lines, *receipt.notes, *receipt.open])
 
 
 def money(dollars: float) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 _ENDS = {"TaskSucceeded", "TaskFailed", "TaskTimedOut", "TaskSubmitFailed", "TaskStartFailed"}
+_OVER = {"ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"}
 
 
 @dataclass
@@ -19,7 +20,8 @@ class Task:
         resource: what it calls, such as ``lambda:invoke`` or ``aws-sdk:sagemaker:createEndpoint``.
         parameters: its request.
         begun: when it was scheduled.
-        ended: when its result came; None while it goes on, and for one that ended with a branch beside it.
+        ended: when its result came; None while it goes on, and for one that ended with a branch beside it or with the
+            execution.
         succeeded: whether it ended well.
         submitted: the first answer to a request whose end is waited for.
         output: the result.
@@ -51,10 +53,12 @@ class History:
         tasks: all attempts of all tasks, in the order of their beginning.
         transitions: number of state transitions. AWS counts each step that is executed, and each retry.
             https://aws.amazon.com/step-functions/pricing/
+        over: when the execution ended, however that was; None while it runs.
     """
 
     tasks: list[Task]
     transitions: int
+    over: datetime | None = None
 
     def of(self, *resources: str) -> list[Task]:
         """Return the tasks that call one of these."""
@@ -79,8 +83,10 @@ def read(events: Iterable[Mapping[str, Any]]) -> History:
     open_tasks: dict[int, Task] = {}  # by the id of the task's latest event
     tasks, transitions, attempted = list[Task](), 0, set[int]()
     visits: dict[int, int] = {}  # by an event's id, the id of the event with which its state was entered
+    over: datetime | None = None
     for event in events:
         number, before, kind = event["id"], event.get("previousEventId", 0), event["type"]
+        over = event["timestamp"] if kind in _OVER else None  # A redrive goes on after the end.
         if entered := event.get("stateEnteredEventDetails"):
             states[number], visits[number] = entered["name"], number
             transitions += 1
@@ -104,7 +110,7 @@ def read(events: Iterable[Mapping[str, Any]]) -> History:
                 task_before.ended, task_before.succeeded = event["timestamp"], kind == "TaskSucceeded"
                 task_before.error = event.get(f"t{kind[1:]}EventDetails", {}).get("error", "")
                 task_before.output = _document(event.get("taskSucceededEventDetails", {}).get("output"))
-    return History(tasks, transitions)
+    return History(tasks, transitions, over)
 
 
 def _document(text: str | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _TUNING = "aws-sdk:sagemaker:createHyperParameterTuningJob"
 _CREATE, _UPDATE, _DELETE, _DESCRIBE = (
     f"aws-sdk:sagemaker:{verb}Endpoint" for verb in ("create", "update", "delete", "describe")
 )
+_GOING = {"InProgress", "Stopping"}  # statuses of jobs of SageMaker that have not ended
 # Errors after which a job may exist all the same, because its answer was lost; and those of a job that does not.
 _UNCERTAIN = {"States.Timeout", "SageMaker.SageMakerException", "SageMaker.AmazonSageMakerException"}
 _SENDERS = ("-smoke", "-measure")  # how the names of the functions end that send photos to endpoints
@@ -42,6 +43,7 @@ class Metered(NamedTuple):
 
     Attributes:
         is_spot: whether it is spot capacity of EC2, of which the book has the price on demand.
+        is_open: whether it goes on, so that it will have cost more.
     """
 
     state: str
@@ -52,6 +54,7 @@ class Metered(NamedTuple):
     quote: str = ""
     how: How = "measured"
     is_spot: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,10 @@ def builds(history: History, codebuild: Any, quote: Mapping[str, Any], now: date
         end = build.get("endTime") or now
         size = build["environment"]["computeType"].removeprefix("BUILD_").lower().replace("_", ".")
         what = f"build on {size}, {duration(begin, end):,.0f} s"
-        minutes = billed.build_minutes(begin, end)
-        yield Metered(by_id[build["id"]], what, f"codebuild/{size}", minutes, "minute", quoted)
+        line = Metered(
+            by_id[build["id"]], what, f"codebuild/{size}", billed.build_minutes(begin, end), "minute", quoted
+        )
+        yield line._replace(is_open=build["buildStatus"] == "IN_PROGRESS")
 
 
 def trainings(history: History, sagemaker: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
@@ -140,7 +145,8 @@ def trainings(history: History, sagemaker: Any, run: Mapping[str, Any], now: dat
         saved = job.get("TrainingTimeInSeconds", 0) - seconds if job.get("EnableManagedSpotTraining") else 0
         spot = f", {saved:,.0f} s less than it took because of spot" if saved > 0 else ""
         quoted = f"${per_hour:.4g} an hour" if per_hour else ""
-        yield _instances(state, "training", f"training/{kind}", kind, count, seconds, quoted, how, spot)
+        line = _instances(state, "training", f"training/{kind}", kind, count, seconds, quoted, how, spot)
+        yield line._replace(is_open=job["TrainingJobStatus"] in _GOING)
         yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
 
 
@@ -171,6 +177,7 @@ def searches(
         if jobs is None:
             continue
         seconds, how = 0.0, _MEASURED
+        is_open = any(job["TrainingJobStatus"] in _GOING for job in jobs)
         for job in jobs:
             if training["spot"] and has_time():
                 job = sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
@@ -179,7 +186,8 @@ def searches(
                 how = _DERIVED
         kind, count = training["instance_type"], training["instance_count"]
         what = f"{len(jobs)} trainings of the search"
-        yield _instances(state, what, f"training/{kind}", kind, count, seconds, quoted, how)
+        line = _instances(state, what, f"training/{kind}", kind, count, seconds, quoted, how)
+        yield line._replace(is_open=is_open)
         asked = next(task.parameters for task in tasks if task.parameters["HyperParameterTuningJobName"] == name)
         resources = asked["TrainingJobDefinition"]["ResourceConfig"]
         yield from _volumes(state, "training", kind, _gigabytes(resources), seconds, how)
@@ -188,15 +196,19 @@ def searches(
 def evaluations(history: History, sagemaker: Any, now: datetime) -> Iterator[Metered]:
     """Meter the processing jobs, those of repeated attempts, too."""
     for task in history.of(_PROCESSING):
-        if not task.submitted and task.error not in _UNCERTAIN:
+        if task.ended and not task.submitted and task.error not in _UNCERTAIN:
             continue  # SageMaker has not taken the job.
         name = task.parameters["ProcessingJobName"]
         job = _found(sagemaker.describe_processing_job, ProcessingJobName=name)
-        if job and job.get("ProcessingStartTime"):
+        if not job:
+            continue
+        is_open = job["ProcessingJobStatus"] in _GOING
+        if job.get("ProcessingStartTime") or is_open:
             cluster = job["ProcessingResources"]["ClusterConfig"]
             kind, count = cluster["InstanceType"], cluster["InstanceCount"]
             seconds = billed.job_seconds(job, "Processing", now)
-            yield _instances(task.state, "evaluation", f"processing/{kind}", kind, count, seconds)
+            line = _instances(task.state, "evaluation", f"processing/{kind}", kind, count, seconds)
+            yield line._replace(is_open=is_open)
             yield from _volumes(task.state, "processing", kind, _gigabytes(cluster), seconds, _MEASURED)
 
 
@@ -212,12 +224,21 @@ def on_ec2(history: History, batch: Any, run: Mapping[str, Any], now: datetime) 
         words = "training on spot capacity of EC2" if is_spot else "training on EC2"
         state = jobs[job["jobId"]]
         line = _instances(state, words, f"ec2/{kind}", kind, 1, seconds, quoted, "estimated")
-        yield line._replace(is_spot=is_spot)
+        yield line._replace(is_spot=is_spot, is_open=job["status"] not in ("SUCCEEDED", "FAILED"))
 
 
-def endpoints(history: History, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
-    """Meter the instances of endpoints during the run, from the request for them to the one that deletes them."""
-    endpoint = run["endpoint"]
+def endpoints(
+    history: History, run: Mapping[str, Any], now: datetime, gone: datetime | None = None
+) -> Iterator[Metered]:
+    """Meter the instances of endpoints during the run, from the request for them to the one that deletes them.
+
+    Args:
+        history: the execution.
+        run: the ``Run`` document.
+        now: the time.
+        gone: when a run that has ended early was taken back, so that none of its instances is left; None if not.
+    """
+    endpoint, until = run["endpoint"], gone or now
     per_hour = run["quote"].get("endpoint_per_hour")
     for task in _fleets(history):
         kind, quoted = endpoint["instance_type"], ""
@@ -230,12 +251,34 @@ def endpoints(history: History, run: Mapping[str, Any], now: datetime) -> Iterat
         else:
             end = _deleted(history, task)
             is_staging = task.parameters["EndpointName"] == endpoint["staging_name"]
+            if not is_staging and _was_promoted(history):  # It serves on, and after the run it is no part of it.
+                end = end or history.over
             count = 1 if is_staging else endpoint["min_instances"]
             words = "the staging endpoint" if is_staging else "the new endpoint until the end of the run"
             quoted = f"${per_hour:.4g} an hour" if per_hour and not is_staging else ""
-        seconds = duration(task.ended or now, end or now)
-        yield _instances(task.state, words, f"hosting/{kind}", kind, count, seconds, quoted, "derived")
-        yield from _volumes(task.state, "hosting", kind, VOLUME_GB * count, seconds, "estimated")
+        seconds = duration(task.ended or task.begun, end or until)
+        yield from _fleet(task.state, words, kind, count, seconds, quoted)
+    if gone:
+        yield from _taken_back(history, run, gone)
+
+
+def _taken_back(history: History, run: Mapping[str, Any], gone: datetime) -> Iterator[Metered]:
+    """Meter the update with which the function ``restore`` takes back one that was complete when the run ended."""
+    updates = [task for task in _fleets(history) if task.resource == _UPDATE]
+    if not updates or history.over is None or _was_promoted(history):
+        return
+    if updates[-1].state == "RestoreProduction" or not _in_service(history, updates[-1]):
+        return  # That update is metered until the end of the taking back.
+    kind = _type_before(history) or run["endpoint"]["instance_type"]
+    words = "the second fleet while the endpoint goes back to the champion"
+    lines = _fleet("TakeBack", words, kind, _capacity_before(history), duration(history.over, gone))
+    yield from (line._replace(how="estimated") for line in lines)
+
+
+def _fleet(state: str, words: str, kind: str, count: int, seconds: float, quoted: str = "") -> Iterator[Metered]:
+    """Meter instances of an endpoint and their volumes."""
+    yield _instances(state, words, f"hosting/{kind}", kind, count, seconds, quoted, "derived")
+    yield from _volumes(state, "hosting", kind, VOLUME_GB * count, seconds, "estimated")
 
 
 def has_left_staging(history: History, run: Mapping[str, Any]) -> bool:
@@ -245,10 +288,17 @@ def has_left_staging(history: History, run: Mapping[str, Any]) -> bool:
 
 
 def unmetered(history: History) -> list[str]:
-    """Return a sentence for each state that sent photos and failed, because it has not told how many."""
+    """Return a sentence for each state that sent photos and failed or was stopped, because it has not told how many."""
     tasks = [task for task in history.of(_FUNCTION) if task.error and task.error != "Lambda.TooManyRequestsException"]
-    senders = [task.state for task in tasks if str(task.parameters.get("FunctionName", "")).endswith(_SENDERS)]
-    return [f"Not metered: the photos that {state} sent before it failed" for state in dict.fromkeys(senders)]
+    ends = dict.fromkeys((task.state, "it failed") for task in tasks if _sends(task))
+    if history.over:
+        stopped = [task for task in history.of(_FUNCTION) if not task.ended]
+        ends |= dict.fromkeys((task.state, "the run ended") for task in stopped if _sends(task))
+    return [f"Not metered: the photos that {state} sent before {end}" for state, end in ends]
+
+
+def _sends(task: Task) -> bool:
+    return str(task.parameters.get("FunctionName", "")).endswith(_SENDERS)
 
 
 def requests(history: History, known: Functions) -> Iterator[Metered]:
@@ -337,23 +387,27 @@ def _how(training: Mapping[str, Any]) -> How:
 def _names(tasks: Iterable[Task], parameter: str) -> dict[str, str]:
     """Return the names of the jobs that tasks have started, each with its state.
 
-    A request whose first answer was lost finds its job in use. Where the last answer was lost, too, nobody knows.
+    A request whose first answer was lost finds its job in use. Where the last answer was lost, too, nobody knows; so it
+    is with a request that had no answer yet when the run was stopped.
     """
-    started = (task for task in tasks if task.succeeded or task.error in _UNCERTAIN or task.error == _IN_USE)
+    started = (
+        task for task in tasks if task.succeeded or not task.ended or task.error in _UNCERTAIN or task.error == _IN_USE
+    )
     return {task.parameters[parameter]: task.state for task in started}
 
 
 def _fleets(history: History) -> list[Task]:
     """Return the tasks that have started instances: by creating an endpoint, or by updating it.
 
-    A creation whose answer was lost has happened if that endpoint could be deleted.
+    A creation whose answer was lost has happened if that endpoint could be deleted. A request that had no answer yet
+    when the run ended counts as one that was taken.
     """
-    tasks = [task for task in history.of(_CREATE, _UPDATE) if task.ended]
+    tasks = [task for task in history.of(_CREATE, _UPDATE) if task.ended or history.over]
     known = {task.parameters["EndpointName"] for task in tasks if task.resource == _CREATE and task.succeeded}
     found = []
     for task in tasks:
         is_lost = task.resource == _CREATE and task.error in _UNCERTAIN and task.parameters["EndpointName"] not in known
-        if task.succeeded or (is_lost and _deleted(history, task)):
+        if task.succeeded or not task.ended or (is_lost and _deleted(history, task)):
             known.add(task.parameters["EndpointName"])
             found.append(task)
     return found
@@ -364,6 +418,11 @@ def _deleted(history: History, created: Task) -> datetime | None:
     later = [task for task in history.of(_DELETE) if task.succeeded and task.begun > created.begun]
     name = created.parameters["EndpointName"]
     return next((task.ended for task in later if task.parameters["EndpointName"] == name), None)
+
+
+def _was_promoted(history: History) -> bool:
+    """Whether the run has moved the champion pointer, so that what it deployed stays."""
+    return any(task.state == "Promote" and task.succeeded for task in history.tasks)
 
 
 def _in_service(history: History, update: Task) -> datetime | None:

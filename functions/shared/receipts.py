@@ -49,11 +49,12 @@ class Receipt(Document):
         run: id of the run.
         lines: the parts, in the order of the run.
         dollars: the sum of the lines whose price is known.
-        is_lower_bound: whether a part is missing: its price is not known, or it could not be metered.
+        is_lower_bound: whether a part is missing: its price is not known, it could not be metered, or it goes on.
         monthly: what goes on costing, line by line.
         dollars_per_month: the sum of these whose price is known.
         is_lower_bound_per_month: whether one of these has no known price.
         notes: what could not be metered, a sentence each.
+        open: what had not ended and will have cost more, a sentence each.
         text: the sum, the three largest parts and what goes on costing, in a few lines for a mail.
     """
 
@@ -65,4 +66,5 @@ class Receipt(Document):
     dollars_per_month: float
     is_lower_bound_per_month: bool
     notes: list[str]
+    open: list[str]
     text: str

@@ -309,6 +309,8 @@ def sample_variables(run):
         "previousConfig": "kennel-before",
         "typeBefore": "ml.c7i.large",
         "abandoned": HOLDERS[0],
+        "status": "ABORTED",
+        "gone": 1764500000000,
         "updateSeconds": 4500,
         "maxInstances": 2,
         "failure": {"state": "Train", "error": "States.TaskFailed", "cause": "no dogs"},

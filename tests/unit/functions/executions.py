@@ -59,3 +59,7 @@ class Execution:
         arn = f"arn:aws:lambda:us-east-1:000000000000:function:kennel-{function}"
         parameters = {"FunctionName": arn, "Payload": asked or {}}
         return self.task(name, "lambda:invoke", parameters, begin, end, {"Payload": payload, "StatusCode": 200})
+
+    def stop(self, seconds, kind="ExecutionAborted"):
+        """Add the end of an execution that somebody stops; it names no event before it."""
+        return self.add(kind, seconds, 0)
