@@ -12,6 +12,7 @@ from ministack.services.cloudformation import provisioners, stacks
 
 from cloud.core import emulator
 from cloud.core.emulator import Hooks
+from cloud.core.quotas import CONCURRENCY, quota
 from cloud.core.uris import ImageUri
 from cloud.ecr.images import Images
 from cloud.lambda_states.hooks import BEFORE_UPDATE
@@ -320,6 +321,13 @@ def _provision(fleet: Fleet) -> None:
             count = record["RequestedProvisionedConcurrentExecutions"]
             fleet.provision(_target_of(name, qualifier), record, wanted(function, qualifier, count))
 
+    def quota_problem(name: str, count: int, own: int) -> str | None:
+        functions = {each: lambda_svc._functions[each] for each in lambda_svc._functions}
+        if functions[name].get("concurrency") is not None:
+            return None  # It takes nothing from other functions.
+        others = [aliases.claimed(function) for each, function in functions.items() if each != name]
+        return aliases.reservation_problem(count, [own, *others], quota(CONCURRENCY), kind="")
+
     def put_and_start(name: str, qualifier: str, request: Mapping[str, Any]) -> Any:
         function = lambda_svc._functions.get(name)
         if function and lambda_svc._function_qualifier_exists(function, qualifier):
@@ -331,7 +339,7 @@ def _provision(fleet: Fleet) -> None:
                 each["RequestedProvisionedConcurrentExecutions"] for other, each in before if other != qualifier
             )
             problem = aliases.provisioned_problem(version, count, function.get("concurrency"), others)
-            if problem := problem or aliases.weights_problem(alias):
+            if problem := problem or aliases.weights_problem(alias) or quota_problem(name, count, others):
                 return _invalid(problem)
         answer = put(name, qualifier, request)
         if answer[0] < 400:

@@ -81,18 +81,29 @@ def weights_problem(alias: Mapping[str, Any]) -> str | None:
     return "Alias with weights can not be used with Provisioned Concurrency"
 
 
-def reservation_problem(count: int, others: Iterable[int], limit: int) -> str | None:
-    """Return AWS's message if concurrency cannot be reserved; otherwise None.
+def claimed(function: Mapping[str, Any]) -> int:
+    """Return how much of the account's concurrency a function takes from the others, by MiniStack's record of it."""
+    reserved: int | None = function.get("concurrency")
+    if reserved is not None:  # Its provisioned concurrency is within it.
+        return reserved
+    records = (function.get("provisioned_concurrency") or {}).values()
+    return sum(int(each["RequestedProvisionedConcurrentExecutions"]) for each in records)
+
+
+def reservation_problem(count: int, others: Iterable[int], limit: int, kind: str = "Reserved") -> str | None:
+    """Return AWS's message if concurrency cannot be reserved or provisioned; otherwise None.
 
     Args:
-        count: What a function would reserve.
-        others: What other functions of the account have reserved.
+        count: What would be claimed.
+        others: What else is claimed in the account.
         limit: How many executions the account may have at once.
+        kind: ``Reserved``; empty for provisioned concurrency, as was seen:
+            https://github.com/anomalyco/sst/issues/5829
     """
     least = min(_ALWAYS_UNRESERVED, limit)
     if limit - count - sum(others) >= least:
         return None
     return (
-        "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below "
+        f"Specified {kind}ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below "
         f"its minimum value of [{least}]."
     )

@@ -294,7 +294,7 @@ class Fleet:
         is_spillover = not (environment and environment.is_provisioned)
         with self._lock:
             for target, each in self._provisioned.items():
-                if function in each.wanted if is_spillover else environment in each.environments:
+                if each.wanted.get(function) if is_spillover else environment in each.environments:
                     return self._use_of(target)._replace(version=function.version, is_spillover=is_spillover)
         return None
 

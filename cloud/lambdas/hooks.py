@@ -417,7 +417,7 @@ def limit_concurrency() -> None:
         return reserved
 
     def put_if_left(name: str, request: Mapping[str, Any]) -> Any:
-        others = [lambda_svc._functions[each].get("concurrency") or 0 for each in lambda_svc._functions if each != name]
+        others = [aliases.claimed(lambda_svc._functions[each]) for each in lambda_svc._functions if each != name]
         count = int(request.get("ReservedConcurrentExecutions", 0))
         if name in lambda_svc._functions and (
             problem := aliases.reservation_problem(count, others, quota(CONCURRENCY))

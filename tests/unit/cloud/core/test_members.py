@@ -87,7 +87,7 @@ def operations(service: str) -> dict[str, Operation]:
     if service == "service-quotas":
         return ServiceQuotas(scope).table()
     if service == "application-autoscaling":
-        return AutoScaling(scope, NOTHING, NOTHING, NOTHING).table()
+        return AutoScaling(scope, (), NOTHING).table()
     store = Store(scope)
     context, models = JobContext(NOTHING, NOTHING, store), Models(store, NOTHING)
     trainings = JobOperations(TrainingJob, context)

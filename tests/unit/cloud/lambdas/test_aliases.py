@@ -21,6 +21,20 @@ def test_provisioned_concurrency_is_within_what_is_reserved():
     assert aliases.provisioned_problem("$LATEST", 1, None, 0) == aliases.UNPUBLISHED
 
 
+def test_provisioned_concurrency_leaves_the_account_its_unreserved_part():
+    provisioned = {"live": {"RequestedProvisionedConcurrentExecutions": 300}}
+    others = [aliases.claimed({"concurrency": 400, "provisioned_concurrency": provisioned})]
+    assert others == [400]
+    others += [aliases.claimed({"concurrency": None, "provisioned_concurrency": provisioned}), aliases.claimed({})]
+    assert sum(others) == 700
+    assert aliases.reservation_problem(200, others, 1000, kind="") is None
+    assert aliases.reservation_problem(201, others, 1000, kind="") == (
+        "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
+        "minimum value of [100]."
+    )
+    assert "Specified ReservedConcurrentExecutions " in (aliases.reservation_problem(201, others, 1000) or "")
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """Install the aliases over the functions ``f`` and ``g``; return the ARNs by which they ran."""
