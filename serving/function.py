@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from serving.bucket import ObjectVersion, get
@@ -26,6 +26,7 @@ from serving.runtime_client import RuntimeApiError, RuntimeClient
 if TYPE_CHECKING:
     from serving.photo_function import PhotoFunction
 
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -120,21 +121,24 @@ def main() -> int:
         function.close()
 
 
-def _load(environment: Mapping[str, str], started: float) -> "PhotoFunction":
-    """Return the model, ready to answer.
+def _load(environment: MutableMapping[str, str], started: float) -> "PhotoFunction":
+    """Return the model, ready to answer, and remove the credentials, which are not needed any more.
 
     Raises:
         FunctionSettingsError, BucketError, ArtifactError: The function cannot answer with this model.
     """
     gc.disable()  # Imports leave no garbage.
     settings = FunctionSettings.of(environment)
-    download = _Download(settings.artifact, environment)
+    download = _Download(settings.artifact, dict(environment))
     download.start()
     # OpenVINO does without its converter if that cannot be imported, which takes a third of the import's time.
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     from serving.photo_function import PhotoFunction
 
-    function = PhotoFunction(download.result(), str(settings.artifact), settings.manifest)
+    archive = download.result()
+    for name in _CREDENTIALS:  # The process that decodes callers' photos inherits the variables.
+        environment.pop(name, None)
+    function = PhotoFunction(archive, str(settings.artifact), settings.manifest)
     gc.freeze()  # Exclude everything loaded so far from later collections.
     gc.enable()
     function.log_loaded(time.perf_counter() - started)

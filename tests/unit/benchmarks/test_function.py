@@ -26,6 +26,7 @@ def test_goals_are_judged_by_medians():
     assert (goals["cold_seconds"]["measured"], goals["cold_seconds"]["met"]) == (1.4, True)
     assert (goals["warm_p50_over_alone"]["measured"], goals["warm_p50_over_alone"]["met"]) == (1.2, True)
     assert goals["idle_dollars"] == {"at_most": 0, "measured": 0.0, "met": True}
+    assert not report(ours={**WARM, "mebibytes": 1800.0})["goal"]["mebibytes"]["met"]
     assert not report(alone={**WARM, "p50_ms": 9.0})["goal"]["warm_p50_over_alone"]["met"]
     assert not report(ours={**WARM, "mean_ms": 60.0})["goal"]["dollars_by_the_function_url"]["met"]
 

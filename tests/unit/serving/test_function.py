@@ -1,6 +1,7 @@
 """The command of the function: what it refuses at its start, and that it answers one request after the other."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,8 +116,9 @@ def test_another_artifact_than_the_judged_one_is_told(
 ) -> None:
     pack(served, tmp_path / "model.tar.gz")
     monkeypatch.setattr(function, "get", lambda *_: (tmp_path / "model.tar.gz").read_bytes())
-    code, ((what, kind, message),) = run(**SETTINGS)
+    code, ((what, kind, message),) = run(**SETTINGS, AWS_SECRET_ACCESS_KEY="secret")
     assert (code, what, kind) == (1, "init error", "Model.ArtifactError")
+    assert "AWS_SECRET_ACCESS_KEY" not in os.environ  # Nothing that decodes photos has it.
     digest = hashlib.sha256((served / "manifest.json").read_bytes()).hexdigest()
     assert (
         f"s3://kennel/m: this is not the model that was judged: the SHA-256 of its manifest.json is {digest}" in message
