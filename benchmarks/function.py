@@ -171,7 +171,7 @@ def _report(
     warm: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Build the report."""
-    measured = {name: {"cold": spreads(starts)} for name, starts in cold.items()}
+    measured: dict[str, dict[str, Any]] = {name: {"cold": spreads(starts)} for name, starts in cold.items()}
     for name in (_OURS, _EAGER, _BARE):
         measured[name]["warm"] = dict(warm[name])
     cold_ms = 1e3 * statistics.median(start["seconds"] for start in cold[_OURS])

@@ -64,7 +64,4 @@ def test_files_of_a_package_are_found_and_can_be_dropped():
     files = hosted.files_of(("serving",))
     names = {path.name for path in files}
     assert {"function.py", "os.py"} <= names
-    assert not any(
-        "site-packages" in path.parts[path.parts.index("lib") + 1 :] for path in files if "lib" in path.parts
-    )
     hosted.drop_from_page_cache(files[:20])
