@@ -125,7 +125,7 @@ class ServedModel:
             "NUM_STREAMS": num_streams or num_cores(),
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": hint,
-            # Fewer streams than cores would otherwise have several threads each, whose sums have other last bits.
+            # Fewer streams than cores would otherwise have several threads each.
             **({"INFERENCE_NUM_THREADS": num_streams} if num_streams else {}),
         }
 

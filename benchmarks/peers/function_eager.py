@@ -18,7 +18,7 @@ with tarfile.open(fileobj=io.BytesIO(_archive)) as _tar:
 from benchmarks.peers.answers import answer, pixels  # noqa: E402
 from benchmarks.peers.eager import load, normalized  # noqa: E402
 
-torch.set_num_threads(1)  # Lambda shows two cores also where the memory brings one.
+torch.set_num_threads(1)  # Lambda may show more cores than the memory brings.
 classifier = load()
 
 
