@@ -22,6 +22,7 @@ NAMES = (
     "evaluation_memory",
     "expressions",
     "feature_pass",
+    "function",
     "hostile",
     "image",
     "lambda_cold",

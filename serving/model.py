@@ -81,19 +81,20 @@ class ServedModel:
             the other waits for its inference. See "Two callers per core" in docs/decisions/serving.md.
     """
 
-    def __init__(self, artifact: ServedArtifact, precision: str | None = None) -> None:
+    def __init__(self, artifact: ServedArtifact, precision: str | None = None, num_streams: int = 0) -> None:
         """Compile the network.
 
         Args:
             artifact: The artifact.
             precision: One of ``serving.cpu_precision.PRECISIONS``, to use it instead of the preferred one.
+            num_streams: Number of photos that are computed at the same time, each in one thread; 0: one per core.
 
         Raises:
             ArtifactError: The golden photos have no answers in the precision, OpenVINO cannot read the network, or the
                 network does not fit the labels.
         """
         self.artifact = artifact
-        self.num_threads = 2 * num_cores()
+        self.num_threads = 2 * (num_streams or num_cores())
         self.precision = precision or preferred_precision(artifact.precisions)
         if self.precision not in artifact.precisions:
             raise ArtifactError(
@@ -104,7 +105,7 @@ class ServedModel:
         network = artifact.networks[name]
         try:
             compiled = _core().compile_model(
-                _core().read_model(network.xml, network.weights), "CPU", self._openvino_settings(hint)
+                _core().read_model(network.xml, network.weights), "CPU", self._openvino_settings(hint, num_streams)
             )
         except RuntimeError as error:
             raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({last_line(error)})") from error
@@ -116,14 +117,16 @@ class ServedModel:
         side = artifact.preprocess.image_size
         self.infer(np.zeros((side, side, 3), np.uint8))
 
-    def _openvino_settings(self, hint: str) -> dict[str, Any]:
+    def _openvino_settings(self, hint: str, num_streams: int) -> dict[str, Any]:
         # See "One single-threaded stream per core" in docs/decisions/serving.md.
         # Streams are not pinned to cores, because on a laptop several servers share the cores.
         return {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": num_cores(),
+            "NUM_STREAMS": num_streams or num_cores(),
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": hint,
+            # Fewer streams than cores would otherwise have several threads each.
+            **({"INFERENCE_NUM_THREADS": num_streams} if num_streams else {}),
         }
 
     def _check_shapes(self, compiled: ov.CompiledModel, name: str) -> None:

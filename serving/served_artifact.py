@@ -15,10 +15,10 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from serving.cpu_precision import PRECISIONS
 from serving.preprocess import ServingPreprocess
@@ -158,10 +158,33 @@ def load_artifact(folder: str | os.PathLike[str], manifest: str = "") -> ServedA
         ArtifactError: It is another artifact, or a file is missing, changed or malformed.
     """
     folder = Path(folder)
-    files, digest = verified_files(folder)
+    return _artifact(*verified_files(folder), f"artifact {folder}", manifest)
+
+
+def read_artifact(files: Mapping[str, bytes], source: str, manifest: str) -> ServedArtifact:
+    """Verify an artifact in memory.
+
+    Args:
+        files: The files of ``archived_files``.
+        source: Where they come from, for messages.
+        manifest: See ``load_artifact``.
+
+    Raises:
+        ArtifactError: See ``load_artifact``.
+    """
+
+    def read(name: str) -> bytes:
+        if name not in files:
+            raise FileNotFoundError(name)
+        return files[name]
+
+    return _artifact(*_verified(read, source), source, manifest)
+
+
+def _artifact(files: Mapping[str, bytes], digest: str, source: str, manifest: str) -> ServedArtifact:
     if manifest and digest != manifest:
         raise ArtifactError(
-            f"artifact {folder}: this is not the model that was judged: the SHA-256 of its {MANIFEST} is {digest}, and "
+            f"{source}: this is not the model that was judged: the SHA-256 of its {MANIFEST} is {digest}, and "
             f"that of the judged one {manifest}; put back what its run wrote, or deploy another version"
         )
     try:
@@ -186,9 +209,9 @@ def load_artifact(folder: str | os.PathLike[str], manifest: str = "") -> ServedA
             digest,
         )
     except KeyError as error:
-        raise ArtifactError(f"artifact {folder}: {error} is missing; export the model again") from error
+        raise ArtifactError(f"{source}: {error} is missing; export the model again") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"artifact {folder}: {error}; export the model again") from error
+        raise ArtifactError(f"{source}: {error}; export the model again") from error
 
 
 def _calibration(document: Mapping[str, Any]) -> Calibration:
@@ -211,24 +234,38 @@ def verified_files(folder: Path) -> tuple[dict[str, bytes], str]:
     Raises:
         ArtifactError: The manifest or a file is missing or damaged, or a file is outside the folder.
     """
+
+    def read(name: str) -> bytes:
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ArtifactError(f"artifact {folder}: '{name}' is outside the artifact")
+        return (folder / name).read_bytes()
+
+    return _verified(read, f"artifact {folder}")
+
+
+def _verified(read: Callable[[str], bytes], source: str) -> tuple[dict[str, bytes], str]:
+    """Read every file of the manifest as ``verified_files`` does.
+
+    Args:
+        read: Returns the content of a file by its name; it raises an OSError for one that is not there.
+        source: Where the files come from, for messages.
+    """
     try:
-        document = (folder / MANIFEST).read_bytes()
+        document = read(MANIFEST)
         manifest: Mapping[str, str] = json.loads(document)["sha256"]
         digests = list(manifest.items())
     except FileNotFoundError as error:
-        raise ArtifactError(f"artifact {folder}: {MANIFEST} is missing; is this a served model?") from error
+        raise ArtifactError(f"{source}: {MANIFEST} is missing; is this a served model?") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"artifact {folder}: {MANIFEST} is damaged; export the model again") from error
+        raise ArtifactError(f"{source}: {MANIFEST} is damaged; export the model again") from error
     files = {}
     for name, digest in digests:
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"artifact {folder}: '{name}' is outside the artifact")
         try:
-            content = (folder / name).read_bytes()
+            content = read(name)
         except OSError as error:
-            raise ArtifactError(f"artifact {folder}: {name} is missing or unreadable") from error
+            raise ArtifactError(f"{source}: {name} is missing or unreadable") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactError(f"artifact {folder}: {name} is not the file that was exported (SHA-256 differs)")
+            raise ArtifactError(f"{source}: {name} is not the file that was exported (SHA-256 differs)")
         files[name] = content
     return files, hashlib.sha256(document).hexdigest()
 
@@ -292,22 +329,56 @@ def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> N
     Raises:
         ArtifactError: The file does not exist, is not an archive, or has another member.
     """
+
+    def write(path: PurePosixPath, content: IO[bytes]) -> None:
+        target = Path(folder, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+    _each_file({"name": archive}, str(archive), write)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def archived_files(archive: bytes, source: str) -> dict[str, bytes]:
+    """Return the files of a ``model.tar.gz`` in memory, by their paths inside it. ``read_artifact`` verifies them.
+
+    Args:
+        archive: The archive.
+        source: Where it comes from, for messages.
+
+    Raises:
+        ArtifactError: See ``unpack``.
+    """
+    files: dict[str, bytes] = {}
+
+    def keep(path: PurePosixPath, content: IO[bytes]) -> None:
+        files[str(path)] = content.read()
+
+    _each_file({"fileobj": io.BytesIO(archive)}, source, keep)
+    return files
+
+
+def _each_file(opened: Mapping[str, Any], source: str, take: Callable[[PurePosixPath, IO[bytes]], None]) -> None:
+    """Hand on each file of an archive.
+
+    Args:
+        opened: How ``tarfile.open`` gets the archive.
+        source: Where it comes from, for messages.
+        take: Takes a file's path inside the archive, and its content.
+    """
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with tarfile.open(**opened, mode="r:gz") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
-                    raise ArtifactError(f"{archive}: not a model archive: '{member.name}' is no file inside its folder")
+                    raise ArtifactError(f"{source}: not a model archive: '{member.name}' is no file inside its folder")
                 if content := tar.extractfile(member):
-                    target = Path(folder, path)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("wb") as file:
-                        shutil.copyfileobj(content, file)
+                    take(path, content)
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
-        raise ArtifactError(f"{archive}: not a readable model archive ({error})") from error
-    Path(folder).mkdir(parents=True, exist_ok=True)
+        raise ArtifactError(f"{source}: not a readable model archive ({error})") from error
 
 
 def _suffix(photo: bytes) -> str:

@@ -32,14 +32,14 @@ from starlette.routing import Route
 
 from dataset.cores import num_cores
 from dataset.photo_bytes import media_type
+from serving.answers import FAILED, breeds, error_document, too_many_bytes
 from serving.decoder import Decoder, DecoderTimeoutError
 from serving.model import CostlyPhotoError, Prediction, ServedModel
-from serving.preprocess import MAX_BYTES, PhotoError, PhotoTooLargeError, UnsupportedPhotoError
+from serving.preprocess import MAX_BYTES, PhotoError
 from serving.telemetry import ENDPOINT_VARIABLE, RequestFigures, log, log_event
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
-_QUESTION = {"describe": "breeds"}
 _QUEUE_PER_THREAD = 8  # At 5 to 10 ms per photo and core, the last photo in the queue waits about 0.2 s.
 # Places for photos that may take long to decode, those that are being decoded included.
 _PLACES_PER_CORE, _LARGE_PLACES = 9, 2
@@ -164,7 +164,7 @@ class _Service:
             response = _error(400, "ClientDisconnect", "The photo did not arrive completely.", facts)
         except Exception:
             log.exception("unexpected error", extra={"facts": facts})
-            response = _error(500, "InternalError", "The model server failed; see its log.", facts)
+            response = _error(500, "InternalError", FAILED, facts)
         response.headers[CORRELATION_HEADER] = facts["correlation_id"]
         self._figures.add(response.status_code, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
@@ -205,11 +205,7 @@ class _Service:
             question = json.loads(body)
         except (ValueError, RecursionError):
             question = None
-        if question != _QUESTION:
-            raise UnsupportedPhotoError(
-                f"The JSON is not the question {json.dumps(_QUESTION)}; send a photo as its own bytes, without JSON."
-            )
-        return {"breeds": [label.breed for label in self._model.artifact.labels]}
+        return breeds(question, self._model.artifact)
 
     def _check_slots(self) -> None:
         if self._used_slots >= self._num_slots:
@@ -225,7 +221,7 @@ class _Service:
         """
         content_length = request.headers.get("content-length", "")
         if content_length.isdigit() and int(content_length) > MAX_BYTES:
-            raise _too_many_bytes()
+            raise too_many_bytes()
         body = bytearray()
         try:
             async with asyncio.timeout(_RECEIVE_SECONDS):
@@ -233,7 +229,7 @@ class _Service:
                     body += chunk
                     self._arriving_bytes += len(chunk)
                     if len(body) > MAX_BYTES:
-                        raise _too_many_bytes()
+                        raise too_many_bytes()
                     if self._arriving_bytes > _MAX_ARRIVING_BYTES:
                         raise OverloadedError
         finally:
@@ -285,16 +281,12 @@ async def _ping(request: Request) -> Response:
     return Response()  # The server listens only after the model is loaded and its golden answers are checked.
 
 
-def _too_many_bytes() -> PhotoTooLargeError:
-    return PhotoTooLargeError(f"The image has more than {MAX_BYTES // 1_000_000} MB; send a smaller one.")
-
-
 def _error(
     status: int, code: str, message: str, facts: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return an error's answer, and add its code to the facts for the log."""
     facts["error"] = code
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+    return JSONResponse(error_document(code, message), status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

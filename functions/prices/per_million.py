@@ -123,6 +123,49 @@ def parts(endpoint: Endpoint, call: Call, door: str, load: float = HALF, region:
     }
 
 
+@dataclass(frozen=True)
+class ModelFunction:
+    """A function that has the model and answers in place of an endpoint.
+
+    Attributes:
+        megabytes: its memory.
+        answer_ms: milliseconds that a warm request takes it.
+        hop_ms: milliseconds of the way from the function classify and back.
+        cold_share: share of requests that meet a cold start.
+        cold_ms: milliseconds of a cold start, which are billed.
+    """
+
+    megabytes: int
+    answer_ms: float
+    hop_ms: float
+    cold_share: float
+    cold_ms: float
+
+
+def parts_of_function(
+    host: ModelFunction, call: Call, door: str, requests_per_second: float = 1.0, region: str = ""
+) -> Parts:
+    """Return the dollars of each part of a million answers by a function that has the model.
+
+    Lambda charges nothing for the bytes of events and answers. The model's own log is left out: it has a line about
+    what is refused or slow, and one of metrics a minute.
+
+    Args:
+        door: one of DOORS, or SIGN_IN; empty if callers invoke the model's function without classify before it.
+        requests_per_second: for the share of traces.
+        region: as in ``prices.find``.
+    """
+    cold_ms = host.cold_share * host.cold_ms  # of a request, on average
+    found: Parts = {
+        "model_time": function_time(math.ceil(host.answer_ms) + cold_ms, host.megabytes, region),
+        "model_requests": prices.dollars("lambda/request", MILLION, region),
+    }
+    if not door:
+        return found | {"transfer": transfer(call.answer_bytes + _HEADER_BYTES, region)}
+    before = _without_instances(host.answer_ms + host.hop_ms + cold_ms, call, door, requests_per_second, region)
+    return found | {name: amount for name, amount in before.items() if name not in ("data_in", "data_out")}
+
+
 def instances_share(instance_type: str, requests_per_second: float, region: str = "") -> float | None:
     """Return the dollars of the instances alone for a million answers.
 

@@ -27,6 +27,11 @@ LINUX_ONLY = {
     ("cloud/core/launcher.py", "signal.sigtimedwait"): "it makes namespaces; containers.available() says no elsewhere",
     ("benchmarks/trainers.py", "os.sched_getaffinity"): "docs/benchmarks.md says: Linux",
     ("benchmarks/training_loops.py", "os.sched_setaffinity"): "likewise",
+    ("benchmarks/function.py", "os.sched_getaffinity"): "likewise; measure() says so elsewhere",
+    ("benchmarks/hosted.py", "os.sched_getaffinity"): "likewise",
+    ("benchmarks/hosted.py", "os.sched_setaffinity"): "likewise",
+    ("benchmarks/hosted.py", "os.posix_fadvise"): "likewise",
+    ("benchmarks/hosted.py", "os.POSIX_FADV_DONTNEED"): "likewise",
 }
 
 

@@ -13,8 +13,10 @@ from serving.served_artifact import (
     ArtifactError,
     OpenVinoNetwork,
     ServedArtifact,
+    archived_files,
     load_artifact,
     pack,
+    read_artifact,
     unpack,
     write_artifact,
 )
@@ -158,3 +160,25 @@ def test_truncated_archive_is_refused(served: Path, tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:500])
     with pytest.raises(ArtifactError, match=r"not a readable model archive"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "inside")
+
+
+def test_artifact_in_memory_is_that_of_its_folder(served: Path, artifact: ServedArtifact, tmp_path: Path) -> None:
+    pack(served, tmp_path / "a.tar.gz")
+    files = archived_files((tmp_path / "a.tar.gz").read_bytes(), "s3://kennel/m")
+    read = read_artifact(files, "s3://kennel/m", artifact.manifest)
+    assert read == artifact
+    assert read.manifest == artifact.manifest
+    for name, words in (("manifest.json", "is this a served model"), ("float.bin", "float.bin is missing")):
+        rest = {other: content for other, content in files.items() if other != name}
+        with pytest.raises(ArtifactError, match=f"s3://kennel/m: .*{words}"):
+            read_artifact(rest, "s3://kennel/m", artifact.manifest)
+    with pytest.raises(ArtifactError, match=r"float.bin is not the file that was exported"):
+        read_artifact({**files, "float.bin": b"other"}, "s3://kennel/m", artifact.manifest)
+
+
+def test_archive_in_memory_with_a_file_outside_is_refused() -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../escaped"))
+    with pytest.raises(ArtifactError, match=r"s3://kennel/m: not a model archive: '../escaped'"):
+        archived_files(archive.getvalue(), "s3://kennel/m")

@@ -1,0 +1,175 @@
+"""The model as a function: it takes one event at a time and answers with what the model server would answer.
+
+An event is ``{"photo": BASE64}`` or the question ``{"describe": "breeds"}``, both perhaps with ``correlation_id``. The
+answer is ``{"status": STATUS, "body": DOCUMENT}`` with the status and the document of the server.
+"""
+
+import base64
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from serving.answers import breeds, error_document, too_many_bytes
+from serving.cpu_precision import cpu_kind
+from serving.decoder import Decoder, DecoderTimeoutError
+from serving.model import Prediction, ServedModel
+from serving.preprocess import MAX_BYTES, PhotoError, open_photo
+from serving.served_artifact import archived_files, read_artifact
+from serving.telemetry import JsonLines, RequestFigures, log, log_event
+
+# No other photo waits for one that is decoded here, so only those that take long are left to a process that the kernel
+# ends in time. It starts in 0.15 s of a core, more than all of these take.
+_OWN_MS = 30.0
+_COSTLY_SECONDS = 5.0
+_SPARE_SECONDS = 1.0  # of the function's timeout, for what follows the decoding
+_FIGURES_SECONDS = 60.0
+_SLOW_MS = 1000.0  # An answer that took so long is logged by itself.
+_MAX_ID = 256  # characters of a correlation id in the log
+
+_BAD_EVENT = 'The event is neither {"photo": BASE64} with the base64 of one photo nor {"describe": "breeds"}.'
+
+
+class EventError(ValueError):
+    """The event is none that the function knows."""
+
+
+class PhotoFunction:
+    """A model that has answered its golden photos. One thread calls it.
+
+    Args:
+        archive: The served artifact's ``model.tar.gz``.
+        source: Where it comes from, for messages.
+        manifest: The SHA-256 that its manifest must have.
+
+    Raises:
+        ArtifactError: It is another artifact, or one that cannot be served here.
+    """
+
+    def __init__(self, archive: bytes, source: str, manifest: str) -> None:
+        _log_as_json()
+        self._model = ServedModel(read_artifact(archived_files(archive, source), source, manifest), num_streams=1)
+        self._model.check_golden()
+        self._decoder = Decoder(self._model.artifact.preprocess)
+        self._figures = RequestFigures()
+        self._flushed = time.monotonic()
+
+    def log_loaded(self, seconds: float) -> None:
+        """Log what was loaded, and in how many seconds."""
+        card = self._model.artifact.card
+        facts = {
+            "model_version": card.version,
+            "classes": card.classes,
+            "precision": self._model.precision,
+            "precisions_offered": self._model.artifact.precisions,
+            "cpu": cpu_kind(),
+            "load_seconds": round(seconds, 3),
+        }
+        log_event("loaded", facts)
+
+    def invoke(self, payload: bytes, seconds: float) -> bytes:
+        """Answer an event, and log one line about it unless it was answered in time.
+
+        Args:
+            payload: The event, JSON.
+            seconds: Seconds until the function's timeout ends.
+
+        Returns:
+            The answer, JSON.
+
+        Raises:
+            Exception: The function failed. It is logged.
+        """
+        started = time.perf_counter()
+        facts: dict[str, Any] = {}
+        try:
+            status, body = 200, self._answer(payload, seconds, facts)
+        except PhotoError as error:
+            status, body = error.status, _refusal(error.code, str(error), facts)
+        except EventError as error:
+            status, body = 400, _refusal("BadEvent", str(error), facts)
+        except DecoderTimeoutError:
+            message = "The function had too little time to decode the photo; try again shortly."
+            status, body = 503, _refusal("Overloaded", message, facts)
+        except Exception:
+            log.exception("unexpected error", extra={"facts": facts})
+            self._figures.add(500, facts)
+            raise
+        self._figures.add(status, facts)
+        total_ms = round((time.perf_counter() - started) * 1e3, 2)
+        if status != 200 or total_ms >= _SLOW_MS:
+            log_event("invocation", {**facts, "status": status, "total_ms": total_ms})
+        return json.dumps({"status": status, "body": body}, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def log_figures(self) -> None:
+        """Log the metrics if the last ones are a minute old."""
+        if time.monotonic() - self._flushed >= _FIGURES_SECONDS:
+            self._figures.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """End the process that decodes, if there is one."""
+        self._decoder.close()
+
+    def _answer(self, payload: bytes, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer's document, and add the photo's size and times to the facts for the log."""
+        event = _event(payload)
+        correlation_id = event.pop("correlation_id", None)
+        if isinstance(correlation_id, str):
+            facts["correlation_id"] = correlation_id[:_MAX_ID]
+        if "describe" in event:
+            return breeds(event, self._model.artifact)
+        photo = _photo(event)
+        facts["bytes"] = len(photo)
+        prediction = self._predict(photo, seconds, facts)
+        times = {"queue_ms": 0.0, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
+        facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
+        return prediction.to_json()
+
+    def _predict(self, photo: bytes, seconds: float, facts: dict[str, Any]) -> Prediction:
+        started = time.perf_counter()
+        opened = open_photo(photo, self._model.artifact.preprocess)
+        if opened.estimated_ms <= _OWN_MS and not opened.is_large:
+            image = opened.pixels()
+        else:
+            facts["lane"] = "process"
+            image = self._decoder.pixels(photo, min(_COSTLY_SECONDS, seconds - _SPARE_SECONDS))
+        return self._model.predict_pixels(image, (time.perf_counter() - started) * 1e3)
+
+
+def _event(payload: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise EventError(_BAD_EVENT) from None
+    if not isinstance(event, dict):
+        raise EventError(_BAD_EVENT)
+    return event
+
+
+def _photo(event: Mapping[str, Any]) -> bytes:
+    text = event.get("photo")
+    if not isinstance(text, str):
+        raise EventError(_BAD_EVENT)
+    try:
+        photo = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise EventError(_BAD_EVENT) from None
+    if len(photo) > MAX_BYTES:
+        raise too_many_bytes()
+    return photo
+
+
+def _refusal(code: str, message: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a refusal's document, and add its code to the facts for the log."""
+    facts["error"] = code
+    return error_document(code, message)
+
+
+def _log_as_json() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log.setLevel(logging.INFO)

@@ -1,0 +1,139 @@
+"""The server's image as a Lambda function on the laptop cloud: it answers as the server does, or refuses to start."""
+
+import base64
+import hashlib
+import http.client
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import forged_photos as forged
+from serving.served_artifact import pack, write_artifact
+from tests.integration.builds import build
+from tests.integration.colours import Server, coloured_artifact, photo
+from tests.integration.laptop import REPOSITORY, ROLE, ROOT, Cloud
+
+PHOTOS = {
+    "red": photo("red"),
+    "mixed": photo((90, 120, 60)),
+    "costly": forged.flat_png(2000, 1500),
+    "text": b"no photo",
+    "cut": photo("blue")[:60],
+    "too many pixels": forged.flat_png(4100, 4000),
+    "too many scans": forged.repeated_scans(1000, 3000),
+}
+KEY = "runs/function/model.tar.gz"
+Ask = Callable[..., tuple[Any, str]]
+
+
+@pytest.fixture(scope="module")
+def model(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of a function with the coloured model, which lies in the bucket under a newer, other version."""
+    folder = tmp_path_factory.mktemp("function")
+    (folder / "model").mkdir()
+    write_artifact(coloured_artifact(folder), folder / "model")
+    pack(folder / "model", folder / "model.tar.gz")
+    s3 = cloud.client("s3")
+    bucket = f"function-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    put = s3.put_object(Bucket=bucket, Key=KEY, Body=(folder / "model.tar.gz").read_bytes())
+    s3.put_object(Bucket=bucket, Key=KEY, Body=b"another model")
+    return {
+        "KENNEL_ARTIFACT": f"s3://{bucket}/{KEY}",
+        "KENNEL_ARTIFACT_VERSION": put["VersionId"],
+        "KENNEL_MANIFEST": hashlib.sha256((folder / "model/manifest.json").read_bytes()).hexdigest(),
+    }
+
+
+@pytest.fixture(scope="module")
+def ask(cloud: Cloud, model: dict[str, str]) -> Iterator[Ask]:
+    """Make functions from the server's image, one for each set of variables, and ask them."""
+    paths = [ROOT / "serving/requirements.txt", ROOT / "serving/Dockerfile"]
+    paths += [path for folder in ("dataset", "serving") for path in (ROOT / folder).rglob("*.py")]
+    files = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+    ended = build(cloud, files, "serve", "photo-function")
+    assert ended["buildStatus"] == "SUCCEEDED", ended["phases"]
+    client = cloud.client("lambda")
+    names: dict[str, str] = {}
+
+    def invoke(event: Any, role: str = ROLE, **variables: str) -> tuple[Any, str]:
+        key = json.dumps([role, variables])
+        if key not in names:
+            names[key] = f"photo-{uuid.uuid4().hex[:8]}"
+            client.create_function(
+                FunctionName=names[key],
+                PackageType="Image",
+                Code={"ImageUri": f"{REPOSITORY}:serve-photo-function"},
+                ImageConfig={"EntryPoint": ["python", "-m", "serving.function"]},
+                Role=role,
+                MemorySize=1769,
+                Timeout=60,
+                Environment={"Variables": model | variables},
+            )
+        response = client.invoke(FunctionName=names[key], LogType="Tail", Payload=json.dumps(event))
+        return json.load(response["Payload"]), base64.b64decode(response["LogResult"]).decode()
+
+    yield invoke
+    for name in names.values():
+        client.delete_function(FunctionName=name)
+
+
+def event_of(content: bytes) -> dict[str, str]:
+    return {"photo": base64.b64encode(content).decode(), "correlation_id": "c-1"}
+
+
+def test_function_answers_as_the_server_does(ask: Ask, tmp_path: Path) -> None:
+    """The first answer comes from a cold start, those after it from the same process."""
+    (tmp_path / "net").mkdir()
+    server = Server(coloured_artifact(tmp_path / "net"), tmp_path / "model")
+    server.connect().close()
+    logs = []
+    try:
+        for name, content in PHOTOS.items():
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("POST", "/invocations", content, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            answer, log = ask(event_of(content))
+            logs.append(log)
+            assert answer == {"status": response.status, "body": json.loads(response.read())}, name
+            connection.close()
+    finally:
+        server.process.kill()
+        server.process.communicate()
+    assert [("Init Duration" in log) for log in logs] == [True] + [False] * (len(PHOTOS) - 1)
+    assert '"event": "loaded", "model_version": "colours-1"' in logs[0]
+    assert '"correlation_id": "c-1"' in logs[-1]  # A refusal has a line of its own.
+    assert ask({"describe": "breeds"})[0] == {"status": 200, "body": {"breeds": ["Red", "Green", "Blue"]}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind", "words"),
+    [
+        ({"KENNEL_MANIFEST": "0" * 64}, "Model.ArtifactError", "is not the model that was judged: the SHA-256 of its"),
+        ({"KENNEL_ARTIFACT_VERSION": ""}, "Model.ArtifactError", "not a readable model archive"),
+        ({"KENNEL_ARTIFACT": "s3://kennel/nothing"}, "Model.BucketError", "s3://kennel/nothing"),
+        ({"KENNEL_MANIFEST": ""}, "Model.FunctionSettingsError", "KENNEL_MANIFEST is ''"),
+    ],
+)
+def test_function_with_another_model_does_not_start(
+    ask: Ask, model: dict[str, str], variables: dict[str, str], kind: str, words: str
+) -> None:
+    answer, log = ask(event_of(PHOTOS["red"]), **variables)
+    assert answer["errorType"] == kind
+    assert words in answer["errorMessage"]
+    if "the SHA-256 of its" in words:
+        assert model["KENNEL_MANIFEST"] in answer["errorMessage"]
+    assert re.search(rf"INIT_REPORT .*\tPhase: init\tStatus: error\tError Type: {kind}", log)
+
+
+def test_function_reads_with_the_rights_of_its_own_role(cloud: Cloud, ask: Ask) -> None:
+    role = cloud.make_role(f"photo-{uuid.uuid4().hex[:8]}", {"Effect": "Allow", "Action": "s3:List*", "Resource": "*"})
+    answer, _ = ask(event_of(PHOTOS["red"]), role)
+    assert answer["errorType"] == "Model.BucketError"
+    assert "S3 answered 403 AccessDenied" in answer["errorMessage"]
