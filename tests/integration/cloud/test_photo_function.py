@@ -16,7 +16,7 @@ from benchmarks import forged_photos as forged
 from serving.served_artifact import pack, write_artifact
 from tests.integration.builds import build
 from tests.integration.colours import Server, coloured_artifact, photo
-from tests.integration.laptop import REPOSITORY, ROLE, ROOT, Cloud
+from tests.integration.laptop import REPOSITORY, ROLE, ROOT, Cloud, await_function
 
 PHOTOS = {
     "red": photo("red"),
@@ -76,6 +76,7 @@ def ask(cloud: Cloud, model: dict[str, str]) -> Iterator[Ask]:
                 Timeout=60,
                 Environment={"Variables": model | variables},
             )
+            await_function(client, names[key])
         response = client.invoke(FunctionName=names[key], LogType="Tail", Payload=json.dumps(event))
         return json.load(response["Payload"]), base64.b64decode(response["LogResult"]).decode()
 

@@ -62,7 +62,7 @@ def test_a_training_that_was_requested_in_the_moment_of_the_stop_is_looked_for(t
     answer = MISSING if told is None else training_job(**told)
     sagemaker = client("sagemaker", ("describe_training_job", answer))
     past = begun(CREATE_JOB, {"TrainingJobName": "kennel-r"})
-    assert priced(meter.trainings(past, sagemaker, RUN, at(200))) == lines
+    assert priced(meter.trainings(past, sagemaker, RUN, at(200)))[:1] == lines  # Its volumes follow.
 
 
 def test_a_job_that_is_stopping_is_open_and_one_that_has_ended_is_not():
@@ -71,7 +71,7 @@ def test_a_job_that_is_stopping_is_open_and_one_that_has_ended_is_not():
     del stopping["TrainingEndTime"]
     ended = training_job(TrainingJobStatus="Stopped", SecondaryStatus="Stopped", BillableTimeInSeconds=60)
     for job, is_open in ((stopping, True), (ended, False)):
-        (line,) = meter.trainings(past, client("sagemaker", ("describe_training_job", job)), RUN, at(200))
+        line, _ = meter.trainings(past, client("sagemaker", ("describe_training_job", job)), RUN, at(200))
         assert line.is_open == is_open
 
 
@@ -84,7 +84,7 @@ def test_an_evaluation_is_open_until_it_has_ended(status, begin, is_open):
     if begin is None:
         del job["ProcessingStartTime"]
     past = begun("sagemaker:createProcessingJob.sync", {"ProcessingJobName": "kennel-r-1"})
-    (line,) = meter.evaluations(past, client("sagemaker", ("describe_processing_job", job)), RUN, at(200))
+    line, *_ = meter.evaluations(past, client("sagemaker", ("describe_processing_job", job)), at(200))
     assert (line.is_open, line.quantity > 0) == (is_open, begin is not None)
 
 
@@ -92,7 +92,7 @@ def test_an_evaluation_that_was_stopped_before_it_began_costs_nothing():
     job = processing_job(None) | {"ProcessingJobStatus": "Stopped"}
     del job["ProcessingStartTime"]
     past = begun("sagemaker:createProcessingJob.sync", {"ProcessingJobName": "kennel-r-1"})
-    assert list(meter.evaluations(past, client("sagemaker", ("describe_processing_job", job)), RUN, at(200))) == []
+    assert list(meter.evaluations(past, client("sagemaker", ("describe_processing_job", job)), at(200))) == []
 
 
 @pytest.mark.parametrize(("status", "is_open"), [("IN_PROGRESS", True), ("STOPPED", False)])
@@ -119,7 +119,7 @@ def test_a_search_is_open_until_each_of_its_trainings_has_ended(status, is_open)
     past = begun("aws-sdk:sagemaker:createHyperParameterTuningJob", name | asked)
     trials = [trial(1, 10, 60), trial(2, 10, None if is_open else 90) | {"TrainingJobStatus": status}]
     listed = ("list_training_jobs_for_hyper_parameter_tuning_job", {"TrainingJobSummaries": trials})
-    (line,) = meter.searches(past, client("sagemaker", listed), RUN, at(100), lambda: True)
+    line, _ = meter.searches(past, client("sagemaker", listed), RUN, at(100), lambda: True)
     assert line.is_open == is_open
 
 
