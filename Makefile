@@ -54,8 +54,8 @@ run: $(VENV)/run.stamp  ## photos to endpoint on this machine [DATA=folder-or-ar
 up: $(VENV)/run.stamp  ## start the laptop cloud and deploy, without a run
 	@$(BIN)/python -m local up --port $(PORT)
 
-down: $(VENV)/run.stamp  ## stop the laptop cloud and everything on it
-	@$(BIN)/python -m local down
+down:  ## stop the laptop cloud and everything on it
+	@if [ -e $(VENV)/run.stamp ]; then $(BIN)/python -m local down; else echo "Nothing is up: nothing is installed here yet."; fi
 
 notebook: $(VENV)/run.stamp $(NOTEBOOK_VENV)/lock.stamp  ## open examples/kennel.ipynb on the laptop cloud [NOTEBOOK=run]
 	@$(BIN)/python -m local notebook $(if $(filter run,$(NOTEBOOK)),--run)

@@ -213,11 +213,12 @@ def _summary(visit: Visit) -> str:
         if output["training"]["reused"]:
             return f"{dataset['num_classes']} breeds, {photos}; trained before{_builds(output)}{_left(dataset)}"
         price = _an_hour(quote["training_per_hour"])
-        instances = f"{output['training']['instance_count']} instances{price}"
+        count = output["training"]["instance_count"]
+        instances = f"training on {count} instance{'s' if count > 1 else ''}{price}"
         if output["training"]["ec2"]:
             saved = f", {quote['training_saved']:.0%} less than on SageMaker" if quote["training_saved"] else ""
             kind = "spot" if output["training"]["spot"] else "on demand"
-            instances = f"1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
+            instances = f"training on 1 {output['training']['instance_type']} of EC2 ({kind}){price}{saved}"
         search = f"; {tuning['reason']}" if (tuning := output.get("tuning")) else ""
         return f"{dataset['num_classes']} breeds, {photos}; {instances}{_builds(output)}{search}{_left(dataset)}"
     if visit.name == "RankTrials" and output.get("again"):

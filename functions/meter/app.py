@@ -31,6 +31,7 @@ class MeterSettings(Settings):
         functions, log_groups: names separated by commas.
         architecture: of the functions.
         warm_functions: the stack's ApiProvisionedConcurrency.
+        shrink_photos: its ShrinkPhotos.
         training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
     """
 
@@ -49,6 +50,7 @@ class MeterSettings(Settings):
     log_groups: str
     architecture: str
     warm_functions: str
+    shrink_photos: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
     training_instance_type: str
@@ -85,6 +87,7 @@ metered = usage.Usage(
         log_groups=tuple(settings.log_groups.split(",")),
         architecture=settings.architecture,
         warm_functions=int(settings.warm_functions),
+        shrinks=settings.shrink_photos == "auto",
     ),
 )
 

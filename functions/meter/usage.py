@@ -11,7 +11,16 @@ import prices
 from meter.jobs import PAGE
 from meter.sums import Seen
 from prices import billed
-from prices.per_million import ENDPOINT_ALARMS, FAST_ALARMS, MEGABYTES, METER_ALARMS, STACK_ALARMS, WARM_ALARMS
+from prices.per_million import (
+    ANSWER_BYTES,
+    CALLS,
+    ENDPOINT_ALARMS,
+    FAST_ALARMS,
+    MEGABYTES,
+    METER_ALARMS,
+    STACK_ALARMS,
+    WARM_ALARMS,
+)
 from shared.spending import Fleet, month_start, next_month_start
 
 if TYPE_CHECKING:
@@ -21,8 +30,7 @@ if TYPE_CHECKING:
 
 _DAY, _MINUTE = 86_400, 60
 _VARIANTS = ("ProductionVariants", "ShadowProductionVariants")
-# CloudWatch does not have the bytes of InvokeEndpoint, so these are estimates: a photo, and the answer to it.
-_PHOTO_GB, _ANSWER_GB = 100e3 / 1e9, 1.5e3 / 1e9
+_PHOTO = CALLS[100_000]  # CloudWatch does not have the bytes of InvokeEndpoint, so each photo is taken for such a one.
 # An estimate of what a run costs beside its jobs: its functions, above all Measure, and its transitions.
 _RUN_DOLLARS = 0.02
 _ALARMS = STACK_ALARMS + METER_ALARMS + ENDPOINT_ALARMS
@@ -97,6 +105,7 @@ class Names:
         log_groups: those that grow with the requests.
         architecture: of the functions.
         warm_functions: instances of the API's function that are kept warm at least.
+        shrinks: whether that function makes photos smaller.
     """
 
     endpoint: str
@@ -106,6 +115,7 @@ class Names:
     log_groups: tuple[str, ...]
     architecture: str = "x86_64"
     warm_functions: int = 0
+    shrinks: bool = False
 
 
 class Usage:
@@ -139,12 +149,13 @@ class Usage:
         seconds = now - month_start(now)
         passed = seconds / (next_month_start(now) - month_start(now))
         alarms = _ALARMS + (WARM_ALARMS if names.warm_functions else 0)
+        photo_bytes = _PHOTO.sent_bytes if names.shrinks else _PHOTO.photo_bytes
         warm_gb, warm_item = names.warm_functions * MEGABYTES / 1024, billed.warm_function_item(names.architecture)
         return {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
-            "photos in and out": self._price("invoke/in", photos * _PHOTO_GB)
-            + self._price("invoke/out", photos * _ANSWER_GB),
+            "photos in and out": self._price("invoke/in", photos * photo_bytes / 1e9)
+            + self._price("invoke/out", photos * ANSWER_BYTES / 1e9),
             "logs": self._price("logs/ingest", logged / 1e9),
             "key and alarms": passed
             * (

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "LOG_GROUPS": "/aws/lambda/k-classify",
     "ARCHITECTURE": "x86_64",
     "WARM_FUNCTIONS": "0",
+    "SHRINK_PHOTOS": "auto",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
     "TRAINING_INSTANCE_TYPE": "ml.c7i.xlarge",

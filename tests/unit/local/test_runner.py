@@ -194,7 +194,7 @@ def test_the_plan_is_summarized_in_numbers(other, photos):
         "training": {"instance_count": 2, "reused": None, "ec2": None},
         "images": {"training_build": None, "serving_build": None},
     }
-    expected = f"3 breeds, 1,200 / 30 / 40 {photos}; 2 instances, $0.42 an hour on AWS"
+    expected = f"3 breeds, 1,200 / 30 / 40 {photos}; training on 2 instances, $0.42 an hour on AWS"
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == expected
 
 
@@ -207,7 +207,8 @@ def test_the_plan_says_what_a_machine_of_ec2_saves():
     }
     plan["training"]["ec2"] = {"ranks": 2}
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == (
-        "3 breeds, 12 / 3 / 4 photos; 1 c7i.xlarge of EC2 (spot), $0.09 an hour on AWS, 58% less than on SageMaker"
+        "3 breeds, 12 / 3 / 4 photos; training on 1 c7i.xlarge of EC2 (spot), $0.09 an hour on AWS, "
+        "58% less than on SageMaker"
     )
 
 
@@ -219,7 +220,7 @@ def test_the_plan_says_what_is_built_first_and_what_that_takes():
         "training": {"instance_count": 1, "reused": None, "ec2": None},
         "images": {"training_build": {"targets": ["train"]}, "serving_build": serving},
     }
-    begin = "3 breeds, 12 / 3 / 4 photos; 1 instances, price not known"
+    begin = "3 breeds, 12 / 3 / 4 photos; training on 1 instance, price not known"
     summary = _summary(Visit("Plan", "Task", 0.0, 1.0, plan))
     assert summary == f"{begin}; builds 3 images: 9 minutes, $0.09 on AWS"
     plan["images"]["serving_build"] = None
@@ -314,7 +315,7 @@ def test_plan_says_where_hyperparameters_are_searched_and_why():
         "images": {"training_build": None, "serving_build": None},
     }
     assert _summary(Visit("Plan", "Task", 0.0, 1.0, plan)) == (
-        "3 breeds, 12 / 3 / 4 photos; 2 instances, $0.42 an hour on AWS; "
+        "3 breeds, 12 / 3 / 4 photos; training on 2 instances, $0.42 an hour on AWS; "
         "8 trials inside the training job: about 0.1 minutes"
     )
 
