@@ -310,13 +310,14 @@ def _abandon(cloud: Laptop | None, execution_arn: str, started: float) -> None:
         words = "stopped; the laptop cloud that this run had started is down, nothing is left running"
     else:
         if cloud and execution_arn:
-            with suppress(ClientError, BotoCoreError):
+            with suppress(ClientError, BotoCoreError, LocalError):
                 states = cloud.client("stepfunctions")
                 states.stop_execution(executionArn=execution_arn, error="Stopped", cause="Ctrl-C")
                 _await_release(cloud, execution_arn)
-                teardown = stack.describe(cloud).teardown_arn
-                receipt = receipts.of_stopped(cloud, teardown, execution_arn, _CLEANING_SECONDS)
-                _record_end("stopped", started, receipt=receipt)
+                if states.describe_execution(executionArn=execution_arn)["status"] == "ABORTED":
+                    teardown = stack.describe(cloud).teardown_arn
+                    receipt = receipts.of_stopped(cloud, teardown, execution_arn, _CLEANING_SECONDS)
+                    _record_end("stopped", started, receipt=receipt)
         words = "stopped; what served before still serves (make down stops that too)" if laptop.find() else "stopped"
     with suppress(OSError):
         if receipt:

@@ -22,6 +22,7 @@ _SECONDS = 60  # of training that the first run can pay; the cloud's clock is th
 _EPOCHS = 10_000  # more than that time is enough for
 _RATE = 4  # requests/s at the API while the month's limit is passed
 _WITHIN = 360  # seconds of the cloud's clock from the moment at which the limit is passed until its mail is there
+_LOCKED = 180  # seconds until the lock of a tick that a deployment has ended counts no more
 _MARGIN = 0.001  # dollars that the month's limit is above what is spent, about half a minute of one instance
 
 
@@ -110,12 +111,19 @@ def _deploy(cloud: DrillCloud, dollars: float) -> None:
 
 
 def _meter(cloud: DrillCloud) -> dict[str, Any]:
-    """Let the meter count now, and return its document."""
-    answer = cloud.client("lambda").invoke(FunctionName=f"{stack.STACK}-meter", Payload=b"{}")
-    document: dict[str, Any] = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer or not document:
-        raise LocalError(f"the meter did not count: {document}")
-    return document
+    """Let the meter count now, and return its document.
+
+    While a tick of the schedule counts, another one returns nothing; a deployment may end a tick that holds the lock.
+    """
+    deadline = time.monotonic() + _LOCKED
+    while True:
+        answer = cloud.client("lambda").invoke(FunctionName=f"{stack.STACK}-meter", Payload=b"{}")
+        document: dict[str, Any] = json.loads(answer["Payload"].read())
+        if document and "FunctionError" not in answer:
+            return document
+        if document or time.monotonic() > deadline:
+            raise LocalError(f"the meter did not count: {document}")
+        time.sleep(1)
 
 
 def _per_second(cloud: DrillCloud) -> float:

@@ -1,5 +1,7 @@
 """What is printed after a run about dollars."""
 
+import json
+
 import pytest
 
 import prices
@@ -84,3 +86,42 @@ def test_an_unknown_price_is_said():
 )
 def test_quantities_are_told_in_plain_numbers(amount, unit, words):
     assert receipts.quantity({"quantity": amount, "unit": unit}) == words
+
+
+class Teardowns:
+    """The executions of teardown, newest first: (the run that they are about, status, output)."""
+
+    def __init__(self, *executions):
+        self.executions = executions
+
+    def client(self, _service):
+        return self
+
+    def list_executions(self, stateMachineArn, maxResults):
+        assert stateMachineArn == "arn:teardown"
+        return {"executions": [{"executionArn": str(number)} for number in range(len(self.executions))][:maxResults]}
+
+    def describe_execution(self, executionArn):
+        about, status, output = self.executions[int(executionArn)]
+        event = {"detail": {"executionArn": about}} if about else {"lease": True}
+        return {"status": status, "input": json.dumps(event)} | ({"output": json.dumps(output)} if output else {})
+
+
+WRITTEN = {"receipt": {"lines": [], "dollars": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("executions", "receipt"),
+    [
+        (
+            [("", "SUCCEEDED", {}), ("arn:other", "SUCCEEDED", {}), ("arn:run", "SUCCEEDED", WRITTEN)],
+            WRITTEN["receipt"],
+        ),
+        ([("arn:run", "SUCCEEDED", {"receipt": {"text": "There is no receipt: Broken"}})], {}),
+        ([("arn:run", "FAILED", None)], {}),
+        ([("arn:run", "RUNNING", None)], {}),
+        ([("arn:other", "SUCCEEDED", WRITTEN)], {}),
+    ],
+)
+def test_receipt_of_a_stopped_run_is_that_of_its_own_teardown(executions, receipt):
+    assert receipts.of_stopped(Teardowns(*executions), "arn:teardown", "arn:run", seconds=0.2) == receipt
