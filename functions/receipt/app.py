@@ -65,7 +65,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
     They are the ARN of the execution, and the number of states that it enters afterwards. After a run that has ended
     early, teardown asks for the receipt, with ``gone``: when it had taken the run back, in milliseconds; 0 if it could
-    not.
+    not. Then it is kept only beside other objects of the run: a bucket that was emptied to be deleted stays empty.
     """
     arn, gone = event["execution"], event.get("gone")
     receipt = write(
@@ -76,7 +76,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     )
     key = f"runs/{receipt.run}/receipt.json"
     body = receipt.model_dump_json(indent=1).encode()
-    s3.put_object(Bucket=settings.bucket, Key=key, Body=body, ContentType="application/json")
+    if gone is None or s3.list_objects_v2(Bucket=settings.bucket, Prefix=f"runs/{receipt.run}/", MaxKeys=1)["KeyCount"]:
+        s3.put_object(Bucket=settings.bucket, Key=key, Body=body, ContentType="application/json")
     logger.info("receipt", extra={"run": receipt.run, "dollars": receipt.dollars, "notes": receipt.notes})
     return receipt.model_dump()
 

@@ -127,7 +127,7 @@ def stack(cloud: Cloud, s3: Any) -> Iterator[dict[str, str]]:
 def ask(cloud: Cloud, stack: dict[str, str], token: str = "", path: str = "locked", **headers: str) -> tuple[int, Any]:
     url = f"{cloud.url}/restapis/{stack['Api']}/v1/_user_request_/{path}"
     shown = {"Authorization": f"Bearer {token}"} if token else {}
-    answer = urllib3.request("GET", url, headers=shown | headers, retries=False)
+    answer = urllib3.request("GET", url, headers=shown | headers, retries=False, timeout=60)
     return answer.status, answer.json()
 
 

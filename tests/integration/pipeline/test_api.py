@@ -69,7 +69,7 @@ def ask(
     headers = {"content-type": kind} if kind else {}
     if key is not None:
         headers["x-api-key"] = key or kennel.record["api"]["key"]
-    answer = urllib3.request(method, url, body=body, headers=headers, retries=False)
+    answer = urllib3.request(method, url, body=body, headers=headers, retries=False, timeout=60)
     return answer.status, answer.json(), answer.headers
 
 

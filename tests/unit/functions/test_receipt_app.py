@@ -23,6 +23,10 @@ class Pages:
         pages = [{name: found[:2]}, {name: found[2:]}] if found else [{}]
         return SimpleNamespace(paginate=lambda **_: pages)
 
+    def list_objects_v2(self, **request):
+        assert request == {"Bucket": "b", "Prefix": "runs/r-0a1b2c/", "MaxKeys": 1}
+        return {"KeyCount": len(self.items["Contents"])}
+
     def put_object(self, **request):
         self.put.append(request)
 

@@ -213,7 +213,7 @@ def test_the_function_of_a_stopped_run_counts_until_the_run_was_taken_back(app, 
     change(execution, "CreateStaging", "create", "kennel-r-s", 1, 100)
     execution.schedule("lambda:invoke", {"FunctionName": "arn:f:kennel-gate"}, 100, execution.enter("Gate", 100))
     execution.stop(110)
-    missing, bucket = client("sagemaker"), Pages(Contents=[])
+    missing, bucket = client("sagemaker"), Pages(Contents=[{"Size": 9}])
     monkeypatch.setattr(app, "states", Pages(events=execution.events))
     monkeypatch.setattr(app, "sagemaker", missing)
     monkeypatch.setattr(app, "s3", bucket)
@@ -232,6 +232,21 @@ def test_the_function_of_a_stopped_run_counts_until_the_run_was_taken_back(app, 
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(("left", "is_kept"), [([], False), ([{"Size": 9}], True)])
+def test_the_receipt_of_a_stopped_run_is_not_put_into_a_bucket_that_was_emptied(app, monkeypatch, left, is_kept):  # noqa: F811
+    """Teardown of everything empties the bucket, and the stack is deleted then, which an object would prevent."""
+    execution, bucket, missing = Execution(), Pages(Contents=left), client("sagemaker")
+    execution.function("Plan", "plan", 0, 1, RUN)
+    execution.stop(2)
+    monkeypatch.setattr(app, "states", Pages(events=execution.events))
+    monkeypatch.setattr(app, "sagemaker", missing)
+    monkeypatch.setattr(app, "s3", bucket)
+    with Stubber(missing) as stubber:
+        stubber.add_client_error("describe_endpoint", "ValidationException", "no")
+        app.handler({"execution": ARN, "to_come": 0, "gone": 0}, CONTEXT)
+    assert bool(bucket.put) == is_kept
 
 
 def test_functions_that_ended_count_as_before():
