@@ -70,9 +70,14 @@ def test_a_rank_that_hangs_in_a_step_is_named_by_the_others(free_port: int, stuc
     ranks = stepping(free_port, 3)
     try:
         ranks[stuck].send_signal(signal.SIGSTOP)
-        for rank in {0, 1, 2} - {stuck}:
-            words = f"waited too long for rank {stuck} on algo-{stuck + 1} (hanging or unreachable)"
-            assert last_line(ranks[rank]) == f"training: rank {rank} on algo-{rank + 1} {words}"
+        named = f"waited too long for rank {stuck} on algo-{stuck + 1} (hanging or unreachable)"
+        lost = "lost another rank; the log of the rank that ended first says why"
+        others = [0, 1, 2]
+        others.remove(stuck)
+        said = [last_line(ranks[rank]).removeprefix(f"training: rank {rank} on algo-{rank + 1} ") for rank in others]
+        # On a busy machine one of them may end so much earlier that the other notices this first.
+        assert named in said
+        assert set(said) <= {named, lost}
     finally:
         ranks[stuck].kill()
         ranks[stuck].communicate()
