@@ -22,13 +22,7 @@ def scaled_variant(resource_id: str) -> tuple[str, str]:
     Raises:
         ApiError: the id has another form.
     """
-    match = _VARIANT.fullmatch(resource_id)
-    if not match:
-        raise invalid(
-            "Unsupported service namespace, resource type or scalable dimension: the resource ID "
-            f"'{resource_id}' is not endpoint/<name>/variant/<variant>."
-        )
-    return match[1], match[2]
+    return _names(_VARIANT, resource_id, "endpoint/<name>/variant/<variant>")
 
 
 def scaled_function(resource_id: str) -> tuple[str, str]:
@@ -37,11 +31,15 @@ def scaled_function(resource_id: str) -> tuple[str, str]:
     Raises:
         ApiError: the id has another form.
     """
-    match = _FUNCTION.fullmatch(resource_id)
+    return _names(_FUNCTION, resource_id, "function:<name>:<alias or version>")
+
+
+def _names(pattern: re.Pattern[str], resource_id: str, form: str) -> tuple[str, str]:
+    match = pattern.fullmatch(resource_id)
     if not match:
         raise invalid(
             "Unsupported service namespace, resource type or scalable dimension: the resource ID "
-            f"'{resource_id}' is not function:<name>:<alias or version>."
+            f"'{resource_id}' is not {form}."
         )
     return match[1], match[2]
 
