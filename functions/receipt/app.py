@@ -129,8 +129,8 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool], gone: datetime |
 
 def _planned(past: history.History, notes: list[str]) -> dict[str, Any] | None:
     """Return the ``Run`` document if the receipt can go by it, and note it if that is another kind of document."""
-    run = past.run()
-    lacking = [name for name in ("id", "quote", "endpoint") if run is not None and not run.get(name)]
+    run, kinds = past.run(), {"id": str, "quote": dict, "endpoint": dict}
+    lacking = [name for name, kind in kinds.items() if run is not None and not isinstance(run.get(name), kind)]
     if not lacking:
         return run
     notes.append(

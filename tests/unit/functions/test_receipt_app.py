@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from tests.unit.functions.executions import Execution
+from tests.unit.functions.executions import Execution, at
 from tests.unit.functions.test_receipt import RUN, known_prices  # noqa: F401 (its prices are for these tests, too)
 
 
@@ -48,7 +48,7 @@ def app(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     module = importlib.import_module("receipt.app")
-    monkeypatch.setattr(module, "ecr", Pages(imageDetails=[]))
+    monkeypatch.setattr(module, "ecr", Pages(imageDetails=[{"imageSizeInBytes": 2 * 10**9, "imagePushedAt": at(-9)}]))
     return module
 
 
@@ -76,6 +76,9 @@ def test_a_run_that_plan_refused_gets_a_receipt_of_its_transitions_and_functions
         receipt = app.handler({"execution": ARN, "to_come": 2}, CONTEXT)
     # 2 s with 1 GB, one call, and three transitions
     assert receipt["dollars"] == pytest.approx(2e-05 + 2e-07 + 3 * 2e-05)
+    (images,) = [line for line in receipt["monthly"] if "images of earlier runs" in line["what"]]
+    assert images["dollars_per_month"] == pytest.approx(0.2)
+    assert not receipt["is_lower_bound_per_month"]
     assert receipt["run"].startswith("20261130-101500-")
     assert bucket.put[0]["Key"] == f"runs/{receipt['run']}/receipt.json"
     assert json.loads(bucket.put[0]["Body"]) == receipt
@@ -102,7 +105,14 @@ def test_a_service_that_refuses_leaves_a_note_and_a_lower_bound(app, monkeypatch
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({"id": "r-0a1b2c"}, "Not metered: the jobs and endpoints of the run, because the answer of Plan lacks quote"),
+        (
+            {**RUN, "quote": "$1"},
+            "Not metered: the jobs and endpoints of the run, because the answer of Plan lacks quote",
+        ),
+        (
+            {**RUN, "training": "kennel-r"},
+            "Not metered: the training on EC2, because documents of the run have another form (string indices must be",
+        ),
         (
             {"dogs": 1},
             "Not metered: the jobs and endpoints of the run, because the answer of Plan lacks id, quote, endpoint",
@@ -112,8 +122,8 @@ def test_a_service_that_refuses_leaves_a_note_and_a_lower_bound(app, monkeypatch
             "Not metered: the training on EC2, because documents of the run lack 'ec2'; were they",
         ),
         (
-            {**RUN, "endpoint": "kennel"},
-            "Not metered: the endpoints, because documents of the run have another form (string indices",
+            {**RUN, "endpoint": {"name": "kennel"}, "training": "kennel-r"},
+            "Not metered: the endpoints, because documents of the run lack 'instance_type'; were they",
         ),
     ],
 )
