@@ -7,8 +7,11 @@ from unittest import mock
 import pytest
 
 import prices
+from local import dollars
+from local.console import console
 from meter import usage
 from prices import per_million
+from receipt import burn
 from tests.contract.conftest import ROOT, states_of
 from tests.contract.test_permissions import Resolver
 
@@ -132,6 +135,25 @@ def test_page_tells_what_the_prices_say():
     of_100 = dict(zip(doors, rows[1][1:], strict=True))
     assert f"about ${of_100[per_million.FUNCTION_URL]} by the function" in readme
     assert f"${of_100[per_million.REST_API]} by the REST API" in readme
+
+
+def test_readme_shows_dollars_as_a_run_prints_them():
+    """The rows of the README's sample are those that the program prints for the endpoint that the page assumes."""
+    trial = {"rate": ASSUMED.rate / 2, "p50_ms": ASSUMED.answer_ms, "within_limits": True}
+    output = {
+        "run": {"endpoint": {"instance_type": ASSUMED.instance_type, "min_instances": 1, "max_instances": 4}},
+        "endpoint": {"scaling": {"measurement": {"knee_per_second": ASSUMED.rate, "trials": [trial]}}},
+    }
+    out = console()
+    with out.capture() as capture:
+        out.print(dollars.table(output))
+    printed = [line.strip() for line in capture.get().splitlines()]
+    shown = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    [begin] = [number for number, line in enumerate(shown) if line.startswith("photos of")]
+    assert shown[begin] == printed[0]
+    assert shown[begin + 1] in printed
+    monthly = burn.monthly(per_million.Standing(ASSUMED.instance_type, 1), burn.Stored())
+    assert f"${monthly[0].dollars_per_month:,.2f}  {monthly[0].what}" in shown
 
 
 def test_page_tells_the_parts_of_a_price():
