@@ -471,13 +471,13 @@ def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
     lines = burn.monthly(None, None, 0, burn.Standing(warm_functions=3, has_meter=True))
     assert [(line.what, line.dollars_per_month) for line in lines[1:]] == [
         ("11 alarms", pytest.approx(1.1)),  # 7 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
-        ("3 instances of the API's function that are kept warm", pytest.approx(3 * 730 * 3600 * 0.000004)),
+        ("3 instances of the API's function that are kept warm", pytest.approx(3 * 0.5 * 730 * 3600 * 0.000004)),
     ]
 
 
 def test_warm_functions_on_arm_cost_their_own_price():
     *_, warm = burn.monthly(None, None, 0, burn.Standing(warm_functions=1, architecture="arm64"))
-    assert warm.dollars_per_month == pytest.approx(730 * 3600 * 0.000003)
+    assert warm.dollars_per_month == pytest.approx(0.5 * 730 * 3600 * 0.000003)
 
 
 def test_instances_with_disks_of_their_own_have_no_volumes_to_pay():
