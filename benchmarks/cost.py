@@ -27,7 +27,7 @@ import prices
 from benchmarks.client import closed_loop, photo_request
 from benchmarks.figures import goal, percentile, rotated, rounded, spreads
 from benchmarks.inputs import Inputs, parser, prepare_inputs
-from benchmarks.photo_sizes import SizedPhotos, function_shrink, sized_photos
+from benchmarks.photo_sizes import SizedPhotos, function_shrink, sized_photos, view_of
 from benchmarks.servers import System, our_server, peer_servers, print_progress, warmed_up
 from dataset.cores import num_cores
 from local.home import LocalError
@@ -89,7 +89,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         raise LocalError("the five instance types have x86 CPUs, which this Arm CPU cannot emulate; use an x86 machine")
     options = parser("cost", __doc__, rounds=3, seconds=3).parse_args(arguments)
     with prepare_inputs(options) as inputs, TemporaryDirectory() as folder:
-        shrink = function_shrink(inputs.artifact.preprocess.resize_to)
+        shrink = function_shrink(view_of(inputs.artifact.preprocess))
         photos = {size: sized_photos(inputs.photos, size, shrink) for size in _SIZES}
         precisions = {isa: _precision(inputs.artifact, kind) for isa, kind in _KINDS.items()}
         systems = {
@@ -160,7 +160,7 @@ def _report(
         },
         "assumed": {
             "load": per_million.HALF,
-            "lambda_own_ms": per_million.OWN_MS,
+            "lambda_own_cpu_ms": per_million.OWN_CPU_MS,
             "hop_ms": _HOP_MS,
             "lambda_megabytes": LAMBDA_MEGABYTES,
             "cores_here": num_cores(),

@@ -20,7 +20,7 @@ from benchmarks.functions import OURS, PEERS, handler_runner
 from benchmarks.servers import print_progress
 from prices import HOME_REGION, known
 from prices.billed import function_item
-from prices.cores import CORE_MEGABYTES, core_share
+from prices.cores import CORE_MEGABYTES, elapsed_ms
 
 MEGABYTES = (256, 512, 1024, CORE_MEGABYTES)
 _ARCHITECTURES = ("x86_64", "arm64")
@@ -82,7 +82,7 @@ def by_memory(megabytes: int, cpu_ms: float, wait_ms: float) -> dict[str, float]
         cpu_ms: Milliseconds of CPU on a whole core.
         wait_ms: Milliseconds without CPU use, which are paid too.
     """
-    milliseconds = wait_ms + cpu_ms / core_share(megabytes)
+    milliseconds = wait_ms + elapsed_ms(cpu_ms, megabytes)
     gb_seconds = 1e3 * milliseconds * megabytes / 1024  # GB-seconds of a million requests
     dollars = {
         f"dollars_per_million_{kind}": known(function_item(kind), gb_seconds, HOME_REGION) for kind in _ARCHITECTURES

@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from classify import shrinking
+from classify.shrinking import View
 from prices import per_million
-from prices.cores import core_share
+from serving.preprocess import ServingPreprocess
 
 _NUM_PHOTOS = 24
 _QUALITY = 90  # of the enlarged photos
@@ -43,8 +44,7 @@ class SizedPhotos:
         photo_bytes = round(statistics.mean(map(len, self.sent)))
         if not shrink:
             return per_million.Call(photo_bytes, photo_bytes)
-        milliseconds = self.shrink_cpu_ms / core_share(per_million.MEGABYTES)
-        return per_million.Call(photo_bytes, round(statistics.mean(map(len, self.shrunk))), milliseconds)
+        return per_million.Call(photo_bytes, round(statistics.mean(map(len, self.shrunk))), self.shrink_cpu_ms)
 
 
 def sized_photos(photos: Sequence[Path], size: int, shrink: Shrink) -> SizedPhotos:
@@ -81,6 +81,11 @@ def enlarged(photo: bytes, size: int) -> bytes:
         width, height = round(width * growth), round(height * growth)
 
 
-def function_shrink(shortest_side: int) -> Shrink:
-    """Return what the function does with a photo before it sends it on, to a model that uses so many pixels."""
-    return lambda photo: shrinking.shrunk(photo, shortest_side, per_million.MEGABYTES)
+def view_of(spec: ServingPreprocess) -> View:
+    """Return what a model uses of a photo, as its answers tell the function."""
+    return View(spec.resize_to, spec.resize == "shortest_side")
+
+
+def function_shrink(view: View) -> Shrink:
+    """Return what the function does with a photo before it sends it on, to a model that uses so much of it."""
+    return lambda photo: shrinking.shrunk(photo, view, per_million.MEGABYTES)

@@ -33,10 +33,11 @@ import prices
 from benchmarks.accuracy import Gain, paired_gain
 from benchmarks.figures import goal, rounded
 from benchmarks.inputs import served_model
+from benchmarks.photo_sizes import view_of
 from benchmarks.servers import print_progress
 from classify import shrinking
 from classify.jpeg import read_plain
-from classify.shrinking import CHOSEN, Encoding
+from classify.shrinking import CHOSEN, Encoding, View
 from local.home import LocalError
 from prices.cores import core_share
 from prices.per_million import MEGABYTES
@@ -106,19 +107,19 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     if not options.independent:
         sets["photos"] = whole_photos
     photos = [photo for each in sets.values() for photo in each]
-    shortest_side = model.artifact.preprocess.resize_to
+    view = view_of(model.artifact.preprocess)
     few = evenly_spaced(whole_photos, _NUM_ENLARGED)
-    sizes = {f"{kilobytes}_kb": _dollars(few, kilobytes, shortest_side) for kilobytes in _ENLARGED}
+    sizes = {f"{kilobytes}_kb": _dollars(few, kilobytes, view) for kilobytes in _ENLARGED}
     ours = _accuracy(model, photos, (CHOSEN,) if options.independent else _GRID)
     enlarged = _Way(model, list(_parallel(_enlarged, photos if options.independent else whole_photos)))
     large = enlarged.take(_as_it_is, f"of {_ENLARGED_KILOBYTES} KB")
-    through = _row(large, enlarged.take(_function_s_way(shortest_side), "the function's way"), CHOSEN)
+    through = _row(large, enlarged.take(_function_s_way(view), "the function's way"), CHOSEN)
     bound = (through if options.independent else ours["by_the_rule"])["points"]["interval"][0]
     return {
         "inputs": {
             "model": model.artifact.card.version,
             "backbone": model.artifact.card.backbone,
-            "shortest_side": shortest_side,
+            **view._asdict(),
             "photos": {name: len(each) for name, each in sets.items()},
             "megabytes_of_memory": MEGABYTES,
         },
@@ -143,10 +144,10 @@ def _accuracy(model: ServedModel, photos: Sequence[_Photo], grid: Sequence[Encod
         photos: The photos, as they are.
         grid: The encodings, among which the chosen one is.
     """
-    way, shortest_side = _Way(model, photos), model.artifact.preprocess.resize_to
+    way, view = _Way(model, photos), view_of(model.artifact.preprocess)
     whole = way.take(_as_it_is, "as they are")
-    ruled = _row(whole, way.take(_function_s_way(shortest_side), "the function's way"), CHOSEN)
-    rows = [_row(whole, way.take(_forced(each, shortest_side), str(each)), each) for each in grid]
+    ruled = _row(whole, way.take(_function_s_way(view), "the function's way"), CHOSEN)
+    rows = [_row(whole, way.take(_forced(each, view), str(each)), each) for each in grid]
     within = [row for row in rows if row["points"]["interval"][0] > _LEAST_DIFFERENCE]
     return {
         "whole": {"top1": rounded(sum(whole.is_correct) / len(photos)), "bytes": rounded(whole.num_bytes)},
@@ -200,18 +201,18 @@ def _enlarged(photo: _Photo) -> _Photo:
     return _enlarge(photo, _ENLARGED_KILOBYTES)
 
 
-def _forced(encoding: Encoding, shortest_side: int) -> Callable[[bytes], bytes]:
+def _forced(encoding: Encoding, view: View) -> Callable[[bytes], bytes]:
     """Return a function that shrinks a photo without asking whether it pays; an odd one stays as it is."""
 
     def shrink(content: bytes) -> bytes:
         header = read_plain(content)
-        return (shrinking.encoded(header, encoding.side(shortest_side), encoding) if header else b"") or content
+        return (shrinking.encoded(header, view, encoding) if header else b"") or content
 
     return shrink
 
 
-def _function_s_way(shortest_side: int) -> Callable[[bytes], bytes]:
-    return lambda content: shrinking.shrunk(content, shortest_side, MEGABYTES)
+def _function_s_way(view: View) -> Callable[[bytes], bytes]:
+    return lambda content: shrinking.shrunk(content, view, MEGABYTES)
 
 
 def _row(whole: _Result, result: _Result, encoding: Encoding) -> dict[str, Any]:
@@ -243,18 +244,18 @@ def _time(milliseconds: float) -> float:
     return prices.known("lambda/gb-second", seconds * MEGABYTES / 1024 * _MILLION, prices.HOME_REGION)
 
 
-def _dollars(photos: Sequence[_Photo], kilobytes: int, shortest_side: int) -> dict[str, Any]:
+def _dollars(photos: Sequence[_Photo], kilobytes: int, view: View) -> dict[str, Any]:
     """Return what photos of a size cost as they are, and what the function saves and spends on them, a million."""
     came, sent, milliseconds, estimated, shrunk = 0, 0, 0.0, 0.0, 0
     for photo in photos:
         content = _enlarge(photo, kilobytes).content
         began = time.thread_time()
-        smaller = shrinking.shrunk(content, shortest_side, MEGABYTES)
+        smaller = shrinking.shrunk(content, view, MEGABYTES)
         milliseconds += (time.thread_time() - began) * 1e3
         came, sent, shrunk = came + len(content), sent + len(smaller), shrunk + (smaller is not content)
         header = read_plain(content)
         assert header is not None
-        estimated += shrinking.estimate(header, CHOSEN.side(shortest_side)).milliseconds
+        estimated += shrinking.estimate(header, view).milliseconds
     count = len(photos)
     saved, spent = _fee((came - sent) / count), _time(milliseconds / count)
     print_progress(f"{kilobytes} KB: {came // count} bytes to {sent // count}, {milliseconds / count:.2f} ms of a core")

@@ -29,6 +29,7 @@ class Prediction:
         dog_probability: P(dog), in [0, 1].
         is_dog: Whether P(dog) reaches the calibrated threshold.
         shortest_side: Pixels of a photo's shorter side that the network uses.
+        central_square: Whether it uses nothing outside of the square in the middle of a photo.
         decode_ms: Milliseconds to decode the photo.
         model_ms: Milliseconds to compute the network. They include the wait for a core when there are more callers
             than cores.
@@ -39,6 +40,7 @@ class Prediction:
     dog_probability: float
     is_dog: bool
     shortest_side: int
+    central_square: bool
     decode_ms: float
     model_ms: float
 
@@ -51,6 +53,7 @@ class Prediction:
             "is_dog": self.is_dog,
             "dog_probability": round(self.dog_probability, 4),
             "shortest_side": self.shortest_side,
+            "central_square": self.central_square,
             "top": top,
         }
 
@@ -209,6 +212,7 @@ class ServedModel:
             dog_probability=dog,
             is_dog=dog >= self.artifact.calibration.dog_threshold,
             shortest_side=self.artifact.preprocess.resize_to,
+            central_square=self.artifact.preprocess.resize == "shortest_side",
             decode_ms=decode_ms,
             model_ms=model_ms,
         )

@@ -35,13 +35,17 @@ SCHEMAS = {
                     "type": "integer",
                     "description": "Pixels of a photo's shorter side that the model uses. More bring no better answer.",
                 },
+                "central_square": {
+                    "type": "boolean",
+                    "description": "Whether the model uses nothing outside of the square in the middle of a photo.",
+                },
                 "top": {
                     "type": "array",
                     "items": _object(_RANKED),
                     "description": "The most probable breeds, best first.",
                 },
             },
-            optional=("shortest_side",),  # Servers of earlier releases do not say it.
+            optional=("shortest_side", "central_square"),  # Servers of earlier releases do not say it.
         ),
         "examples": [
             {
@@ -50,6 +54,7 @@ SCHEMAS = {
                 "is_dog": True,
                 "dog_probability": 0.99,
                 "shortest_side": 256,
+                "central_square": True,
                 "top": [_RANKED_EXAMPLE, {"breed": "Basset hound", "class": "016.Basset_hound", "probability": 0.04}],
             }
         ],

@@ -21,7 +21,7 @@ from classify import documents
 from classify.invoke import CONFIG, ask
 from classify.photos import read_photo
 from classify.settings import ClassifySettings
-from classify.shrinking import is_scaled, shrunk
+from classify.shrinking import View, is_scaled, shrunk
 from shared.doors import WHOLE_PHOTO
 from shared.problems import ProblemError, json_response
 
@@ -36,7 +36,7 @@ _JSON = "application/json"
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 settings = ClassifySettings.from_environment()
-shortest_side = {"pixels": 0}  # of a photo that the model uses, as its last answer said; 0 before the first one
+model = {"uses": View()}  # of a photo, as its last answer said
 facts: dict[str, Any] = {}  # What routes add to the log line of the request; an instance answers one at a time.
 # AWS charges for each byte of a log. What says the same in each line of the function's own log group is left out.
 # Lambda takes the level and the time of a line only with a time of this form.
@@ -65,13 +65,13 @@ def s3() -> "S3Client":
 def classify() -> Response[str]:
     """Answer with the breed on the photo of the request."""
     photo, content_type = read_photo(router.current_event, settings.bucket, s3)
-    asked_for, sent = shortest_side["pixels"], _as_sent(photo)
+    made_for, sent = model["uses"], _as_sent(photo)
     facts.update(photo_bytes=len(photo), sent_bytes=len(sent))
-    prediction, uses = _predict(sent, content_type)
-    if sent is not photo and not 0 < uses <= asked_for and is_scaled(sent, photo):
+    prediction = _predict(sent, content_type)
+    if sent is not photo and not made_for.has_all_of(model["uses"]) and is_scaled(sent, photo):
         # A model that uses more has taken over since the last answer, or one that does not say what it uses.
         facts["sent_bytes"] += len(photo)
-        prediction, _ = _predict(photo, content_type)
+        prediction = _predict(photo, content_type)
     return json_response(prediction)
 
 
@@ -161,14 +161,15 @@ def _ask(body: bytes, content_type: str) -> str:
     return ask(runtime, settings.endpoint_name, body, content_type, _correlation_id(), seconds)
 
 
-def _predict(photo: bytes, content_type: str) -> tuple[str, int]:
-    """Return the model's answer, and the pixels of a shorter side that it uses; 0 if it does not say so."""
+def _predict(photo: bytes, content_type: str) -> str:
+    """Return the model's answer, and remember what it uses of a photo."""
     prediction = _ask(photo, content_type)
     document = _document(prediction)
     pixels = document.get("shortest_side")
-    shortest_side["pixels"] = pixels if type(pixels) is int and pixels > 0 else 0
+    side = pixels if type(pixels) is int and pixels > 0 else 0
+    model["uses"] = View(side, document.get("central_square") is True)
     facts["model_version"] = document.get("model_version")
-    return prediction, shortest_side["pixels"]
+    return prediction
 
 
 def _as_sent(photo: bytes) -> bytes:
@@ -177,7 +178,7 @@ def _as_sent(photo: bytes) -> bytes:
     asked = router.current_event.headers.get(name) or ""
     if settings.shrink_photos != "auto" or asked.strip().lower() == value:
         return photo
-    return shrunk(photo, shortest_side["pixels"], int(router.lambda_context.memory_limit_in_mb))
+    return shrunk(photo, model["uses"], int(router.lambda_context.memory_limit_in_mb))
 
 
 def _document(prediction: str) -> dict[str, Any]:

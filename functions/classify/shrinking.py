@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import prices
 from classify.jpeg import PlainJpeg, exif_of, read_plain
@@ -39,6 +40,23 @@ class Encoding:
     def side(self, shortest_side: int) -> int:
         """Return the pixels of the shorter side of what is sent, by those that the model uses."""
         return round(self.side_share * shortest_side)
+
+
+class View(NamedTuple):
+    """What a model uses of a photo, as its answers say it.
+
+    Attributes:
+        shortest_side: pixels of the shorter side; 0 if that is not known.
+        central_square: whether it uses nothing outside of the square in the middle.
+    """
+
+    shortest_side: int = 0
+    central_square: bool = False
+
+    def has_all_of(self, other: "View") -> bool:
+        """Whether a photo that was made for this view has what another, which is known, uses."""
+        is_wide_enough = other.central_square or not self.central_square
+        return 0 < other.shortest_side <= self.shortest_side and is_wide_enough
 
 
 # What `python -m benchmarks shrinking` chose and measured, see the decision.
@@ -83,25 +101,26 @@ class Estimate:
         return _price("invoke/in", self.saved_bytes / _GIGABYTE) > _LEAST_GAIN * cost
 
 
-def shrunk(photo: bytes, shortest_side: int, megabytes: int) -> bytes:
+def shrunk(photo: bytes, view: View, megabytes: int) -> bytes:
     """Return a photo as it is sent to the endpoint: scaled down if that pays, otherwise with its pixels as they came.
 
-    The answer to a smaller photo is that to the original but for rounding: it keeps its orientation, and its shorter
-    side has at least the pixels that the model uses. Of a plain JPEG's metadata nothing else is sent.
+    The answer to a smaller photo is that to the original but for rounding: it keeps its orientation, and has all pixels
+    that the model uses, the shorter side's and, if the model takes no others, those of the central square. Of a plain
+    JPEG's metadata nothing else is sent.
 
     Args:
         photo: a photo of any kind.
-        shortest_side: pixels of the shorter side that the model uses; 0 if that is not known.
+        view: what the model uses of a photo.
         megabytes: the function's memory.
     """
-    header = read_plain(photo) if shortest_side else None
+    header = read_plain(photo) if view.shortest_side else None
     if header is None or header.width * header.height > _MOST_PIXELS:
         return photo
     bare = header.bare()  # This costs nothing and changes no pixel, so it needs no gain.
-    candidates, side = [photo, bare], CHOSEN.side(shortest_side)
-    costs = estimate(header, side)
+    candidates = [photo, bare]
+    costs = estimate(header, view)
     if _has_pillow() and costs.most_milliseconds <= _MOST_MS and costs.pays(megabytes):
-        candidates.append(encoded(header, side) or photo)
+        candidates.append(encoded(header, view) or photo)
     return min(candidates, key=len)  # the first of equally long ones
 
 
@@ -111,17 +130,19 @@ def is_scaled(sent: bytes, photo: bytes) -> bool:
     return bool(after and before and after.width * after.height < before.width * before.height)
 
 
-def estimate(header: PlainJpeg, side: int) -> Estimate:
+def estimate(header: PlainJpeg, view: View) -> Estimate:
     """Estimate the work and the gain of shrinking a photo, compared with sending it without its metadata.
 
     Args:
         header: what its header says.
-        side: pixels of the shorter side of what is sent.
+        view: what the model uses of a photo.
     """
     width, height = header.width, header.height
-    shrinking = min(1.0, side / min(width, height))
-    reduced = max(each for each in (1, 2, 4, 8) if each == 1 or min(width, height) >= CHOSEN.oversampling * side * each)
-    size, megapixels, sent_pixels = len(header.pixels), width * height / 1e6, width * height * shrinking**2
+    side, shorter = CHOSEN.side(view.shortest_side), min(width, height)
+    shrinking = min(1.0, side / shorter)
+    reduced = max(each for each in (1, 2, 4, 8) if each == 1 or shorter >= CHOSEN.oversampling * side * each)
+    size, megapixels = len(header.pixels), width * height / 1e6
+    sent_pixels = (shorter**2 if view.central_square else width * height) * shrinking**2
     megabytes, any_way = size / 1e6, _ANY_MS + megapixels / reduced**2 * _DECODED_MS + sent_pixels / 1e6 * _ENCODED_MS
     if header.is_progressive:
         usual = megapixels * _PROGRESSIVE_MS + megabytes * _PROGRESSIVE_MEGABYTE_MS
@@ -132,13 +153,13 @@ def estimate(header: PlainJpeg, side: int) -> Estimate:
     return Estimate(any_way + usual, size - BYTES_PER_PIXEL * sent_pixels, most)
 
 
-def encoded(header: PlainJpeg, side: int, encoding: Encoding = CHOSEN) -> bytes:
-    """Return the photo as a JPEG whose shorter side has ``side`` pixels, or fewer if it has fewer.
+def encoded(header: PlainJpeg, view: View, encoding: Encoding = CHOSEN) -> bytes:
+    """Return the photo, or its central square, as a JPEG whose shorter side has the pixels of a view, or its own fewer.
 
     Args:
         header: the photo.
-        side: pixels.
-        encoding: how it is done; its share of the side is not heeded here.
+        view: what the model uses of a photo.
+        encoding: how it is done.
 
     Returns:
         The JPEG; empty bytes if the photo cannot be decoded, which its model's server will say better.
@@ -150,18 +171,36 @@ def encoded(header: PlainJpeg, side: int, encoding: Encoding = CHOSEN) -> bytes:
         image: Image.Image = JpegImageFile(io.BytesIO(header.pixels))
         if image.size != (header.width, header.height) or image.mode not in ("RGB", "L"):
             return b""
+        side = encoding.side(view.shortest_side)
         image.draft(None, (encoding.oversampling * side,) * 2)
-        shrinking = min(1.0, side / min(header.width, header.height))
-        size = max(1, round(header.width * shrinking)), max(1, round(header.height * shrinking))
+        shorter = min(header.width, header.height)
+        shrinking = min(1.0, side / shorter)
         image.load()
+        if view.central_square:
+            box = _middle(*image.size, in_whole_pixels=shrinking == 1)
+            size = (side, side) if shrinking < 1 else (round(box[2] - box[0]), round(box[3] - box[1]))
+        else:
+            box = (0, 0, *image.size)
+            size = max(1, round(header.width * shrinking)), max(1, round(header.height * shrinking))
         if image.size != size:
-            image = image.resize(size, Image.Resampling(encoding.resample))
+            image = image.resize(size, Image.Resampling(encoding.resample), box)
         options = {"quality": encoding.quality, "subsampling": encoding.subsampling, "icc_profile": None}
         file = io.BytesIO()
         image.save(file, "JPEG", exif=exif_of(header.orientation), **options)
     except Exception:  # Pillow may not fit this system, and its decoders raise errors of many kinds.
         return b""
     return file.getvalue()
+
+
+def _middle(width: int, height: int, in_whole_pixels: bool) -> tuple[float, float, float, float]:
+    """Return the central square of a photo as left, top, right and bottom, where the server cuts it out.
+
+    Half a pixel to the side would blur a photo that is not scaled, so its part is longer by a pixel if need be.
+    """
+    shorter = min(width, height)
+    kept = [shorter + (side - shorter) % 2 if in_whole_pixels else shorter for side in (width, height)]
+    left, top = (width - kept[0]) / 2, (height - kept[1]) / 2
+    return left, top, left + kept[0], top + kept[1]
 
 
 @cache

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import prices
 from prices.billed import HOURS_A_MONTH, function_item, warm_function_item
+from prices.cores import elapsed_ms
 from prices.disks import has_own_disks
 
 MILLION = 1_000_000
@@ -29,6 +30,8 @@ _GIB, _GB = 2**30, 1e9
 # The volume that each instance of an endpoint gets unasked, by a bill: 0.222 GB-months in 8.208 hours of the only type
 # without a local disk (aws-samples/sagemaker-ssh-helper, Sample_Costs.md). Types with local disks have none.
 VOLUME_GB = 20
+# What CloudWatch Logs keeps is compressed; AWS's calculator counts 0.15 of what came in.
+_KEPT_SHARE = 0.15
 _EVENT_BYTES = 26  # CloudWatch Logs adds them to each event (limits of PutLogEvents; that they are billed is assumed)
 # X-Ray's default rule, which API Gateway follows: the first request of each second, and 5 % of the others. The function
 # by itself records no trace (Tracing: PassThrough), so the function's URL causes none.
@@ -39,11 +42,11 @@ _CARD_RATE = 50.0  # requests per second, for the share of traces in what the ca
 _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 
 # Kennel's own bytes; tests/unit/functions/test_request_bytes.py measures them anew.
-ANSWER_BYTES = 600  # the JSON with five breeds
+ANSWER_BYTES = 620  # the JSON with five breeds
 _HEADER_BYTES = 450  # of an answer, with those that API Gateway and Lambda add (estimated)
-LOG_BYTES = {REST_API: 350, FUNCTION_URL: 375, SIGN_IN: 400}  # the line about a request, by who asks
-MEGABYTES = 1024  # MemorySize of the function classify
-OWN_MS = 5.0  # 3 ms of CPU (benchmarks lambda_handler) at the 0.58 of a core that this memory brings
+LOG_BYTES = {REST_API: 375, FUNCTION_URL: 400, SIGN_IN: 425}  # the line about a request, by who asks
+MEGABYTES = 512  # MemorySize of the function classify
+OWN_CPU_MS = 3.0  # of a core, beside shrinking (benchmarks lambda_handler)
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ class Call:
     Attributes:
         photo_bytes: bytes of the photo that the caller sends.
         sent_bytes: bytes that the function sends on to the endpoint.
-        shrink_ms: milliseconds in which the function makes the photo smaller.
+        shrink_cpu_ms: milliseconds of a core in which the function makes the photo smaller.
         answer_bytes: bytes of the answer's body.
-        own_ms: milliseconds of the function beside waiting and shrinking.
+        own_cpu_ms: milliseconds of a core that the function takes beside that.
         megabytes: the function's memory.
         architecture: of the functions, ``x86_64`` or ``arm64``.
         from_bucket: whether the caller names a photo in the bucket instead of sending it.
@@ -84,21 +87,22 @@ class Call:
 
     photo_bytes: int
     sent_bytes: int
-    shrink_ms: float = 0.0
+    shrink_cpu_ms: float = 0.0
     answer_bytes: int = ANSWER_BYTES
-    own_ms: float = OWN_MS
+    own_cpu_ms: float = OWN_CPU_MS
     megabytes: int = MEGABYTES
     architecture: str = "x86_64"
     from_bucket: bool = False
     requests_per_token: float = 1.0
 
 
-# Photos of three sizes as the function sends them on: the bytes of larger ones as ``python -m benchmarks cost`` has
-# measured them for 256 pixels and JPEG quality 85; the milliseconds are estimated from 3 and 7 of a core.
+# Photos of three sizes as the function sends them on: whole ones of dogs that were enlarged, with JPEG quality 85 and
+# for a model that uses a square of 256 pixels (measured).
+# See "A photo goes to the endpoint as the square that the model uses" in docs/decisions/photos.md.
 CALLS = {
-    20_000: Call(20_000, 20_000),
-    100_000: Call(100_000, 19_200, shrink_ms=5.0),
-    500_000: Call(500_000, 19_200, shrink_ms=12.0),
+    20_000: Call(20_000, 13_000, shrink_cpu_ms=0.7),
+    100_000: Call(100_000, 16_900, shrink_cpu_ms=5.2),
+    500_000: Call(500_000, 16_900, shrink_cpu_ms=15.2),
 }
 
 Parts = dict[str, float | None]
@@ -218,7 +222,8 @@ def on_a_day(
 
 
 def _without_instances(answer_ms: float, call: Call, door: str, requests_per_second: float, region: str) -> Parts:
-    milliseconds = math.ceil(answer_ms + call.own_ms + call.shrink_ms)  # AWS bills whole ones.
+    computing = elapsed_ms(call.own_cpu_ms + call.shrink_cpu_ms, call.megabytes)
+    milliseconds = math.ceil(answer_ms + computing)  # AWS bills whole ones.
     log_bytes = LOG_BYTES[door] + _EVENT_BYTES
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
@@ -228,8 +233,8 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
         "logs": _sum(
-            prices.dollars(f"logs/{item}", MILLION * log_bytes / _GB, region)
-            for item in ("ingest", "storage")  # kept for a month, the default, and as if nothing compressed them
+            prices.dollars(f"logs/{item}", MILLION * log_bytes * share / _GB, region)
+            for item, share in (("ingest", 1.0), ("storage", _KEPT_SHARE))  # for a month, the default
         ),
     }
     if door != FUNCTION_URL:

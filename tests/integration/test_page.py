@@ -44,7 +44,7 @@ def opened() -> Iterator[Door]:
 @pytest.fixture
 def door(opened: Door) -> Door:
     opened.prediction, opened.photos, opened.throttled, opened.late = prediction(), [], False, None
-    importlib.import_module("classify.routes").shortest_side["pixels"] = 0
+    importlib.import_module("classify.routes").model["uses"] = importlib.import_module("classify.shrinking").View()
     return opened
 
 

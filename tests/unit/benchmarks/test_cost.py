@@ -7,7 +7,7 @@ from local.home import LocalError
 from prices import per_million
 
 SPEED = cost.Speed(100.0, 17.0)
-CALL = per_million.Call(100_000, 20_000, shrink_ms=5.0)
+CALL = per_million.Call(100_000, 20_000, shrink_cpu_ms=5.0, own_cpu_ms=5.0, megabytes=1024)
 PHOTOS = {size: SizedPhotos([bytes(size)], [bytes(20_000)], 3.0) for size in cost._SIZES}
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from classify.shrinking import View
 from tests.unit.functions.test_classify import (  # noqa: F401  (fixtures)
     PREDICTION,
     answer,
@@ -25,9 +26,9 @@ from tests.unit.functions.test_classify import (  # noqa: F401  (fixtures)
 )
 
 
-def large_photo():
+def large_photo(size=(800, 600)):
     file = io.BytesIO()
-    Image.effect_noise((800, 600), 60).convert("RGB").save(file, "JPEG", quality=90)
+    Image.effect_noise(size, 60).convert("RGB").save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -39,7 +40,7 @@ SIZED = {**PREDICTION, "shortest_side": 256}
 def sizes(app, routes, runtime, monkeypatch, caplog):  # noqa: F811
     """Return a function that asks for a photo and returns the bytes that came and those that the endpoint got."""
     caplog.set_level(logging.INFO, "kennel")
-    monkeypatch.setitem(routes.shortest_side, "pixels", 0)
+    monkeypatch.setitem(routes.model, "uses", View())
 
     def ask(answered=SIZED, ask=call, **options):
         caplog.clear()
@@ -78,6 +79,28 @@ def test_model_that_uses_more_than_the_one_before_judges_the_whole_photo(sizes, 
     assert answers[0][:2] == (200, second)
     _, sent = sizes(second, body=LARGE)
     assert small < sent <= len(LARGE)
+
+
+def test_model_that_takes_no_squares_judges_the_whole_photo(sizes, runtime):  # noqa: F811
+    """Its first photo after a model of squares goes once more, as it came; the next one has both sides."""
+    square, whole = {**SIZED, "central_square": True}, {**SIZED, "central_square": False}
+    photo = large_photo((900, 300))
+    sizes(square, body=photo)
+    _, small = sizes(square, body=photo)
+
+    def ask(app, **options):  # noqa: F811
+        runtime.add_response("invoke_endpoint", document(json.dumps(whole).encode(), ContentType="application/json"))
+        call(app, **options)
+
+    assert sizes(whole, ask=ask, body=photo)[1] == small + len(photo)
+    _, all_of_the_side = sizes(whole, body=photo)
+    assert 2.5 * small < all_of_the_side < 3.5 * small  # 768 x 256 pixels of noise in place of 256 x 256
+
+
+@pytest.mark.parametrize("odd", ["true", 1, None, [True]])
+def test_only_a_plain_true_means_a_square(sizes, routes, odd):  # noqa: F811
+    sizes({**SIZED, "central_square": odd}, body=LARGE)
+    assert routes.model["uses"] == View(256, central_square=False)
 
 
 def test_photo_that_lost_its_metadata_alone_is_not_sent_again(sizes):

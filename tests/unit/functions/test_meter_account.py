@@ -417,13 +417,13 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
     assert found == {
         "functions": pytest.approx((2000 + 500) * 1.66667e-05 + 50_600 * 2e-7 + 3 * 0.02),
         "requests": pytest.approx(50_000 * 3.5e-6),
-        "photos in and out": pytest.approx(5.0 * 0.016 + 0.03 * 0.016),  # 100 KB each, and answers of 600 bytes
+        "photos in and out": pytest.approx(5.0 * 0.016 + 0.031 * 0.016),  # 100 KB each, and answers of 620 bytes
         "logs": pytest.approx(1.5),
         "key and alarms": pytest.approx((1 + 10 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
     }
     assert metered.unpriced == set()
     small = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, shrinks=True))
-    assert small.dollars(NOW)["photos in and out"] == pytest.approx(0.96 * 0.016 + 0.03 * 0.016)  # 19.2 KB each
+    assert small.dollars(NOW)["photos in and out"] == pytest.approx(0.845 * 0.016 + 0.031 * 0.016)  # 16.9 KB each
     warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_function="k-classify"))
     kept_warm = warm.dollars(NOW)
     assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))

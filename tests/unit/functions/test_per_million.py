@@ -32,8 +32,8 @@ BOOK = {
     "cloudwatch/fast-alarm": 0.3,
     "cloudwatch/dashboard": 3.0,
 }
-ENDPOINT = Endpoint("ml.x", rate=100, answer_ms=10, min_instances=1, max_instances=3)
-CALL = Call(100_000, 20_000, shrink_ms=4, answer_bytes=1_000, own_ms=6, megabytes=512)
+ENDPOINT = Endpoint("ml.x", rate=100, answer_ms=15, min_instances=1, max_instances=3)
+CALL = Call(100_000, 20_000, shrink_cpu_ms=2, answer_bytes=1_000, own_cpu_ms=3, megabytes=512)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_each_part_of_a_million_answers_by_hand(book):
             "function_requests": 0.2,
             "door": 0,
             "transfer": (1_000 + header_bytes) * 1e6 / 2**30 * 0.09,
-            "logs": log_bytes / 1e3 * 0.53,
+            "logs": log_bytes / 1e3 * (0.5 + 0.15 * 0.03),  # What is kept for a month is compressed.
         }
     )
     assert per_million.total(parts) == pytest.approx(sum(parts.values()))
@@ -127,8 +127,8 @@ def test_a_photo_in_the_bucket_costs_its_reading(book):
 
 
 def test_time_is_charged_in_whole_milliseconds(book):
-    """10 and 4 and 5.2 ms are 20."""
-    call = Call(1, 1, shrink_ms=4, own_ms=5.2, megabytes=1024)
+    """15 and 2 and 2.2 ms are 20."""
+    call = Call(1, 1, shrink_cpu_ms=2, own_cpu_ms=2.2, megabytes=1024)
     assert per_million.parts(ENDPOINT, call, FUNCTION_URL)["function_time"] == pytest.approx(0.4)
 
 
@@ -178,14 +178,14 @@ def test_functions_on_arm_cost_their_own_price_in_every_part(book):
     assert after.pop("authorizer") - requests == pytest.approx(0.8 * (before.pop("authorizer") - requests))
     assert after == before
     warm = per_million.idle(Standing("ml.x", 1, warm_functions=2, architecture="arm64"))
-    assert warm["warm_functions"] == pytest.approx(2 * 730 * 3600 * 0.0000033)
+    assert warm["warm_functions"] == pytest.approx(2 * 0.5 * 730 * 3600 * 0.0000033)
 
 
 def test_the_card_of_a_stack_on_arm_tells_its_own_prices():
     home = prices.HOME_REGION
     cards = [per_million.for_the_card("ml.c7i.large", home, each) for each in ("x86_64", "arm64")]
     assert cards[1]["ms"] == pytest.approx(0.8 * cards[0]["ms"], rel=1e-3)
-    fifth = 0.2 * 1e6 * 5e-3 * prices.known("lambda/gb-second", 1, home)  # of 5 ms with 1 GB
+    fifth = 0.2 * 1e6 * 3e-3 * prices.known("lambda/gb-second", 0.5, home)  # of 3 ms with half a GB
     assert cards[0]["doors"][FUNCTION_URL][0] - cards[1]["doors"][FUNCTION_URL][0] == pytest.approx(fifth, abs=2e-3)
 
 
@@ -218,7 +218,7 @@ def test_an_idle_month_by_hand(book):
 
 def test_functions_that_are_kept_warm_cost_their_memory_and_two_alarms(book):
     cold, warm = (per_million.idle(Standing("ml.x", 1, warm_functions=count)) for count in (0, 3))
-    assert warm["warm_functions"] == pytest.approx(3 * 730 * 3600 * 0.000004)
+    assert warm["warm_functions"] == pytest.approx(3 * 0.5 * 730 * 3600 * 0.000004)
     assert warm["alarms"] - cold["alarms"] == pytest.approx(0.2)
 
 

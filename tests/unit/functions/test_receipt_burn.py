@@ -42,13 +42,13 @@ def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
             "the meter, which looks every five minutes, and its questions to CloudWatch",
             pytest.approx(8760 * (0.00001 + 0.0000002 + 0.000001 + 12 * 0.00001)),
         ),
-        ("3 instances of the API's function that are kept warm", pytest.approx(3 * 730 * 3600 * 0.000004)),
+        ("3 instances of the API's function that are kept warm", pytest.approx(3 * 0.5 * 730 * 3600 * 0.000004)),
     ]
 
 
 def test_warm_functions_on_arm_cost_their_own_price():
     *_, warm = burn.monthly(Standing("", 0, warm_functions=1, architecture="arm64"), Stored())
-    assert warm.dollars_per_month == pytest.approx(730 * 3600 * 0.000003)
+    assert warm.dollars_per_month == pytest.approx(0.5 * 730 * 3600 * 0.000003)
 
 
 def test_instances_with_disks_of_their_own_have_no_volumes_to_pay():

@@ -17,7 +17,8 @@ from tests.prediction_function import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 ID = "00000000-0000-0000-0000-000000000000"
-SENT = {"bytes": 100_000, "sent_bytes": 22_000, "model_version": "20261129-101500-0a1b2c", "status": 200}
+SENT = {"bytes": 100_000, "photo_bytes": 100_000, "sent_bytes": 17_000}
+SENT |= {"model_version": "20261129-101500-0a1b2c", "status": 200}
 CALLERS = {
     per_million.REST_API: ("Xk0VpHXqIAMFu_w=", {"key_id": "a1b2c3d4e5", "function_request_id": ID}),
     per_million.FUNCTION_URL: (
@@ -47,7 +48,7 @@ def test_the_log_line_has_the_bytes_that_are_charged(door):
     environment = {**ENVIRONMENT, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "functions")}
     line = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
     assert set(json.loads(line)) == {"level", "message", "timestamp", "correlation_id", *facts}
-    assert len(line) == pytest.approx(per_million.LOG_BYTES[door], abs=20)
+    assert len(line) == pytest.approx(per_million.LOG_BYTES[door], abs=12)
 
 
 def test_the_answer_has_the_bytes_that_are_charged():
@@ -62,6 +63,7 @@ def test_the_answer_has_the_bytes_that_are_charged():
         "decode_ms": 1.0,
         "model_ms": 7.0,
         "shortest_side": 256,
+        "central_square": True,
     }
     prediction = Prediction(**{field.name: known[field.name] for field in fields(Prediction)})
     assert len(JSONResponse(prediction.to_json()).body) == pytest.approx(per_million.ANSWER_BYTES, rel=0.1)

@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,11 +14,12 @@ import prices
 from benchmarks import forged_photos as forged
 from classify import jpeg, shrinking
 from classify.jpeg import read_plain
-from classify.shrinking import Estimate, shrunk
+from classify.shrinking import Estimate, View, shrunk
 from dataset.photo_bytes import pixel_bytes
 from serving.preprocess import ServingPreprocess, pixels
 
-SIDE, MEGABYTES = 256, 1024
+SIDE, MEGABYTES = 256, 512
+WHOLE, SQUARE = View(SIDE), View(SIDE, central_square=True)
 SPEC = ServingPreprocess(256, "shortest_side", 256, "bilinear", 2, (0.5,) * 3, (0.5,) * 3, "RGB", True)
 ORIENTATIONS = range(1, 9)
 
@@ -69,9 +71,10 @@ KINDS = {
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("kind", [*KINDS, "L"])
-def test_model_sees_what_it_would_have_seen_of_the_original(kind, orientation):
+@pytest.mark.parametrize("view", [WHOLE, SQUARE])
+def test_model_sees_what_it_would_have_seen_of_the_original(kind, orientation, view):
     photo = saved(drawing(mode="L" if kind == "L" else "RGB"), orientation=orientation, **KINDS.get(kind, {}))
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, view, MEGABYTES)
     assert len(sent) < len(photo) / 2
     difference = np.abs(pixels(sent, SPEC).astype(int) - pixels(photo, SPEC).astype(int))
     assert difference.mean() < 4
@@ -82,7 +85,7 @@ def test_model_sees_what_it_would_have_seen_of_the_original(kind, orientation):
 def test_model_sees_the_same_half_of_a_photo_that_lacks_the_other():
     """The decoder fills it with grey, here as in the server."""
     photo = PLAIN[: len(PLAIN) // 2] + b"\xff\xd9"
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, SQUARE, MEGABYTES)
     assert sent is not photo
     assert np.abs(pixels(sent, SPEC).astype(int) - pixels(photo, SPEC).astype(int)).mean() < 4
 
@@ -93,44 +96,69 @@ def test_model_sees_the_same_half_of_a_photo_that_lacks_the_other():
 def test_shorter_side_has_the_pixels_that_the_model_uses(size):
     photo = saved(drawing(size), quality=98)
     header = read_plain(photo)
-    image = Image.open(io.BytesIO(shrinking.encoded(header, SIDE)))
+    image = Image.open(io.BytesIO(shrinking.encoded(header, WHOLE)))
     assert min(image.size) == SIDE
     assert max(image.size) == pytest.approx(max(size) * SIDE / min(size), abs=0.51)
+    assert Image.open(io.BytesIO(shrinking.encoded(header, SQUARE))).size == (
+        (SIDE, SIDE) if min(size) > SIDE else size
+    )
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(900, 600), (601, 900), (2051, 1100), (300, 257), (301, 200), (40, 31), (1000, 1)])
+def test_square_has_the_pixels_that_the_server_would_have_cut_out(size, orientation):
+    """Also of a photo that has not enough of them, and to half a pixel of one whose sides differ by an odd number."""
+    header = read_plain(saved(drawing(size), quality=98, orientation=orientation))
+    finest = replace(shrinking.CHOSEN, quality=100, subsampling="4:4:4")
+    sent = shrinking.encoded(header, SQUARE, finest)
+    image = Image.open(io.BytesIO(sent))
+    assert min(image.size) == min(SIDE, *size)
+    assert max(image.size) - min(image.size) == (abs(size[0] - size[1]) % 2 if min(size) < SIDE else 0)
+    assert np.abs(pixels(sent, SPEC).astype(int) - pixels(header.bare(), SPEC).astype(int)).mean() < 1.5
+
+
+def test_photo_made_for_a_view_serves_another_that_uses_no_more():
+    assert SQUARE.has_all_of(SQUARE)
+    assert SQUARE.has_all_of(View(128, central_square=True))
+    assert WHOLE.has_all_of(SQUARE)
+    assert not SQUARE.has_all_of(WHOLE)
+    assert not WHOLE.has_all_of(View(300))
+    assert not WHOLE.has_all_of(View())
 
 
 @pytest.mark.parametrize("size", [(32, 32), (224, 224), (320, 240), (640, 480), (1600, 1200), (40, 1500)])
 @pytest.mark.parametrize("quality", [5, 40, 75, 95, 100])
 def test_bytes_never_grow(size, quality):
     photo = saved(drawing(size), quality=quality, orientation=6)
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, SQUARE, MEGABYTES)
     assert sent is photo or len(sent) < len(photo)
 
 
 def test_nothing_but_pixels_and_orientation_is_sent():
     photo = saved(drawing(), orientation=6, icc_profile=b"p" * 3000, comment=b"made by somebody")
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, SQUARE, MEGABYTES)
     assert dict(Image.open(io.BytesIO(sent)).getexif()) == {0x0112: 6}
     for secret in (b"somebody", b"2026:11:30", b"pppp"):
         assert secret in photo
         assert secret not in sent
-    assert 0xE1 not in segments(shrunk(saved(drawing()), SIDE, MEGABYTES))
+    assert 0xE1 not in segments(shrunk(saved(drawing()), SQUARE, MEGABYTES))
 
 
 def test_crop_of_the_size_of_the_input_is_left_alone():
     photo = saved(drawing((224, 224)), quality=60)
-    assert shrunk(photo, SIDE, MEGABYTES) is photo
+    assert shrunk(photo, SQUARE, MEGABYTES) is photo
 
 
 def test_without_the_models_size_nothing_is_shrunk():
     photo = saved(drawing())
-    assert shrunk(photo, 0, MEGABYTES) is photo
-    assert shrunk(photo, SIDE, MEGABYTES) is not photo
+    assert shrunk(photo, View(), MEGABYTES) is photo
+    assert shrunk(photo, SQUARE, MEGABYTES) is not photo
 
 
 def test_without_pillow_nothing_is_shrunk(monkeypatch):
     monkeypatch.setattr(shrinking, "_has_pillow", lambda: False)
     photo = saved(drawing())
-    assert shrunk(photo, SIDE, MEGABYTES) is photo
+    assert shrunk(photo, SQUARE, MEGABYTES) is photo
 
 
 def test_it_pays_when_the_fee_saved_is_twice_what_the_time_costs():
@@ -156,7 +184,7 @@ def test_usual_photo_is_judged_by_what_it_takes_and_not_by_the_worst_of_its_kind
     12 megapixels take 36.0 ms, 432 KB 12.8, 0.188 that are decoded 1.3, 0.087 that are sent 1.4, and any photo 0.2.
     """
     header = jpeg.PlainJpeg(4000, 3000, True, 10, 1, bytes(432_000))
-    estimated = shrinking.estimate(header, SIDE)
+    estimated = shrinking.estimate(header, WHOLE)
     assert estimated.milliseconds == pytest.approx(56, rel=0.15)
     assert estimated.most_milliseconds == pytest.approx(12 * (6 + 0.6 * 10) + 4.3 + 5, rel=0.1)
     assert estimated.pays(MEGABYTES)
@@ -201,7 +229,7 @@ ODD = {
 @pytest.mark.parametrize("kind", ODD)
 def test_what_is_not_plain_goes_on_as_it_came(kind):
     photo = ODD[kind]
-    assert shrunk(photo, SIDE, MEGABYTES) is photo
+    assert shrunk(photo, SQUARE, MEGABYTES) is photo
 
 
 HOSTILE = {
@@ -225,7 +253,7 @@ HOSTILE = {
 def test_hostile_photo_is_not_decoded_but_goes_on_as_it_came(kind, monkeypatch):
     monkeypatch.setattr(shrinking, "encoded", lambda *_: pytest.fail("it was decoded"))
     photo = HOSTILE[kind]
-    assert shrunk(photo, SIDE, MEGABYTES) is photo
+    assert shrunk(photo, SQUARE, MEGABYTES) is photo
 
 
 @pytest.mark.parametrize(
@@ -238,7 +266,7 @@ def test_work_is_bounded_by_the_header_although_it_would_pay(size, scans, is_dec
     header = jpeg.PlainJpeg(*size, bool(scans), max(scans, 1), 1, bytes(4_500_000))
     monkeypatch.setattr(shrinking, "read_plain", lambda _: header)
     monkeypatch.setattr(shrinking, "encoded", lambda *_: b"smaller")
-    assert (shrunk(bytes(4_500_000), SIDE, MEGABYTES) == b"smaller") == is_decoded
+    assert (shrunk(bytes(4_500_000), SQUARE, MEGABYTES) == b"smaller") == is_decoded
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -262,7 +290,7 @@ def test_orientation_behind_many_exifs_is_that_which_training_and_server_read(be
     photo = PLAIN[:2] + forged.segment(0xE1, b"Exif\0\0" + bytes(20)) * before + last + PLAIN[2:]
     expected = 6 if before < 8 else 1
     assert pixel_bytes(photo)[1] == read_plain(photo).orientation == expected
-    assert pixel_bytes(shrunk(photo, SIDE, MEGABYTES))[1] == expected
+    assert pixel_bytes(shrunk(photo, SQUARE, MEGABYTES))[1] == expected
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -278,9 +306,9 @@ def test_photo_that_is_small_but_for_its_metadata_keeps_its_pixels_as_they_are_c
     monkeypatch.setattr(shrinking, "_has_pillow", lambda: has_pillow)
     photo = saved(drawing((224, 224)), quality=60, orientation=orientation, **extra)
     photo += b"" if extra else b"\0\0\0\x18ftypmp42" + bytes(500_000)
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, SQUARE, MEGABYTES)
     assert len(sent) < 20_000
-    assert pixel_bytes(sent) == pixel_bytes(shrunk(sent, SIDE, MEGABYTES)) == (read_plain(photo).pixels, orientation)
+    assert pixel_bytes(sent) == pixel_bytes(shrunk(sent, SQUARE, MEGABYTES)) == (read_plain(photo).pixels, orientation)
     assert np.array_equal(pixels(sent, SPEC), pixels(photo, SPEC))
 
 
@@ -294,7 +322,7 @@ def test_orientation_behind_what_is_broken_is_that_which_training_and_server_rea
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_orientation_is_written_as_browsers_and_pillow_read_it(orientation):
     photo = saved(drawing(), orientation=orientation)
-    sent = shrunk(photo, SIDE, MEGABYTES)
+    sent = shrunk(photo, WHOLE, MEGABYTES)
     turned, original = (ImageOps.exif_transpose(Image.open(io.BytesIO(each))) for each in (sent, photo))
     assert (turned.width > turned.height) == (original.width > original.height)
     assert pixel_bytes(sent)[1] == orientation
@@ -303,7 +331,7 @@ def test_orientation_is_written_as_browsers_and_pillow_read_it(orientation):
 def test_bytes_behind_the_end_are_not_looked_at():
     video = PLAIN + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 1000
     assert read_plain(video).pixels == read_plain(PLAIN).pixels
-    assert shrunk(video, SIDE, MEGABYTES) == shrunk(PLAIN, SIDE, MEGABYTES)
+    assert shrunk(video, SQUARE, MEGABYTES) == shrunk(PLAIN, SQUARE, MEGABYTES)
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)

@@ -38,9 +38,11 @@ def test_temperature_flattens_and_threshold_decides(artifact: ServedArtifact) ->
 
 def test_answer_has_the_documented_fields(model: ServedModel) -> None:
     answer = model.predict(photo(COLOURS["003.Blue_terrier"], 902)).to_json()
-    documented = ("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "shortest_side", "top")
+    documented = ("model_version", "breed", "class", "probability", "is_dog", "dog_probability", "shortest_side")
+    documented += ("central_square", "top")
     assert set(answer) == set(documented)
     assert answer["shortest_side"] == model.artifact.preprocess.resize_to
+    assert answer["central_square"] is (model.artifact.preprocess.resize == "shortest_side")
     assert answer["model_version"] == "colours-1"
     assert (answer["breed"], answer["class"]) == ("Blue terrier", "003.Blue_terrier")
     assert answer["top"][0] == {k: answer[k] for k in ("breed", "class", "probability")}
