@@ -154,7 +154,9 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             return [Permission("lambda:InvokeFunction", arn)]
         case "lambda", "DeleteFunction":
             name, qualifier = _text(request, "FunctionName"), _text(request, "Qualifier")
-            return [Permission("lambda:DeleteFunction", scope.arn("lambda", f"function:{name}:{qualifier}".rstrip(":")))]
+            return [
+                Permission("lambda:DeleteFunction", scope.arn("lambda", f"function:{name}:{qualifier}".rstrip(":")))
+            ]
         case "sns", "Publish":
             return [Permission("sns:Publish", _text(request, "TopicArn"))]
         case "ssm", "GetParameter" | "PutParameter" | "DeleteParameter":
