@@ -266,7 +266,6 @@ def _print_result(
     say("dollars per million answers on AWS with everything, when half of that is asked:")
     show(dollars.table(output))
     say(dollars.by_day(output))
-    say(dollars.idle(output))
     say(report.lease(output["endpoint"]["lease_hours"]))
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
     say("Or ask it from a shell:")

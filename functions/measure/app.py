@@ -52,7 +52,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         s3.put_object(Bucket=location.bucket, Key=location.key, Body=body)
         sha256 = kept.digest(body)
     reused = known is not None
-    found = scaling(measurement, sha256, reused, plan.start_seconds, plan.instance_type, plan.max_instances)
+    serving = plan.start_seconds, plan.instance_type, plan.max_instances
+    found = scaling(measurement, sha256, reused, *serving, os.environ["ARCHITECTURE"])
     document = found.model_copy(update=sent).model_dump()
     metrics.add_metric(name="InstanceRate", unit="Count/Second", value=measurement.rate_per_second)
     logger.info("scaling", extra=document)

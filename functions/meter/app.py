@@ -30,9 +30,9 @@ class MeterSettings(Settings):
         lock_parameter: the meter's own lock.
         functions, log_groups: names separated by commas.
         architecture: of the functions.
-        warm_functions: the stack's ApiProvisionedConcurrency.
+        warm_function: the function that callers start, if the stack keeps some of it warm; empty if it does not.
         shrink_photos: its ShrinkPhotos.
-        training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
+        training_instance_type: with ``ml.`` before it, the type of the machines of jobs on EC2 that do not tell it.
     """
 
     stack: str
@@ -49,7 +49,7 @@ class MeterSettings(Settings):
     functions: str
     log_groups: str
     architecture: str
-    warm_functions: str
+    warm_function: str
     shrink_photos: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
@@ -66,6 +66,8 @@ class MeterSettings(Settings):
         both = {self.ec2_spot_queue: True, self.ec2_on_demand_queue: False}
         return {queue: is_spot for queue, is_spot in both.items() if queue}
 
+
+_KEPT_MS = 60_000  # kept back from the function's time for what follows the jobs of SageMaker
 
 settings = MeterSettings.from_environment()
 ssm = boto3.client("ssm")
@@ -86,7 +88,7 @@ metered = usage.Usage(
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
         architecture=settings.architecture,
-        warm_functions=int(settings.warm_functions),
+        warm_function=settings.warm_function,
         shrinks=settings.shrink_photos == "auto",
     ),
 )
@@ -100,19 +102,21 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return {}
     metered.megabytes[context.function_name] = int(context.memory_limit_in_mb)
     try:
-        return tick(time.time()).model_dump()
+        return tick(time.time(), lambda: context.get_remaining_time_in_millis() > _KEPT_MS).model_dump()
     finally:
         lock.release(ssm, settings.lock_parameter)
 
 
-def tick(now: float) -> Spending:
+def tick(now: float, has_time: Callable[[], bool] = lambda: True) -> Spending:
     """Count what was spent until now, act on it, and keep the document.
+
+    The first tick finds all jobs of the month. Those for which there is no time are left to the next ticks.
 
     An error before the actions changes nothing, and the next tick counts what this one missed. An action that fails is
     told after the others, and done again by the next tick.
     """
     before = spending.read(ssm, settings.spending_parameter)
-    after, failures = _act(advance(before, _look(before, now)), now)
+    after, failures = _act(advance(before, _look(before, has_time, now)), now)
     _keep(after)
     logger.info("counted", extra={"spending": after.model_dump()})
     if failures:
@@ -120,9 +124,9 @@ def tick(now: float) -> Spending:
     return after
 
 
-def _look(before: Spending, now: float) -> Observation:
+def _look(before: Spending, has_time: Callable[[], bool], now: float) -> Observation:
     found = jobs.Jobs(before.ended_until, now)
-    jobs.on_sagemaker(found, sagemaker, settings.endpoint_name)
+    jobs.on_sagemaker(found, sagemaker, settings.endpoint_name, has_time)
     jobs.of_builds(found, codebuild, settings.image_builder)
     if settings.queues:
         machine = settings.training_instance_type.removeprefix("ml.")
@@ -136,6 +140,8 @@ def _look(before: Spending, now: float) -> Observation:
         ended_until=found.until,
         usage=used,
         unpriced=found.unpriced | metered.unpriced,
+        uncounted=found.uncounted,
+        warm=metered.warm(before.warm),
     )
 
 

@@ -65,9 +65,9 @@ def spent_words(spending: Spending, limit: float, now: float) -> str:
     month = month_of(now)
     parts = sorted(spending.months.get(month, {}).items(), key=lambda each: -each[1])
     most = ", ".join(f"{name} ${dollars:.2f}" for name, dollars in parts[:_MOST_PARTS] if dollars >= 0.005)
-    bound = "at least" if spending.unpriced else "about"
-    spent = spending.dollars(month)
-    return f"The stack has spent {bound} ${spent:.2f} of ${shown(limit)} in {month}" + (f": {most}." if most else ".")
+    spent = f"The stack has spent {spending.bound} ${spending.dollars(month):.2f} of ${shown(limit)} in {month}"
+    left = f" {spending.uncounted} jobs that have ended are not counted yet; the next ticks go on."
+    return spent + (f": {most}." if most else ".") + (left if spending.uncounted else "")
 
 
 def warning(spending: Spending, limit: float, now: float) -> str:

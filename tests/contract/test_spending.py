@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from meter import usage
 from meter.limits import LONGEST_RUN_SECONDS
 from plan.spending import JOB_VOLUME_GB
 from shared.spending import Spending
@@ -34,6 +35,18 @@ def test_meter_counts_every_function_and_log_that_grow_with_the_requests(templat
     counted = set(resolver.resolve(variables["LOG_GROUPS"]).split(","))
     assert {resolver.resolve(name) for name in logs} <= counted
     assert not any(" " in name for name in counted)
+
+
+def test_meter_asks_for_warm_functions_where_there_are_some_by_the_alias_that_callers_start(template):
+    resources = template["Resources"]
+    function = resources["ClassifyFunction"]["Properties"]
+    warm = resources["MeterFunction"]["Properties"]["Environment"]["Variables"]["WARM_FUNCTION"]["Fn::If"]
+    assert warm == ["HasProvisionedConcurrency", {"Ref": "ClassifyFunction"}, ""]
+    assert function["ProvisionedConcurrencyConfig"]["Fn::If"][0] == warm[0]
+    assert function["AutoPublishAlias"] == usage.ALIAS
+    statements = resources["MeterFunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    [resource] = [each["Resource"] for each in statements if each["Sid"] == "SeeHowManyFunctionsAreKeptWarm"]
+    assert resource == {"Fn::Sub": f"${{ClassifyFunction.Arn}}:{usage.ALIAS}"}
 
 
 def test_nothing_of_the_meter_exists_without_a_limit(template):

@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "FUNCTIONS": "k-classify,k-page",
     "LOG_GROUPS": "/aws/lambda/k-classify",
     "ARCHITECTURE": "x86_64",
-    "WARM_FUNCTIONS": "0",
+    "WARM_FUNCTION": "",
     "SHRINK_PHOTOS": "auto",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
@@ -193,5 +193,6 @@ CONTEXT_OF_LAMBDA = SimpleNamespace(
     function_name="k-meter",
     memory_limit_in_mb=512,
     invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:k-meter",
+    get_remaining_time_in_millis=lambda: 119_000,
     aws_request_id="1",
 )

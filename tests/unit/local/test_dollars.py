@@ -61,17 +61,9 @@ def test_few_requests_a_day_cost_more_and_too_many_are_left_out():
     assert dollars.by_day(slow).endswith(": its instances cannot answer 10,000 photos a day")
 
 
-def test_idle_month_names_the_endpoint_first():
-    words = dollars.idle(output())
-    month = 730 * prices.known("hosting/ml.c7i.large")
-    assert float(words.partition("$")[2].split()[0]) == pytest.approx(month + 2.80 + 1 + 1.40, abs=0.5)
-    assert f"endpoint ${month:.2f}" in words
-
-
 def test_an_unknown_price_is_said():
     assert lines(dollars.table(output("ml.unknown")))[1][2:5] == ["price", "not", "known"]
     assert "price not known" in dollars.by_day(output("ml.unknown"))
-    assert "price not known a month" in dollars.idle(output("ml.unknown"))
 
 
 @pytest.mark.parametrize(
