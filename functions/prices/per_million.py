@@ -296,7 +296,7 @@ ENDPOINT_ALARMS, FAST_ALARMS = 1, 2  # of an endpoint that serves
 WARM_ALARMS = 2  # target tracking's own, for functions that are kept warm
 # The meter of a stack with MonthlyDollars: a tick each five minutes; its seconds are estimated.
 _METER_TICKS, _METER_SECONDS, _METER_MEGABYTES = 12 * HOURS_A_MONTH, 2.0, 512
-METER_QUESTIONS = 12  # requests for the sums of a metric at each tick, which cost as much as a metric of GetMetricData
+METER_QUESTIONS = 14  # requests for the sums of a metric at each tick, which cost as much as a metric of GetMetricData
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Spending(Document):
         ended_until: jobs that ended until then are in the sums; 0 if none is.
         uncounted: number of jobs that ended later and were left to the next tick, so that the sums are lower bounds.
         warm: gigabytes of functions that were kept warm when it last counted, by function.
+        function_megabytes: memory of the model's function when it last counted; 0 if there was none.
+        function_sizes: the same by the day since when it has had it, for what it has answered this month.
         unpriced: items whose price is not known, so that the sums are lower bounds.
         capped: whether scaling is held at the smallest number of instances. The state machine looks for this text.
         max_instances: the largest number of instances before that; None if it was not larger.
@@ -58,6 +60,8 @@ class Spending(Document):
     ended_until: float = 0
     uncounted: int = 0
     warm: dict[str, float] = Field(default_factory=dict)
+    function_megabytes: int = 0
+    function_sizes: dict[str, int] = Field(default_factory=dict)
     unpriced: list[str] = Field(default_factory=list)
     capped: bool = False
     max_instances: int | None = None

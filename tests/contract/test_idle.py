@@ -73,9 +73,10 @@ def test_the_meter_is_counted_as_often_as_it_runs_and_asks(template):
     metered = usage.Usage(mock.Mock(get_metric_statistics=asked), mock.Mock(), known)
     metered.megabytes["k-meter"] = per_million._METER_MEGABYTES
     metered.dollars(1_796_083_200.0)
+    metered.of_function("x86_64", {}, 1_796_083_200.0)
     assert asked.call_count == per_million.METER_QUESTIONS
     meter = per_million.idle(per_million.Standing("", 0, has_meter=True), prices.HOME_REGION)["meter"]
-    assert f"and its questions to CloudWatch, ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
+    assert f"and its questions to CloudWatch, about ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
 
 
 def test_nothing_else_of_the_stack_costs_while_nobody_asks(template):

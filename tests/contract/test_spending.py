@@ -78,6 +78,8 @@ def test_callers_cannot_end_what_serves_by_spending(template):
         "application-autoscaling:RegisterScalableTarget",
         "iam:CreateServiceLinkedRole",  # that of Application Auto Scaling, which asks for it with each registration
         "sagemaker:UpdateEndpointWeightsAndCapacities",  # by Application Auto Scaling, within the range
+        "lambda:PutProvisionedConcurrencyConfig",  # likewise; the function answers without it, too
+        "lambda:DeleteProvisionedConcurrencyConfig",
         "sns:Publish",
         "kms:Decrypt",
         "kms:GenerateDataKey",

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from meter import jobs, usage
-from meter.scaling import Scaling
+from meter.scaling import of_endpoint
 from meter.sums import Charge, Observation, Seen, advance
 from shared.spending import Fleet, Spending
 
@@ -440,7 +440,7 @@ class Target:
         ssm = mock.Mock(get_parameter=lambda **_: {"Parameter": {"Value": pointer, "Version": 1}})
         package = {"CustomerMetadataProperties": {"max_instances": promoted}}
         sagemaker = mock.Mock(describe_model_package=lambda **_: package)
-        self.scaling = Scaling(self, sagemaker, ssm, "dogs", "/k/champion")
+        self.scaling = of_endpoint(self, sagemaker, ssm, "dogs", "/k/champion")
 
     def describe_scalable_targets(self, ResourceIds, **_):
         assert ResourceIds == ["endpoint/dogs/variant/main"]
