@@ -290,7 +290,7 @@ def for_the_card(instance_type: str, region: str = "", architecture: str = "x86_
 
 # What a stack has that costs without a request; tests/contract/test_idle.py counts the alarms of the template and of
 # the state machine. The alarm of a burst, and target tracking's for scaling out, look at ten seconds and so cost more.
-STACK_ALARMS = 7
+STACK_ALARMS = 9
 METER_ALARMS = 2  # of a stack with MonthlyDollars
 ENDPOINT_ALARMS, FAST_ALARMS = 1, 2  # of an endpoint that serves
 WARM_ALARMS = 2  # target tracking's own, for functions that are kept warm

@@ -17,7 +17,17 @@ PAIRS = [
     (("dogs", "kennel"), ("kennel", "dogs")),
     (("aws0", "a"), ("aws0-a", "a0")),
 ]
-ALARMS = ("burst", "canary", "errors", "latency", "no-capacity", "model-errors", "model-time")
+ALARMS = (
+    "burst",
+    "canary",
+    "errors",
+    "latency",
+    "no-capacity",
+    "model-errors",
+    "model-time",
+    "function-errors",
+    "function-throttles",
+)
 # What a stack has and its runs make, by {stack} and {endpoint}. AWS gives the last ones ids of its own.
 MADE = [
     *(SCOPE.arn("sagemaker", f"{kind}/{{endpoint}}-x") for kind in ("training-job", "processing-job", "model")),

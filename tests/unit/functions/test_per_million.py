@@ -192,7 +192,7 @@ def test_the_card_of_a_stack_on_arm_tells_its_own_prices():
 def test_the_meter_of_a_stack_costs_its_ticks_and_its_alarms(book):
     book |= {"cloudwatch/get-metric": 0.00001, "scheduler/invocation": 0.000001}
     without, having = (per_million.idle(Standing("ml.x", 1, has_meter=each)) for each in (False, True))
-    tick = book["lambda/gb-second"] + book["lambda/request"] + 0.000001 + 12 * 0.00001
+    tick = book["lambda/gb-second"] + book["lambda/request"] + 0.000001 + 14 * 0.00001
     assert having.pop("meter") == pytest.approx(8760 * tick)  # each five minutes of 730 hours, 2 s with half a GB
     assert having.pop("alarms") - without.pop("alarms") == pytest.approx(0.2)
     assert having == without
