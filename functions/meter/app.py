@@ -10,7 +10,7 @@ import boto3
 from meter import jobs, limits, lock, model_function, scaling, usage
 from meter.sums import Observation, advance
 from shared import spending
-from shared.model_function import name_of
+from shared.model_function import find, name_of
 from shared.observability import logger
 from shared.settings import Settings
 from shared.spending import Spending
@@ -133,7 +133,7 @@ def _look(before: Spending, has_time: Callable[[], bool], now: float) -> Observa
         machine = settings.training_instance_type.removeprefix("ml.")
         jobs.on_ec2(found, boto3.client("batch"), settings.queues, machine, settings.endpoint_name)
     name = name_of(settings.endpoint_name)
-    function = model_function.found(lambdas, name)
+    function = find(lambdas, name)
     sizes = model_function.sizes(before.function_sizes, function.megabytes, now)
     used = metered.dollars(now)
     used["the model's function"] = metered.of_function(function.architecture, sizes, now)

@@ -1,16 +1,14 @@
 """What the model's function costs: its requests and its time from CloudWatch, and what is kept ready of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
 
 from meter.limits import day_of
 from meter.sums import KeptWarm
 from prices import billed
-from shared.model_function import ABSENT, ALIAS
+from shared import model_function
+from shared.model_function import ALIAS
 from shared.spending import month_start
 
 if TYPE_CHECKING:
@@ -19,27 +17,6 @@ if TYPE_CHECKING:
 
 _DAY, _MINUTE = 86_400, 60
 _USUAL_MEGABYTES = 1769  # of one that was deleted before the meter has seen it
-
-
-@dataclass(frozen=True)
-class Found:
-    """The function as it serves, or as a run tries it.
-
-    Attributes:
-        megabytes: its memory; 0 if there is no function.
-        architecture: of its processor.
-    """
-
-    megabytes: int = 0
-    architecture: str = "x86_64"
-
-
-def found(lambdas: "LambdaClient", name: str) -> Found:
-    """Return the function that callers reach by its alias, or without one what a run tries."""
-    for qualifier in ({"Qualifier": ALIAS}, {}):
-        if answer := _answer(lambdas.get_function_configuration, FunctionName=name, **qualifier):
-            return Found(answer["MemorySize"], (answer.get("Architectures") or ["x86_64"])[0])
-    return Found()
 
 
 def sizes(before: Mapping[str, int], megabytes: int, now: float) -> dict[str, int]:
@@ -112,7 +89,7 @@ def _points(cloudwatch: "CloudWatchClient", metric: str, now: float, dimensions:
     return list(answer["Datapoints"])
 
 
-def kept_ready(lambdas: "LambdaClient", name: str, of: Found, was_ready: bool) -> dict[str, KeptWarm]:
+def kept_ready(lambdas: "LambdaClient", name: str, of: model_function.Found, was_ready: bool) -> dict[str, KeptWarm]:
     """Return what of the function is kept ready now.
 
     Args:
@@ -125,18 +102,8 @@ def kept_ready(lambdas: "LambdaClient", name: str, of: Found, was_ready: bool) -
     none = {name: KeptWarm(0.0, item, 0.0)} if was_ready else {}
     if not of.megabytes:
         return none
-    told = _answer(lambdas.get_provisioned_concurrency_config, FunctionName=name, Qualifier=ALIAS)
+    told = model_function.kept_ready(lambdas, name)
     if not told:
         return none
     gigabytes = told["AllocatedProvisionedConcurrentExecutions"] * of.megabytes / 1024
     return {name: KeptWarm(gigabytes, item, datetime.fromisoformat(told["LastModified"]).timestamp())}
-
-
-def _answer(ask: Any, **request: str) -> dict[str, Any]:
-    """Return Lambda's answer; an empty one for what is not there."""
-    try:
-        return dict(ask(**request))
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ABSENT:
-            raise
-        return {}

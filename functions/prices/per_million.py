@@ -316,6 +316,8 @@ class Standing:
         architecture: of the functions.
         has_meter: whether the stack has a limit of spending, and so a meter with alarms.
         staging_type: instance type of a staging endpoint that a run could not delete; empty if there is none.
+        ready_functions: environments of the model's function that are kept ready; without any, it costs nothing.
+        ready_megabytes, ready_architecture: their memory and processor.
     """
 
     instance_type: str
@@ -330,6 +332,9 @@ class Standing:
     architecture: str = "x86_64"
     has_meter: bool = False
     staging_type: str = ""
+    ready_functions: int = 0
+    ready_megabytes: int = 0
+    ready_architecture: str = "x86_64"
 
     @property
     def num_alarms(self) -> int:
@@ -338,6 +343,7 @@ class Standing:
             (self.min_instances, ENDPOINT_ALARMS),
             (self.has_meter, METER_ALARMS),
             (self.warm_functions, WARM_ALARMS),
+            (self.ready_functions, WARM_ALARMS),
         )
         return STACK_ALARMS + sum(number for part, number in of_parts if part)
 
@@ -348,6 +354,7 @@ def _standing_quantities(standing: Standing) -> dict[str, dict[str, float]]:
     Metrics of Kennel's own are charged only for hours in which they were put, so they are not among them.
     """
     warm_gb = standing.warm_functions * standing.warm_megabytes / 1024
+    ready_gb = standing.ready_functions * standing.ready_megabytes / 1024
     meter_gb_seconds = _METER_TICKS * _METER_SECONDS * _METER_MEGABYTES / 1024
     meter = {
         function_item(standing.architecture): meter_gb_seconds,
@@ -367,6 +374,7 @@ def _standing_quantities(standing: Standing) -> dict[str, dict[str, float]]:
         "images": {"ecr/storage": standing.image_gb},
         "bucket": {"s3/storage": standing.bucket_gb},
         "warm_functions": {warm_function_item(standing.architecture): warm_gb * HOURS_A_MONTH * 3600},
+        "ready_functions": {warm_function_item(standing.ready_architecture): ready_gb * HOURS_A_MONTH * 3600},
     }
     return {name: needs for name, needs in found.items() if any(needs.values())}
 

@@ -6,8 +6,8 @@ from unittest import mock
 import pytest
 
 from meter import model_function, scaling, usage
-from meter.model_function import Found
 from meter.sums import KeptWarm
+from shared.model_function import Found, find
 from tests.unit.functions.model_functions import NAME, Lambda, refused
 from tests.unit.functions.test_meter import DECEMBER, HOUR
 
@@ -100,15 +100,15 @@ def test_smaller_memory_counts_from_the_next_day_on():
 
 def test_function_is_found_as_its_alias_serves_it_or_as_it_is_tried():
     live = mock.Mock(get_function_configuration=lambda **_: {"MemorySize": 1024, "Architectures": ["arm64"]})
-    assert model_function.found(live, NAME) == Found(1024, "arm64")
+    assert find(live, NAME) == Found(1024, "arm64")
 
     def tried(**request):
         if "Qualifier" in request:
             raise refused("ResourceNotFoundException")
         return {"MemorySize": 1769}
 
-    assert model_function.found(mock.Mock(get_function_configuration=tried), NAME) == Found(1769, "x86_64")
-    assert model_function.found(Lambda(), NAME) == Found()
+    assert find(mock.Mock(get_function_configuration=tried), NAME) == Found(1769, "x86_64")
+    assert find(Lambda(), NAME) == Found()
 
 
 def test_what_is_kept_ready_counts_with_its_memory_since_it_was_set():
