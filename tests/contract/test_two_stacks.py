@@ -55,6 +55,7 @@ SHARED = {
     "PullTheTrainingImage": "likewise",
     "LookForImagesAndLetTheRegistryReadThem": "likewise",
     "SeeWhichImagesAreThere": "likewise",
+    "LetLambdaSeeThatItMayReadTheImage": "likewise",
     "StopJobsOnEc2": "Batch chooses a job's id, and jobs are looked up in the stack's own queues.",
     "EndJobsOnEc2": "likewise",
     "RegisterScaling": "A target's id says nothing; the request names the endpoint.",
