@@ -99,7 +99,7 @@ class Cloud:
             raise ABSENT
         return {"State": "Active", "LastUpdateStatus": "Successful", "Version": arguments.get("Qualifier")}
 
-    def _listEndpoints(self, arguments):
+    def _listEndpoints(self, _arguments):
         there = [self._run["endpoint"]["name"]] if self._endpoint else []
         return {"Endpoints": [{"EndpointName": each, "EndpointStatus": "InService"} for each in there]}
 
