@@ -528,6 +528,7 @@ class Smoke(Document):
         num_refused: how many of the photos the API only refused because callers overloaded it.
         num_requests: number of requests that were sent, with the one that is no photo.
         bytes_in, bytes_out: bytes of the bodies of all requests and of all answers.
+        gb_seconds: GB-seconds that Lambda bills for the function that has the model, where it was asked itself.
     """
 
     num_photos: int
@@ -536,6 +537,7 @@ class Smoke(Document):
     num_requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    gb_seconds: float = 0.0
 
 
 class Explanation(Document):
