@@ -1,4 +1,4 @@
-"""The pipeline deploys the model as a function, and changes between it and an endpoint: the machine with scripted answers."""
+"""The pipeline deploys the model as a function and changes between it and an endpoint, with scripted answers."""
 
 from collections import ChainMap
 from typing import Any
