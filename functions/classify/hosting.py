@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from classify.signed import SignedClient
 
 INSTANCES, FUNCTION = "instances", "function"
+_OTHER = {INSTANCES: FUNCTION, FUNCTION: INSTANCES}
 FOLLOW_SECONDS = 60  # A change of hosting is followed within so many seconds.
 _ABSENT_SECONDS = 1  # Callers of a model that is absent cannot use up the account's calls to the parameters.
 _READ_SECONDS = 2
@@ -40,8 +41,9 @@ class Hosting:
     def __init__(self, first: str, models: Mapping[str, Callable[[], Model]], pointer: Callable[[], str]) -> None:
         self.serving = first
         self._makers, self._models, self._pointer = models, dict[str, Model](), pointer
-        # Lambda stops the clock of time.monotonic while it keeps an instance frozen.
+        # While Lambda keeps an instance frozen, the clock of time.monotonic may stand still.
         self._started, self._read_at = time.time(), 0.0
+        self._named: str | None = None  # by the pointer; None if it could not be read
 
     @property
     def model(self) -> Model:
@@ -68,21 +70,21 @@ class Hosting:
             asked = self.serving
             if time.time() - self._read_at >= _ABSENT_SECONDS:
                 self._follow()
-            if self.serving == asked:
+            if self._named is None or self._named == asked:
                 raise
+            # It names the other one, or none: in a stack of an earlier release an endpoint serves until the next run.
+            self.serving = _OTHER[asked]
             return ask(self.model, question, deadline)
 
     def _follow(self) -> None:
         """Read the pointer. What was asked until now stays where it names nothing, or cannot be read."""
-        self._read_at = time.time()
+        self._read_at, self._named = time.time(), None
         try:
-            named = self._pointer()
+            self._named = self._pointer()
         except (PointerError, *NO_ANSWER) as error:
             logger.warning("the pointer to the hosting cannot be read", extra={"error": str(error)})
-            return
-        if named in self._makers and named != self.serving:
-            logger.info("another hosting serves", extra={"hosting": named})
-            self.serving = named
+        if self._named in _OTHER:
+            self.serving = self._named
 
 
 class Pointer:

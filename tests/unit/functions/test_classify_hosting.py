@@ -249,19 +249,32 @@ def test_model_that_becomes_absent_between_two_attempts_is_followed_too(followed
     assert followed.ask() == followed.other
 
 
-@pytest.mark.parametrize(
-    "pointer",
-    ["none", "", "somewhere", PointerError("403"), timed_out(), unreachable()],
-    ids=lambda each: repr(each)[:20],
-)
-def test_without_another_model_an_absent_one_is_told(followed, pointer):
+@pytest.mark.parametrize("pointer", ["none", "", "somewhere"])
+def test_pointer_that_names_nothing_leaves_what_answers(followed, pointer):
+    """As in a stack of an earlier release, whose endpoint serves and whose pointer is none until the next run."""
     followed.pointer = pointer
-    assert followed.ask(60) == followed.first  # What answers is still asked when the pointer says nothing.
+    assert followed.ask(60) == followed.first
+    followed.models[followed.first].error = AbsentModelError()
+    assert [followed.ask(seconds) for seconds in (2, 60)] == 2 * [followed.other]
+    assert followed.num_reads == 3
+
+
+@pytest.mark.parametrize("error", [PointerError("403"), timed_out(), unreachable()])
+def test_pointer_that_cannot_be_read_leaves_what_is_asked(followed, error):
+    """A role of one's own may lack the rights on pointer and function."""
+    followed.pointer = error
+    assert followed.ask(60) == followed.first
     followed.models[followed.first].error = AbsentModelError()
     with pytest.raises(ProblemError, match="no model is serving yet") as caught:
         followed.ask(2)
-    assert followed.num_reads == 2
-    assert (caught.value.status, followed.made) == (503, [followed.first])
+    assert (caught.value.status, followed.num_reads, followed.made) == (503, 2, [followed.first])
+
+
+def test_absent_model_that_the_pointer_names_is_told(followed):
+    followed.models[followed.first].error = AbsentModelError()
+    with pytest.raises(ProblemError, match="no model is serving yet") as caught:
+        followed.ask()
+    assert (caught.value.status, followed.num_reads, followed.made) == (503, 1, [followed.first])
 
 
 def test_two_absent_models_are_each_asked_once_a_request(followed):
@@ -271,6 +284,9 @@ def test_two_absent_models_are_each_asked_once_a_request(followed):
     with pytest.raises(ProblemError, match="no model is serving yet"):
         followed.ask()
     assert [model.calls for model in followed.models.values()] == [1, 1]
+    followed.models[followed.first].error = None
+    followed.pointer = "none"
+    assert followed.ask(2) == followed.first  # The next run is found within the request, too.
 
 
 def test_callers_of_an_absent_model_read_the_pointer_once_a_second_at_most(followed):
