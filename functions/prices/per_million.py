@@ -36,6 +36,10 @@ _TRACED_PER_SECOND, _TRACED_SHARE = 1.0, 0.05
 # The function admit, which checks tokens: estimated, it verifies a signature in pure Python.
 _AUTHORIZER_MS, _AUTHORIZER_MEGABYTES = 10, 512
 _CARD_RATE = 50.0  # requests per second, for the share of traces in what the card tells
+_DAY = 24 * 3600  # seconds
+# AWS does not tell how long it keeps an environment that waits; people measured 5 to 60 minutes. Even a function that
+# is always asked gets new environments now and then.
+_KEPT_SECONDS, _LEAST_COLD_SHARE = 300, 0.001
 _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 
 # Kennel's own bytes; tests/unit/functions/test_request_bytes.py measures them anew.
@@ -135,6 +139,7 @@ class ModelFunction:
         hop_ms: milliseconds of the way from the function classify and back.
         cold_share: share of requests that meet a cold start.
         cold_ms: milliseconds of a cold start, which are billed.
+        provisioned: environments that are kept ready all month; the time in them is cheaper.
     """
 
     megabytes: int
@@ -142,6 +147,7 @@ class ModelFunction:
     hop_ms: float
     cold_share: float
     cold_ms: float
+    provisioned: int = 0
 
 
 def parts_of_function(
@@ -153,19 +159,53 @@ def parts_of_function(
     what is refused or slow, and one of metrics a minute.
 
     Args:
-        door: one of DOORS, or SIGN_IN; empty if callers invoke the model's function without classify before it.
+        door: one of DOORS, or SIGN_IN; empty if callers reach the model's function by its own URL, without classify.
         requests_per_second: for the share of traces.
         region: as in ``prices.find``.
     """
     cold_ms = host.cold_share * host.cold_ms  # of a request, on average
+    billed_ms = math.ceil(host.answer_ms) + cold_ms
+    item = "lambda/provisioned-duration-gb-second" if host.provisioned else "lambda/gb-second"
     found: Parts = {
-        "model_time": function_time(math.ceil(host.answer_ms) + cold_ms, host.megabytes, region),
+        "model_time": function_time(billed_ms, host.megabytes, region, item=item),
         "model_requests": prices.dollars("lambda/request", MILLION, region),
     }
     if not door:
         return found | {"transfer": transfer(call.answer_bytes + _HEADER_BYTES, region)}
     before = _without_instances(host.answer_ms + host.hop_ms + cold_ms, call, door, requests_per_second, region)
     return found | {name: amount for name, amount in before.items() if name not in ("data_in", "data_out")}
+
+
+def cold_share(requests_per_day: float) -> float:
+    """Return the estimated share of requests that meet a cold start, where they come at random times all day.
+
+    A request meets one if none came while Lambda keeps an environment that waits.
+    """
+    return max(math.exp(-requests_per_day * _KEPT_SECONDS / _DAY), _LEAST_COLD_SHARE)
+
+
+def month_of_function(host: ModelFunction, call: Call, door: str, requests_per_day: float, region: str = "") -> Parts:
+    """Return the dollars a month of each part of what ``parts_of_function`` tells, and of provisioned concurrency."""
+    found = _of_month(parts_of_function(host, call, door, requests_per_day / _DAY, region), requests_per_day)
+    if host.provisioned:
+        ready_ms = HOURS_A_MONTH * 3600 * 1e3
+        item = "lambda/provisioned-gb-second"
+        found["provisioned"] = function_time(ready_ms, host.megabytes, region, calls=host.provisioned, item=item)
+    return found
+
+
+def month_of_endpoint(endpoint: Endpoint, call: Call, door: str, requests_per_day: float, region: str = "") -> Parts:
+    """Return the dollars a month of each part of what ``on_a_day`` tells.
+
+    Raises:
+        ValueError: the most instances cannot answer so many requests.
+    """
+    return _of_month(on_a_day(endpoint, call, door, requests_per_day, region=region), requests_per_day)
+
+
+def _of_month(of_a_million: Parts, requests_per_day: float) -> Parts:
+    millions = requests_per_day * HOURS_A_MONTH / 24 / MILLION
+    return {name: None if amount is None else millions * amount for name, amount in of_a_million.items()}
 
 
 def instances_share(instance_type: str, requests_per_second: float, region: str = "") -> float | None:
@@ -191,7 +231,7 @@ def num_instances(endpoint: Endpoint, requests_per_second: float) -> int:
 
 
 def on_a_day(
-    endpoint: Endpoint, call: Call, door: str, requests: int, busy_hours: float = 24, region: str = ""
+    endpoint: Endpoint, call: Call, door: str, requests: float, busy_hours: float = 24, region: str = ""
 ) -> Parts:
     """Return the dollars of each part of a million answers, where so many requests come each day.
 
@@ -223,7 +263,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
         "data_out": prices.dollars("invoke/out", MILLION * call.answer_bytes / _GB, region),
-        "function_time": function_time(milliseconds, call.megabytes, region, architecture=call.architecture),
+        "function_time": function_time(milliseconds, call.megabytes, region, item=function_item(call.architecture)),
         "function_requests": prices.dollars("lambda/request", MILLION, region),
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
@@ -236,7 +276,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         found["traces"] = prices.dollars("xray/trace", MILLION * traced(requests_per_second), region)
     if door == SIGN_IN:
         checks = MILLION / call.requests_per_token
-        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks, call.architecture)
+        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks, function_item(call.architecture))
         found["authorizer"] = _sum([time, prices.dollars("lambda/request", checks, region)])
     if call.from_bucket:
         keys = prices.dollars("kms/request", MILLION * _KMS_SHARE, region)
@@ -245,10 +285,10 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
 
 
 def function_time(
-    milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION, architecture: str = "x86_64"
+    milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION, item: str = "lambda/gb-second"
 ) -> float | None:
     """Return the dollars of a function's time, a million calls unless told otherwise."""
-    return prices.dollars(function_item(architecture), calls * milliseconds / 1e3 * megabytes / 1024, region)
+    return prices.dollars(item, calls * milliseconds / 1e3 * megabytes / 1024, region)
 
 
 def transfer(num_bytes: float, region: str = "", calls: float = MILLION) -> float | None:
@@ -279,7 +319,7 @@ def for_the_card(instance_type: str, region: str = "", architecture: str = "x86_
             _sum([prices.dollars(f"hosting/{instance_type}", 1, region), volume(instance_type, 1, region)])
         ),
         "load": HALF,
-        "ms": _rounded(function_time(1, MEGABYTES, region, architecture=architecture)),
+        "ms": _rounded(function_time(1, MEGABYTES, region, item=function_item(architecture))),
         "bytes": list(CALLS),
         "doors": {
             door: [_rounded(total(_without_instances(0, call, door, _CARD_RATE, region))) for call in calls]

@@ -96,6 +96,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "LogInToEcr",
         "FindEndpoints",
         "FindMeasuredVersions",
+        "SeeTheAccountsConcurrency",
         "FindWhatIsOurs",
         "FindTheScalableTarget",
         "FindTheVersionOfTheRun",
