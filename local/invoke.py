@@ -87,18 +87,27 @@ def _values(laptop: Laptop) -> dict[str, str]:
     if not datasets:
         raise LocalError(f"bucket {deployed.bucket} has no dataset under datasets/; `make run` uploads one")
     sagemaker, promoted = laptop.client("sagemaker"), json.loads(champion)
-    serving = sagemaker.describe_endpoint(EndpointName=deployed.endpoint_name)
     runs = laptop.client("stepfunctions").list_executions(stateMachineArn=deployed.pipeline_arn)["executions"]
     package = sagemaker.describe_model_package(ModelPackageName=promoted["model_package_arn"])
     return {
         "BUCKET": deployed.bucket,
         "RUN": promoted["run"],
         "REPORT_SHA256": package["CustomerMetadataProperties"].get("report", ""),
-        "IMAGE": serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"],
+        "IMAGE": _serving_image(laptop, deployed.endpoint_name),
         "ENDPOINT": deployed.endpoint_name,
         "EXECUTION": max(runs, key=lambda each: each["startDate"])["executionArn"],
         "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
     }
+
+
+def _serving_image(laptop: Laptop, endpoint: str) -> str:
+    """Return the URI of the image that serves: of the model's function if that is what serves, else the endpoint's."""
+    hosting = laptop.client("ssm").get_parameter(Name=f"/{endpoint}/hosting")["Parameter"]["Value"]
+    if hosting == "function":
+        found = laptop.client("lambda").get_function(FunctionName=f"{endpoint}-model", Qualifier="live")
+        return str(found["Code"]["ImageUri"])
+    serving = laptop.client("sagemaker").describe_endpoint(EndpointName=endpoint)
+    return str(serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"])
 
 
 def _environment(laptop: Laptop, function: str) -> dict[str, str]:
