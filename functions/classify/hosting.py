@@ -1,28 +1,28 @@
 """What hosts the model at the moment, an endpoint or a function, and how its callers follow a change.
 
+Each hosting's module is imported when that hosting is first asked, so that no instance starts later for the other.
 See "The prediction function follows the pointer within a minute" in docs/decisions/api.md.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from aws_lambda_powertools import Logger
 from botocore.session import Session
 
-from classify.endpoint import EndpointModel
-from classify.invoke import CONNECT_SECONDS, NO_ANSWER, AbsentModelError, Model, Question, ask
-from classify.model_function import FunctionModel
+from classify.invoke import CONNECT_SECONDS, NO_ANSWER, AbsentModelError, Model, Question, ask, logger
 from classify.settings import ClassifySettings
-from classify.signed import SignedClient
+
+if TYPE_CHECKING:
+    from classify.signed import SignedClient
 
 INSTANCES, FUNCTION = "instances", "function"
+_OTHER = {INSTANCES: FUNCTION, FUNCTION: INSTANCES}
 FOLLOW_SECONDS = 60  # A change of hosting is followed within so many seconds.
 _ABSENT_SECONDS = 1  # Callers of a model that is absent cannot use up the account's calls to the parameters.
 _READ_SECONDS = 2
-
-logger = Logger(child=True)
 
 
 class PointerError(Exception):
@@ -41,8 +41,9 @@ class Hosting:
     def __init__(self, first: str, models: Mapping[str, Callable[[], Model]], pointer: Callable[[], str]) -> None:
         self.serving = first
         self._makers, self._models, self._pointer = models, dict[str, Model](), pointer
-        # Lambda stops the clock of time.monotonic while it keeps an instance frozen.
+        # While Lambda keeps an instance frozen, the clock of time.monotonic may stand still.
         self._started, self._read_at = time.time(), 0.0
+        self._named: str | None = None  # by the pointer; None if it could not be read
 
     @property
     def model(self) -> Model:
@@ -69,21 +70,21 @@ class Hosting:
             asked = self.serving
             if time.time() - self._read_at >= _ABSENT_SECONDS:
                 self._follow()
-            if self.serving == asked:
+            if self._named is None or self._named == asked:
                 raise
+            # It names the other one, or none: in a stack of an earlier release an endpoint serves until the next run.
+            self.serving = _OTHER[asked]
             return ask(self.model, question, deadline)
 
     def _follow(self) -> None:
         """Read the pointer. What was asked until now stays where it names nothing, or cannot be read."""
-        self._read_at = time.time()
+        self._read_at, self._named = time.time(), None
         try:
-            named = self._pointer()
+            self._named = self._pointer()
         except (PointerError, *NO_ANSWER) as error:
             logger.warning("the pointer to the hosting cannot be read", extra={"error": str(error)})
-            return
-        if named in self._makers and named != self.serving:
-            logger.info("another hosting serves", extra={"hosting": named})
-            self.serving = named
+        if self._named in _OTHER:
+            self.serving = self._named
 
 
 class Pointer:
@@ -110,16 +111,24 @@ class Pointer:
         return str(json.loads(response.content)["Parameter"]["Value"])
 
     @cached_property
-    def _client(self) -> SignedClient:
-        """The client. It is made when it is first needed, so that no instance starts later for it."""
+    def _client(self) -> "SignedClient":
+        from classify.signed import SignedClient
+
         return SignedClient(self._session, "ssm", CONNECT_SECONDS, _READ_SECONDS)
 
 
 def hosting_of(settings: ClassifySettings, session: Session) -> Hosting:
     """Return the stack's hosting. With ``auto`` the pointer tells what the run chose."""
-    models: dict[str, Callable[[], Model]] = {
-        INSTANCES: partial(EndpointModel.of, session, settings.endpoint_name),
-        FUNCTION: partial(FunctionModel.of, session, settings.model_function),
-    }
+
+    def endpoint() -> Model:
+        from classify.endpoint import EndpointModel
+
+        return EndpointModel.of(session, settings.endpoint_name)
+
+    def function() -> Model:
+        from classify.model_function import FunctionModel
+
+        return FunctionModel.of(session, settings.model_function)
+
     first = FUNCTION if settings.hosting == FUNCTION else INSTANCES
-    return Hosting(first, models, Pointer(session, settings.hosting_parameter).read)
+    return Hosting(first, {INSTANCES: endpoint, FUNCTION: function}, Pointer(session, settings.hosting_parameter).read)

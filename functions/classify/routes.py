@@ -22,7 +22,6 @@ from classify.hosting import FUNCTION, hosting_of
 from classify.invoke import Question
 from classify.photos import read_photo
 from classify.settings import ClassifySettings
-from classify.shrinking import is_scaled, shrunk
 from shared.doors import WHOLE_PHOTO
 from shared.problems import ProblemError, json_response
 
@@ -69,7 +68,7 @@ def classify() -> Response[str]:
     asked_for, sent = shortest_side["pixels"], _as_sent(photo)
     facts.update(photo_bytes=len(photo), sent_bytes=len(sent))
     prediction, uses = _predict(sent, content_type)
-    if sent is not photo and not 0 < uses <= asked_for and is_scaled(sent, photo):
+    if sent is not photo and not 0 < uses <= asked_for and _is_scaled(sent, photo):
         # A model that uses more has taken over since the last answer, or one that does not say what it uses.
         facts["sent_bytes"] += len(photo)
         prediction, _ = _predict(photo, content_type)
@@ -178,13 +177,22 @@ def _predict(photo: bytes, content_type: str) -> tuple[str, int]:
 def _as_sent(photo: bytes) -> bytes:
     """Return the photo as it goes to the model: to a function as it came, to an endpoint smaller where that pays.
 
-    An instance's first photo goes as it came.
+    An instance's first photo goes as it came, so what shrinks the others is imported after it.
     """
     ((name, value),) = WHOLE_PHOTO.items()
     asked = router.current_event.headers.get(name) or ""
-    if hosting.serving == FUNCTION or settings.shrink_photos != "auto" or asked.strip().lower() == value:
+    is_whole = settings.shrink_photos != "auto" or asked.strip().lower() == value
+    if hosting.serving == FUNCTION or is_whole or not shortest_side["pixels"]:
         return photo
+    from classify.shrinking import shrunk
+
     return shrunk(photo, shortest_side["pixels"], int(router.lambda_context.memory_limit_in_mb))
+
+
+def _is_scaled(sent: bytes, photo: bytes) -> bool:
+    from classify.shrinking import is_scaled
+
+    return is_scaled(sent, photo)
 
 
 def _document(prediction: str) -> dict[str, Any]:
