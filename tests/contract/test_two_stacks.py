@@ -31,8 +31,10 @@ MADE = [
     SCOPE.arn("cloudwatch", "alarm:TargetTracking-endpoint/{endpoint}/variant/main-AlarmHigh-0"),
     SCOPE.arn("scheduler", "schedule/{stack}/{endpoint}-lease"),
     *(SCOPE.arn("ssm", f"parameter/{{stack}}/{name}") for name in ("champion", "lock")),
+    SCOPE.arn("ssm", "parameter/{endpoint}/hosting"),
     *(SCOPE.arn("states", f"execution:{{stack}}-{machine}:x") for machine in ("pipeline", "teardown")),
     SCOPE.arn("lambda", "function:{stack}-plan"),
+    SCOPE.arn("lambda", "function:{endpoint}-model:live"),
     SCOPE.arn("codebuild", "project/{stack}-images"),
     SCOPE.arn("logs", "log-group:/aws/lambda/{stack}-plan:log-stream:x"),
     SCOPE.arn("logs", "log-group:/aws/sagemaker/TrainingJobs:log-stream:{endpoint}-x/algo-1"),
@@ -97,6 +99,7 @@ def test_second_stack_of_an_endpoint_is_refused_by_names_that_cloudformation_hol
     assert common == {
         *(("AWS::CloudWatch::Alarm", f"dogs-{end}") for end in ALARMS if end != "burst"),
         ("AWS::SageMaker::ModelPackageGroup", "dogs"),
+        ("AWS::SSM::Parameter", "/dogs/hosting"),
     }
     assert {kind for kind, _ in common} <= {kind for kind, _ in NAME_LIMITS} - set(_SHARED)
 
