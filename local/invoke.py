@@ -25,6 +25,7 @@ SAMPLES = {
     **{name: name for name in (*_PIPELINE, "receipt", "page")},
     **dict.fromkeys(("classify-s3", "classify-url"), "classify"),
     "health": "page",
+    "measure-function": "measure",
 }
 _FOLDER = HOME / "events"
 _HOST = "host.docker.internal"  # Docker Desktop's name for the machine that it runs on.
@@ -93,20 +94,21 @@ def _values(laptop: Laptop) -> dict[str, str]:
         "BUCKET": deployed.bucket,
         "RUN": promoted["run"],
         "REPORT_SHA256": package["CustomerMetadataProperties"].get("report", ""),
-        "IMAGE": _serving_image(laptop, deployed.endpoint_name),
+        "IMAGE": _image(laptop, deployed.endpoint_name),
         "ENDPOINT": deployed.endpoint_name,
         "EXECUTION": max(runs, key=lambda each: each["startDate"])["executionArn"],
         "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
     }
 
 
-def _serving_image(laptop: Laptop, endpoint: str) -> str:
-    """Return the URI of the image that serves: of the model's function if that is what serves, else the endpoint's."""
-    hosting = laptop.client("ssm").get_parameter(Name=f"/{endpoint}/hosting")["Parameter"]["Value"]
-    if hosting == "function":
-        found = laptop.client("lambda").get_function(FunctionName=f"{endpoint}-model", Qualifier="live")
-        return str(found["Code"]["ImageUri"])
-    serving = laptop.client("sagemaker").describe_endpoint(EndpointName=endpoint)
+def _image(laptop: Laptop, endpoint: str) -> str:
+    """Return the URI of the image that serves, on instances or as a function."""
+    sagemaker = laptop.client("sagemaker")
+    try:
+        serving = sagemaker.describe_endpoint(EndpointName=endpoint)
+    except sagemaker.exceptions.ClientError:
+        function = laptop.client("lambda").get_function(FunctionName=f"{endpoint}-model")
+        return str(function["Code"]["ImageUri"])
     return str(serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"])
 
 

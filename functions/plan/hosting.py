@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, cast
 
 from plan import ec2
+from shared import model_function
 from shared.contracts import EndpointPlan, FunctionPlan, Hosting, ImagePlan, Request
 from shared.errors import RequestError
 
 if TYPE_CHECKING:
     from plan.run import PlanSettings
 
-ALIAS = "live"
 _MEMORY_MB = 1769  # one whole core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 _TIMEOUT_SECONDS = 30  # A costly photo takes 5 s; API Gateway ends a request after 29 s.
 _MOST_WARM = 2  # How many times provisioned_concurrency Application Auto Scaling keeps warm under load.
@@ -84,8 +84,8 @@ def plan(request: Request, settings: "PlanSettings", endpoint: EndpointPlan, ima
         _check_registry(images.serve, settings.image_repository)
     vpc = settings.network.get("VpcConfig", {})
     return FunctionPlan(
-        name=f"{settings.endpoint_name}-model",
-        alias=ALIAS,
+        name=model_function.name_of(settings.endpoint_name),
+        alias=model_function.ALIAS,
         # The stack builds for x86_64 alone. An image of the parameter is for the machines on which it is evaluated.
         architecture="arm64" if ec2.is_arm(endpoint.instance_type) else "x86_64",
         memory_mb=_MEMORY_MB,

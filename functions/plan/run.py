@@ -52,6 +52,7 @@ class PlanSettings(Settings):
         evaluation_image: image URI, or ``build``.
         serving_image: image URI, or ``build``.
         hosting: what answers unless a request says it: ``instances``, ``function`` or ``auto``.
+        hosting_parameter: the parameter that says what answers now.
         model_reserved_concurrency: concurrency that is reserved for the function that has the model; 0 for none.
         api_id: id of the REST API.
         api_key_id: id of the key of that API with which the smoke test asks.
@@ -94,6 +95,7 @@ class PlanSettings(Settings):
     serving_image: str
     model_package_group: str
     hosting: str
+    hosting_parameter: str
     model_reserved_concurrency: str
     api_id: str
     api_key_id: str

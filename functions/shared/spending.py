@@ -130,8 +130,8 @@ def refusal(spending: Spending, monthly_dollars: float, now: float) -> str:
         return (
             f"the stack has spent {spending.bound} ${spent:.2f} in {month}, and its MonthlyDollars is "
             f"${shown(monthly_dollars)}, so no new run starts; deploy the stack with a larger MonthlyDollars, or wait "
-            f"until the month turns on {turns} (UTC). An endpoint that serves may still get an earlier version back, "
-            'with no larger min_instances than serve now: {"promote": N}'
+            f"until the month turns on {turns} (UTC). What serves may get an earlier version back, an endpoint with no "
+            'larger min_instances than serve now, a function without provisioned_concurrency: {"promote": N}'
         )
     if spending.capped:
         return (

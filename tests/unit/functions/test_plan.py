@@ -54,6 +54,7 @@ SETTINGS = PlanSettings(
     serving_image="build",
     model_package_group="arn:aws:sagemaker:us-east-1:000000000000:model-package-group/k",
     hosting="instances",
+    hosting_parameter="/k/hosting",
     model_reserved_concurrency="0",
     api_id="a1",
     api_key_id="key1",
