@@ -17,7 +17,9 @@ from itertools import cycle
 
 _END_OF_HEAD = b"\r\n\r\n"
 NULL_CLASS = "nothing"
-_NULL_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"class":"nothing"}'
+# An endpoint's answer, and also that of a function that has the model (docs/function.md).
+_NULL_DOCUMENT = b'{"class":"nothing","status":200,"body":{"class":"nothing"}}'
+_NULL_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(_NULL_DOCUMENT), _NULL_DOCUMENT)
 
 
 @dataclass(frozen=True)

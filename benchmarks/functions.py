@@ -28,6 +28,8 @@ _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "ENDPOINT_NAME": "kennel",
+    "MODEL_FUNCTION": "kennel-model",
+    "HOSTING_PARAMETER": "/kennel/hosting",
     "BUCKET": "kennel",
     "ALLOWED_ORIGIN": "none",
     "SHRINK_PHOTOS": "auto",
@@ -43,26 +45,28 @@ class HandlerRunner:
 
     Attributes:
         packages: Folder with only the packages that Lambda would have.
-        endpoint_url: URL of a server that answers InvokeEndpoint.
+        endpoint_url: URL of a server that answers InvokeEndpoint and Invoke.
     """
 
     packages: Path
     endpoint_url: str
 
-    def run(self, module: str, requests: int = 0, size: int = 1000) -> dict[str, Any]:
+    def run(self, module: str, requests: int = 0, size: int = 1000, hosting: str = "instances") -> dict[str, Any]:
         """Run a handler, and return the times that ``benchmarks/lambda_runtime.py`` measures.
 
         Args:
             module: Module of the handler.
             requests: Number of warm requests.
             size: Size of the photo, bytes.
+            hosting: What has the model that our function asks: ``instances`` or ``function``.
 
         Raises:
             LocalError: The handler failed.
         """
         process = subprocess.run(
             [sys.executable, "-S", str(ROOT / "benchmarks/lambda_runtime.py"), module, str(requests), str(size)],
-            env=_ENVIRONMENT | {"PYTHONPATH": str(self.packages), "AWS_ENDPOINT_URL": self.endpoint_url},
+            env=_ENVIRONMENT
+            | {"PYTHONPATH": str(self.packages), "AWS_ENDPOINT_URL": self.endpoint_url, "HOSTING": hosting},
             input=(ROOT / "events/classify.json").read_bytes(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from classify import shrinking
-from classify.shrinking import View
+from classify.view import View
 from prices import per_million
 from serving.preprocess import ServingPreprocess
 

@@ -37,7 +37,8 @@ from benchmarks.photo_sizes import view_of
 from benchmarks.servers import print_progress
 from classify import shrinking
 from classify.jpeg import read_plain
-from classify.shrinking import CHOSEN, Encoding, View
+from classify.shrinking import CHOSEN, Encoding
+from classify.view import View
 from local.home import LocalError
 from prices.cores import core_share
 from prices.per_million import MEGABYTES

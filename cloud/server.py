@@ -135,6 +135,7 @@ def _complete_functions(images: Images, home: Path) -> None:
     lambdas_hooks.find_layers_by_arn()
     lambdas_hooks.limit_concurrency()
     lambdas_hooks.weigh_aliases()
+    lambdas_hooks.delete_urls_with_functions()
     lambda_images_hooks.run_images(images, home, authorization.policy_for_lambda)
     lambda_states_hooks.follow_states()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,8 +36,17 @@ _SUMMARIES = {
     "UpdateProduction": "the endpoint changes to the new model while it serves",
     "PutScalingPolicy": "the endpoint scales with its load",
     "PutBurstPolicy": "a burst of requests adds several instances at once",
+    "CreateLiveAlias": "the function can be asked",
+    "ShiftCanary": "a tenth of the requests goes to the new version of the function",
+    "SwitchAlias": "all requests go to the new version of the function",
+    "PointToFunction": "the API asks the function from now on",
+    "PointToInstances": "the API asks the endpoint from now on",
+    "DeleteOldEndpoint": "the endpoint goes, because the function has proven itself",
+    "DeleteOldFunction": "the function goes, because the endpoint has proven itself",
     "SmokeThroughApi": "the API answered the golden photos as expected",
+    "SmokeThroughChangedApi": "the API answered the golden photos as expected",
     "Promote": "the new model is the champion",
+    "TakeBackHosting": "what served before answers again",
     "RestoreProduction": "the endpoint goes back to the champion",
     "RemoveStaging": "staging is deleted after the failure",
     "RejectChallenger": "the reason is kept with the registered model",
@@ -227,10 +237,16 @@ def _summary(visit: Visit) -> str:
         return "the winner: " + ", ".join(f"{name} {value}" for name, value in output["hyperparameters"].items())
     if visit.name == "Gate" and "reason" in output:
         return f"{output['decision']}: {output['reason']}"
-    if visit.name == "Smoke" and "num_photos" in output:
+    if visit.name in ("Smoke", "SmokeFunction") and "num_photos" in output:
         return f"{output['num_photos']} golden photos were answered as expected, {output['latency_ms']:.1f} ms each"
     if visit.name == "Measure" and "measurement" in output:
         return _capacity(output)
+    if visit.name == "MeasureFunction" and "sizes" in output:
+        size = next(each for each in output["sizes"] if each["memory_mb"] == output["memory_mb"])
+        cold = f"; {statistics.median(size['cold_ms']) / 1000:.1f} s when it starts cold" if size["cold_ms"] else ""
+        return f"{size['memory_mb']:,} MB, {size['warm_p50_ms']:.0f} ms a photo{cold}"
+    if visit.name == "ChooseHosting" and "reason" in output:
+        return str(output["reason"])
     return _SUMMARIES.get(visit.name, "")
 
 

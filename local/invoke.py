@@ -25,6 +25,7 @@ SAMPLES = {
     **{name: name for name in (*_PIPELINE, "receipt", "page")},
     **dict.fromkeys(("classify-s3", "classify-url"), "classify"),
     "health": "page",
+    "measure-function": "measure",
 }
 _FOLDER = HOME / "events"
 _HOST = "host.docker.internal"  # Docker Desktop's name for the machine that it runs on.
@@ -87,18 +88,28 @@ def _values(laptop: Laptop) -> dict[str, str]:
     if not datasets:
         raise LocalError(f"bucket {deployed.bucket} has no dataset under datasets/; `make run` uploads one")
     sagemaker, promoted = laptop.client("sagemaker"), json.loads(champion)
-    serving = sagemaker.describe_endpoint(EndpointName=deployed.endpoint_name)
     runs = laptop.client("stepfunctions").list_executions(stateMachineArn=deployed.pipeline_arn)["executions"]
     package = sagemaker.describe_model_package(ModelPackageName=promoted["model_package_arn"])
     return {
         "BUCKET": deployed.bucket,
         "RUN": promoted["run"],
         "REPORT_SHA256": package["CustomerMetadataProperties"].get("report", ""),
-        "IMAGE": serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"],
+        "IMAGE": _image(laptop, deployed.endpoint_name),
         "ENDPOINT": deployed.endpoint_name,
         "EXECUTION": max(runs, key=lambda each: each["startDate"])["executionArn"],
         "DATASET": max(datasets, key=lambda each: each["LastModified"])["Key"],
     }
+
+
+def _image(laptop: Laptop, endpoint: str) -> str:
+    """Return the URI of the image that serves, on instances or as a function."""
+    sagemaker = laptop.client("sagemaker")
+    try:
+        serving = sagemaker.describe_endpoint(EndpointName=endpoint)
+    except sagemaker.exceptions.ClientError:
+        function = laptop.client("lambda").get_function(FunctionName=f"{endpoint}-model")
+        return str(function["Code"]["ImageUri"])
+    return str(serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"])
 
 
 def _environment(laptop: Laptop, function: str) -> dict[str, str]:

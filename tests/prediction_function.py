@@ -12,6 +12,9 @@ from classify.settings import ClassifySettings
 
 ENVIRONMENT = {
     "ENDPOINT_NAME": "dogs",
+    "MODEL_FUNCTION": "dogs-model",
+    "HOSTING": "instances",
+    "HOSTING_PARAMETER": "/dogs/hosting",
     "BUCKET": "kennel-bucket",
     "ALLOWED_ORIGIN": "none",
     "SHRINK_PHOTOS": "auto",
@@ -35,5 +38,8 @@ def imported(name: str) -> Iterator[tuple[ModuleType, pytest.MonkeyPatch]]:
             patch.setenv(variable, value)
         module = importlib.import_module(name)
         gc.unfreeze()  # The import froze everything that the tests had loaded.
-        patch.setattr(importlib.import_module("classify.routes"), "settings", ClassifySettings.from_environment())
+        routes, hosting = importlib.import_module("classify.routes"), importlib.import_module("classify.hosting")
+        settings = ClassifySettings.from_environment()
+        patch.setattr(routes, "settings", settings)
+        patch.setattr(routes, "hosting", hosting.hosting_of(settings, routes.session))
         yield module, patch

@@ -45,6 +45,8 @@ def install(home: Path, root: RootKey) -> None:
     hooks.add_managed_policies()
     hooks.refuse_what_is_missing()
     hooks.name_projects_of_builds()
+    hooks.name_deleted_alarms()
+    hooks.name_actions_of_functions()
     hooks.report_decisions(_decision_writer(home / DECISIONS), _additional_permissions)
     events_hooks.check_roles(_is_trusting_scheduler)
     events_hooks.authorize_rules(_may_start)

@@ -23,7 +23,16 @@ HOOKS: Hooks = (
     (app, ("_credential_failure", "_enforce_data_plane", "_is_ecr_registry_path", "_routing_params")),
     (router, ("detect_service", "extract_access_key_id")),
     (responses, ("get_region",)),
-    (iam_actions, ("extract_iam_action", "extract_resource_arn", "identity_denial_message")),
+    (
+        iam_actions,
+        (
+            "_BOTOCORE_SERVICE_MAP",
+            "_match_rest_action",
+            "extract_iam_action",
+            "extract_resource_arn",
+            "identity_denial_message",
+        ),
+    ),
     (
         iam_evaluator,
         (
@@ -95,6 +104,7 @@ class Decision(NamedTuple):
 
 
 _reporters: list[Callable[[Decision], None]] = []  # Each is called with every decision.
+_COLONS_OF_A_FUNCTION = 6  # in an ARN without version or alias
 # What these need of their callers, a method of an API and a function's URL decide themselves, and so does the function.
 _OPEN_TO_ANYBODY = ("execute-api:Invoke", "lambda:InvokeFunctionUrl")
 
@@ -430,6 +440,53 @@ def name_projects_of_builds() -> None:
         return f"arn:aws:codebuild:{region}:{account}:project/{project}"
 
     iam_actions.extract_resource_arn = with_project
+
+
+def name_deleted_alarms() -> None:
+    """Let DeleteAlarms need the right on the alarm that it names, the first of several; MiniStack asks for all."""
+    extract = iam_actions.extract_resource_arn
+
+    def with_alarm(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        arn: str = extract(service, method, path, headers, body, *rest)
+        if service != "monitoring" or arn != "*":
+            return arn
+        try:
+            name = json.loads(body)["AlarmNames"][0]
+        except (ValueError, TypeError, LookupError):
+            return arn
+        region, account = scope()
+        return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
+
+    iam_actions.extract_resource_arn = with_alarm
+
+
+def name_actions_of_functions() -> None:
+    """Let a request about functions need the right that AWS asks for, on the version or alias that it names.
+
+    MiniStack asks for ListAliases where an alias is read or changed, for example, and never for a version's own ARN.
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html and
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+    """
+    action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
+    iam_actions._BOTOCORE_SERVICE_MAP["lambda"] = ["lambda"]
+
+    def by_model(service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any) -> str | None:
+        name = iam_actions._match_rest_action(service, method, path, parameters) if service == "lambda" else None
+        if name is None:
+            found: str | None = action_of(service, method, path, headers, body, parameters)
+            return found
+        return f"lambda:{'InvokeFunction' if name.startswith('Invoke') else name}"
+
+    def with_qualifier(
+        service: str, method: str, path: str, headers: Any, body: bytes, parameters: Any, *rest: Any
+    ) -> str:
+        arn: str = resource_of(service, method, path, headers, body, parameters, *rest)
+        qualifier = parameters.get("Qualifier", "") if service == "lambda" else ""
+        qualifier = qualifier[0] if isinstance(qualifier, list) else qualifier
+        is_bare = arn.count(":") == _COLONS_OF_A_FUNCTION
+        return f"{arn}:{qualifier}" if qualifier and is_bare else arn
+
+    iam_actions.extract_iam_action, iam_actions.extract_resource_arn = by_model, with_qualifier
 
 
 def limit_roles_of_templates() -> None:

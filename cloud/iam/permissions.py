@@ -152,8 +152,13 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             name = _text(request, "FunctionName")
             arn = name if name.startswith("arn:") else scope.arn("lambda", f"function:{name}")
             return [Permission("lambda:InvokeFunction", arn)]
+        case "lambda", _ if "FunctionName" in request:
+            return _of_lambda(operation, request, scope)
         case "sns", "Publish":
             return [Permission("sns:Publish", _text(request, "TopicArn"))]
+        case "ssm", "GetParameters":
+            names = [name.removeprefix("/") for name in request.get("Names", [])]
+            return [Permission("ssm:GetParameters", scope.arn("ssm", f"parameter/{name}")) for name in names]
         case "ssm", "GetParameter" | "PutParameter" | "DeleteParameter":
             arn = scope.arn("ssm", f"parameter/{_text(request, 'Name').removeprefix('/')}")
             return [Permission(f"ssm:{operation}", arn)]
@@ -186,6 +191,8 @@ def for_operation(service: str, operation: str, request: Request, scope: Request
             role = _text(request.get("Target", {}), "RoleArn")
             passing = [Permission("iam:PassRole", role, {"iam:PassedToService": SCHEDULER})] if role else []
             return [Permission(f"scheduler:{operation}", arn), *passing]
+        case "cloudwatch", "DescribeAlarms":
+            return describe_alarms(request.get("AlarmNames") or ["*"], scope)
         case "cloudwatch", "PutMetricAlarm" | "DeleteAlarms":
             names = request.get("AlarmNames") or [_text(request, "AlarmName")]
             return [Permission(f"cloudwatch:{operation}", scope.arn("cloudwatch", f"alarm:{name}")) for name in names]
@@ -437,6 +444,25 @@ def _of_cloud_control(request: Request, scope: RequestScope) -> list[Permission]
         needed.append(Permission("lambda:GetFunctionUrlConfig", arn))
     elif kind == "AWS::ApiGateway::RestApi":
         needed.append(Permission("apigateway:GET", f"arn:aws:apigateway:{scope.region}::/restapis/{identifier}"))
+    return needed
+
+
+def _of_lambda(operation: str, request: Request, scope: RequestScope) -> list[Permission]:
+    """Return the permissions of an operation on a function, or on one of its versions or aliases.
+
+    Which of them a policy names is in the Service Authorization Reference; aliases, versions and what functions reserve
+    belong to the function: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    """
+    name, qualifier = _text(request, "FunctionName"), _text(request, "Qualifier")
+    function = name if name.startswith("arn:") else scope.arn("lambda", f"function:{name}")
+    arn = f"{function}:{qualifier}" if qualifier else function
+    keys = _present("lambda:FunctionUrlAuthType", _text(request, "AuthType")) if "Url" in operation else {}
+    needed = [Permission(f"lambda:{operation}", arn, keys)]
+    if role := _text(request, "Role"):
+        needed.append(Permission("iam:PassRole", role, {"iam:PassedToService": LAMBDA}))
+    image = _text(request, "ImageUri") or _text(request.get("Code", {}), "ImageUri")
+    if repository := _repository(image):  # Lambda looks with its caller's rights whether it may read the image.
+        needed += _each((*PULL_BY_LAMBDA, "ecr:GetRepositoryPolicy"), repository)
     return needed
 
 

@@ -43,6 +43,7 @@ HOOKS: Hooks = (
             "_acquire_execution_slot",
             "_create_alias",
             "_create_function",
+            "_delete_function",
             "_delete_function_concurrency",
             "_emit_lambda_logs",
             "_emit_lambda_metrics",
@@ -50,6 +51,7 @@ HOOKS: Hooks = (
             "_execute_function_dispatch",
             "_execute_function_with_config_scope",
             "_execution_record_for_config",
+            "_function_urls",
             "_functions",
             "_get_func_record_for_ref",
             "_invoke",
@@ -448,6 +450,20 @@ def limit_concurrency() -> None:
 
 
 _invoked_as: contextvars.ContextVar[str] = contextvars.ContextVar("invoked_as", default="")
+
+
+def delete_urls_with_functions() -> None:
+    """Let a function's URL end with it; MiniStack keeps it, and refuses another to a new function of that name."""
+    delete = lambda_svc._delete_function
+
+    def delete_with_urls(name: str, *rest: Any) -> Any:
+        answer = delete(name, *rest)
+        if name not in lambda_svc._functions:
+            for key in [each for each in lambda_svc._function_urls if each.split(":")[0] == name]:
+                del lambda_svc._function_urls[key]
+        return answer
+
+    lambda_svc._delete_function = delete_with_urls
 
 
 def weigh_aliases() -> None:

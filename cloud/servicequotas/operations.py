@@ -17,6 +17,7 @@ from cloud.core.protocol import ApiError, Operation, Request
 _NAMES = {
     "codebuild": "AWS CodeBuild",
     "ec2": "Amazon Elastic Compute Cloud (Amazon EC2)",
+    "lambda": "AWS Lambda",
     "sagemaker": "Amazon SageMaker",
 }
 _PAGE = 100  # quotas, the most that one answer of ListServiceQuotas has

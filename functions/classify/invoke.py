@@ -1,4 +1,4 @@
-"""Invoke the endpoint, and retry where that may help: callers do not notice an update or the loss of an instance.
+"""Ask the model, and retry where that may help: callers do not notice an update or the loss of an instance.
 
 See "The prediction function alone retries" in docs/decisions/deployment-and-scaling.md.
 """
@@ -6,114 +6,130 @@ See "The prediction function alone retries" in docs/decisions/deployment-and-sca
 import json
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple, Protocol
 
 from aws_lambda_powertools import Logger
-from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ReadTimeoutError
 from botocore.exceptions import ConnectionError as UnreachableError
+from botocore.exceptions import HTTPClientError, IncompleteReadError, ReadTimeoutError
 
 from shared.problems import ProblemError
 
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
-
-# A photo takes milliseconds. The timeout on a stuck instance leaves time for a second attempt on another one.
-_CONNECT_SECONDS, _READ_SECONDS = 1, 7
-# One attempt only: the retries of botocore would multiply the ones below.
-CONFIG = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": 1})
+CONNECT_SECONDS = 1
 NO_ANSWER = (UnreachableError, HTTPClientError, IncompleteReadError)  # what botocore raises without an answer
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 # Per photo, so that one which crashes its server does not crash the whole fleet. One without an answer in time holds up
 # an instance for long, so two instances get it at most. That nothing could be reached is no fault of the photo.
 _MAX_FAILURES, _MAX_TIMEOUTS = 3, 2
-_NO_STATUS = 0  # SageMaker's status for a container that did not answer
-_FAILED = (_NO_STATUS, 500, 502, 504)
 
 logger = Logger(child=True)
 
 
-def ask(
-    runtime: "SageMakerRuntimeClient",
-    endpoint_name: str,
-    body: bytes,
-    content_type: str,
-    correlation_id: str,
-    seconds: float,
-) -> str:
-    """Send a photo or a question to the endpoint and return its answer, a JSON text.
+class Question(NamedTuple):
+    """What the model is asked.
+
+    Attributes:
+        body: a photo's own bytes, or a question in JSON.
+        content_type: of the body; ``application/json`` for a question.
+        correlation_id: the id of the request in the logs.
+    """
+
+    body: bytes
+    content_type: str
+    correlation_id: str
+
+
+class Model(Protocol):
+    """The model as it is hosted: by an endpoint's instances or by a function."""
+
+    @property
+    def read_seconds(self) -> int:
+        """Seconds that one attempt may take once it is connected."""
+
+    def ask(self, question: Question) -> str:
+        """Ask once and return the answer, a JSON text.
+
+        Raises:
+            FailedAttemptError: another attempt may succeed, as after one of ``NO_ANSWER``.
+            AbsentModelError: nothing of this name is there.
+            ProblemError: further attempts cannot help.
+        """
+
+
+class FailedAttemptError(Exception):
+    """An attempt failed, and another one may succeed.
+
+    Attributes:
+        problem: what to report if further attempts fail as well.
+        is_failure: whether the model got the photo, and failed or ended.
+    """
+
+    def __init__(self, cause: str, problem: ProblemError, *, is_failure: bool) -> None:
+        super().__init__(cause)
+        self.problem, self.is_failure = problem, is_failure
+
+
+class AbsentModelError(ProblemError):
+    """There is no endpoint, or no function, of the name that was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "no model is serving yet; try again later")
+
+
+def ask(model: Model, question: Question, deadline: float) -> str:
+    """Ask the model until it answers, and return its answer, a JSON text.
 
     Args:
-        seconds: time limit for all attempts together. The first attempt is always made.
+        deadline: time of ``time.monotonic`` at which all attempts are over. The first one is always made.
 
     Raises:
-        ProblemError: 4xx with the container's own message; 503 if there is no endpoint or no answer in time;
-            502 if the model fails on this photo again and again, 504 if it does not answer for it again.
+        AbsentModelError: there is no model.
+        ProblemError: 4xx with the model's own message; 503 if there is no answer in time; 502 if the model fails on
+            this photo again and again, 504 if it does not answer for it again.
     """
-    deadline = time.monotonic() + seconds
     longest_pause, failures, timeouts = _FIRST_PAUSE_SECONDS, 0, 0
     while True:
         try:
-            answer = runtime.invoke_endpoint(
-                EndpointName=endpoint_name, Body=body, ContentType=content_type, CustomAttributes=correlation_id
-            )
-            return answer["Body"].read().decode()
-        except (ClientError, *NO_ANSWER) as error:
-            problem = _temporary_problem(error)
-            failures += _is_failure(error)
+            return model.ask(question)
+        except FailedAttemptError as error:
+            cause, problem = str(error), error.problem
+            failures += error.is_failure
+        except NO_ANSWER as error:
+            cause, problem = str(error), ProblemError(503, "the model did not answer in time; try again shortly")
+            failures += not isinstance(error, UnreachableError)
             timeouts += isinstance(error, ReadTimeoutError)
-            if timeouts == _MAX_TIMEOUTS:
-                raise ProblemError(
-                    504, f"the model did not answer for this photo within {_READ_SECONDS} seconds, twice; send another"
-                ) from error
-            pause = random.uniform(0, longest_pause)
-            late = time.monotonic() + pause + _CONNECT_SECONDS + _READ_SECONDS > deadline
-            if late or failures == _MAX_FAILURES:
-                raise problem from error
-            logger.info("asking again", extra={"error": str(error)})
+        if timeouts == _MAX_TIMEOUTS:
+            seconds = model.read_seconds
+            raise ProblemError(
+                504, f"the model did not answer for this photo within {seconds} seconds, twice; send another"
+            )
+        pause = random.uniform(0, longest_pause)
+        late = time.monotonic() + pause + CONNECT_SECONDS + model.read_seconds > deadline
+        if late or failures == _MAX_FAILURES:
+            raise problem
+        logger.info("asking again", extra={"error": cause})
         time.sleep(pause)
         longest_pause = min(2 * longest_pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _temporary_problem(error: Exception) -> ProblemError:
-    """Return the problem to report if further attempts fail as well.
-
-    Raises:
-        ProblemError: further attempts cannot help.
-    """
-    if not isinstance(error, ClientError):
-        return ProblemError(503, "the model did not answer in time; try again shortly")
-    code, http_status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-    status = _original_status(error)
-    if status is not None and 400 <= status < 500:
-        raise ProblemError(status, _container_message(error)) from None
-    if status == 500:
-        return ProblemError(502, "the model failed on this photo")
-    if status is not None or http_status >= 500:
-        return ProblemError(503, "the model is overloaded or being updated; try again shortly")
-    if code in ("ModelNotReadyException", "ThrottlingException"):
-        raise ProblemError(503, "the model is overloaded; try again shortly") from error
-    if code == "ValidationError":
-        raise ProblemError(503, "no model is serving yet; try again later") from None
-    raise ProblemError(502, "the model cannot be called; the photo is not the cause") from error
-
-
-def _is_failure(error: Exception) -> bool:
-    """Whether the model got the photo, and failed, ended, or did not answer in time."""
-    if isinstance(error, ClientError):
-        return _original_status(error) in _FAILED
-    return not isinstance(error, UnreachableError)
-
-
-def _original_status(error: Exception) -> int | None:
-    """Return the status of the container's answer, ``_NO_STATUS`` without an answer, None for other errors."""
-    response: dict[str, Any] = dict(error.response) if isinstance(error, ClientError) else {}
-    return response.get("OriginalStatusCode")
-
-
-def _container_message(error: ClientError) -> str:
-    response: dict[str, Any] = dict(error.response)
+def message_of(document: str) -> str:
+    """Return the model's own words of a refusal, from the document with its error."""
     try:
-        return str(json.loads(response["OriginalMessage"])["error"]["message"])
+        return str(json.loads(document)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return "the model refused this photo"
+
+
+def overloaded() -> ProblemError:
+    """Return the problem that something else than the photo keeps the model from answering for the moment."""
+    return ProblemError(503, "the model is overloaded or being updated; try again shortly")
+
+
+def failed() -> ProblemError:
+    """Return the problem that the model fails on the photo."""
+    return ProblemError(502, "the model failed on this photo")
+
+
+def forbidden(cause: str) -> ProblemError:
+    """Log why the model cannot be asked, which no photo changes, and return the problem."""
+    logger.warning("the model cannot be called", extra={"error": cause})
+    return ProblemError(502, "the model cannot be called; the photo is not the cause")

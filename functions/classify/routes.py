@@ -1,7 +1,7 @@
 """The routes, the same at the REST API and at the function's URL.
 
 At the REST API another function answers what needs no key (``page``), so ``/health`` is asked here by its URL only,
-whose callers have signed: there it asks the endpoint itself.
+whose callers have signed: there it asks the model itself.
 """
 
 import json
@@ -18,19 +18,19 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.config import Config
 
 from classify import documents
-from classify.invoke import CONFIG, ask
+from classify.hosting import FUNCTION, hosting_of
+from classify.invoke import Question
 from classify.photos import read_photo
 from classify.settings import ClassifySettings
-from classify.shrinking import View, is_scaled, shrunk
+from classify.view import View
 from shared.doors import WHOLE_PHOTO
 from shared.problems import ProblemError, json_response
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 SPARE_SECONDS = 2  # Kept back from the Lambda timeout so that a 503 can still be sent.
-HEALTH_SECONDS = 10  # An answer about health is valid for so long, so that keyless callers cannot load the endpoint.
+HEALTH_SECONDS = 10  # An answer about health is valid for so long, so that keyless callers cannot load the model.
 _DESCRIBE = b'{"describe": "breeds"}'  # To this question the server in serving/ answers with its model's labels.
 _JSON = "application/json"
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -45,7 +45,8 @@ logger.remove_keys(["service"])
 metrics = Metrics()
 router = Router()  # type: ignore[no-untyped-call]
 session = botocore.session.get_session()  # boto3 would import s3transfer, a fifth of a bare function's cold start.
-runtime = cast("SageMakerRuntimeClient", session.create_client("sagemaker-runtime", config=CONFIG))
+hosting = hosting_of(settings, session)
+hosting.model  # noqa: B018  Lambda lends a whole core until the first request, so the client is made before it.
 
 
 @cache
@@ -68,7 +69,7 @@ def classify() -> Response[str]:
     made_for, sent = model["uses"], _as_sent(photo)
     facts.update(photo_bytes=len(photo), sent_bytes=len(sent))
     prediction = _predict(sent, content_type)
-    if sent is not photo and not made_for.has_all_of(model["uses"]) and is_scaled(sent, photo):
+    if sent is not photo and not made_for.has_all_of(model["uses"]) and _is_scaled(sent, photo):
         # A model that uses more has taken over since the last answer, or one that does not say what it uses.
         facts["sent_bytes"] += len(photo)
         prediction = _predict(photo, content_type)
@@ -94,18 +95,18 @@ def breeds() -> Response[str]:
     responses={200: documents.answer("Health"), 503: documents.problem(503)},
 )
 def health() -> Response[str]:
-    """Answer whether the endpoint answers now, or did within the last HEALTH_SECONDS."""
-    if problem := _endpoint_problem(int(time.time() // HEALTH_SECONDS)):
+    """Answer whether the model answers now, or did within the last HEALTH_SECONDS."""
+    if problem := _model_problem(int(time.time() // HEALTH_SECONDS)):
         # This 503 is returned, not raised, so that NoCapacityAlarm does not count it as a lost prediction.
         return ProblemError(503, problem).response(_correlation_id())
     return json_response('{"status": "serving"}')
 
 
 @lru_cache(maxsize=1)
-def _endpoint_problem(_period: int) -> str:
-    """Return why the endpoint does not answer, or an empty string if it does."""
+def _model_problem(_period: int) -> str:
+    """Return why the model does not answer, or an empty string if it does."""
     try:
-        ask(runtime, settings.endpoint_name, _DESCRIBE, _JSON, _correlation_id(), seconds=0)
+        hosting.ask(Question(_DESCRIBE, _JSON, _correlation_id()), seconds=0)
     except ProblemError as problem:
         return str(problem) if problem.status >= 500 else ""  # A server that refuses the question does serve.
     return ""
@@ -158,7 +159,10 @@ def fail(error: Exception) -> Response[str]:
 
 def _ask(body: bytes, content_type: str) -> str:
     seconds = router.lambda_context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS
-    return ask(runtime, settings.endpoint_name, body, content_type, _correlation_id(), seconds)
+    try:
+        return hosting.ask(Question(body, content_type, _correlation_id()), seconds)
+    finally:
+        facts["hosting"] = hosting.serving
 
 
 def _predict(photo: bytes, content_type: str) -> str:
@@ -173,12 +177,24 @@ def _predict(photo: bytes, content_type: str) -> str:
 
 
 def _as_sent(photo: bytes) -> bytes:
-    """Return the photo as it goes to the endpoint. An instance's first photo goes as it came."""
+    """Return the photo as it goes to the model: to a function as it came, to an endpoint smaller where that pays.
+
+    An instance's first photo goes as it came, so what shrinks the others is imported after it.
+    """
     ((name, value),) = WHOLE_PHOTO.items()
     asked = router.current_event.headers.get(name) or ""
-    if settings.shrink_photos != "auto" or asked.strip().lower() == value:
+    is_whole = settings.shrink_photos != "auto" or asked.strip().lower() == value
+    if hosting.serving == FUNCTION or is_whole or not model["uses"].shortest_side:
         return photo
+    from classify.shrinking import shrunk
+
     return shrunk(photo, model["uses"], int(router.lambda_context.memory_limit_in_mb))
+
+
+def _is_scaled(sent: bytes, photo: bytes) -> bool:
+    from classify.shrinking import is_scaled
+
+    return is_scaled(sent, photo)
 
 
 def _document(prediction: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import prices
 from classify.jpeg import PlainJpeg, exif_of, read_plain
+from classify.view import View
 from prices.cores import core_share
 
 
@@ -40,23 +40,6 @@ class Encoding:
     def side(self, shortest_side: int) -> int:
         """Return the pixels of the shorter side of what is sent, by those that the model uses."""
         return round(self.side_share * shortest_side)
-
-
-class View(NamedTuple):
-    """What a model uses of a photo, as its answers say it.
-
-    Attributes:
-        shortest_side: pixels of the shorter side; 0 if that is not known.
-        central_square: whether it uses nothing outside of the square in the middle.
-    """
-
-    shortest_side: int = 0
-    central_square: bool = False
-
-    def has_all_of(self, other: "View") -> bool:
-        """Whether a photo that was made for this view has what another, which is known, uses."""
-        is_wide_enough = other.central_square or not self.central_square
-        return 0 < other.shortest_side <= self.shortest_side and is_wide_enough
 
 
 # What `python -m benchmarks shrinking` chose and measured, see the decision.

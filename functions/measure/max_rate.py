@@ -20,7 +20,7 @@ _CLOSE = 1.2  # The search ends when the lowest rate beyond the limits is at mos
 _MAX_TRIALS = 15
 _MAX_FAILED = 0.001  # share of requests that may fail at a rate within the limits
 _MAX_LATE_MS = 5.0  # If requests start later than this, the trial measures the sender.
-_PHOTO_BYTES = 100_000  # of the photos whose price is told; make run prints it for other sizes, too
+PHOTO_BYTES = 100_000  # of the photos whose price is told; make run prints it for other sizes, too
 _BURST = 2  # factor from the target to the number of requests that cannot wait for the target's averaging alarm
 _MIN_SCALE_OUT, _MIN_SCALE_IN = 10, 300  # seconds
 
@@ -142,23 +142,23 @@ def _trial(load: ProbeLoad, max_p99_ms: float) -> Trial:
 
 
 def _capacity(count: int, measurement: Measurement, instance_type: str, architecture: str) -> Capacity:
-    endpoint = Endpoint(instance_type, measurement.knee_per_second, answer_ms(measurement), min_instances=count)
-    call = replace(CALLS[_PHOTO_BYTES], architecture=architecture)
+    endpoint = Endpoint(instance_type, measurement.knee_per_second, answer_trial(measurement).p50_ms or 0.0, count)
+    call = replace(CALLS[PHOTO_BYTES], architecture=architecture)
     return Capacity(
         instances=count,
         requests_per_second=round(count * measurement.rate_per_second, 1),
-        dollars_per_hour=_rounded(dollars(f"hosting/{instance_type}", count)),
-        instance_dollars_per_million=_rounded(instances_share(instance_type, HALF * endpoint.rate)),
-        dollars_per_million={door: _rounded(total(parts(endpoint, call, door, HALF))) for door in DOORS},
+        dollars_per_hour=rounded(dollars(f"hosting/{instance_type}", count)),
+        instance_dollars_per_million=rounded(instances_share(instance_type, HALF * endpoint.rate)),
+        dollars_per_million={door: rounded(total(parts(endpoint, call, door, HALF))) for door in DOORS},
     )
 
 
-def answer_ms(measurement: Measurement) -> float:
-    """Return the median milliseconds of an answer in the trial within the limits that was closest to half load."""
+def answer_trial(measurement: Measurement) -> Trial:
+    """Return the trial within the limits that was closest to half load."""
     within = [trial for trial in measurement.trials if trial.within_limits and trial.p50_ms is not None]
-    closest = min(within, key=lambda trial: abs(trial.rate - HALF * measurement.knee_per_second))
-    return closest.p50_ms or 0.0
+    return min(within, key=lambda trial: abs(trial.rate - HALF * measurement.knee_per_second))
 
 
-def _rounded(amount: float | None) -> float | None:
+def rounded(amount: float | None) -> float | None:
+    """Return dollars as a document tells them; None if they are not known."""
     return None if amount is None else round(amount, 4)

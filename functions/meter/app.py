@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from meter import jobs, limits, lock, usage
-from meter.scaling import Scaling
+from meter import jobs, limits, lock, model_function, scaling, usage
 from meter.sums import Observation, advance
 from shared import spending
+from shared.model_function import find, name_of
 from shared.observability import logger
 from shared.settings import Settings
 from shared.spending import Spending
@@ -75,12 +75,13 @@ sagemaker = boto3.client("sagemaker")
 topic = boto3.client("sns")
 codebuild = boto3.client("codebuild")
 states = boto3.client("stepfunctions")
-scaling = Scaling(
-    boto3.client("application-autoscaling"), sagemaker, ssm, settings.endpoint_name, settings.champion_parameter
-)
+autoscaling = boto3.client("application-autoscaling")
+lambdas = boto3.client("lambda")
+instances = scaling.of_endpoint(autoscaling, sagemaker, ssm, settings.endpoint_name, settings.champion_parameter)
+kept_ready = scaling.of_function(autoscaling, settings.endpoint_name)
 metered = usage.Usage(
     boto3.client("cloudwatch"),
-    boto3.client("lambda"),
+    lambdas,
     usage.Names(
         endpoint=settings.endpoint_name,
         api=settings.stack,
@@ -131,7 +132,12 @@ def _look(before: Spending, has_time: Callable[[], bool], now: float) -> Observa
     if settings.queues:
         machine = settings.training_instance_type.removeprefix("ml.")
         jobs.on_ec2(found, boto3.client("batch"), settings.queues, machine, settings.endpoint_name)
+    name = name_of(settings.endpoint_name)
+    function = find(lambdas, name)
+    sizes = model_function.sizes(before.function_sizes, function.megabytes, now)
     used = metered.dollars(now)
+    used["the model's function"] = metered.of_function(function.architecture, sizes, now)
+    ready = model_function.kept_ready(lambdas, name, function, name in before.warm)
     return Observation(
         now=now,
         fleets=usage.fleets(sagemaker, settings.endpoint_name),
@@ -141,7 +147,9 @@ def _look(before: Spending, has_time: Callable[[], bool], now: float) -> Observa
         usage=used,
         unpriced=found.unpriced | metered.unpriced,
         uncounted=found.uncounted,
-        warm=metered.warm(before.warm),
+        warm=metered.warm(each for each in before.warm if each != name) | ready,
+        function_megabytes=function.megabytes,
+        function_sizes=sizes,
     )
 
 
@@ -162,7 +170,8 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
     if decision.is_over:
         # Plan and the state machine look for this word, so it stands whatever becomes of the range itself.
         done |= {"capped": True, "lifted": 0}
-        attempt(lambda: {"max_instances": scaling.cap(spent.max_instances)})
+        attempt(lambda: {"max_instances": instances.cap(spent.max_instances)})
+        attempt(_cap_function)
     elif spent.capped:
         attempt(lambda: _lift(spent, now))
     elif spent.lifted:
@@ -179,8 +188,14 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
     return spent.model_copy(update=done), failures
 
 
+def _cap_function() -> dict[str, Any]:
+    """Keep no more functions ready than the fewest. They still answer: who asks much must not end the service."""
+    kept_ready.cap(None)
+    return {}
+
+
 def _lift(spent: Spending, now: float) -> dict[str, Any]:
-    scaling.lift(spent.max_instances)
+    _lift_both(spent)
     return {"capped": False, "lifted": now, "told": ""}
 
 
@@ -192,8 +207,13 @@ def _keep_lifted(spent: Spending, now: float) -> dict[str, Any]:
     """
     if now > spent.lifted + limits.LONGEST_RUN_SECONDS:
         return {"lifted": 0, "max_instances": None}
-    scaling.lift(spent.max_instances)
+    _lift_both(spent)
     return {}
+
+
+def _lift_both(spent: Spending) -> None:
+    instances.lift(spent.max_instances)
+    kept_ready.lift(None)
 
 
 def _mail(subject: str, message: str, done: dict[str, Any]) -> dict[str, Any]:
@@ -202,11 +222,11 @@ def _mail(subject: str, message: str, done: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tear_down() -> dict[str, Any]:
-    """Ask teardown as the end of a lease does: it deletes nothing while a run is at work, and the next tick asks again.
+    """Ask teardown, which deletes nothing while a run is at work; the next tick asks again.
 
     With ``{}`` it would fail then, because that is what a person asks.
     """
-    states.start_execution(stateMachineArn=settings.teardown_arn, input='{"lease":true}')
+    states.start_execution(stateMachineArn=settings.teardown_arn, input='{"overspend":true}')
     return {}
 
 

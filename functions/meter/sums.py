@@ -66,6 +66,7 @@ class Observation:
         unpriced: items of all of these whose price is not known.
         uncounted: see ``Spending``.
         warm: what is kept warm, by function, also of one that keeps nothing warm any more.
+        function_megabytes, function_sizes: see ``Spending``.
     """
 
     now: float
@@ -77,6 +78,8 @@ class Observation:
     unpriced: set[str] = field(default_factory=set)
     uncounted: int = 0
     warm: dict[str, KeptWarm] = field(default_factory=dict)
+    function_megabytes: int = 0
+    function_sizes: dict[str, int] = field(default_factory=dict)
 
 
 def advance(before: Spending, seen: Observation) -> Spending:
@@ -103,6 +106,8 @@ def advance(before: Spending, seen: Observation) -> Spending:
             "ended_until": seen.ended_until,
             "uncounted": seen.uncounted,
             "warm": {name: each.gigabytes for name, each in seen.warm.items() if each.gigabytes},
+            "function_megabytes": seen.function_megabytes,
+            "function_sizes": seen.function_sizes,
             "unpriced": sorted(unpriced),
         }
     )

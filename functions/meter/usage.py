@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import prices
+from meter import model_function as function
 from meter.jobs import PAGE
 from meter.sums import KeptWarm, Seen
 from prices import billed
@@ -20,6 +21,7 @@ from prices.per_million import (
     STACK_ALARMS,
     WARM_ALARMS,
 )
+from shared import model_function
 from shared.spending import Fleet, month_start, next_month_start
 
 if TYPE_CHECKING:
@@ -183,6 +185,12 @@ class Usage:
             found[name] = KeptWarm(gigabytes, item, datetime.fromisoformat(told["LastModified"]).timestamp())
         return found
 
+    def of_function(self, architecture: str, sizes: Mapping[str, int], now: float) -> float:
+        """Return the dollars for what the model's function has answered since the month began; see ``amounts``."""
+        name = model_function.name_of(self._names.endpoint)
+        used = function.amounts(self._cloudwatch, name, architecture, sizes, now)
+        return sum(self._price(item, quantity) for item, quantity in used.items())
+
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:
         """Return sum and number of a metric's values since the month began."""
         answer = self._cloudwatch.get_metric_statistics(
@@ -207,6 +215,6 @@ class Usage:
 
     def _price(self, item: str, quantity: float) -> float:
         price = prices.dollars(item, quantity)
-        if price is None:
+        if price is None and quantity:
             self.unpriced.add(item)
         return price or 0.0

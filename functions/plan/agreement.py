@@ -1,4 +1,4 @@
-"""What says which model serves, compared before anything costs: pointer, endpoint, bucket, registry and scaling."""
+"""What says which model serves, compared before anything costs: pointer, what answers, bucket, registry and scaling."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from plan import artifacts
+from plan.serving import Serving, of_function
 from plan.versions import MANIFEST, manifest_of
-from shared import pointer
+from shared import model_function, pointer
 from shared.contracts import Champion, RegisteredChampion, Request
 from shared.errors import ChampionError
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
     from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_ssm import SSMClient
@@ -26,34 +28,17 @@ _TEARDOWN = "start teardown with {}, then a run with"
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What the endpoint serves.
-
-    Attributes:
-        config: name of its configuration.
-        uri: location of the artifact, or words about the model that was deleted.
-        image: URI of the server's image; empty if the model was deleted.
-        manifest: SHA-256 of the manifest of the only artifact that it serves, hexadecimal; empty if it serves any.
-        instance_type: for example ``ml.c7i.large``.
-    """
-
-    config: str
-    uri: str
-    image: str
-    manifest: str
-    instance_type: str
-
-
-@dataclass(frozen=True)
 class Agreement:
-    """The endpoint with everything that names its model, and the clients that read it."""
+    """What serves with everything that names its model, and the clients that read it."""
 
     s3: "S3Client"
     sagemaker: "SageMakerClient"
     ssm: "SSMClient"
     autoscaling: "ApplicationAutoScalingClient"
     cloudwatch: "CloudWatchClient"
+    lambdas: "LambdaClient"
     parameter: str
+    hosting_parameter: str
     endpoint: str
     group: str
 
@@ -80,19 +65,38 @@ class Agreement:
             ) from None
         if serving and serving.uri != champion.artifact_uri:
             raise ChampionError(
-                f"the endpoint {self.endpoint} serves {serving.uri}, and the champion pointer names "
+                f"the {serving.who} serves {serving.uri}, and the champion pointer names "
                 f"{champion.artifact_uri}; start a run with {self._promotion(serving.uri)} (the pointer has "
                 f"{_number(champion)})"
             )
         package = self._check_package(champion, serving)
         self._check_artifact(champion, package)
-        if serving:
+        if serving and serving.instance_type:
             self._check_machines(champion, serving)
             self._check_scaling(champion, serving, package, request)
         container = package["InferenceSpecification"]["Containers"][0]
         return RegisteredChampion(**champion.model_dump(), manifest=manifest_of(container))
 
+    def hosting(self) -> str:
+        """Return what the hosting pointer says: ``instances``, ``function``, ``none``, or nothing if it was deleted."""
+        return model_function.hosting(self.ssm, self.hosting_parameter)
+
     def serving(self) -> Serving | None:
+        """Return what serves; None if nothing does.
+
+        What the hosting pointer does not name is the rest of a change, and callers ask it no more. Where the pointer
+        names nothing, as in a stack of an earlier release, the endpoint comes first.
+
+        Raises:
+            ChampionError: it was changed by hand so that no run can update it.
+        """
+        hosting = self.hosting()
+        endpoint = self._endpoint_serves() if hosting != model_function.FUNCTION else None
+        if endpoint or hosting == model_function.INSTANCES:
+            return endpoint
+        return of_function(self.lambdas, self.endpoint)
+
+    def _endpoint_serves(self) -> Serving | None:
         """Return what the endpoint serves; None without an endpoint in a state of rest.
 
         Raises:
@@ -120,13 +124,20 @@ class Agreement:
                 f"the endpoint {self.endpoint} serves with the configuration {name}, which no run made and to which "
                 f"none can go back; {_TEARDOWN} {self._promotion(uri)}"
             )
-        return Serving(name, uri, container.get("Image", ""), manifest_of(container), variants[0]["InstanceType"])
+        return Serving(
+            f"endpoint {self.endpoint}",
+            name,
+            uri,
+            container.get("Image", ""),
+            manifest_of(container),
+            variants[0]["InstanceType"],
+        )
 
     def _refuse_unnamed(self, serving: Serving | None, found: str) -> None:
         """Refuse to replace a model that serves as if nothing served."""
         if serving:
             raise ChampionError(
-                f"the champion pointer {self.parameter} {found}, but the endpoint {self.endpoint} serves "
+                f"the champion pointer {self.parameter} {found}, but the {serving.who} serves "
                 f"{serving.uri}; start a run with {self._promotion(serving.uri)}, which writes the pointer"
             )
 
@@ -158,7 +169,7 @@ class Agreement:
         known = manifest_of(package["InferenceSpecification"]["Containers"][0])
         if serving and known and serving.manifest != known:
             raise ChampionError(
-                f"the endpoint {self.endpoint} serves version {number} without checking that its artifact has the "
+                f"the {serving.who} serves version {number} without checking that its artifact has the "
                 f"manifest {known}, which the registry names; start a run with "
                 f"{self._promotion(champion.artifact_uri)}"
             )

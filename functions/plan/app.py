@@ -11,6 +11,7 @@ from dataset.reading import Reading, shares_of
 from plan import (
     caps,
     ec2,
+    hosting,
     images,
     instances,
     lock,
@@ -65,7 +66,9 @@ agreement = Agreement(
     ssm,
     boto3.client("application-autoscaling"),
     cloudwatch,
+    lambdas,
     settings.champion_parameter,
+    settings.hosting_parameter,
     settings.endpoint_name,
     settings.model_package_group,
 )
@@ -113,7 +116,8 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     try:
         if abandoned:
             _stop_jobs(abandoned.rpartition(":")[2])
-        stack.check_alarms(cloudwatch, settings)
+        if hosting.of(parsed, settings) != "function":
+            stack.check_alarms(cloudwatch, settings)
         stack.check_key(boto3.client("apigateway"), settings)
         if parsed.promote is not None:
             agreement.serving()
@@ -149,10 +153,17 @@ def _check_quotas(run: Run) -> None:
 def _check_spending(parsed: Request) -> None:
     if limit := float(settings.monthly_dollars):
         spent = metering.read(ssm, settings.spending_parameter)
-        if parsed.promote is not None and metering.may_go_back(spent, settings.endpoint_name, parsed.min_instances):
+        if parsed.promote is not None and _may_go_back(parsed, spent):
             return
         if words := metering.refusal(spent, limit, time.time()):
             raise SpendingLimitError(words)
+
+
+def _may_go_back(parsed: Request, spent: metering.Spending) -> bool:
+    """Whether an earlier version may come back although the month's money is spent."""
+    if hosting.of(parsed, settings) == "function":  # It costs what callers ask, as the one does that serves.
+        return not parsed.provisioned_concurrency and agreement.hosting() == "function"
+    return metering.may_go_back(spent, settings.endpoint_name, parsed.min_instances)
 
 
 def _take_back(abandoned: str) -> None:

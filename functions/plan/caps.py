@@ -6,7 +6,7 @@ IAM holds the instance types, too. It has no condition for numbers of instances,
 from fnmatch import fnmatchcase
 from typing import Any
 
-from plan import ec2
+from plan import ec2, hosting
 from plan.run import PlanSettings
 from shared.contracts import Limits, Request, Run
 from shared.errors import RequestError
@@ -31,7 +31,7 @@ def apply(request: Request, settings: PlanSettings) -> Request:
     fields = {name: getattr(request, name) for name in Request.model_fields}
     bounded = Request.model_construct(_fields_set=set(request.model_fields_set), **fields | stricter)
     problems = [] if request.promote is not None else [*_training(bounded, settings), *_gate(bounded, bounds)]
-    problems += [*_serving(bounded, settings), *_lease(bounded, settings)]
+    problems += [*_serving(bounded, settings), *_lease(bounded, settings), *hosting.problems(bounded, settings)]
     if problems:
         raise RequestError("; ".join(problems))
     return bounded
@@ -81,6 +81,8 @@ def _serving(request: Request, settings: PlanSettings) -> list[str]:
 
 
 def _lease(request: Request, settings: PlanSettings) -> list[str]:
+    if hosting.of(request, settings) == "function":
+        return []
     hours = float(settings.lease_hours) if request.lease_hours is None else request.lease_hours
     most = float(settings.max_lease_hours)
     if most and not 0 < hours <= most:

@@ -9,6 +9,10 @@ from plan.run import has_gpus
 from quotas import Quota
 from shared.contracts import Run
 
+# Lambda keeps so much of the account's concurrency for functions that reserve none:
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+LEFT_FOR_OTHERS = 100
+
 
 @dataclass(frozen=True)
 class Need:
@@ -50,7 +54,7 @@ def needs(run: Run, fleets: Fleets) -> list[Need]:
         run: the run.
         fleets: what serves now.
     """
-    return [*_builds(run), *_training(run), *_evaluation(run), *_endpoint(run, fleets)]
+    return [*_builds(run), *_training(run), *_evaluation(run), *_endpoint(run, fleets), *_function(run)]
 
 
 def _builds(run: Run) -> list[Need]:
@@ -92,7 +96,22 @@ def _evaluation(run: Run) -> list[Need]:
     return _of_type_and_across("processing", run.endpoint.instance_type, 1, "one instance evaluates the model")
 
 
+def _function(run: Run) -> list[Need]:
+    """Return the concurrency that the model's function takes from the account's; without a reservation it needs none.
+
+    What other functions reserve does not count: Lambda itself refuses what is left too little of.
+    """
+    reserved, warm = run.function.reserved, run.function.provisioned_max
+    if run.hosting == "instances" or not (reserved or warm):
+        return []
+    taken = f"ModelReservedConcurrency is {reserved}" if reserved else f"up to {warm} environments are kept warm"
+    why = f"{taken}, and Lambda leaves {LEFT_FOR_OTHERS} to functions that reserve none"
+    return [Need(quotas.concurrency(), (reserved or warm) + LEFT_FOR_OTHERS, why)]
+
+
 def _endpoint(run: Run, fleets: Fleets) -> list[Need]:
+    if run.hosting == "function":
+        return []
     kind, most = run.endpoint.instance_type, run.endpoint.max_instances
     own = fleets.own.get(kind, 0)
     fleet = max(most, own)

@@ -11,7 +11,7 @@ import prices
 import quotas
 from plan import ec2
 from plan.quota_ask import Asked, QuotaUnknownError, Value
-from plan.quota_needs import Fleets, Need, needs
+from plan.quota_needs import LEFT_FOR_OTHERS, Fleets, Need, needs
 from plan.run import has_gpus
 from shared.contracts import Run
 
@@ -67,6 +67,8 @@ def _sentence(need: Need, value: Value, region: str) -> str:
 def _instead(run: Run, need: Need, value: Value, fleets: Fleets, advice: dict[str, str]) -> str:
     """Return what else a person can do than ask for more: fewer instances, or another type."""
     ways = [_fewer(run, need, int(value.value), fleets)]
+    if need.use == "endpoint":
+        ways.append('{"hosting": "function"}, which starts no instance of an endpoint')
     if need.quota.instance_type:
         ways.append(advice.get("serving" if need.use in ("processing", "endpoint") else "training", ""))
     told = [way for way in ways if way]
@@ -86,6 +88,10 @@ def _fewer(run: Run, need: Need, value: int, fleets: Fleets) -> str:
         return _field("training_instance_count", value) if 1 <= value < each else ""
     if need.quota == quotas.of_search() and value:
         return json.dumps({"tune": {"max_parallel": value}})
+    if need.quota == quotas.concurrency() and not run.function.reserved:
+        return _field("provisioned_concurrency", max(value - LEFT_FOR_OTHERS, 0) // 2)
+    if need.quota == quotas.concurrency():
+        return "a smaller ModelReservedConcurrency of the stack"
     if need.quota == quotas.builds():
         return "images that you build yourself (TrainingImage, EvaluationImage, ServingImage)"
     return '{"train_on": "sagemaker"}' if need.quota.service == "ec2" else ""

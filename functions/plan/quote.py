@@ -6,18 +6,22 @@ Minutes and sizes of the images are estimates. See "What a build costs" in docs/
 from collections.abc import Iterable
 
 import prices
-from shared.contracts import EndpointPlan, ImagePlan, Quote, TrainingPlan
+from prices.billed import warm_function_item
+from shared.contracts import EndpointPlan, FunctionPlan, ImagePlan, Quote, TrainingPlan
 
 _BUILD = "codebuild/general1.medium"
 _MINUTES = {"train": {"cpu": 3.0, "cuda": 10.0}, "evaluate": {"cpu": 4.0}, "serve": {"cpu": 2.0}}
 _GIGABYTES = {"train": {"cpu": 0.35, "cuda": 4.0}, "evaluate": {"cpu": 0.31}, "serve": {"cpu": 0.14}}
 
 
-def quote(endpoint: EndpointPlan, training: TrainingPlan | None, images: ImagePlan, device: str) -> Quote:
+def quote(
+    endpoint: EndpointPlan, function: FunctionPlan, training: TrainingPlan | None, images: ImagePlan, device: str
+) -> Quote:
     """Return the prices of a run's parts in the region of the stack.
 
     Args:
         endpoint: what will serve.
+        function: the function that will serve beside it or in its place.
         training: what trains; None if nothing does.
         images: which images are missing.
         device: ``cpu`` or ``cuda``, on which the training image trains.
@@ -37,6 +41,7 @@ def quote(endpoint: EndpointPlan, training: TrainingPlan | None, images: ImagePl
         training_per_hour=price,
         training_saved=saved,
         endpoint_per_hour=sagemaker_per_hour("hosting", endpoint.instance_type, endpoint.min_instances),
+        function_per_hour=warm_function_per_hour(function, function.provisioned),
         build=_rounded(prices.dollars(_BUILD, minutes)) if targets else 0,
         build_minutes=minutes,
         images_per_month=_rounded(prices.dollars("ecr/storage", _sum(_GIGABYTES, targets, device))) if targets else 0,
@@ -51,7 +56,13 @@ def sagemaker_per_hour(component: str, instance_type: str, count: int) -> float 
         instance_type: SageMaker's name, such as ``ml.c7i.large``.
         count: how many.
     """
-    return _rounded(prices.dollars(f"{component}/{instance_type}", count))
+    return _rounded(prices.dollars(f"{component}/{instance_type}", count)) if count else 0.0
+
+
+def warm_function_per_hour(function: FunctionPlan, count: int) -> float | None:
+    """Return the price of keeping ``count`` environments warm in dollars per hour, or None if it is not known."""
+    gb_seconds = count * function.memory_mb / 1024 * 3600
+    return _rounded(prices.dollars(warm_function_item(function.architecture), gb_seconds)) if count else 0.0
 
 
 def _ec2_per_hour(instance_type: str, spot: bool) -> float | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from plan import ec2, own_model, tuning
+from plan import ec2, hosting, own_model, tuning
 from plan.hyperparameters import texts
 from plan.quote import quote
 from plan.versions import Version
@@ -51,6 +51,9 @@ class PlanSettings(Settings):
         base_image: image from which the stack's own images are built.
         evaluation_image: image URI, or ``build``.
         serving_image: image URI, or ``build``.
+        hosting: what answers unless a request says it: ``instances``, ``function`` or ``auto``.
+        hosting_parameter: the parameter that says what answers now.
+        model_reserved_concurrency: concurrency that is reserved for the function that has the model; 0 for none.
         api_id: id of the REST API.
         api_key_id: id of the key of that API with which the smoke test asks.
         api_plan_id: id of that key's usage plan.
@@ -91,6 +94,9 @@ class PlanSettings(Settings):
     evaluation_image: str
     serving_image: str
     model_package_group: str
+    hosting: str
+    hosting_parameter: str
+    model_reserved_concurrency: str
     api_id: str
     api_key_id: str
     api_plan_id: str
@@ -206,6 +212,7 @@ def decide(
     # The function rank writes it beside the models of this key.
     tuned = [("tuned", f"{training.output_uri}/tuned.json")] if search and search.where == "jobs" else []
     endpoint = _endpoint(request, settings, name)
+    function = hosting.plan(request, settings, endpoint, images)
     return Run(
         id=run_id(execution_name),
         promotion=None,
@@ -215,10 +222,12 @@ def decide(
         tuning=search,
         evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, tuned, ["--same-photos"]),
         images=images,
+        hosting=hosting.of(request, settings),
         endpoint=endpoint,
+        function=function,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=quote(endpoint, training, images, settings.training_device),
+        quote=quote(endpoint, function, training, images, settings.training_device),
     )
 
 
@@ -299,6 +308,7 @@ def decide_own_model(
     """
     endpoint = _endpoint(request, settings, training_job_name(settings.endpoint_name, execution_name))
     images = images.model_copy(update={"training_build": None})
+    function = hosting.plan(request, settings, endpoint, images)
     return Run(
         id=run_id(execution_name),
         promotion=None,
@@ -308,10 +318,12 @@ def decide_own_model(
         own_model=model,
         evaluation=_evaluation(settings, execution_name, dataset, endpoint, champion, [], own_model.arguments(request)),
         images=images,
+        hosting=hosting.of(request, settings),
         endpoint=endpoint,
+        function=function,
         limits=Limits(**request.model_dump(include=set(Limits.model_fields))),
         network=settings.network,
-        quote=quote(endpoint, None, images, device=""),
+        quote=quote(endpoint, function, None, images, device=""),
     )
 
 
@@ -333,6 +345,7 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
         serving_build=None,
         context="",
     )
+    function = hosting.plan(request, settings, endpoint, images)
     reason = f"version {version.number} with a top-1 of {version.top1:.1%} was requested"
     return Run(
         id=run,
@@ -363,10 +376,12 @@ def decide_promotion(request: Request, settings: PlanSettings, execution_name: s
             volume_key={},
         ),
         images=images,
+        hosting=hosting.of(request, settings),
         endpoint=endpoint,
+        function=function,
         limits=None,
         network=settings.network,
-        quote=quote(endpoint, None, images, settings.training_device),
+        quote=quote(endpoint, function, None, images, settings.training_device),
     )
 
 
@@ -408,6 +423,9 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
     instance_type = request.serving_instance_type or settings.serving_instance_type
     for image in (settings.serving_image, settings.evaluation_image):  # The evaluation takes the same machine.
         _check_architecture("serving_instance_type", instance_type, image)
+    least, most, lease_hours = request.min_instances, request.max_instances, request.lease_hours
+    if hosting.of(request, settings) == "function":  # No instance starts, and what costs nothing needs no lease.
+        least, most, lease_hours = 0, 0, 0.0
     return EndpointPlan(
         name=settings.endpoint_name,
         variant=VARIANT,
@@ -417,12 +435,12 @@ def _endpoint(request: Request, settings: PlanSettings, name: str) -> EndpointPl
         staging_config_name=f"{name}-s",
         instance_type=instance_type,
         volume_key=_volume_key("KmsKeyId", instance_type, settings),
-        min_instances=request.min_instances,
-        max_instances=request.max_instances,
+        min_instances=least,
+        max_instances=most,
         max_p99_ms=int(settings.max_p99_microseconds) / 1000 if request.max_p99_ms is None else request.max_p99_ms,
         bake_seconds=int(settings.bake_seconds),
-        lease_hours=float(settings.lease_hours) if request.lease_hours is None else request.lease_hours,
-        instance_quota=2 * request.max_instances + 1,
+        lease_hours=float(settings.lease_hours) if lease_hours is None else lease_hours,
+        instance_quota=2 * most + 1,
     )
 
 
@@ -450,7 +468,7 @@ def with_reused_model(run: Run, model: TrainedModel) -> Run:
     assert run.training
     training = run.training.model_copy(update={"reused": model})
     images = run.images.model_copy(update={"training_build": None})
-    unpaid = quote(run.endpoint, None, images, device="")
+    unpaid = quote(run.endpoint, run.function, None, images, device="")
     return run.model_copy(update={"training": training, "images": images, "quote": unpaid})
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import prices
 from plan import tuning
 from plan.run import content_hash
-from prices.billed import HOURS_A_MONTH, function_item
+from prices.billed import HOURS_A_MONTH, function_item, warm_function_item
 from prices.disks import has_own_disks
 from prices.per_million import VOLUME_GB
 from shared.contracts import Run, TrainingPlan
@@ -30,11 +30,16 @@ _EVALUATION_SECONDS = 7200
 _STAGING_SECONDS = 1800 + 310 + 310 + 600
 JOB_VOLUME_GB = 50  # VolumeSizeInGB of each instance that trains or evaluates, in pipeline.asl.yaml
 _EC2_IDLE_SECONDS = 600  # An estimate: AWS Batch starts a machine before its job and ends it some minutes after.
-_FUNCTION_SECONDS = 310  # the longest time of a function
+_LONGEST_SECONDS = 310  # the longest time of a function
 _FUNCTIONS_GB = 1 + 6 * 0.5  # Plan's memory and that of six others; Measure's is a parameter of the stack.
 _TRANSITIONS = 600  # of a run beside those that wait for the training
 _TRANSITIONS_PER_SECOND = 3 / 20  # AwaitTraining, DescribeTraining and CheckTraining, every 20 seconds
 _MEASURED_GB = 3.0  # An estimate: 100 photos a second of 100 KB, for the 310 s of Measure.
+# Of the model's function, with the largest memory that Measure tries: two smoke tests and Measure ask it one photo
+# after the other, for 310 s each.
+_LARGEST_MB = 3008
+_FUNCTION_SECONDS = 3 * 310
+_FUNCTION_REQUESTS = 100_000  # 10 ms for each, in all of that time by one caller
 # Of the money for a training with a search by jobs, the search has half; the trainings of the best trials again, and
 # the training of the winner, have a quarter each.
 _SEARCH_SHARE, _AGAIN_SHARE = 0.5, 0.25
@@ -118,8 +123,6 @@ def _searches(run: Run) -> bool:
 def _parts(run: Run, functions: Functions) -> dict[str, float]:
     """Return the most that each part beside the training may cost, in US dollars."""
     endpoint = run.endpoint
-    hosting = _hour("hosting", endpoint.instance_type, VOLUME_GB, "serving_instance_type")
-    update_seconds = min(28_800, 3600 + 3 * endpoint.bake_seconds)  # as in the state Plan
     parts: dict[str, float] = {}
     if run.images.training_build or run.images.serving_build:
         _known("codebuild/general1.medium", "region")  # The quote has no price to tell where the book has none.
@@ -131,16 +134,34 @@ def _parts(run: Run, functions: Functions) -> dict[str, float]:
         parts["start and end of the machine"] = _per_hour(run.training) * _EC2_IDLE_SECONDS / _HOUR
     return {
         **parts,
-        "staging": hosting * _STAGING_SECONDS / _HOUR,
-        "update": hosting * endpoint.max_instances * update_seconds / _HOUR,
+        **_answering(run),
         "functions and steps": prices.known(
             function_item(functions.architecture),
-            _FUNCTION_SECONDS * (_FUNCTIONS_GB + functions.measure_megabytes / 1024),
+            _LONGEST_SECONDS * (_FUNCTIONS_GB + functions.measure_megabytes / 1024),
             prices.HOME_REGION,
         )
         + prices.known("states/transition", _TRANSITIONS, prices.HOME_REGION)
         + prices.known("invoke/in", _MEASURED_GB, prices.HOME_REGION),
     }
+
+
+def _answering(run: Run) -> dict[str, float]:
+    """Return the most that what answers may cost until the run has ended, by part."""
+    endpoint, function, parts = run.endpoint, run.function, dict[str, float]()
+    update_seconds = min(28_800, 3600 + 3 * endpoint.bake_seconds)  # as in the state Plan
+    if run.hosting != "function":
+        hosting = _hour("hosting", endpoint.instance_type, VOLUME_GB, "serving_instance_type")
+        parts["staging"] = hosting * _STAGING_SECONDS / _HOUR
+        parts["update"] = hosting * endpoint.max_instances * update_seconds / _HOUR
+    if run.hosting != "instances":
+        gigabytes = max(function.memory_mb, _LARGEST_MB) / 1024
+        warm = function.provisioned_max * update_seconds * gigabytes
+        parts["function"] = (
+            prices.known(function_item(function.architecture), _FUNCTION_SECONDS * gigabytes, prices.HOME_REGION)
+            + prices.known("lambda/request", _FUNCTION_REQUESTS, prices.HOME_REGION)
+            + (prices.known(warm_function_item(function.architecture), warm, prices.HOME_REGION) if warm else 0)
+        )
+    return parts
 
 
 def _per_hour(training: TrainingPlan) -> float:

@@ -23,6 +23,11 @@ def warm_function_item(architecture: str) -> str:
     return f"lambda/provisioned-gb-second{'-arm' if architecture == 'arm64' else ''}"
 
 
+def ready_time_item(architecture: str) -> str:
+    """Return the id of the price of a GB-second in which a function that is kept warm answers."""
+    return f"lambda/provisioned-duration-gb-second{'-arm' if architecture == 'arm64' else ''}"
+
+
 def job_seconds(job: Mapping[str, Any], kind: str, now: datetime) -> float:
     """Return the seconds of one instance of a job of SageMaker that are billed.
 

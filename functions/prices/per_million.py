@@ -39,6 +39,10 @@ _TRACED_PER_SECOND, _TRACED_SHARE = 1.0, 0.05
 # The function admit, which checks tokens: estimated, it verifies a signature in pure Python.
 _AUTHORIZER_MS, _AUTHORIZER_MEGABYTES = 10, 512
 _CARD_RATE = 50.0  # requests per second, for the share of traces in what the card tells
+_DAY = 24 * 3600  # seconds
+# AWS does not tell how long it keeps an environment that waits; people measured 5 to 60 minutes. Even a function that
+# is always asked gets new environments now and then.
+_KEPT_SECONDS, _LEAST_COLD_SHARE = 300, 0.001
 _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 
 # Kennel's own bytes; tests/unit/functions/test_request_bytes.py measures them anew.
@@ -139,6 +143,7 @@ class ModelFunction:
         hop_ms: milliseconds of the way from the function classify and back.
         cold_share: share of requests that meet a cold start.
         cold_ms: milliseconds of a cold start, which are billed.
+        provisioned: environments that are kept ready all month; the time in them is cheaper.
     """
 
     megabytes: int
@@ -146,6 +151,7 @@ class ModelFunction:
     hop_ms: float
     cold_share: float
     cold_ms: float
+    provisioned: int = 0
 
 
 def parts_of_function(
@@ -157,19 +163,53 @@ def parts_of_function(
     what is refused or slow, and one of metrics a minute.
 
     Args:
-        door: one of DOORS, or SIGN_IN; empty if callers invoke the model's function without classify before it.
+        door: one of DOORS, or SIGN_IN; empty if callers reach the model's function by its own URL, without classify.
         requests_per_second: for the share of traces.
         region: as in ``prices.find``.
     """
     cold_ms = host.cold_share * host.cold_ms  # of a request, on average
+    billed_ms = math.ceil(host.answer_ms) + cold_ms
+    item = "lambda/provisioned-duration-gb-second" if host.provisioned else "lambda/gb-second"
     found: Parts = {
-        "model_time": function_time(math.ceil(host.answer_ms) + cold_ms, host.megabytes, region),
+        "model_time": function_time(billed_ms, host.megabytes, region, item=item),
         "model_requests": prices.dollars("lambda/request", MILLION, region),
     }
     if not door:
         return found | {"transfer": transfer(call.answer_bytes + _HEADER_BYTES, region)}
     before = _without_instances(host.answer_ms + host.hop_ms + cold_ms, call, door, requests_per_second, region)
     return found | {name: amount for name, amount in before.items() if name not in ("data_in", "data_out")}
+
+
+def cold_share(requests_per_day: float) -> float:
+    """Return the estimated share of requests that meet a cold start, where they come at random times all day.
+
+    A request meets one if none came while Lambda keeps an environment that waits.
+    """
+    return max(math.exp(-requests_per_day * _KEPT_SECONDS / _DAY), _LEAST_COLD_SHARE)
+
+
+def month_of_function(host: ModelFunction, call: Call, door: str, requests_per_day: float, region: str = "") -> Parts:
+    """Return the dollars a month of each part of what ``parts_of_function`` tells, and of provisioned concurrency."""
+    found = _of_month(parts_of_function(host, call, door, requests_per_day / _DAY, region), requests_per_day)
+    if host.provisioned:
+        ready_ms = HOURS_A_MONTH * 3600 * 1e3
+        item = "lambda/provisioned-gb-second"
+        found["provisioned"] = function_time(ready_ms, host.megabytes, region, calls=host.provisioned, item=item)
+    return found
+
+
+def month_of_endpoint(endpoint: Endpoint, call: Call, door: str, requests_per_day: float, region: str = "") -> Parts:
+    """Return the dollars a month of each part of what ``on_a_day`` tells.
+
+    Raises:
+        ValueError: the most instances cannot answer so many requests.
+    """
+    return _of_month(on_a_day(endpoint, call, door, requests_per_day, region=region), requests_per_day)
+
+
+def _of_month(of_a_million: Parts, requests_per_day: float) -> Parts:
+    millions = requests_per_day * HOURS_A_MONTH / 24 / MILLION
+    return {name: None if amount is None else millions * amount for name, amount in of_a_million.items()}
 
 
 def instances_share(instance_type: str, requests_per_second: float, region: str = "") -> float | None:
@@ -195,7 +235,7 @@ def num_instances(endpoint: Endpoint, requests_per_second: float) -> int:
 
 
 def on_a_day(
-    endpoint: Endpoint, call: Call, door: str, requests: int, busy_hours: float = 24, region: str = ""
+    endpoint: Endpoint, call: Call, door: str, requests: float, busy_hours: float = 24, region: str = ""
 ) -> Parts:
     """Return the dollars of each part of a million answers, where so many requests come each day.
 
@@ -228,7 +268,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
         "data_out": prices.dollars("invoke/out", MILLION * call.answer_bytes / _GB, region),
-        "function_time": function_time(milliseconds, call.megabytes, region, architecture=call.architecture),
+        "function_time": function_time(milliseconds, call.megabytes, region, item=function_item(call.architecture)),
         "function_requests": prices.dollars("lambda/request", MILLION, region),
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
@@ -241,7 +281,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         found["traces"] = prices.dollars("xray/trace", MILLION * traced(requests_per_second), region)
     if door == SIGN_IN:
         checks = MILLION / call.requests_per_token
-        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks, call.architecture)
+        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks, function_item(call.architecture))
         found["authorizer"] = _sum([time, prices.dollars("lambda/request", checks, region)])
     if call.from_bucket:
         keys = prices.dollars("kms/request", MILLION * _KMS_SHARE, region)
@@ -250,10 +290,10 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
 
 
 def function_time(
-    milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION, architecture: str = "x86_64"
+    milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION, item: str = "lambda/gb-second"
 ) -> float | None:
     """Return the dollars of a function's time, a million calls unless told otherwise."""
-    return prices.dollars(function_item(architecture), calls * milliseconds / 1e3 * megabytes / 1024, region)
+    return prices.dollars(item, calls * milliseconds / 1e3 * megabytes / 1024, region)
 
 
 def transfer(num_bytes: float, region: str = "", calls: float = MILLION) -> float | None:
@@ -284,7 +324,7 @@ def for_the_card(instance_type: str, region: str = "", architecture: str = "x86_
             _sum([prices.dollars(f"hosting/{instance_type}", 1, region), volume(instance_type, 1, region)])
         ),
         "load": HALF,
-        "ms": _rounded(function_time(1, MEGABYTES, region, architecture=architecture)),
+        "ms": _rounded(function_time(1, MEGABYTES, region, item=function_item(architecture))),
         "bytes": list(CALLS),
         "doors": {
             door: [_rounded(total(_without_instances(0, call, door, _CARD_RATE, region))) for call in calls]
@@ -295,13 +335,13 @@ def for_the_card(instance_type: str, region: str = "", architecture: str = "x86_
 
 # What a stack has that costs without a request; tests/contract/test_idle.py counts the alarms of the template and of
 # the state machine. The alarm of a burst, and target tracking's for scaling out, look at ten seconds and so cost more.
-STACK_ALARMS = 7
+STACK_ALARMS = 9
 METER_ALARMS = 2  # of a stack with MonthlyDollars
 ENDPOINT_ALARMS, FAST_ALARMS = 1, 2  # of an endpoint that serves
 WARM_ALARMS = 2  # target tracking's own, for functions that are kept warm
 # The meter of a stack with MonthlyDollars: a tick each five minutes; its seconds are estimated.
 _METER_TICKS, _METER_SECONDS, _METER_MEGABYTES = 12 * HOURS_A_MONTH, 2.0, 512
-METER_QUESTIONS = 12  # requests for the sums of a metric at each tick, which cost as much as a metric of GetMetricData
+METER_QUESTIONS = 14  # requests for the sums of a metric at each tick, which cost as much as a metric of GetMetricData
 
 
 @dataclass(frozen=True)
@@ -321,6 +361,8 @@ class Standing:
         architecture: of the functions.
         has_meter: whether the stack has a limit of spending, and so a meter with alarms.
         staging_type: instance type of a staging endpoint that a run could not delete; empty if there is none.
+        ready_functions: environments of the model's function that are kept ready; without any, it costs nothing.
+        ready_megabytes, ready_architecture: their memory and processor.
     """
 
     instance_type: str
@@ -335,6 +377,9 @@ class Standing:
     architecture: str = "x86_64"
     has_meter: bool = False
     staging_type: str = ""
+    ready_functions: int = 0
+    ready_megabytes: int = 0
+    ready_architecture: str = "x86_64"
 
     @property
     def num_alarms(self) -> int:
@@ -343,6 +388,7 @@ class Standing:
             (self.min_instances, ENDPOINT_ALARMS),
             (self.has_meter, METER_ALARMS),
             (self.warm_functions, WARM_ALARMS),
+            (self.ready_functions, WARM_ALARMS),
         )
         return STACK_ALARMS + sum(number for part, number in of_parts if part)
 
@@ -353,6 +399,7 @@ def _standing_quantities(standing: Standing) -> dict[str, dict[str, float]]:
     Metrics of Kennel's own are charged only for hours in which they were put, so they are not among them.
     """
     warm_gb = standing.warm_functions * standing.warm_megabytes / 1024
+    ready_gb = standing.ready_functions * standing.ready_megabytes / 1024
     meter_gb_seconds = _METER_TICKS * _METER_SECONDS * _METER_MEGABYTES / 1024
     meter = {
         function_item(standing.architecture): meter_gb_seconds,
@@ -372,6 +419,7 @@ def _standing_quantities(standing: Standing) -> dict[str, dict[str, float]]:
         "images": {"ecr/storage": standing.image_gb},
         "bucket": {"s3/storage": standing.bucket_gb},
         "warm_functions": {warm_function_item(standing.architecture): warm_gb * HOURS_A_MONTH * 3600},
+        "ready_functions": {warm_function_item(standing.ready_architecture): ready_gb * HOURS_A_MONTH * 3600},
     }
     return {name: needs for name, needs in found.items() if any(needs.values())}
 

@@ -73,6 +73,11 @@ def builds() -> Quota:
     return Quota(**_table()["others"]["builds"])
 
 
+def concurrency() -> Quota:
+    """Return the quota of the requests that all functions of Lambda together work on at once."""
+    return Quota(**_table()["others"]["concurrency"])
+
+
 def vcpus(spot: bool, gpus: bool) -> Quota:
     """Return the quota of the vCPUs of EC2's machines, by whether they are spot capacity and whether they have GPUs."""
     key = " ".join(word for word, said in (("spot", spot), ("gpu", gpus), ("vcpus", True)) if said)

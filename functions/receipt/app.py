@@ -12,8 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from prices.per_million import Standing
-from receipt import burn, document, history, meter
+from receipt import burn, document, history, meter, model_function
 from receipt.meter import Functions, Metered
+from shared.model_function import name_of
 from shared.names import run_id
 from shared.observability import logger
 from shared.receipts import MonthlyLine, Receipt
@@ -61,6 +62,7 @@ codebuild = boto3.client("codebuild", config=_config)
 batch = boto3.client("batch", config=_config)
 s3 = boto3.client("s3", config=_config)
 ecr = boto3.client("ecr", config=_config)
+lambdas = boto3.client("lambda", config=_config)
 
 
 @logger.inject_lambda_context
@@ -107,7 +109,7 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool], gone: datetime |
         with _noted(notes, what):
             for part in parts():  # Those before an error count, too.
                 metered.append(part)
-    unasked, serves, stored, images = list[str](), None, (0, 0), (0, 0)
+    unasked, serves, ready, stored, images = list[str](), None, burn.Ready(), (0, 0), (0, 0)
     if run:
         with _noted(notes, "the objects in the bucket"):
             stored = _stored(run)
@@ -115,12 +117,14 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool], gone: datetime |
     metered += [*meter.functions(past, known, gone or now), *meter.transitions(past, to_come)]
     with _noted(unasked, "the endpoint that serves"):
         serves = burn.serving(sagemaker, settings.endpoint_name)
+    with _noted(unasked, "the model's function"):
+        ready = burn.ready(lambdas, name_of(settings.endpoint_name))
     with _noted(unasked, "the images of earlier runs in ECR"):
         images = burn.images_before(ecr, settings.image_repository, past.begun or now)
-    standing = _standing(serves, "")
+    standing = _standing(serves, ready, "")
     with _noted(unasked, "a staging endpoint that is left"):
         if run and not gone and meter.has_left_staging(past, run):
-            standing = _standing(serves, run["endpoint"]["instance_type"])
+            standing = _standing(serves, ready, run["endpoint"]["instance_type"])
     quoted = run["quote"].get("images_per_month") if run else None
     monthly = burn.monthly(standing, burn.Stored(stored[1], *images), quoted)
     monthly += [MonthlyLine(what=each, dollars_per_month=None) for each in unasked]
@@ -139,7 +143,7 @@ def _planned(past: history.History, notes: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def _standing(serves: burn.Serving | None, staging_type: str) -> Standing:
+def _standing(serves: burn.Serving | None, ready: burn.Ready, staging_type: str) -> Standing:
     return Standing(
         serves.instance_type if serves else "",
         serves.instances if serves else 0,
@@ -147,6 +151,9 @@ def _standing(serves: burn.Serving | None, staging_type: str) -> Standing:
         architecture=settings.architecture,
         has_meter=float(settings.monthly_dollars) > 0,
         staging_type=staging_type,
+        ready_functions=ready.number,
+        ready_megabytes=ready.megabytes,
+        ready_architecture=ready.architecture,
     )
 
 
@@ -170,7 +177,9 @@ def _parts(
     yield "the training on EC2", lambda: meter.on_ec2(past, batch, run, now)
     yield "the evaluation", lambda: meter.evaluations(past, sagemaker, now)
     yield "the endpoints", lambda: meter.endpoints(past, run, now, gone)
-    yield "the requests", lambda: meter.requests(past, known)
+    yield "the requests", lambda: meter.requests(past, known, lambda *each: model_function.is_asked(past, *each))
+    yield "the model's function", lambda: model_function.requests(past, run)
+    yield "what was kept ready", lambda: model_function.kept_ready(past, run, now, gone)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import prices
 from prices.per_million import FAST_ALARMS, Standing, idle
+from shared.model_function import find, kept_ready
 from shared.receipts import MonthlyLine
 
 _GIGABYTE = 1e9
@@ -16,6 +17,20 @@ class Serving(NamedTuple):
 
     instance_type: str
     instances: int
+
+
+class Ready(NamedTuple):
+    """The environments of the model's function that are kept ready.
+
+    Attributes:
+        number: how many.
+        megabytes: memory of each.
+        architecture: of their processor.
+    """
+
+    number: int = 0
+    megabytes: int = 0
+    architecture: str = "x86_64"
 
 
 class Stored(NamedTuple):
@@ -46,6 +61,12 @@ def serving(sagemaker: Any, name: str) -> Serving | None:
         return None
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
     return Serving(config["ProductionVariants"][0]["InstanceType"], count)
+
+
+def ready(lambdas: Any, name: str) -> Ready:
+    """Return what is kept ready of the model's function."""
+    count = kept_ready(lambdas, name).get("RequestedProvisionedConcurrentExecutions", 0)
+    return Ready(count, *find(lambdas, name)) if count else Ready()
 
 
 def images_before(ecr: Any, repository_uri: str, begin: datetime) -> tuple[int, int]:
@@ -94,6 +115,7 @@ def _words(stack: Standing, stored: Stored) -> dict[str, str]:
         "fast_alarms": f"{FAST_ALARMS} alarms that look every ten seconds",
         "meter": "the meter, which looks every five minutes, and its questions to CloudWatch",
         "warm_functions": f"{stack.warm_functions} instances of the API's function that are kept warm",
+        "ready_functions": f"{stack.ready_functions} environments of the model's function that are kept ready",
         "images": f"{stored.num_images} images of earlier runs in ECR, at most {stored.image_bytes / 1e9:,.2f} GB",
         "bucket": f"{stored.num_bytes / 1e6:,.1f} MB that the run has left in the bucket",
     }

@@ -299,14 +299,14 @@ def unmetered(history: History) -> list[str]:
         *(f"Not metered: the photos that {state} sent before {end}" for state, end in ends),
         *(
             f"Not priced: {words} of the photos of {task.state}, because its answer has no {name}"
-            for task, payload in _sent(history)
+            for task, payload in sent(history)
             for name, words in _told(task).items()
             if name not in payload
         ),
     ]
 
 
-def _sent(history: History) -> Iterator[tuple[Task, dict[str, Any]]]:
+def sent(history: History) -> Iterator[tuple[Task, dict[str, Any]]]:
     """Yield the tasks that have sent photos, with their answers."""
     for task in history.of(_FUNCTION):
         payload = task.output.get("Payload")
@@ -317,10 +317,11 @@ def _sent(history: History) -> Iterator[tuple[Task, dict[str, Any]]]:
 def _told(task: Task) -> dict[str, str]:
     """Return the members of the answer of a task that sent photos which have a price, in words."""
     told = {"bytes_in": "the bytes", "bytes_out": "the answers"}
-    return told | ({"latency_ms": "the API's function"} if _is_through_api(task) else {})
+    return told | ({"latency_ms": "the API's function"} if is_through_api(task) else {})
 
 
-def _is_through_api(task: Task) -> bool:
+def is_through_api(task: Task) -> bool:
+    """Whether a task asked the API, as callers do."""
     asked = task.parameters.get("Payload")
     return isinstance(asked, dict) and bool(asked.get("through_api"))
 
@@ -329,19 +330,28 @@ def _sends(task: Task) -> bool:
     return str(task.parameters.get("FunctionName", "")).endswith(_SENDERS)
 
 
-def requests(history: History, known: Functions) -> Iterator[Metered]:
-    """Meter the photos that Smoke and Measure sent, with their answers."""
-    for task, payload in _sent(history):
+def requests(
+    history: History, known: Functions, is_of_function: Callable[[Task, Mapping[str, Any]], bool] = lambda *_: False
+) -> Iterator[Metered]:
+    """Meter the photos that Smoke and Measure sent, with their answers.
+
+    Args:
+        history: the execution.
+        known: what functions cost.
+        is_of_function: whether the photos of a task with its answer went to the model's function, which has no price
+            for their bytes.
+    """
+    for task, payload in sent(history):
         count = payload["num_requests"]
         for way, words in (("in", "photos sent to"), ("out", "answers of")):
-            if (size := payload.get(f"bytes_{way}")) is None:
+            if (size := payload.get(f"bytes_{way}")) is None or is_of_function(task, payload):
                 continue
             what = f"{count:,} {words} the model, {size / 1e6:,.2f} MB"
             yield Metered(task.state, what, f"invoke/{way}", size / _GIGABYTE, "GB")
-        if _is_through_api(task):
+        if is_through_api(task):
             yield Metered(task.state, "requests of the API", "api-gateway/rest-request", count, "request")
             yield Metered(task.state, "requests of its function", "lambda/request", count, "request")
-        if _is_through_api(task) and (latency_ms := payload.get("latency_ms")) is not None:
+        if is_through_api(task) and (latency_ms := payload.get("latency_ms")) is not None:
             spent = count * latency_ms / 1000 * known.gigabytes("-classify")
             what = f"the API's function, {latency_ms:.0f} ms a request"
             yield Metered(task.state, what, known.item, spent, "GB-second", how="estimated")

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from restore.function import ModelFunction
 from shared import pointer
+from shared.model_function import FUNCTION, INSTANCES, NOTHING
 from shared.names import run_id
 from shared.restoring import Before, Restoration
 
@@ -24,7 +26,7 @@ _NEWEST = 5  # A stopped run registered its version as one of the last.
 
 @dataclass(frozen=True)
 class Production:
-    """The endpoint with its scaling, and clients of the services that know about it."""
+    """The endpoint with its scaling, the model's function, and clients of the services that know about them."""
 
     sagemaker: "SageMakerClient"
     autoscaling: "ApplicationAutoScalingClient"
@@ -35,11 +37,20 @@ class Production:
     endpoint: str
     champion_parameter: str
     model_package_group: str
+    function: ModelFunction
 
     def restore(self, execution_name: str) -> Restoration:
         """Take one step back to what served before a run; the caller asks again until it is done."""
         run = run_id(execution_name)
-        own, before = f"{self.endpoint}-{run}", self._before(run)
+        try:
+            return self._restore(run, self._before(run))
+        except ClientError as error:  # Lambda is still at work on what was asked of it before.
+            if error.response["Error"]["Code"] != "ResourceConflictException":
+                raise
+            return Restoration(done=False, answer=error.response["Error"]["Message"])
+
+    def _restore(self, run: str, before: Before | None) -> Restoration:
+        own = f"{self.endpoint}-{run}"
         found = self._described(self.endpoint)
         config, status = found.get("EndpointConfigName", ""), found.get("EndpointStatus", "")
         if status in _CHANGING:
@@ -47,9 +58,18 @@ class Production:
         if staging := self._end_staging(f"{own}-s"):
             return Restoration(done=False, answer=staging)
         if self._was_promoted(own, before):
-            return Restoration(done=True, answer=f"run {run} had moved the champion pointer, so what it deployed stays")
+            return self._finish(run, found, before)
+        if before and before.hosting:
+            self.function.point(before.hosting)
+        self.function.take_back(run, before)
+        is_new, is_unused = config == own and not (before and before.config), self.function.is_unused(before)
+        serves_instead = before and ((is_new and before.function) or (is_unused and before.config))
+        if serves_instead and not self.function.is_followed():
+            return Restoration(done=False, answer="callers do not follow the hosting pointer yet")
+        if is_unused:
+            self.function.delete()
         if config == own:
-            return self._take_back(before)
+            return self._take_back(None if is_new else before)
         if before and config == before.config:
             try:
                 self._put_scaling(before)
@@ -59,6 +79,18 @@ class Production:
         _ignoring_absence(self.sagemaker.delete_model, ModelName=own)
         self._reject(run)
         return Restoration(done=True, answer=f"nothing of run {run} is left in production")
+
+    def _finish(self, run: str, endpoint: dict[str, Any], before: Before | None) -> Restoration:
+        """Remove what served before a run that has changed the hosting, and had moved the champion pointer."""
+        hosting = self.function.hosting()
+        has_changed = before is not None and before.hosting != hosting
+        if has_changed and hosting == FUNCTION and endpoint:
+            self._deregister()
+            self.sagemaker.delete_endpoint(EndpointName=self.endpoint)
+            return Restoration(done=False, answer=f"the endpoint {self.endpoint} is being deleted")
+        if has_changed and hosting == INSTANCES:
+            self.function.delete()
+        return Restoration(done=True, answer=f"run {run} had moved the champion pointer, so what it deployed stays")
 
     def _before(self, run: str) -> Before | None:
         try:
@@ -123,6 +155,8 @@ class Production:
         try:
             if before is None:
                 self._deregister()
+                if self.function.hosting() == INSTANCES:
+                    self.function.point(NOTHING)
                 self.sagemaker.delete_endpoint(EndpointName=self.endpoint)
                 return Restoration(done=False, answer=f"the endpoint {self.endpoint} is being deleted")
             if before.instance_type != self._instance_type():  # SageMaker refuses that for a scalable target.

@@ -15,6 +15,7 @@ from shared.spending import SpendingLimit
 from shared.tuning import MAX_JOB_SECONDS, Tune, TuningPlan
 
 Count = Annotated[int, Field(ge=1, le=100)]
+Hosting = Literal["instances", "function", "auto"]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -57,6 +58,9 @@ _FIELDS_OF_A_PROMOTION = {
     "min_instances",
     "max_instances",
     "max_p99_ms",
+    "hosting",
+    "requests_per_day",
+    "provisioned_concurrency",
     "lease_hours",
     "check_quotas",
     "max_dollars",
@@ -87,7 +91,11 @@ class Request(Limits):
         min_instances: smallest number of instances of the endpoint.
         max_instances: largest number of instances of the endpoint.
         max_p99_ms: longest time that the slowest of a hundred requests may take, in milliseconds. It decides
-            how many requests one instance receives.
+            how many requests one instance receives, and which memory a function gets.
+        hosting: what answers: ``instances`` of an endpoint, a ``function`` of Lambda, or ``auto`` for the cheaper one.
+        requests_per_day: how many requests a day ``auto`` expects.
+        provisioned_concurrency: how many environments of the function are kept warm, up to twice as many under load;
+            0 for none.
         lease_hours: hours after which the endpoint is torn down unless another run extends the lease; 0 for
             an endpoint that stays.
         max_dollars: the most that the run may cost, in US dollars, without what the endpoint costs afterwards; None for
@@ -120,6 +128,9 @@ class Request(Limits):
     min_instances: Count = 1
     max_instances: Count = 2
     max_p99_ms: Annotated[float, Field(ge=1, le=60_000)] | None = None
+    hosting: Hosting | None = None
+    requests_per_day: Annotated[float, Field(ge=1, le=1_000_000_000)] = 1000
+    provisioned_concurrency: Annotated[int, Field(ge=0, le=100)] = 0
     lease_hours: Annotated[float, Field(ge=0, le=8760)] | None = None
     max_dollars: Positive | None = None
     rebuild: bool = False
@@ -342,6 +353,7 @@ class EndpointPlan(Document):
             encrypt their own disks.
         max_p99_ms: milliseconds.
         bake_seconds: seconds during which alarms watch an update before it counts as done.
+        min_instances, max_instances: 0 in a run that starts no instance in production, because a function shall answer.
         lease_hours: hours; 0 for an endpoint that stays.
         instance_quota: what the account's quota "<instance_type> for endpoint usage" must be: both fleets of an update
             while the endpoint has ``max_instances``, and staging.
@@ -363,6 +375,39 @@ class EndpointPlan(Document):
     instance_quota: int
 
 
+class FunctionPlan(Document):
+    """The function of Lambda that has the model, for a run that tries one; the other runs name it to remove it.
+
+    Attributes:
+        name: name of the function.
+        alias: the alias that callers ask.
+        architecture: of the server's image.
+        memory_mb: MB of memory that it begins with; the measurement chooses what it keeps.
+        timeout_seconds: seconds after which Lambda ends a request.
+        reserved: concurrency that is reserved for it, which is also its limit; 0 for no reservation.
+        provisioned: smallest number of environments that are kept warm; 0 for none.
+        provisioned_max: largest number of them under load.
+        requests_per_day: how many requests a day the request expects.
+        network: ``VpcConfig`` in Lambda's form, with the stack's subnets and security groups; both lists are empty for
+            a function outside of them.
+        max_p99_ms: milliseconds.
+        bake_seconds: seconds during which an alarm watches a new version before it counts as done.
+    """
+
+    name: str
+    alias: str
+    architecture: Literal["x86_64", "arm64"]
+    memory_mb: int
+    timeout_seconds: int
+    reserved: int
+    provisioned: int
+    provisioned_max: int
+    requests_per_day: float
+    network: dict[str, list[str]]
+    max_p99_ms: float
+    bake_seconds: int
+
+
 class Quote(Document):
     """What the run may cost, in US dollars (list prices of the stack's region; None for one that the price book lacks).
 
@@ -370,6 +415,7 @@ class Quote(Document):
         training_per_hour: price of all training instances together; 0 if an earlier training is reused.
         training_saved: share that EC2 saves of SageMaker's price on demand for the same machine; None on SageMaker.
         endpoint_per_hour: price of ``min_instances`` instances.
+        function_per_hour: price of the function's environments that are kept warm; 0 without any.
         build: estimated price of building the missing images, once; 0 if none is missing.
         build_minutes: estimated minutes of these builds together.
         images_per_month: estimated price of keeping them in ECR.
@@ -378,6 +424,7 @@ class Quote(Document):
     training_per_hour: float | None
     training_saved: float | None
     endpoint_per_hour: float | None
+    function_per_hour: float | None = 0
     build: float | None
     build_minutes: float
     images_per_month: float | None
@@ -400,6 +447,7 @@ class Run(Document):
         own_model: the model that a run without training judges and deploys.
         network: ``{}``, or ``VpcConfig`` in SageMaker's form, with the subnets and security groups of the
             jobs and the endpoint.
+        hosting: what shall answer; ``auto`` is decided when both are measured.
         spending: None for a request without ``max_dollars``.
     """
 
@@ -411,7 +459,9 @@ class Run(Document):
     own_model: OwnModel | None
     evaluation: EvaluationPlan
     images: ImagePlan
+    hosting: Hosting
     endpoint: EndpointPlan
+    function: FunctionPlan
     limits: Limits | None
     network: dict[str, dict[str, list[str]]]
     quote: Quote
@@ -423,6 +473,7 @@ class Champion(Document):
 
     Attributes:
         run: the run that trained and judged the model. Its folder contains the artifact and the report.
+        hosting: what answers requests with it. Pointers of earlier releases do not have it.
     """
 
     run: str
@@ -430,6 +481,7 @@ class Champion(Document):
     model_package_arn: str
     instance_type: str
     top1: float
+    hosting: Literal["instances", "function"] = "instances"
 
 
 class RegisteredChampion(Champion):
@@ -478,6 +530,7 @@ class Smoke(Document):
         num_refused: how many of the photos the API only refused because callers overloaded it.
         num_requests: number of requests that were sent, with the one that is no photo.
         bytes_in, bytes_out: bytes of the bodies of all requests and of all answers.
+        gb_seconds: GB-seconds that Lambda bills for the function that has the model, where it was asked itself.
     """
 
     num_photos: int
@@ -486,6 +539,7 @@ class Smoke(Document):
     num_requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    gb_seconds: float = 0.0
 
 
 class Explanation(Document):

@@ -34,7 +34,7 @@ class SmokeError(RuntimeError):
 
 
 class MeasurementError(RuntimeError):
-    """One instance exceeds the latency limit at every rate."""
+    """One instance exceeds the latency limit at every rate, or a function with every memory; or it fails."""
 
 
 class TuningError(RuntimeError):

@@ -1,4 +1,4 @@
-"""Smoke: send golden photos with known answers to staging before it takes traffic, and later to the API."""
+"""Smoke: send golden photos with known answers to what shall serve before it takes traffic, and later to the API."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import urllib3
 
+from shared import function_answers
+from shared.contracts import Smoke
 from shared.doors import WHOLE_PHOTO
+from shared.function_answers import FunctionReport
 from shared.observability import logger, metrics
 from shared.s3 import read_bytes, read_json
 from shared.settings import Settings
@@ -37,6 +40,7 @@ class SmokeSettings(Settings):
 
 s3 = boto3.client("s3")
 runtime = boto3.client("sagemaker-runtime")
+functions = boto3.client("lambda")
 _ANSWER_SECONDS = 31  # API Gateway gives up after 29.
 _SPARE_SECONDS = 5  # Kept back from the Lambda timeout so that the result can still be told.
 http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=_ANSWER_SECONDS))
@@ -45,11 +49,16 @@ http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=_ANSWER_
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
-    """Return a ``Smoke`` document for ``report_uri`` and either ``endpoint_name`` or ``"through_api": true``."""
+    """Return a ``Smoke`` document for ``report_uri`` and what is asked.
+
+    That is ``endpoint_name``, or ``function_name`` and ``qualifier``, or the API with ``"through_api": true``.
+    """
     golden = load_golden(f"{event['report_uri']}/golden")
     if event.get("through_api"):
         seconds = context.get_remaining_time_in_millis() / 1000 - _ANSWER_SECONDS - _SPARE_SECONDS
         smoke = check(ask_api, golden, patience_seconds=max(seconds, 1))
+    elif "function_name" in event:
+        smoke = check_function(event["function_name"], event["qualifier"], golden)
     else:
         smoke = check(partial(invoke, event["endpoint_name"]), golden)
     metrics.add_metric(name="SmokeLatency", unit="Milliseconds", value=smoke.latency_ms)
@@ -73,6 +82,20 @@ def invoke(endpoint_name: str, body: bytes, content_type: str) -> SmokeAnswer:
         response: dict[str, Any] = dict(error.response)
         return SmokeAnswer(response["OriginalStatusCode"], response["OriginalMessage"].encode())
     return SmokeAnswer(200, answer["Body"].read())
+
+
+def check_function(name: str, qualifier: str, golden: list[GoldenPhoto]) -> Smoke:
+    """Return the result of the smoke test of one version of the function that has the model."""
+    reports: list[FunctionReport] = []
+
+    def ask(body: bytes, _content_type: str) -> SmokeAnswer:
+        answer = function_answers.ask(functions, name, qualifier, body)
+        if answer.report:
+            reports.append(answer.report)
+        return SmokeAnswer(answer.status, answer.body)
+
+    smoke = check(ask, golden)
+    return smoke.model_copy(update={"gb_seconds": round(sum(report.gb_seconds for report in reports), 3)})
 
 
 def ask_api(body: bytes, content_type: str) -> SmokeAnswer:

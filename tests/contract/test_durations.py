@@ -58,12 +58,18 @@ def test_created_production_is_named_late_by_the_time_that_it_had(machines):
     assert assign["productionDeadline"] == 1000 * assign["productionSeconds"]
 
 
+def restore_deadline(machines):
+    """Return the expression of the time until which an update is taken back."""
+    assigns = [each.get("Assign", {}) for each in machines["pipeline"]["States"]["ProductionTouched"]["Choices"]]
+    [deadline] = [each["restoreDeadline"] for each in assigns if "restoreDeadline" in each]
+    return deadline
+
+
 def test_compensation_waits_for_an_update_and_for_its_return(machines, bake_seconds):
     variables = assigned_by_plan(machines, bake_seconds)
-    [touched] = [each for each in machines["pipeline"]["States"]["ProductionTouched"]["Choices"] if "Assign" in each]
     restore = machines["pipeline"]["States"]["RestoreProduction"]["Arguments"]["DeploymentConfig"]
     back = restore["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"]
-    deadline = evaluated(touched["Assign"]["restoreDeadline"], **variables)
+    deadline = evaluated(restore_deadline(machines), **variables)
     assert deadline >= 1000 * (variables["updateSeconds"] + back + 600)
 
 
@@ -79,8 +85,7 @@ def test_machine_lives_longer_than_all_that_it_waits_for(machines, template):
     states = dict(states_of(machines["pipeline"]))
     jobs = sum(states[name]["TimeoutSeconds"] for name in ("Train", "Evaluate"))
     staging = 2 * evaluated(states["CreateStaging"]["Assign"])["stagingDeadline"] / 1000  # its start and its end
-    restored = states["ProductionTouched"]["Choices"][1]["Assign"]["restoreDeadline"]
-    production = variables["updateSeconds"] + 600 + evaluated(restored, **variables) / 1000
+    production = variables["updateSeconds"] + 600 + evaluated(restore_deadline(machines), **variables) / 1000
     asking = 4 * 20 * 30  # for instances, and while the endpoint is scaled
     assert jobs + staging + production + asking <= machines["pipeline"]["TimeoutSeconds"]
 

@@ -8,6 +8,7 @@ from local import invoke
 from local.home import ROOT
 from plan import request
 from shared.reports import digest_in
+from shared.scaling import FunctionMeasurePlan
 from tests.contract.conftest import states_of
 
 VALUES = {
@@ -54,6 +55,11 @@ def test_every_function_of_the_template_has_a_sample(template):
         name for name, each in resources if each["Type"] == "AWS::Serverless::Function" and "Condition" not in each
     }
     assert functions == {f"{name.capitalize()}Function" for name in invoke.SAMPLES.values()}
+
+
+def test_sample_of_a_functions_measurement_is_one():
+    sample = invoke.sample("measure-function", VALUES)
+    assert FunctionMeasurePlan.model_validate(sample).function.name == "dogs-model"
 
 
 def test_samples_of_the_api_have_the_forms_of_rest_api_and_url():

@@ -88,7 +88,7 @@ def run_from(name, data, explain, template, works=None, endpoint=None, failure=N
         "stagingDeadline": 0,
         "stagingStarted": 0,
         "typeBefore": "ml.c7i.large",
-        **dict.fromkeys(("productionTouched", "created", "registered"), False),
+        **dict.fromkeys(("productionTouched", "created", "registered", "hostingTouched", "promoted"), False),
         **{before: [] for before in ("rangeBefore", "policiesBefore")},
         **assigned,
     }

@@ -33,24 +33,34 @@ def resources(template, kind_of_resource):
 
 
 def test_alarms_are_counted_as_template_and_run_make_them(template, machines):
-    """Alarms of the template, of the run's own tasks, and of the policy by which the endpoint scales."""
+    """Alarms of the template, of the run's own tasks, and of the policies by which endpoint and function scale.
+
+    That of a canary is there only while a run watches a new version.
+    """
     own = resources(template, "AWS::CloudWatch::Alarm")
     assert {kind(each["Properties"]["Period"]) for each in own} == {"standard"}
     by_condition = Counter(each.get("Condition") for each in own)
     assert by_condition == {None: per_million.STACK_ALARMS, "HasMonthlyDollars": per_million.METER_ALARMS}
     counts: Counter[str] = Counter()
     alarms, policies = {}, {}
+    warm: list[tuple[str, str]] = []
     for _, state in states_of(machines["pipeline"]):
         arguments = state.get("Arguments")
         if state.get("Resource", "").endswith(":cloudwatch:putMetricAlarm"):
             alarms[arguments["AlarmName"]] = arguments["Period"]
         elif state.get("Resource", "").endswith(":putScalingPolicy") and isinstance(arguments, dict):
             policies[arguments["PolicyName"]] = arguments
-    counts.update(map(kind, alarms.values()))
+    assert [name for name in alarms if name.endswith("-canary' %}")] == ["{% $run.endpoint.name & '-canary' %}"]
+    counts.update(kind(period) for name, period in alarms.items() if not name.endswith("-canary' %}"))
     for policy in policies.values():
         tracking = policy.get("TargetTrackingScalingPolicyConfiguration")
         if isinstance(tracking, dict):
-            counts.update(TRACKING[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]])
+            made = TRACKING[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+            if policy["ServiceNamespace"] == "lambda":
+                warm.append(made)
+            else:
+                counts.update(made)
+    assert [len(made) for made in warm] == [per_million.WARM_ALARMS]
     assert (counts["standard"], counts["fast"]) == (per_million.ENDPOINT_ALARMS, per_million.FAST_ALARMS)
 
 
@@ -76,9 +86,10 @@ def test_the_meter_is_counted_as_often_as_it_runs_and_asks(template):
     metered = usage.Usage(mock.Mock(get_metric_statistics=asked), mock.Mock(), known)
     metered.megabytes["k-meter"] = per_million._METER_MEGABYTES
     metered.dollars(1_796_083_200.0)
+    metered.of_function("x86_64", {}, 1_796_083_200.0)
     assert asked.call_count == per_million.METER_QUESTIONS
     meter = per_million.idle(per_million.Standing("", 0, has_meter=True), prices.HOME_REGION)["meter"]
-    assert f"and its questions to CloudWatch, ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
+    assert f"and its questions to CloudWatch, about ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
 
 
 def test_nothing_else_of_the_stack_costs_while_nobody_asks(template):

@@ -29,10 +29,14 @@ SERVICES = {"applicationautoscaling": "application-autoscaling", "cloudwatchlogs
 def sample(template):
     """Return the variables and inputs of a run that uses every optional field."""
     run = sample_run(template)
+    subnets, groups = ["subnet-1", "subnet-2"], ["sg-1"]
+    function = {"network": {"SubnetIds": subnets, "SecurityGroupIds": groups}, "reserved": 20, "provisioned": 1}
     run = run.model_copy(
         update={
             "training": run.training.model_copy(update={"spot": True, "instance_count": 2}),
-            "network": {"VpcConfig": {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}},
+            "hosting": "auto",
+            "function": run.function.model_copy(update={**function, "provisioned_max": 2}),
+            "network": {"VpcConfig": {"Subnets": subnets, "SecurityGroupIds": groups}},
         }
     )
     inputs = {name: each[0] for name, each in INPUTS.items()}

@@ -115,7 +115,8 @@ def test_no_parameter_puts_a_quote_or_a_backslash_into_a_definition(template, ma
     """The definitions have substitutions in double quotes of YAML and in single ones of JSONata."""
     given = [template["Resources"][name.capitalize()]["Properties"]["DefinitionSubstitutions"] for name in machines]
     parameters = set(re.findall(r"'Ref': '(\w+)'", str(given))) & template["Parameters"].keys()
-    assert parameters == {"BakeSeconds", "EndpointName", "LogRetentionDays", "RoleArn"}
+    assert parameters == {"BakeSeconds", "EndpointName", "Hosting", "LogRetentionDays", "RoleArn"}
+    assert template["Parameters"]["Hosting"]["AllowedValues"] == ["instances", "function", "auto"]
     for name in ("BakeSeconds", "LogRetentionDays"):
         assert template["Parameters"][name]["Type"] == "Number"
     for name, value in {"EndpointName": f"a{sign}", "RoleArn": f"arn:aws:iam::123456789012:role/a{sign}/b"}.items():
@@ -190,7 +191,14 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
         "EndLease",
         "LimitStagingLogs",
         "LimitLogs",
-        "ReadSpending",  # Without an answer the run scales as it was planned, and the meter caps it again.
+        "FindModelFunction",  # There is none yet.
+        "MeasureFunction",  # A function that is too slow is no failure where an endpoint is measured as well.
+        "MakeFunctionUrl",  # It has one.
+        "DeregisterConcurrency",  # What shall go may be gone, here and below.
+        "DeregisterOldEndpoint",
+        "DeregisterOldFunction",
+        "DeleteOldFunction",
+        "DeleteSpentAlarms",
     }
     # A scheduled run that finds nothing to do has begun nothing, and would otherwise alarm somebody each week.
     good, bad = states["Plan"]["Catch"]
@@ -240,7 +248,7 @@ def test_no_expression_is_a_program(machine):
     """More than one expression, or one that nobody reads at a glance, belongs in a function of ``functions/``."""
     for expression in expressions(machine):
         code = re.sub(r"'[^']*'", "''", expression)
-        assert not re.search(r":=|;|~>|\bfunction\b", code), expression
+        assert not re.search(r":=|;|~>|\bfunction\s*\(", code), expression
         assert len(expression) <= 380, expression
 
 

@@ -96,6 +96,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "LogInToEcr",
         "FindEndpoints",
         "FindMeasuredVersions",
+        "SeeTheAccountsConcurrency",
         "FindWhatIsOurs",
         "FindTheScalableTarget",
         "FindTheVersionOfTheRun",
@@ -103,7 +104,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "SeeHowTheEndpointScales",
         "SeeWhetherItsAlarmsAreThere",  # It only reads, and the laptop cloud does not know the names of such a request.
         "RememberScaling",
-        "DescribeScalingPolicies",
+        "DescribeScaling",
         "ReadTheTrialsOfASearch",
         "MeterTheTrialsOfASearch",
         "MeterJobsOnEc2",

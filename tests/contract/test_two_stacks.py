@@ -17,7 +17,17 @@ PAIRS = [
     (("dogs", "kennel"), ("kennel", "dogs")),
     (("aws0", "a"), ("aws0-a", "a0")),
 ]
-ALARMS = ("burst", "errors", "latency", "no-capacity", "model-errors", "model-time")
+ALARMS = (
+    "burst",
+    "canary",
+    "errors",
+    "latency",
+    "no-capacity",
+    "model-errors",
+    "model-time",
+    "function-errors",
+    "function-throttles",
+)
 # What a stack has and its runs make, by {stack} and {endpoint}. AWS gives the last ones ids of its own.
 MADE = [
     *(SCOPE.arn("sagemaker", f"{kind}/{{endpoint}}-x") for kind in ("training-job", "processing-job", "model")),
@@ -31,8 +41,13 @@ MADE = [
     SCOPE.arn("cloudwatch", "alarm:TargetTracking-endpoint/{endpoint}/variant/main-AlarmHigh-0"),
     SCOPE.arn("scheduler", "schedule/{stack}/{endpoint}-lease"),
     *(SCOPE.arn("ssm", f"parameter/{{stack}}/{name}") for name in ("champion", "lock")),
+    SCOPE.arn("ssm", "parameter/{endpoint}/hosting"),
     *(SCOPE.arn("states", f"execution:{{stack}}-{machine}:x") for machine in ("pipeline", "teardown")),
+    SCOPE.arn("cloudwatch", "alarm:TargetTracking-function:{endpoint}-model:live-AlarmHigh-0"),
+    SCOPE.arn("ssm", "parameter/{endpoint}/hosting"),
+    *(SCOPE.arn("lambda", f"function:{{endpoint}}-model{end}") for end in ("", ":live", ":1")),
     SCOPE.arn("lambda", "function:{stack}-plan"),
+    SCOPE.arn("lambda", "function:{endpoint}-model:live"),
     SCOPE.arn("codebuild", "project/{stack}-images"),
     SCOPE.arn("logs", "log-group:/aws/lambda/{stack}-plan:log-stream:x"),
     SCOPE.arn("logs", "log-group:/aws/sagemaker/TrainingJobs:log-stream:{endpoint}-x/algo-1"),
@@ -50,6 +65,7 @@ SHARED = {
     "PullTheTrainingImage": "likewise",
     "LookForImagesAndLetTheRegistryReadThem": "likewise",
     "SeeWhichImagesAreThere": "likewise",
+    "LetLambdaSeeThatItMayReadTheImage": "likewise",
     "StopJobsOnEc2": "Batch chooses a job's id, and jobs are looked up in the stack's own queues.",
     "EndJobsOnEc2": "likewise",
     "RegisterScaling": "A target's id says nothing; the request names the endpoint.",
@@ -95,8 +111,10 @@ def test_second_stack_of_an_endpoint_is_refused_by_names_that_cloudformation_hol
     first, second = (deployed(template, stack, "dogs", monkeypatch) for stack in ("kennel", "kennel2"))
     common = {(kind, name) for kind, _, name in first.names & second.names}
     assert common == {
-        *(("AWS::CloudWatch::Alarm", f"dogs-{end}") for end in ALARMS if end != "burst"),
+        *(("AWS::CloudWatch::Alarm", f"dogs-{end}") for end in ALARMS if end not in ("burst", "canary")),
         ("AWS::SageMaker::ModelPackageGroup", "dogs"),
+        ("AWS::SSM::Parameter", "/dogs/hosting"),
+        ("AWS::Logs::LogGroup", "/aws/lambda/dogs-model"),
     }
     assert {kind for kind, _ in common} <= {kind for kind, _ in NAME_LIMITS} - set(_SHARED)
 

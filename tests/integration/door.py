@@ -139,7 +139,7 @@ def open_door() -> Iterator[Door]:
     """Yield a door on a free port of loopback."""
     with imported("classify.app") as (function, patch), Door(function, importlib.import_module("page.app")) as door:
         runtime: Any = boto3.client("sagemaker-runtime", endpoint_url=door.origin)
-        patch.setattr("classify.routes.runtime", runtime)
+        patch.setattr("classify.routes.hosting.model.runtime", runtime)
         threading.Thread(target=door.serve_forever, daemon=True).start()
         yield door
         door.shutdown()

@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks import forged_photos as forged
 from serving.served_artifact import pack, write_artifact
-from tests.integration.builds import build
 from tests.integration.colours import Server, coloured_artifact, photo
-from tests.integration.laptop import REPOSITORY, ROLE, ROOT, Cloud, await_function
+from tests.integration.laptop import ROLE, Cloud, await_function
+from tests.integration.photo_functions import IMAGE, build_server
 
 PHOTOS = {
     "red": photo("red"),
@@ -54,11 +54,7 @@ def model(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 @pytest.fixture(scope="module")
 def ask(cloud: Cloud, model: dict[str, str]) -> Iterator[Ask]:
     """Make functions from the server's image, one for each set of variables, and ask them."""
-    paths = [ROOT / "serving/requirements.txt", ROOT / "serving/Dockerfile"]
-    paths += [path for folder in ("dataset", "serving") for path in (ROOT / folder).rglob("*.py")]
-    files = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
-    ended = build(cloud, files, "serve", "photo-function")
-    assert ended["buildStatus"] == "SUCCEEDED", ended["phases"]
+    build_server(cloud)
     client = cloud.client("lambda")
     names: dict[str, str] = {}
 
@@ -69,7 +65,7 @@ def ask(cloud: Cloud, model: dict[str, str]) -> Iterator[Ask]:
             client.create_function(
                 FunctionName=names[key],
                 PackageType="Image",
-                Code={"ImageUri": f"{REPOSITORY}:serve-photo-function"},
+                Code={"ImageUri": IMAGE},
                 ImageConfig={"EntryPoint": ["python", "-m", "serving.function"]},
                 Role=role,
                 MemorySize=1769,

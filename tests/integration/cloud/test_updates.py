@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from classify.invoke import CONFIG, ask
+from classify.endpoint import CONFIG, EndpointModel
+from classify.invoke import Question, ask
 from shared.problems import ProblemError
 from tests.integration.laptop import REGION, Cloud, endpoint_with, eventually, make_config, put_alarm, serving_cloud
 
@@ -56,6 +58,11 @@ def runtime(cloud: Cloud) -> Any:
     )
 
 
+def asked(runtime: Any, endpoint: str, body: bytes, seconds: float) -> str:
+    """Ask an endpoint as the prediction function does."""
+    return ask(EndpointModel(runtime, endpoint), Question(body, "image/jpeg", "trace"), time.monotonic() + seconds)
+
+
 @pytest.fixture(scope="module")
 def alarm(cloud: Cloud) -> Any:
     """A function that puts the alarm into a state."""
@@ -85,7 +92,7 @@ def load(runtime: Any, endpoint: str) -> Iterator[list[dict[str, Any]]]:
 
     def call() -> None:
         while not done.is_set():
-            answers.append(json.loads(ask(runtime, endpoint, b"photo", "image/jpeg", "trace", 26)))
+            answers.append(json.loads(asked(runtime, endpoint, b"photo", 26)))
 
     with ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(call) for _ in range(4)]
@@ -237,21 +244,21 @@ def test_callers_wait_for_the_only_instance_to_be_replaced(cloud: Cloud, sagemak
             return str(error.response["Error"]["Code"])
         return ""
 
-    first = json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 0))["pid"]
+    first = json.loads(asked(runtime, "only", b"photo", 0))["pid"]
     assert error_code(b"die") == "ModelError"
     eventually(lambda: error_code(b"photo"), lambda code: code == "ServiceUnavailable")
-    assert json.loads(ask(runtime, "only", b"photo", "image/jpeg", "", 26))["pid"] != first
+    assert json.loads(asked(runtime, "only", b"photo", 26))["pid"] != first
     sagemaker.delete_endpoint(EndpointName="only")
 
 
 def test_a_throttled_instance_answers_one_request_at_a_time(runtime: Any, endpoint: str) -> None:
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: json.loads(ask(runtime, endpoint, b"slow", "", "", 0)), range(4)))
+        answers = list(pool.map(lambda _: json.loads(asked(runtime, endpoint, b"slow", 0)), range(4)))
     assert [each["at_once"] for each in answers] == [1, 1, 1, 1]
     assert len({each["pid"] for each in answers}) == 2
 
 
 def test_without_an_endpoint_callers_get_a_503(runtime: Any) -> None:
     with pytest.raises(ProblemError, match="no model is serving yet") as caught:
-        ask(runtime, "nobody", b"photo", "image/jpeg", "trace", 26)
+        asked(runtime, "nobody", b"photo", 26)
     assert caught.value.status == 503

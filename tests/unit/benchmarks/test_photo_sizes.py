@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.photo_sizes import SizedPhotos, enlarged, function_shrink, sized_photos
-from classify.shrinking import View
+from classify.view import View
 from prices import per_million
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,13 +41,13 @@ def app():
 @pytest.fixture
 def routes(app):
     module = importlib.import_module("classify.routes")
-    module._endpoint_problem.cache_clear()
+    module._model_problem.cache_clear()
     return module
 
 
 @pytest.fixture
 def runtime(routes):
-    with Stubber(routes.runtime) as stub:
+    with Stubber(routes.hosting.model.runtime) as stub:
         yield stub
         stub.assert_no_pending_responses()
 
@@ -245,7 +246,9 @@ def asked(app, monkeypatch):
     """Return a function that sends a photo to an endpoint, without the pauses."""
     module = importlib.import_module("classify.invoke")
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
-    return lambda endpoint, seconds=28: module.ask(endpoint, "dogs", PHOTO, "image/jpeg", "request-1", seconds)
+    question = module.Question(PHOTO, "image/jpeg", "request-1")
+    model = importlib.import_module("classify.endpoint").EndpointModel
+    return lambda endpoint: module.ask(model(endpoint, "dogs"), question, time.monotonic() + 28)
 
 
 @pytest.mark.parametrize(
@@ -468,7 +471,7 @@ def test_unexpected_error_shows_no_detail(app, routes, monkeypatch, capsys):
     def ask(*_, **__):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(routes, "ask", ask)
+    monkeypatch.setattr(routes.hosting, "ask", ask)
     status, problem, _ = call(app)
     assert (status, problem["correlation_id"]) == (500, "request-1")
     assert "secret" not in str(problem)
@@ -502,7 +505,7 @@ def logged(app, caplog):
     """Return the log as it is written and, of the lines about requests, the fields that are not Powertools' own."""
     out = [app.logger.registered_formatter.format(record) for record in caplog.records]
     lines = [json.loads(line) for line in out]
-    ours = ("route", "key_id", "user", "user_arn", "source", "status", "model_version", "detail")
+    ours = ("route", "key_id", "user", "user_arn", "source", "status", "model_version", "detail", "hosting")
     sizes = ("bytes", "photo_bytes", "sent_bytes")
     requests = [line for line in lines if line.get("message") == "request"]
     assert all(line["milliseconds"] >= 0 and line["correlation_id"] == "request-1" for line in requests)
@@ -524,7 +527,7 @@ def test_each_request_has_one_line_that_says_who_asked_and_what_came_of_it(app, 
     get(app, "/secret-path", event=event)
     out, lines = logged(app, caplog)
     came = {"route": "/classify", **caller, "bytes": len(PHOTO)}
-    sent = {**came, "photo_bytes": len(PHOTO), "sent_bytes": len(PHOTO)}
+    sent = {**came, "photo_bytes": len(PHOTO), "sent_bytes": len(PHOTO), "hosting": "instances"}
     assert lines == [
         {**sent, "status": 200, "model_version": "run-1"},
         {**sent, "status": 400, "detail": "the model refused this photo"},
@@ -550,4 +553,5 @@ def test_function_does_not_import_what_it_does_not_need():
     )
     loaded = set(done.stdout.decode().split())
     assert "classify.routes" in loaded
-    assert loaded & {"pydantic", "aws_xray_sdk", "classify.openapi", "PIL"} == set()
+    needless = {"pydantic", "aws_xray_sdk", "classify.openapi", "PIL", "classify.shrinking", "classify.signed"}
+    assert loaded & needless == set()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from classify.shrinking import View
+from classify.view import View
 from tests.unit.functions.test_classify import (  # noqa: F401  (fixtures)
     PREDICTION,
     answer,

@@ -226,10 +226,15 @@ def test_a_kept_measurement_counts_only_if_the_registry_knows_it():
     body = measurement().model_dump_json(by_alias=True).encode()
     digest = kept.digest(body)
     s3, known = Bucket({place.key: body}), Registry({"top1": "0.9"}, None, {"measurement": digest})
-    assert kept.find(s3, known, "group", place) == (measurement(), digest)
-    assert kept.find(Bucket({}), known, "group", place) is None
+
+    def find(s3, registry, entry="measurement"):
+        return kept.find(s3, registry, "group", place, Measurement, entry)
+
+    assert find(s3, known) == (measurement(), digest)
+    assert find(s3, known, "function_measurement") is None
+    assert find(Bucket({}), known) is None
     # Whoever can write the bucket states a rate of his own; the registry knows another file.
     foreign = measurement(rate_per_second=1e6).model_dump_json(by_alias=True).encode()
-    assert kept.find(Bucket({place.key: foreign}), known, "group", place) is None
-    assert kept.find(s3, Registry({"measurement": "0" * 64}), "group", place) is None
-    assert kept.find(s3, Registry(*[None] * 50, {"measurement": digest}), "group", place) is None  # fifty are asked
+    assert find(Bucket({place.key: foreign}), known) is None
+    assert find(s3, Registry({"measurement": "0" * 64})) is None
+    assert find(s3, Registry(*[None] * 50, {"measurement": digest})) is None  # fifty are asked

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from meter import jobs, usage
-from meter.scaling import Scaling
+from meter.scaling import of_endpoint
 from meter.sums import Charge, Observation, Seen, advance
 from shared.spending import Fleet, Spending
 
@@ -419,14 +419,14 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
         "requests": pytest.approx(50_000 * 3.5e-6),
         "photos in and out": pytest.approx(5.0 * 0.016 + 0.031 * 0.016),  # 100 KB each, and answers of 620 bytes
         "logs": pytest.approx(1.5),
-        "key and alarms": pytest.approx((1 + 10 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
+        "key and alarms": pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
     }
     assert metered.unpriced == set()
     small = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, shrinks=True))
     assert small.dollars(NOW)["photos in and out"] == pytest.approx(0.845 * 0.016 + 0.031 * 0.016)  # 16.9 KB each
     warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_function="k-classify"))
     kept_warm = warm.dollars(NOW)
-    assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
+    assert kept_warm["key and alarms"] == pytest.approx((1 + 14 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
     arm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, architecture="arm64"))
     assert arm.dollars(NOW)["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
 
@@ -440,7 +440,7 @@ class Target:
         ssm = mock.Mock(get_parameter=lambda **_: {"Parameter": {"Value": pointer, "Version": 1}})
         package = {"CustomerMetadataProperties": {"max_instances": promoted}}
         sagemaker = mock.Mock(describe_model_package=lambda **_: package)
-        self.scaling = Scaling(self, sagemaker, ssm, "dogs", "/k/champion")
+        self.scaling = of_endpoint(self, sagemaker, ssm, "dogs", "/k/champion")
 
     def describe_scalable_targets(self, ResourceIds, **_):
         assert ResourceIds == ["endpoint/dogs/variant/main"]

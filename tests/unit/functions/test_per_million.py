@@ -18,6 +18,7 @@ BOOK = {
     "lambda/gb-second": 0.00002,
     "lambda/request": 0.0000002,
     "lambda/provisioned-gb-second": 0.000004,
+    "lambda/provisioned-duration-gb-second": 0.00001,
     "api-gateway/rest-request": 0.0000035,
     "data-transfer/out": 0.09,
     "logs/ingest": 0.5,
@@ -192,7 +193,7 @@ def test_the_card_of_a_stack_on_arm_tells_its_own_prices():
 def test_the_meter_of_a_stack_costs_its_ticks_and_its_alarms(book):
     book |= {"cloudwatch/get-metric": 0.00001, "scheduler/invocation": 0.000001}
     without, having = (per_million.idle(Standing("ml.x", 1, has_meter=each)) for each in (False, True))
-    tick = book["lambda/gb-second"] + book["lambda/request"] + 0.000001 + 12 * 0.00001
+    tick = book["lambda/gb-second"] + book["lambda/request"] + 0.000001 + 14 * 0.00001
     assert having.pop("meter") == pytest.approx(8760 * tick)  # each five minutes of 730 hours, 2 s with half a GB
     assert having.pop("alarms") - without.pop("alarms") == pytest.approx(0.2)
     assert having == without
@@ -257,3 +258,54 @@ def test_instances_with_disks_of_their_own_pay_no_volume():
     assert "volume" not in per_million.idle(Standing("ml.g5.xlarge", 1), home)
     hour = per_million.for_the_card("ml.g5.xlarge", home)["hour"]
     assert hour == prices.known("hosting/ml.g5.xlarge", 1, home)
+
+
+# Two GB for 40 ms, and for another second after one of a hundred requests: 50 ms, so 100,000 GB-seconds a million.
+HOST = per_million.ModelFunction(2048, 40, hop_ms=0, cold_share=0.01, cold_ms=1000)
+MILLION_A_MONTH = 24e6 / 730  # requests a day
+
+
+def test_each_part_of_a_month_of_a_function_by_hand(book):
+    month = per_million.month_of_function(HOST, CALL, "", MILLION_A_MONTH)
+    transfer = (1_000 + per_million._HEADER_BYTES) * 1e6 / 2**30 * 0.09
+    told = {name: month[name] for name in ("model_time", "model_requests", "transfer")}
+    assert told == pytest.approx({"model_time": 2.0, "model_requests": 0.2, "transfer": transfer})
+    assert not {"function_time", "function_requests", "door", "instances"} & month.keys()
+    half = per_million.month_of_function(HOST, CALL, "", MILLION_A_MONTH / 2)
+    assert per_million.total(half) == pytest.approx(per_million.total(month) / 2)
+
+
+def test_function_before_the_models_function_waits_for_it_without_a_fee_for_data(book):
+    """50 ms, and 10 of its own with half a GB."""
+    month = per_million.month_of_function(HOST, CALL, REST_API, MILLION_A_MONTH)
+    assert month["function_time"] == pytest.approx(0.6)
+    assert (month["function_requests"], month["door"]) == pytest.approx((0.2, 3.5))
+    assert month["model_time"] == pytest.approx(2.0)
+    assert not {"data_in", "data_out", "instances", "volume", "provisioned"} & month.keys()
+
+
+def test_provisioned_concurrency_costs_all_month_and_makes_the_time_cheaper(book):
+    month = per_million.month_of_function(replace(HOST, provisioned=3), CALL, "", MILLION_A_MONTH)
+    assert month["model_time"] == pytest.approx(1.0)
+    assert month["provisioned"] == pytest.approx(3 * 2 * 730 * 3600 * 0.000004)
+    del book["lambda/provisioned-gb-second"]
+    unknown = per_million.month_of_function(replace(HOST, provisioned=3), CALL, "", MILLION_A_MONTH)
+    assert unknown["provisioned"] is per_million.total(unknown) is None
+
+
+def test_month_of_an_endpoint_has_its_instances_around_the_clock(book):
+    """1,000 requests a day keep one instance, 150 requests a second three: 70 are planned for each."""
+    few = per_million.month_of_endpoint(ENDPOINT, CALL, FUNCTION_URL, 1_000)
+    many = per_million.month_of_endpoint(ENDPOINT, CALL, FUNCTION_URL, 150 * 86_400)
+    assert (few["instances"], few["volume"]) == pytest.approx((0.36 * 730, 2.8))
+    assert (many["instances"], many["volume"]) == pytest.approx((3 * 0.36 * 730, 3 * 2.8))
+    assert few["function_requests"] == pytest.approx(1_000 * 730 / 24 * 2e-7)
+    with pytest.raises(ValueError, match=r"3 x ml\.x cannot answer"):
+        per_million.month_of_endpoint(ENDPOINT, CALL, FUNCTION_URL, 301 * 86_400)
+
+
+def test_cold_share_is_that_of_gaps_longer_than_five_minutes():
+    """With 288 requests a day there is one in five minutes on average, and none in e^-1 of all five minutes."""
+    assert per_million.cold_share(288) == pytest.approx(0.3679, abs=1e-4)
+    assert per_million.cold_share(1_000) == pytest.approx(0.0310, abs=1e-4)
+    assert per_million.cold_share(1_000_000) == 0.001

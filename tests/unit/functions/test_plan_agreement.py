@@ -30,12 +30,15 @@ def environment(manifest):
     return {"Environment": {"KENNEL_MANIFEST": manifest}} if manifest else {}
 
 
-def absent():
-    return ClientError({"Error": {"Code": "ValidationException", "Message": "none"}}, "Describe")
+def absent(code="ValidationException"):
+    return ClientError({"Error": {"Code": code, "Message": "none"}}, "Describe")
 
 
 class Account:
-    """All that names the model of the endpoint ``dogs``, in agreement until a test changes an attribute."""
+    """All that names the model of the endpoint ``dogs``, in agreement until a test changes an attribute.
+
+    There is no function before a test makes ``alias`` that of one.
+    """
 
     exceptions = boto3.client("ssm", region_name="us-east-1").exceptions
 
@@ -44,6 +47,7 @@ class Account:
         report = json.dumps({"artifact_sha256": hashlib.sha256(body).hexdigest()}).encode()
         self.files = {"runs/r/artifact/model.tar.gz": body, "runs/r/report/evaluation.json": report}
         self.pointer, self.status, self.serving = POINTER, "InService", URI
+        self.hosting, self.alias, self.environment = "instances", None, {"KENNEL_ARTIFACT": URI}
         self.config, self.config_exists, self.variant = "dogs-x", True, "main"
         self.instance_type, self.model_exists = "ml.c7i.large", True
         self.served_manifest = self.registered_manifest = ""
@@ -57,10 +61,21 @@ class Account:
         self.alarms = [{"AlarmActions": ["arn:step"], "Threshold": 8.0, "ActionsEnabled": True}]
 
     def get_parameter(self, Name):
-        assert Name == "/k/champion"
-        if self.pointer is None:
+        value = {"/k/champion": self.pointer, "/dogs/hosting": self.hosting}[Name]
+        if value is None:
             raise self.exceptions.ParameterNotFound({"Error": {}}, "GetParameter")
-        return {"Parameter": {"Value": self.pointer, "Version": 4}}
+        return {"Parameter": {"Value": value, "Version": 4}}
+
+    def get_alias(self, FunctionName, Name):
+        assert (FunctionName, Name) == ("dogs-model", "live")
+        if self.alias is None:
+            raise absent("ResourceNotFoundException")
+        return self.alias
+
+    def get_function(self, FunctionName, Qualifier):
+        assert (FunctionName, Qualifier) == ("dogs-model", "live")
+        configuration = {"Version": "3", "Environment": {"Variables": self.environment}}
+        return {"Configuration": configuration, "Code": {"ResolvedImageUri": "repo@sha256:1"}}
 
     def describe_endpoint(self, **_):
         if self.status is None:
@@ -114,7 +129,8 @@ class Account:
 
 def agreement(account):
     bucket = Bucket(account.files)
-    return Agreement(bucket, account, account, account, account, "/k/champion", "dogs", GROUP)
+    clients = bucket, *[account] * 5
+    return Agreement(*clients, "/k/champion", "/dogs/hosting", "dogs", GROUP)
 
 
 def refusal(account, **request):
@@ -134,6 +150,64 @@ def changed(**attributes):
 @pytest.mark.parametrize("status", ["InService", "Updating", "Failed", None])
 def test_champion_with_which_everything_agrees_is_returned(status):
     assert agreement(changed(status=status)).champion(Request()) == CHAMPION
+
+
+ALIAS = {"FunctionVersion": "3", "Name": "live"}
+
+
+def by_function(**attributes):
+    """Return an account in which a function serves, and no endpoint."""
+    return changed(**{"hosting": "function", "status": None, "alias": ALIAS, **attributes})
+
+
+@pytest.mark.parametrize("account", [by_function(), by_function(alias=None), by_function(hosting="none")])
+def test_champion_with_which_the_function_agrees_is_returned(account):
+    """What scales an endpoint, and its machines, do not count."""
+    account.targets, account.policies, account.alarms = [], [], []
+    assert agreement(account).champion(Request()) == CHAMPION
+
+
+@pytest.mark.parametrize("hosting", ["instances", "function", "none", None])
+def test_what_the_hosting_pointer_names_serves(hosting):
+    """Beside it the rest of a change may be left, which callers ask no more."""
+    serving = agreement(changed(hosting=hosting, alias=ALIAS)).serving()
+    assert serving.who == ("function dogs-model" if hosting == "function" else "endpoint dogs")
+    alone = agreement(by_function(hosting=hosting)).serving()
+    assert (alone and alone.who) == (None if hosting == "instances" else "function dogs-model")
+
+
+@pytest.mark.parametrize("pointer", ["none", None, "nobody"])
+def test_pointer_without_a_champion_is_refused_while_a_function_serves(pointer):
+    said = refusal(by_function(pointer=pointer))
+    assert f'but the function dogs-model serves {URI}; start a run with {{"promote": 7}}' in said
+
+
+def test_function_that_serves_another_version_is_refused_with_its_number():
+    said = refusal(by_function(environment={"KENNEL_ARTIFACT": OLDER}))
+    assert f"the function dogs-model serves {OLDER}, and the champion pointer names {URI}" in said
+    assert 'start a run with {"promote": 6}, the version that serves' in said
+    said = refusal(by_function(environment={}))
+    assert "serves no artifact, because its version 3 names none, and the champion pointer names" in said
+
+
+@pytest.mark.parametrize("manifest", [{}, {"KENNEL_MANIFEST": "34cd"}])
+def test_function_that_does_not_check_the_manifest_of_its_version_is_refused(manifest):
+    account = by_function(registered_manifest="12ab", environment={"KENNEL_ARTIFACT": URI, **manifest})
+    assert "the function dogs-model serves version 7 without checking that its artifact has the" in refusal(account)
+    account.environment = {"KENNEL_ARTIFACT": URI, "KENNEL_MANIFEST": "12ab"}
+    assert agreement(account).champion(Request()) == CHAMPION.model_copy(update={"manifest": "12ab"})
+    del account.packages[7]
+    said = refusal(account)
+    assert '"Image": "repo@sha256:1"' in said
+    assert '"KENNEL_MANIFEST": "12ab"' in said
+
+
+def test_alias_that_leads_to_two_versions_is_refused_with_the_command_that_mends_it():
+    shared = ALIAS | {"RoutingConfig": {"AdditionalVersionWeights": {"4": 0.1}}}
+    said = refusal(by_function(alias=shared))
+    assert "the alias live of the function dogs-model leads to version 3 and also to 4 (10%)" in said
+    assert said.endswith("--function-name dogs-model --name live --routing-config AdditionalVersionWeights={}")
+    assert agreement(by_function(alias=ALIAS | {"RoutingConfig": {"AdditionalVersionWeights": {}}})).serving()
 
 
 def test_champion_has_the_manifest_that_the_registry_names():

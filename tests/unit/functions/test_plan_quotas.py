@@ -79,6 +79,56 @@ def test_account_with_enough_is_asked_by_code_and_within_the_rate_of_service_quo
     assert len(asked.questions) == 9
 
 
+IN_ECR = NEW.model_copy(update={"serve": f"{SETTINGS.image_repository}@sha256:1"})
+
+
+def test_a_function_needs_instances_that_train_and_judge_but_none_that_serves(limit):
+    """A new account has no instances of an endpoint and ten functions at once."""
+    limit(**{ENDPOINT: 0, "Number of instances across active endpoints": 0, "Concurrent executions": 10})
+    asked = Asked()
+    assert check(run_of(images=IN_ECR, hosting="function"), asked) == []
+    assert {code for _, code in asked.questions} == {
+        *("L-2DC20C30", "L-194981EA", "L-00C91CB5", "L-24BF08D5"),
+        "L-F311B08F",
+    }
+    assert PROCESSING in refused_without(limit, PROCESSING, hosting="function")
+    # What is measured as instances, too, may have to serve as instances.
+    for hosting in ("auto", "instances"):
+        said = refused_without(limit, ENDPOINT, hosting=hosting)
+        assert f"the quota '{ENDPOINT}' (sagemaker, L-9FCA2A26) is 0, and 5 are needed" in said
+        assert 'or go on with {"hosting": "function"}, which starts no instance of an endpoint' in said
+
+
+def refused_without(limit, name, **fields):
+    limit(**{name: 0})
+    return refused(run_of(images=IN_ECR, **fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reserved", "value", "needed", "instead"),
+    [
+        ({"provisioned_concurrency": 5}, "0", 109, 110, "up to 10 environments are kept warm, and Lambda leaves 100"),
+        ({"provisioned_concurrency": 5}, "0", 109, 110, 'or go on with {"provisioned_concurrency": 4}'),
+        ({"provisioned_concurrency": 5}, "0", 50, 110, 'or go on with {"provisioned_concurrency": 0}'),
+        ({}, "40", 139, 140, "ModelReservedConcurrency is 40, and Lambda leaves 100"),
+        ({"provisioned_concurrency": 5}, "40", 139, 140, "go on with a smaller ModelReservedConcurrency of the stack"),
+    ],
+)
+def test_concurrency_that_a_function_takes_from_the_account_is_compared(
+    limit, fields, reserved, value, needed, instead
+):
+    settings = replace(ON_DEMAND, model_reserved_concurrency=reserved)
+    limit(**{"Concurrent executions": value})
+    said = refused(run_of(settings, IN_ECR, hosting="auto", **fields))
+    assert f"the quota 'Concurrent executions' (lambda, L-B99A9384) is {value}, and {needed} are needed" in said
+    assert f"--service-code lambda --quota-code L-B99A9384 --desired-value {needed}" in said
+    assert instead in said
+    limit(**{"Concurrent executions": needed})
+    assert check(run_of(settings, IN_ECR, hosting="auto", **fields)) == []
+    limit(**{"Concurrent executions": 1})
+    assert check(run_of(settings, IN_ECR, hosting="instances")) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "name", "value", "code", "needed"),
     [

@@ -109,6 +109,33 @@ def test_promotion_pays_staging_and_update_only():
     assert set(limit(run, 1).spending.parts) == {"staging", "update", "functions and steps"}
 
 
+IN_ECR = IMAGES.model_copy(update={"serve": f"{SETTINGS.image_repository}@sha256:1"})
+# One environment of 3,008 MB for three times 310 seconds, and 100,000 requests.
+FUNCTION = 930 * 2.9375 * 1.66667e-05 + 100_000 * 2e-07
+
+
+@pytest.mark.parametrize(
+    ("fields", "answering"),
+    [
+        ({"hosting": "function"}, {"function": FUNCTION}),
+        ({"hosting": "auto"}, {"staging": STAGING, "update": UPDATE, "function": FUNCTION}),
+        # Four warm environments of 3,008 MB while the run changes to them, 4,500 seconds.
+        (
+            {"hosting": "function", "provisioned_concurrency": 2},
+            {"function": FUNCTION + 4 * 4500 * 2.9375 * 4.1667e-06},
+        ),
+    ],
+)
+def test_function_pays_no_instance_that_serves(fields, answering):
+    run = decide(Request(**fields), SETTINGS, "x", DATASET, WEIGHTS, IN_ECR, CHAMPION)
+    parts = {"evaluation": EVALUATION, **answering, "functions and steps": STEPS}
+    limited = limit(run, sum(parts.values()) + 1000 * PER_SECOND)
+    assert limited.spending.parts == pytest.approx(parts, abs=1e-4)
+    assert limited.training.max_seconds in (819, 820)
+    with pytest.raises(SpendingLimitError, match=r"evaluation \$0.23.* function \$0\.[0-3]"):
+        limit(run, 0.3)
+
+
 @pytest.mark.parametrize("field", ["training_instance_type", "serving_instance_type"])
 def test_price_that_is_not_known_is_refused_with_the_field(field):
     with pytest.raises(RequestError, match=f"ml.p9.32xlarge is not known here.*another {field}"):
@@ -256,16 +283,20 @@ def test_way_back_to_an_earlier_version_is_open_while_as_many_instances_serve():
 
 
 @pytest.mark.parametrize(
-    ("asked", "starts"),
+    ("asked", "answers", "starts"),
     [
-        ({"promote": 3}, True),
-        ({"promote": 3, "min_instances": 2}, False),
-        ({}, False),
-        ({"rebuild": True}, False),
-        ({"trained_model": "models/x.pth", "backbone": "resnet18"}, False),
+        ({"promote": 3}, "instances", True),
+        ({"promote": 3, "min_instances": 2}, "instances", False),
+        ({}, "instances", False),
+        ({"rebuild": True}, "instances", False),
+        ({"trained_model": "models/x.pth", "backbone": "resnet18"}, "instances", False),
+        ({"promote": 3, "hosting": "function"}, "function", True),
+        ({"promote": 3, "hosting": "function"}, "instances", False),
+        ({"promote": 3, "hosting": "function", "provisioned_concurrency": 1}, "function", False),
+        ({"hosting": "function"}, "function", False),
     ],
 )
-def test_plan_starts_nothing_but_the_way_back_while_the_month_is_spent(monkeypatch, asked, starts):
+def test_plan_starts_nothing_but_the_way_back_while_the_month_is_spent(monkeypatch, asked, answers, starts):
     class ReachedError(Exception):
         """The lock was asked for, so nothing was refused before."""
 
@@ -281,6 +312,7 @@ def test_plan_starts_nothing_but_the_way_back_while_the_month_is_spent(monkeypat
     monkeypatch.setattr(app, "settings", replace(SETTINGS, monthly_dollars="100"))
     monkeypatch.setattr(app.metering, "read", lambda *_: over)
     monkeypatch.setattr(app.lock, "take", take)
+    monkeypatch.setattr(type(app.agreement), "hosting", lambda _: answers)
     with pytest.raises(ReachedError if starts else SpendingLimitError):
         app.plan(asked, "arn:mine", "x")
 

@@ -34,6 +34,7 @@ SETTINGS = PlanSettings(
     | {"endpoint_name": "dogs", "bucket": "b", "training_instance_type": "ml.c7i.xlarge"}
     | {"training_instance_count": "2", "training_spot": "false", "serving_instance_type": "ml.c7i.large"}
     | {"max_p99_microseconds": "250000", "bake_seconds": "300", "lease_hours": "72", "training_image": "x"}
+    | {"hosting": "instances", "model_reserved_concurrency": "0"}
 )
 
 

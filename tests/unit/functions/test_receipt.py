@@ -505,14 +505,14 @@ def test_a_receipt_sums_up_and_names_its_largest_parts():
     receipt = document.write("r", METERED, lines, [])
     assert receipt.dollars == pytest.approx(0.1 + 0.01 + 0.001 + 0.02)
     assert not receipt.is_lower_bound
-    # 730 hours of 2 instances, their volumes of 20 GB, the key, 8 alarms and 2 fast ones, the images, 5 GB
-    assert receipt.dollars_per_month == pytest.approx(262.8 + 5.6 + 1 + 0.8 + 0.6 + 0.05 + 0.1)
+    # 730 hours of 2 instances, their volumes of 20 GB, the key, 10 alarms and 2 fast ones, the images, 5 GB
+    assert receipt.dollars_per_month == pytest.approx(262.8 + 5.6 + 1 + 1.0 + 0.6 + 0.05 + 0.1)
     assert receipt.text.splitlines() == [
         "This run cost $0.13 by list prices, without taxes and free tiers.",
         "  $0.10  Train: training, 500 s on 2 ml.c7i.xlarge (quoted: $0.72 an hour)",
         "  $0.02  BuildImages: build",
         "  $0.01  Evaluate: evaluation",
-        "From now on, $270.95 a month without a request, mostly the endpoint with 2 ml.c7i.large, $0.36 an hour.",
+        "From now on, $271.15 a month without a request, mostly the endpoint with 2 ml.c7i.large, $0.36 an hour.",
     ]
 
 

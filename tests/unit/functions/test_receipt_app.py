@@ -9,6 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from tests.unit.functions.executions import Execution, at
+from tests.unit.functions.model_functions import Lambda
 from tests.unit.functions.test_receipt import RUN, known_prices  # noqa: F401 (its prices are for these tests, too)
 
 
@@ -49,6 +50,7 @@ def app(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     module = importlib.import_module("receipt.app")
     monkeypatch.setattr(module, "ecr", Pages(imageDetails=[{"imageSizeInBytes": 2 * 10**9, "imagePushedAt": at(-9)}]))
+    monkeypatch.setattr(module, "lambdas", Lambda())
     return module
 
 

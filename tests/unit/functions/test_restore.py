@@ -6,10 +6,14 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from restore.function import ModelFunction
 from restore.production import Production
 from shared.names import run_id
-from shared.restoring import Before
+from shared.restoring import Before, FunctionBefore
 from shared.scaling import ScalingPolicies
+from tests.unit.functions.model_functions import NAME as FUNCTION
+from tests.unit.functions.model_functions import NEW, SSM, Alarms, Lambda, Parameters, Scaling, refused
+from tests.unit.functions.model_functions import OLD as CHAMPIONS
 
 NAME = "stopped"
 OWN = f"dogs-{run_id(NAME)}"
@@ -27,9 +31,6 @@ BEFORE = Before(
     ),
     pointer_version=4,
 )
-
-
-SSM = boto3.client("ssm", region_name="us-east-1").exceptions
 
 
 class Aws:
@@ -103,15 +104,6 @@ class Body:
         return self.text.encode()
 
 
-class Parameters:
-    """SSM, whose exceptions are not those of the other services."""
-
-    exceptions = SSM
-
-    def __init__(self, aws):
-        self.get_parameter = aws.get_parameter
-
-
 class S3(Aws):
     exceptions = boto3.client("s3", region_name="us-east-1").exceptions
 
@@ -120,9 +112,14 @@ def absent():
     return ClientError({"Error": {"Code": "ValidationException", "Message": "Could not find it."}}, "Describe")
 
 
-def restore(aws):
-    s3 = S3(before=aws.before)
-    return Production(aws, aws, aws, s3, Parameters(aws), "b", "dogs", "/k/champion", "arn:g").restore(NAME)
+def restore(aws, lambdas=None, scaling=None, parameters=None, alarms=None):
+    """Ask once; the function and the hosting pointer are those of a stack that never had a function, unless given."""
+    s3, ssm = S3(before=aws.before), parameters or Parameters()
+    ssm.others = aws.get_parameter
+    function = ModelFunction(
+        lambdas or Lambda(), scaling or Scaling(), alarms or Alarms(), ssm, FUNCTION, "/dogs/hosting", "dogs-canary"
+    )
+    return Production(aws, aws, aws, s3, ssm, "b", "dogs", "/k/champion", "arn:g", function).restore(NAME)
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"])
@@ -231,3 +228,153 @@ def test_nothing_is_rejected_twice():
     aws.approval = "Rejected"
     assert restore(aws).done
     assert not aws.called("update_model_package")
+
+
+# A run that changed the model's function, or between the two hostings.
+
+RUN = run_id(NAME)
+VERSIONS = {CHAMPIONS: "run-before", NEW: RUN}
+FUNCTION_BEFORE = BEFORE.model_copy(
+    update={"config": "", "ranges": [], "hosting": "function", "function": FunctionBefore(version=CHAMPIONS)}
+)
+NOTHING_BEFORE = FUNCTION_BEFORE.model_copy(update={"hosting": "none", "function": None})
+ENDPOINT_BEFORE = BEFORE.model_copy(update={"hosting": "instances"})
+CANARY = {"AdditionalVersionWeights": {NEW: 0.1}}
+
+
+def no_endpoint(**more):
+    return Aws(status="", config="", **more)
+
+
+@pytest.mark.parametrize("alias", [(CHAMPIONS, CANARY), (NEW, {})])
+def test_alias_leads_to_the_version_before_and_the_runs_version_goes(alias):
+    lambdas, alarms = Lambda(alias, VERSIONS), Alarms()
+    assert restore(no_endpoint(before=FUNCTION_BEFORE), lambdas, None, Parameters("function"), alarms).done
+    assert lambdas.alias == {"FunctionVersion": CHAMPIONS, "RoutingConfig": {"AdditionalVersionWeights": {}}}
+    assert lambdas.versions == {CHAMPIONS: "run-before"}
+    assert alarms.deleted == ["dogs-canary"]
+
+
+def test_alias_that_leads_where_it_did_is_left_alone():
+    lambdas = Lambda((CHAMPIONS, {}), VERSIONS)
+    assert restore(no_endpoint(before=FUNCTION_BEFORE), lambdas, None, Parameters("function")).done
+    assert lambdas.calls == [("delete_function", NEW)]
+
+
+def test_version_that_served_before_stays_although_a_repeated_run_has_its_name():
+    lambdas = Lambda((CHAMPIONS, {}), {CHAMPIONS: RUN})
+    assert restore(no_endpoint(before=FUNCTION_BEFORE), lambdas, None, Parameters("function")).done
+    assert lambdas.versions == {CHAMPIONS: RUN}
+
+
+def test_function_is_kept_ready_as_before():
+    policy = {"PolicyName": "dogs-provisioned"}
+    kept = FunctionBefore(
+        version=CHAMPIONS, provisioned=2, reserved=50, ranges=[{"MinCapacity": 2, "MaxCapacity": 4}], policies=[policy]
+    )
+    lambdas, scaling = Lambda((NEW, {}), VERSIONS), Scaling()
+    before = FUNCTION_BEFORE.model_copy(update={"function": kept})
+    assert restore(no_endpoint(before=before), lambdas, scaling, Parameters("function")).done
+    assert ("put_function_concurrency", {"ReservedConcurrentExecutions": 50}) in lambdas.calls
+    provided = {"Qualifier": "live", "ProvisionedConcurrentExecutions": 2}
+    assert ("put_provisioned_concurrency_config", provided) in lambdas.calls
+    (_, target), put = scaling.calls
+    assert (target["ResourceId"], target["MinCapacity"], target["MaxCapacity"]) == ("function:dogs-model:live", 2, 4)
+    assert put == ("put_scaling_policy", policy)
+
+
+def test_what_only_the_run_kept_ready_goes():
+    lambdas = Lambda((NEW, {}), VERSIONS, provisioned=3, reserved=9)
+    scaling = Scaling(ranges=[{"MinCapacity": 3, "MaxCapacity": 6}])
+    restore(no_endpoint(before=FUNCTION_BEFORE), lambdas, scaling, Parameters("function"))
+    names = [name for name, _ in lambdas.calls]
+    assert {"delete_function_concurrency", "delete_provisioned_concurrency_config"} < set(names)
+    assert "deregister_scalable_target" in [name for name, _ in scaling.calls]
+
+
+def test_function_of_a_first_run_is_deleted_and_the_pointer_says_none():
+    lambdas, parameters = Lambda((NEW, {}), VERSIONS), Parameters("function")
+    scaling = Scaling(ranges=[{"MinCapacity": 1, "MaxCapacity": 2}])
+    assert restore(no_endpoint(before=NOTHING_BEFORE), lambdas, scaling, parameters).done  # Nobody has to follow.
+    assert (lambdas.versions, parameters.hosting) == ({}, "none")
+    assert [name for name, _ in scaling.calls] == ["deregister_scalable_target"]
+
+
+@pytest.mark.parametrize("before", [None, NOTHING_BEFORE])
+def test_function_that_was_only_tried_is_deleted(before):
+    lambdas = Lambda(None, {"$LATEST": ""})
+    assert restore(no_endpoint(before=before), lambdas).done
+    assert lambdas.calls == [("delete_function", None)]
+
+
+def test_function_that_serves_stays_when_the_run_changed_nothing():
+    lambdas = Lambda((CHAMPIONS, {}), VERSIONS)
+    assert restore(no_endpoint(before=None), lambdas, None, Parameters("function")).done
+    assert lambdas.calls == []
+
+
+def test_change_from_instances_goes_back_to_them_before_the_function_is_deleted():
+    """The pointer goes back first, and the function goes when nobody asks it any more."""
+    lambdas, parameters = Lambda((NEW, {}), VERSIONS), Parameters("function")
+    aws = Aws(config="dogs-old", before=ENDPOINT_BEFORE)
+    first = restore(aws, lambdas, None, parameters)
+    assert not first.done
+    assert "follow the hosting pointer" in first.answer
+    assert (parameters.hosting, lambdas.calls, aws.called("delete_endpoint")) == ("instances", [], [])
+    parameters.moved = 91.0
+    assert restore(aws, lambdas, None, parameters).done
+    assert lambdas.versions == {}
+    assert not aws.called("delete_endpoint")
+
+
+def test_change_to_instances_goes_back_to_the_function_before_the_endpoint_is_deleted():
+    lambdas, parameters = Lambda((CHAMPIONS, {}), {CHAMPIONS: "x"}), Parameters("instances")
+    aws = Aws(before=FUNCTION_BEFORE)
+    assert "follow the hosting pointer" in restore(aws, lambdas, None, parameters).answer
+    assert (parameters.hosting, aws.called("delete_endpoint")) == ("function", [])
+    parameters.moved = 91.0
+    assert restore(aws, lambdas, None, parameters).answer == "the endpoint dogs is being deleted"
+    assert lambdas.versions == {CHAMPIONS: "x"}
+    assert parameters.hosting == "function"
+
+
+def test_promoted_change_to_the_function_ends_the_endpoint():
+    aws, lambdas = Aws(config="dogs-old", version=5, before=ENDPOINT_BEFORE), Lambda((NEW, {}), VERSIONS)
+    assert restore(aws, lambdas, None, Parameters("function")).answer == "the endpoint dogs is being deleted"
+    assert aws.called("delete_endpoint") == [{"EndpointName": "dogs"}]
+    aws.endpoints = {}
+    assert restore(aws, lambdas, None, Parameters("function")).done
+    assert lambdas.calls == []
+
+
+def test_promoted_change_to_instances_deletes_the_function():
+    lambdas = Lambda((CHAMPIONS, {}), VERSIONS)
+    assert restore(Aws(version=5, before=FUNCTION_BEFORE), lambdas, None, Parameters("instances")).done
+    assert lambdas.versions == {}
+
+
+@pytest.mark.parametrize("hosting", ["none", "instances"])
+def test_promoted_update_of_the_endpoint_leaves_it(hosting):
+    """In a stack that never had a function the pointer may say none although an endpoint serves."""
+    aws = Aws(version=5, before=BEFORE.model_copy(update={"hosting": hosting}))
+    assert restore(aws, None, None, Parameters(hosting)).done
+    assert not aws.called("delete_endpoint")
+
+
+def test_lambda_that_is_still_at_work_is_asked_again():
+    lambdas = Lambda((NEW, {}), VERSIONS, reserved=9)
+    lambdas.busy = refused("ResourceConflictException", "An update is in progress")
+    restoration = restore(no_endpoint(before=FUNCTION_BEFORE), lambdas, None, Parameters("function"))
+    assert (restoration.done, restoration.answer) == (False, "An update is in progress")
+
+
+def test_pointer_that_was_deleted_is_made_again():
+    parameters = Parameters(None)
+    restore(no_endpoint(before=FUNCTION_BEFORE), Lambda((CHAMPIONS, {}), VERSIONS), None, parameters)
+    assert parameters.hosting == "function"
+
+
+def test_document_of_an_earlier_release_moves_no_pointer():
+    parameters = Parameters("none")
+    assert restore(Aws(config="dogs-old"), None, None, parameters).done
+    assert parameters.moved == 3600.0

@@ -14,7 +14,8 @@ import prices
 from benchmarks import forged_photos as forged
 from classify import jpeg, shrinking
 from classify.jpeg import read_plain
-from classify.shrinking import Estimate, View, shrunk
+from classify.shrinking import Estimate, shrunk
+from classify.view import View
 from dataset.photo_bytes import pixel_bytes
 from serving.preprocess import ServingPreprocess, pixels
 

@@ -1,6 +1,7 @@
 """Sessions of roles that services assume."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,63 @@ def test_a_request_about_builds_is_held_to_their_project(
     hooks.name_projects_of_builds()
     extracted = hooks.iam_actions.extract_resource_arn(service, "POST", "/", {}, body, {}, "us-east-1", "000000000000")
     assert extracted == arn
+
+
+@pytest.mark.parametrize(
+    ("service", "body", "arn"),
+    [
+        (
+            "monitoring",
+            b'{"AlarmNames": ["dogs-canary"]}',
+            "arn:aws:cloudwatch:us-east-1:000000000000:alarm:dogs-canary",
+        ),
+        ("monitoring", b'{"AlarmNames": []}', "*"),
+        ("monitoring", b"no json", "*"),
+        ("codebuild", b'{"AlarmNames": ["dogs-canary"]}', "*"),
+    ],
+)
+def test_deleting_an_alarm_needs_the_right_on_it(
+    monkeypatch: pytest.MonkeyPatch, service: str, body: bytes, arn: str
+) -> None:
+    monkeypatch.setattr(hooks.iam_actions, "extract_resource_arn", hooks.iam_actions.extract_resource_arn)
+    hooks.name_deleted_alarms()
+    extracted = hooks.iam_actions.extract_resource_arn(service, "POST", "/", {}, body, {}, "us-east-1", "000000000000")
+    assert extracted == arn
+
+
+FUNCTIONS = "/2015-03-31/functions"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parameters", "action", "arn"),
+    [
+        ("POST", f"{FUNCTIONS}/f/invocations", {}, "InvokeFunction", ARN),
+        ("POST", f"{FUNCTIONS}/f/invocations", {"Qualifier": ["live"]}, "InvokeFunction", f"{ARN}:live"),
+        ("POST", f"{FUNCTIONS}/f:live/invocations", {"Qualifier": ["live"]}, "InvokeFunction", f"{ARN}:live"),
+        ("GET", f"{FUNCTIONS}/f/aliases/live", {}, "GetAlias", ARN),
+        ("PUT", f"{FUNCTIONS}/f/aliases/live", {}, "UpdateAlias", ARN),
+        ("GET", f"{FUNCTIONS}/f/aliases", {}, "ListAliases", ARN),
+        ("GET", f"{FUNCTIONS}/f/versions", {}, "ListVersionsByFunction", ARN),
+        ("DELETE", f"{FUNCTIONS}/f", {"Qualifier": "3"}, "DeleteFunction", f"{ARN}:3"),
+        ("GET", "/2019-09-30/functions/f/concurrency", {}, "GetFunctionConcurrency", ARN),
+        ("DELETE", "/2017-10-31/functions/f/concurrency", {}, "DeleteFunctionConcurrency", ARN),
+        (
+            "DELETE",
+            "/2019-09-30/functions/f/provisioned-concurrency",
+            {"Qualifier": ["live"]},
+            "DeleteProvisionedConcurrencyConfig",
+            f"{ARN}:live",
+        ),
+        ("GET", "/2016-08-19/account-settings", {}, "GetAccountSettings", "*"),
+    ],
+)
+def test_a_request_about_functions_needs_the_right_that_aws_asks_for(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, parameters: dict[str, Any], action: str, arn: str
+) -> None:
+    for name in ("extract_iam_action", "extract_resource_arn"):
+        monkeypatch.setattr(hooks.iam_actions, name, getattr(hooks.iam_actions, name))
+    hooks.name_actions_of_functions()
+    request = ("lambda", method, path, {}, b"", parameters)
+    assert hooks.iam_actions.extract_iam_action(*request) == f"lambda:{action}"
+    assert hooks.iam_actions.extract_resource_arn(*request, "us-east-1", "000000000000") == arn

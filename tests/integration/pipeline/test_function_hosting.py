@@ -1,0 +1,92 @@
+"""The pipeline deploys the model as a function and changes between it and an endpoint, while callers ask."""
+
+import hashlib
+import json
+from typing import Any
+
+from proofs.drills.traffic import Traffic, through_api
+from shared.scaling import FunctionSizes, MemorySize
+from tests.integration.pipeline.kennel import Kennel, states_entered
+
+NAME = "kennel-model"
+FAST, SLOW = {"max_p99_ms": 100}, {"max_p99_ms": 200}
+# What the function takes with each size of memory. Measuring takes minutes, and a kept measurement is reused.
+SIZES = {1024: 150.0, 1769: 80.0, 3008: 60.0}
+
+
+def test_callers_notice_no_change_of_the_hosting(kennel: Kennel) -> None:
+    keep_measurement(kennel)
+    cloud, lambdas = kennel.drill_cloud(), kennel.client("lambda")
+    with Traffic(through_api(cloud.deployed, cloud.photo), 2) as traffic:
+        first = run(kennel, {"hosting": "function", **SLOW})
+        assert kennel.endpoints() == []
+        assert (first["function"]["version"], first["function"]["measurement"]["memory_mb"]) == ("1", 1024)
+        assert lambdas.get_alias(FunctionName=NAME, Name="live")["FunctionVersion"] == "1"
+        assert lambdas.get_function_url_config(FunctionName=NAME, Qualifier="live")["AuthType"] == "AWS_IAM"
+        assert (pointer(kennel), kennel.champion()["hosting"]) == ("function", "function")
+        assert {"PointToFunction", "SmokeThroughChangedApi", "DeleteOldEndpoint"} <= first["entered"]
+        assert not {"CreateModel", "CreateStaging", "PutCanaryAlarm"} & first["entered"]
+
+        second = run(kennel, {"hosting": "function", **FAST})
+        assert second["function"]["measurement"]["memory_mb"] == 1769
+        alias = lambdas.get_alias(FunctionName=NAME, Name="live")
+        assert alias["FunctionVersion"] == second["function"]["version"] == "2"
+        assert not alias.get("RoutingConfig", {}).get("AdditionalVersionWeights")
+        assert {"ShiftCanary", "SwitchAlias", "DeleteSpentAlarms"} <= second["entered"]
+        assert not {"PointToFunction", "AwaitFollowers"} & second["entered"]
+
+        back = run(kennel, {"hosting": "instances"})
+        assert kennel.endpoints() == ["kennel"]
+        assert {"PointToInstances", "DeleteOldFunction"} <= back["entered"]
+        assert (pointer(kennel), back["function"]) == ("instances", None)
+        assert NAME not in [each["FunctionName"] for each in lambdas.list_functions()["Functions"]]
+    assert len(traffic.samples) > 10
+    assert traffic.failed == []
+    assert kennel.client("cloudwatch").describe_alarms(AlarmNames=["kennel-canary"])["MetricAlarms"] == []
+    assert not kennel.is_locked()
+
+
+def run(kennel: Kennel, request: dict[str, Any]) -> dict[str, Any]:
+    """Deploy version 1 again, and return the run's output with the names of the states that it entered."""
+    arn = kennel.start({"promote": 1, **request})
+    execution = kennel.finish(arn)
+    assert execution["status"] == "SUCCEEDED", execution.get("cause")
+    return {**json.loads(execution["output"]), "entered": states_entered(kennel, arn)}
+
+
+def pointer(kennel: Kennel) -> str:
+    """Return what the hosting pointer says."""
+    return str(kennel.client("ssm").get_parameter(Name="/kennel/hosting")["Parameter"]["Value"])
+
+
+def keep_measurement(kennel: Kennel) -> None:
+    """Let the registry know a measurement of version 1 as a function."""
+    s3, sagemaker, bucket = kennel.client("s3"), kennel.client("sagemaker"), kennel.outputs()["BucketName"]
+    arn = sagemaker.list_model_packages(ModelPackageGroupName="kennel", SortOrder="Ascending")
+    arn = next(
+        each["ModelPackageArn"] for each in arn["ModelPackageSummaryList"] if each["ModelPackageArn"].endswith("/1")
+    )
+    container = sagemaker.describe_model_package(ModelPackageName=arn)["InferenceSpecification"]["Containers"][0]
+    report = container["ModelDataUrl"].replace("/artifact/model.tar.gz", "/report/evaluation.json")
+    body = s3.get_object(Bucket=bucket, Key=report.removeprefix(f"s3://{bucket}/"))["Body"].read()
+    parts = (json.loads(body)["challenger"]["digest"], container["Image"], "function", *SIZES)
+    sizes = [
+        MemorySize(
+            memory_mb=memory,
+            cold_ms=[2000.0] * 10,
+            init_ms=[1500.0] * 10,
+            cold_billed_ms=2000.0,
+            warm_p50_ms=p99 / 2,
+            warm_p99_ms=p99,
+            billed_ms=40.0,  # The price grows with the memory alone.
+            hop_ms=5.0,
+            is_told=True,
+        )
+        for memory, p99 in SIZES.items()
+    ]
+    kept = FunctionSizes(run="20261130-101500", sizes=sizes, left_out=[]).model_dump_json(by_alias=True).encode()
+    key = f"measurements/{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}.json"
+    s3.put_object(Bucket=bucket, Key=key, Body=kept)
+    sagemaker.update_model_package(
+        ModelPackageArn=arn, CustomerMetadataProperties={"function_measurement": hashlib.sha256(kept).hexdigest()}
+    )
