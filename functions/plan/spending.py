@@ -34,8 +34,8 @@ _GB_SECONDS = 310 * (3 + 1 + 6 * 0.5)
 _TRANSITIONS = 600  # of a run beside those that wait for the training
 _TRANSITIONS_PER_SECOND = 3 / 20  # AwaitTraining, DescribeTraining and CheckTraining, every 20 seconds
 _MEASURED_GB = 3.0  # An estimate: 100 photos a second of 100 KB, for the 310 s of Measure.
-# Of the model's function, with the largest memory that Measure tries: two smoke tests and Measure ask it one photo after
-# the other, for 310 s each.
+# Of the model's function, with the largest memory that Measure tries: two smoke tests and Measure ask it one photo at a
+# time, for 310 s each.
 _LARGEST_MB = 3008
 _FUNCTION_SECONDS = 3 * 310
 _FUNCTION_REQUESTS = 100_000  # 10 ms for each, in all of that time by one caller
