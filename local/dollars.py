@@ -1,4 +1,4 @@
-"""After a run: what answers cost on AWS with everything, and what the stack costs while nobody asks."""
+"""After a run: what answers cost on AWS with everything. What the stack costs while nobody asks is in the receipt."""
 
 from typing import Any
 
@@ -9,7 +9,6 @@ from prices import per_million
 
 _PHOTO_BYTES = 100_000
 _DAYS = (10_000, 100_000, 1_000_000)  # requests of a day
-_NUM_LARGEST = 3
 
 
 def table(output: dict[str, Any]) -> Table:
@@ -71,15 +70,6 @@ def reasons(rows: list[dict[str, Any]]) -> list[str]:
     """Return why something in the table of ``by_hosting`` is estimated or missing, each reason once."""
     said = [(side, row[side]["reason"]) for side in ("function", "instances") for row in rows if row[side]["reason"]]
     return [f"{side}: {reason}" for side, reason in dict.fromkeys(said)]
-
-
-def idle(output: dict[str, Any]) -> str:
-    """Return a sentence that says what the stack costs in a month without a request."""
-    plan = output["run"]["endpoint"]
-    parts = per_million.idle(per_million.Standing(plan["instance_type"], plan["min_instances"]))
-    largest = sorted(parts, key=lambda name: -(parts[name] or 0))[:_NUM_LARGEST]
-    named = ", ".join(f"{name.replace('_', ' ')} {_words(parts[name])}" for name in largest)
-    return f"without any request: {_words(per_million.total(parts))} a month on AWS (most of it: {named})"
 
 
 def _endpoint(output: dict[str, Any]) -> per_million.Endpoint:

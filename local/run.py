@@ -292,7 +292,6 @@ def _print_hosting(output: dict[str, Any]) -> None:
         say("dollars per million answers on AWS with everything, when half of that is asked:")
         show(dollars.table(output))
         say(dollars.by_day(output))
-        say(dollars.idle(output))
         rows = choice["table"] if choice else []
     if rows:
         say("dollars a month on AWS with everything, photos of 100 KB, and how long an answer takes (~: estimated):")

@@ -7,6 +7,7 @@ answer is ``{"status": STATUS, "body": DOCUMENT}`` with the status and the docum
 import base64
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from serving.decoder import Decoder, DecoderTimeoutError
 from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError, open_photo
 from serving.served_artifact import archived_files, read_artifact
-from serving.telemetry import JsonLines, RequestFigures, log, log_event
+from serving.telemetry import ENDPOINT_VARIABLE, JsonLines, RequestFigures, log, log_event
 
 # No other photo waits for one that is decoded here, so only those that take long are left to a process that the kernel
 # ends in time. It starts in 0.15 s of a core, more than all of these take.
@@ -53,7 +54,7 @@ class PhotoFunction:
         self._model = ServedModel(read_artifact(archived_files(archive, source), source, manifest), num_streams=1)
         self._model.check_golden()
         self._decoder = Decoder(self._model.artifact.preprocess)
-        self._figures = RequestFigures()
+        self._figures = RequestFigures(os.environ.get(ENDPOINT_VARIABLE, ""))
         self._flushed = time.monotonic()
 
     def log_loaded(self, seconds: float) -> None:

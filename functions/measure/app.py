@@ -81,7 +81,8 @@ def measure_endpoint(plan: MeasurePlan) -> Scaling:
         measurement, sent = _measure(plan, challenger["latency_ms"], challenger["photos_per_s"])
         sha256 = kept.keep(s3, location, measurement)
     reused = known is not None
-    found = scaling(measurement, sha256, reused, plan.start_seconds, plan.instance_type, plan.max_instances)
+    serving = plan.start_seconds, plan.instance_type, plan.max_instances
+    found = scaling(measurement, sha256, reused, *serving, os.environ["ARCHITECTURE"])
     return found.model_copy(update=sent)
 
 

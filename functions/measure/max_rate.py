@@ -6,6 +6,7 @@ All functions are pure, except that ``search`` calls the load function that its 
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from measure.probe import ProbeLoad, quantile
 from prices import dollars
@@ -97,7 +98,13 @@ def concurrency(load: ProbeLoad, overhead_ms: float) -> int:
 
 
 def scaling(
-    measurement: Measurement, sha256: str, reused: bool, start_seconds: float, instance_type: str, max_instances: int
+    measurement: Measurement,
+    sha256: str,
+    reused: bool,
+    start_seconds: float,
+    instance_type: str,
+    max_instances: int,
+    architecture: str = "x86_64",
 ) -> Scaling:
     """Derive the scaling of the endpoint from a measurement.
 
@@ -105,6 +112,8 @@ def scaling(
         sha256: digest of the measurement as it is kept, in hex.
         start_seconds: time from the request for an instance until it serves.
         instance_type: what serves, for its price.
+        max_instances: the most of them.
+        architecture: of the stack's functions, for their price.
     """
     target = max(measurement.concurrency, 1)
     # Scale out again only after the last instances serve. Scale in after twice that time, at least five minutes.
@@ -117,7 +126,7 @@ def scaling(
         burst_value=_BURST * target,
         scale_out_cooldown=max(_MIN_SCALE_OUT, start),
         scale_in_cooldown=max(_MIN_SCALE_IN, 2 * start),
-        capacity=[_capacity(count, measurement, instance_type) for count in range(1, max_instances + 1)],
+        capacity=[_capacity(count, measurement, instance_type, architecture) for count in range(1, max_instances + 1)],
     )
 
 
@@ -132,14 +141,15 @@ def _trial(load: ProbeLoad, max_p99_ms: float) -> Trial:
     )
 
 
-def _capacity(count: int, measurement: Measurement, instance_type: str) -> Capacity:
+def _capacity(count: int, measurement: Measurement, instance_type: str, architecture: str) -> Capacity:
     endpoint = Endpoint(instance_type, measurement.knee_per_second, answer_trial(measurement).p50_ms or 0.0, count)
+    call = replace(CALLS[PHOTO_BYTES], architecture=architecture)
     return Capacity(
         instances=count,
         requests_per_second=round(count * measurement.rate_per_second, 1),
         dollars_per_hour=rounded(dollars(f"hosting/{instance_type}", count)),
         instance_dollars_per_million=rounded(instances_share(instance_type, HALF * endpoint.rate)),
-        dollars_per_million={door: rounded(total(parts(endpoint, CALLS[PHOTO_BYTES], door, HALF))) for door in DOORS},
+        dollars_per_million={door: rounded(total(parts(endpoint, call, door, HALF))) for door in DOORS},
     )
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from meter import jobs, limits, lock, usage
-from meter.scaling import Scaling
+from meter import jobs, limits, lock, model_function, scaling, usage
 from meter.sums import Observation, advance
 from shared import spending
+from shared.model_function import find, name_of
 from shared.observability import logger
 from shared.settings import Settings
 from shared.spending import Spending
@@ -30,9 +30,9 @@ class MeterSettings(Settings):
         lock_parameter: the meter's own lock.
         functions, log_groups: names separated by commas.
         architecture: of the functions.
-        warm_functions: the stack's ApiProvisionedConcurrency.
+        warm_function: the function that callers start, if the stack keeps some of it warm; empty if it does not.
         shrink_photos: its ShrinkPhotos.
-        training_instance_type: with ``ml.`` before it, the type of the machines that train on EC2.
+        training_instance_type: with ``ml.`` before it, the type of the machines of jobs on EC2 that do not tell it.
     """
 
     stack: str
@@ -49,7 +49,7 @@ class MeterSettings(Settings):
     functions: str
     log_groups: str
     architecture: str
-    warm_functions: str
+    warm_function: str
     shrink_photos: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
@@ -67,18 +67,21 @@ class MeterSettings(Settings):
         return {queue: is_spot for queue, is_spot in both.items() if queue}
 
 
+_KEPT_MS = 60_000  # kept back from the function's time for what follows the jobs of SageMaker
+
 settings = MeterSettings.from_environment()
 ssm = boto3.client("ssm")
 sagemaker = boto3.client("sagemaker")
 topic = boto3.client("sns")
 codebuild = boto3.client("codebuild")
 states = boto3.client("stepfunctions")
-scaling = Scaling(
-    boto3.client("application-autoscaling"), sagemaker, ssm, settings.endpoint_name, settings.champion_parameter
-)
+autoscaling = boto3.client("application-autoscaling")
+lambdas = boto3.client("lambda")
+instances = scaling.of_endpoint(autoscaling, sagemaker, ssm, settings.endpoint_name, settings.champion_parameter)
+kept_ready = scaling.of_function(autoscaling, settings.endpoint_name)
 metered = usage.Usage(
     boto3.client("cloudwatch"),
-    boto3.client("lambda"),
+    lambdas,
     usage.Names(
         endpoint=settings.endpoint_name,
         api=settings.stack,
@@ -86,7 +89,7 @@ metered = usage.Usage(
         functions=tuple(settings.functions.split(",")),
         log_groups=tuple(settings.log_groups.split(",")),
         architecture=settings.architecture,
-        warm_functions=int(settings.warm_functions),
+        warm_function=settings.warm_function,
         shrinks=settings.shrink_photos == "auto",
     ),
 )
@@ -100,19 +103,21 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return {}
     metered.megabytes[context.function_name] = int(context.memory_limit_in_mb)
     try:
-        return tick(time.time()).model_dump()
+        return tick(time.time(), lambda: context.get_remaining_time_in_millis() > _KEPT_MS).model_dump()
     finally:
         lock.release(ssm, settings.lock_parameter)
 
 
-def tick(now: float) -> Spending:
+def tick(now: float, has_time: Callable[[], bool] = lambda: True) -> Spending:
     """Count what was spent until now, act on it, and keep the document.
+
+    The first tick finds all jobs of the month. Those for which there is no time are left to the next ticks.
 
     An error before the actions changes nothing, and the next tick counts what this one missed. An action that fails is
     told after the others, and done again by the next tick.
     """
     before = spending.read(ssm, settings.spending_parameter)
-    after, failures = _act(advance(before, _look(before, now)), now)
+    after, failures = _act(advance(before, _look(before, has_time, now)), now)
     _keep(after)
     logger.info("counted", extra={"spending": after.model_dump()})
     if failures:
@@ -120,14 +125,19 @@ def tick(now: float) -> Spending:
     return after
 
 
-def _look(before: Spending, now: float) -> Observation:
+def _look(before: Spending, has_time: Callable[[], bool], now: float) -> Observation:
     found = jobs.Jobs(before.ended_until, now)
-    jobs.on_sagemaker(found, sagemaker, settings.endpoint_name)
+    jobs.on_sagemaker(found, sagemaker, settings.endpoint_name, has_time)
     jobs.of_builds(found, codebuild, settings.image_builder)
     if settings.queues:
         machine = settings.training_instance_type.removeprefix("ml.")
         jobs.on_ec2(found, boto3.client("batch"), settings.queues, machine, settings.endpoint_name)
+    name = name_of(settings.endpoint_name)
+    function = find(lambdas, name)
+    sizes = model_function.sizes(before.function_sizes, function.megabytes, now)
     used = metered.dollars(now)
+    used["the model's function"] = metered.of_function(function.architecture, sizes, now)
+    ready = model_function.kept_ready(lambdas, name, function, name in before.warm)
     return Observation(
         now=now,
         fleets=usage.fleets(sagemaker, settings.endpoint_name),
@@ -136,6 +146,10 @@ def _look(before: Spending, now: float) -> Observation:
         ended_until=found.until,
         usage=used,
         unpriced=found.unpriced | metered.unpriced,
+        uncounted=found.uncounted,
+        warm=metered.warm(each for each in before.warm if each != name) | ready,
+        function_megabytes=function.megabytes,
+        function_sizes=sizes,
     )
 
 
@@ -156,7 +170,8 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
     if decision.is_over:
         # Plan and the state machine look for this word, so it stands whatever becomes of the range itself.
         done |= {"capped": True, "lifted": 0}
-        attempt(lambda: {"max_instances": scaling.cap(spent.max_instances)})
+        attempt(lambda: {"max_instances": instances.cap(spent.max_instances)})
+        attempt(_cap_function)
     elif spent.capped:
         attempt(lambda: _lift(spent, now))
     elif spent.lifted:
@@ -173,8 +188,14 @@ def _act(spent: Spending, now: float) -> tuple[Spending, list[Exception]]:
     return spent.model_copy(update=done), failures
 
 
+def _cap_function() -> dict[str, Any]:
+    """Keep no more functions ready than the fewest. They still answer: who asks much must not end the service."""
+    kept_ready.cap(None)
+    return {}
+
+
 def _lift(spent: Spending, now: float) -> dict[str, Any]:
-    scaling.lift(spent.max_instances)
+    _lift_both(spent)
     return {"capped": False, "lifted": now, "told": ""}
 
 
@@ -186,8 +207,13 @@ def _keep_lifted(spent: Spending, now: float) -> dict[str, Any]:
     """
     if now > spent.lifted + limits.LONGEST_RUN_SECONDS:
         return {"lifted": 0, "max_instances": None}
-    scaling.lift(spent.max_instances)
+    _lift_both(spent)
     return {}
+
+
+def _lift_both(spent: Spending) -> None:
+    instances.lift(spent.max_instances)
+    kept_ready.lift(None)
 
 
 def _mail(subject: str, message: str, done: dict[str, Any]) -> dict[str, Any]:
@@ -196,11 +222,11 @@ def _mail(subject: str, message: str, done: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tear_down() -> dict[str, Any]:
-    """Ask teardown as the end of a lease does: it deletes nothing while a run is at work, and the next tick asks again.
+    """Ask teardown, which deletes nothing while a run is at work; the next tick asks again.
 
     With ``{}`` it would fail then, because that is what a person asks.
     """
-    states.start_execution(stateMachineArn=settings.teardown_arn, input='{"lease":true}')
+    states.start_execution(stateMachineArn=settings.teardown_arn, input='{"overspend":true}')
     return {}
 
 

@@ -46,7 +46,7 @@ def decide(spending: Spending, limit: float, on_overspend: str, now: float) -> D
         warn=WARN_SHARE * limit <= spent < limit and spending.warned != warning_of(limit, now),
         tell=is_over and spending.told != day,
         tell_gaps=bool(spending.unpriced) and spending.gaps_told != month_of(now),
-        teardown=is_over and on_overspend == TEARDOWN and bool(spending.fleets),
+        teardown=is_over and on_overspend == TEARDOWN and bool(spending.fleets or spending.function_megabytes),
     )
 
 
@@ -65,16 +65,19 @@ def spent_words(spending: Spending, limit: float, now: float) -> str:
     month = month_of(now)
     parts = sorted(spending.months.get(month, {}).items(), key=lambda each: -each[1])
     most = ", ".join(f"{name} ${dollars:.2f}" for name, dollars in parts[:_MOST_PARTS] if dollars >= 0.005)
-    bound = "at least" if spending.unpriced else "about"
-    spent = spending.dollars(month)
-    return f"The stack has spent {bound} ${spent:.2f} of ${shown(limit)} in {month}" + (f": {most}." if most else ".")
+    spent = f"The stack has spent {spending.bound} ${spending.dollars(month):.2f} of ${shown(limit)} in {month}"
+    left = f" {spending.uncounted} jobs that have ended are not counted yet; the next ticks go on."
+    return spent + (f": {most}." if most else ".") + (left if spending.uncounted else "")
+
+
+_KEPT = "what serves keeps its smallest number of instances, or of functions that are kept warm"
 
 
 def warning(spending: Spending, limit: float, now: float) -> str:
     """Return the mail about 80 %."""
     return (
-        f"{spent_words(spending, limit, now)} At ${shown(limit)} no new run starts, and the endpoint keeps its "
-        "smallest number of instances. Deploy the stack with a larger MonthlyDollars if that is too little."
+        f"{spent_words(spending, limit, now)} At ${shown(limit)} no new run starts, and {_KEPT}. Deploy the stack with "
+        "a larger MonthlyDollars if that is too little."
     )
 
 
@@ -82,8 +85,8 @@ def message(spending: Spending, limit: float, now: float) -> str:
     """Return the mail about 100 %."""
     turns = day_of(next_month_start(now))
     return (
-        f"{spent_words(spending, limit, now)} No new run starts, and the endpoint keeps its smallest number of "
-        f"instances, until the month turns on {turns} (UTC) or the stack is deployed with a larger MonthlyDollars. "
+        f"{spent_words(spending, limit, now)} No new run starts, and {_KEPT}, until the month turns on {turns} (UTC) "
+        "or the stack is deployed with a larger MonthlyDollars. "
         'What serves goes on serving, and costs; a run with {"promote": N} may still bring back an earlier version. '
         "Teardown with {} ends what serves."
     )

@@ -1,6 +1,7 @@
 """Add up what is spent by month: pure sums over what the meter has seen.
 
-Instances of endpoints are counted from tick to tick, because nobody tells afterwards how many ran. Jobs are counted
+Instances of endpoints and functions that are kept warm are counted from tick to tick, because nobody tells afterwards
+how many there were. Jobs are counted
 when they have ended, by their own times, and what CloudWatch keeps is asked anew for the whole month at each tick. So a
 lost tick, or one that runs twice, changes no sum.
 """
@@ -9,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import prices
-from prices import per_million
+from prices.billed import HOURS_A_MONTH
 from prices.disks import has_own_disks
+from prices.per_million import VOLUME_GB
 from shared.spending import Fleet, Spending, month_of, month_start, next_month_start
 
-ENDPOINTS, JOBS, RUNNING = "endpoints", "jobs", "jobs that run"
+ENDPOINTS, JOBS, RUNNING, WARM = "endpoints", "jobs", "jobs that run", "warm functions"
 _HOUR = 3600.0
 _WRONG_CLOCK = 600.0  # If the last tick is so many seconds in the future, its clock was wrong.
 
@@ -24,6 +26,21 @@ class Seen:
 
     fleet: Fleet
     created: float
+
+
+@dataclass(frozen=True)
+class KeptWarm:
+    """What of a function is kept warm.
+
+    Attributes:
+        gigabytes: memory of all its instances that are kept warm.
+        item: id of the price of a GB-second.
+        since: when that number was set, in epoch seconds.
+    """
+
+    gigabytes: float
+    item: str
+    since: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,9 @@ class Observation:
         ended_until: see ``Spending``.
         usage: dollars of the whole month until now, by part.
         unpriced: items of all of these whose price is not known.
+        uncounted: see ``Spending``.
+        warm: what is kept warm, by function, also of one that keeps nothing warm any more.
+        function_megabytes, function_sizes: see ``Spending``.
     """
 
     now: float
@@ -56,6 +76,10 @@ class Observation:
     ended_until: float = 0
     usage: dict[str, float] = field(default_factory=dict)
     unpriced: set[str] = field(default_factory=set)
+    uncounted: int = 0
+    warm: dict[str, KeptWarm] = field(default_factory=dict)
+    function_megabytes: int = 0
+    function_sizes: dict[str, int] = field(default_factory=dict)
 
 
 def advance(before: Spending, seen: Observation) -> Spending:
@@ -65,6 +89,7 @@ def advance(before: Spending, seen: Observation) -> Spending:
     unpriced = set(seen.unpriced)
     months = {name: dict(parts) for name, parts in before.months.items()}
     _add(months, ENDPOINTS, _endpoints(before, seen, unpriced))
+    _add(months, WARM, _warm(before, seen, unpriced))
     _add(months, JOBS, seen.ended)
     for parts in months.values():
         parts.pop(RUNNING, None)
@@ -79,6 +104,10 @@ def advance(before: Spending, seen: Observation) -> Spending:
             "months": {name: _rounded(parts) for name, parts in months.items() if name in kept},
             "fleets": {name: each.fleet for name, each in seen.fleets.items() if each.fleet.count},
             "ended_until": seen.ended_until,
+            "uncounted": seen.uncounted,
+            "warm": {name: each.gigabytes for name, each in seen.warm.items() if each.gigabytes},
+            "function_megabytes": seen.function_megabytes,
+            "function_sizes": seen.function_sizes,
             "unpriced": sorted(unpriced),
         }
     )
@@ -101,8 +130,7 @@ def _endpoints(before: Spending, seen: Observation, unpriced: set[str]) -> list[
     charges = []
     for name in before.fleets.keys() | seen.fleets.keys():
         then, now = before.fleets.get(name), seen.fleets.get(name)
-        # Without an earlier tick the time counts from the endpoint's creation, with the instances that it has now.
-        start = max(before.at or month_start(seen.now), now.created if now else 0.0)
+        start = _start(before, seen, now.created if now else 0.0)
         types = {each.instance_type for each in (then, now.fleet if now else None) if each}
         count = max(then.count if then else 0, now.fleet.count if now else 0)
         price = max(_per_hour(each, unpriced) for each in types)
@@ -111,11 +139,31 @@ def _endpoints(before: Spending, seen: Observation, unpriced: set[str]) -> list[
     return charges
 
 
+def _warm(before: Spending, seen: Observation, unpriced: set[str]) -> list[Charge]:
+    """Return what functions that are kept warm cost since the last tick, by the larger number of both ends."""
+    charges = []
+    for name, now in seen.warm.items():
+        gigabytes = max(before.warm.get(name, 0.0), now.gigabytes)
+        # A number that has changed says nothing of the time before, which counts with the number at the last tick.
+        start = _start(before, seen, 0.0 if name in before.warm else now.since)
+        price = prices.dollars(now.item)
+        if gigabytes and price is None:
+            unpriced.add(now.item)
+        if start < seen.now:
+            charges.append(Charge(gigabytes * (price or 0.0) * (seen.now - start), start, seen.now))
+    return charges
+
+
+def _start(before: Spending, seen: Observation, since: float) -> float:
+    """Return from when on something counts that has been there since a moment: the last tick or the month."""
+    return max(before.at or month_start(seen.now), since)
+
+
 def _per_hour(instance_type: str, unpriced: set[str]) -> float:
     """Return what an hour of an instance costs, with its volume, as far as their prices are known."""
     items = {f"hosting/{instance_type}": 1.0}
     if not has_own_disks(instance_type):
-        items["hosting/volume"] = per_million.VOLUME_GB / per_million.HOURS_A_MONTH
+        items["hosting/volume"] = VOLUME_GB / HOURS_A_MONTH
     found = {item: prices.dollars(item, quantity) for item, quantity in items.items()}
     unpriced |= {item for item, price in found.items() if price is None}
     return sum(price or 0.0 for price in found.values())

@@ -1,6 +1,6 @@
 """What the meter reads from the account: instances of endpoints, and CloudWatch's sums since the month began."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import prices
+from meter import model_function as function
 from meter.jobs import PAGE
-from meter.sums import Seen
+from meter.sums import KeptWarm, Seen
 from prices import billed
 from prices.per_million import (
     ANSWER_BYTES,
     CALLS,
     ENDPOINT_ALARMS,
     FAST_ALARMS,
-    MEGABYTES,
     METER_ALARMS,
     STACK_ALARMS,
     WARM_ALARMS,
 )
+from shared import model_function
 from shared.spending import Fleet, month_start, next_month_start
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _VARIANTS = ("ProductionVariants", "ShadowProductionVariants")
 _PHOTO = CALLS[100_000]  # CloudWatch does not have the bytes of InvokeEndpoint, so each photo is taken for such a one.
 # An estimate of what a run costs beside its jobs: its functions, above all Measure, and its transitions.
 _RUN_DOLLARS = 0.02
+ALIAS = "live"  # of the function that callers start
 _ALARMS = STACK_ALARMS + METER_ALARMS + ENDPOINT_ALARMS
 
 
@@ -104,7 +106,7 @@ class Names:
         functions: those that callers start.
         log_groups: those that grow with the requests.
         architecture: of the functions.
-        warm_functions: instances of the API's function that are kept warm at least.
+        warm_function: the function that may be kept warm; empty in a stack that keeps none warm.
         shrinks: whether that function makes photos smaller.
     """
 
@@ -114,7 +116,7 @@ class Names:
     functions: tuple[str, ...]
     log_groups: tuple[str, ...]
     architecture: str = "x86_64"
-    warm_functions: int = 0
+    warm_function: str = ""
     shrinks: bool = False
 
 
@@ -146,11 +148,9 @@ class Usage:
         requests, _ = self._sum("AWS/ApiGateway", "Count", now, ApiName=names.api)
         photos, _ = self._sum("AWS/SageMaker", "Invocations", now, EndpointName=names.endpoint, VariantName="main")
         logged = sum(self._sum("AWS/Logs", "IncomingBytes", now, LogGroupName=name)[0] for name in names.log_groups)
-        seconds = now - month_start(now)
-        passed = seconds / (next_month_start(now) - month_start(now))
-        alarms = _ALARMS + (WARM_ALARMS if names.warm_functions else 0)
+        passed = (now - month_start(now)) / (next_month_start(now) - month_start(now))
+        alarms = _ALARMS + (WARM_ALARMS if names.warm_function else 0)
         photo_bytes = _PHOTO.sent_bytes if names.shrinks else _PHOTO.photo_bytes
-        warm_gb, warm_item = names.warm_functions * MEGABYTES / 1024, billed.warm_function_item(names.architecture)
         return {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
@@ -163,8 +163,33 @@ class Usage:
                 + self._price("cloudwatch/alarm", alarms)
                 + self._price("cloudwatch/fast-alarm", FAST_ALARMS)
             ),
-            **({"warm functions": self._price(warm_item, warm_gb * seconds)} if warm_gb else {}),
         }
+
+    def warm(self, before: Iterable[str]) -> dict[str, KeptWarm]:
+        """Return what is kept warm now, by function; more than the parameter says, where it scales.
+
+        CloudWatch has no history of it: ``ProvisionedConcurrentExecutions`` are those that answer, not those that are
+        kept. https://docs.aws.amazon.com/lambda/latest/dg/monitoring-concurrency.html
+
+        Args:
+            before: functions that were kept warm when the meter last looked.
+        """
+        item = billed.warm_function_item(self._names.architecture)
+        found = {name: KeptWarm(0.0, item, 0.0) for name in before}
+        if name := self._names.warm_function:
+            try:
+                told = self._lambdas.get_provisioned_concurrency_config(FunctionName=name, Qualifier=ALIAS)
+            except self._lambdas.exceptions.ProvisionedConcurrencyConfigNotFoundException:  # It was just deployed.
+                return found
+            gigabytes = told["AllocatedProvisionedConcurrentExecutions"] * self._memory(name) / 1024
+            found[name] = KeptWarm(gigabytes, item, datetime.fromisoformat(told["LastModified"]).timestamp())
+        return found
+
+    def of_function(self, architecture: str, sizes: Mapping[str, int], now: float) -> float:
+        """Return the dollars for what the model's function has answered since the month began; see ``amounts``."""
+        name = model_function.name_of(self._names.endpoint)
+        used = function.amounts(self._cloudwatch, name, architecture, sizes, now)
+        return sum(self._price(item, quantity) for item, quantity in used.items())
 
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:
         """Return sum and number of a metric's values since the month began."""
@@ -190,6 +215,6 @@ class Usage:
 
     def _price(self, item: str, quantity: float) -> float:
         price = prices.dollars(item, quantity)
-        if price is None:
+        if price is None and quantity:
             self.unpriced.add(item)
         return price or 0.0

@@ -224,11 +224,12 @@ def _reusing(parsed: Request, run: Run) -> Run:
 
 
 def _limited(parsed: Request, run: Run) -> Run:
-    limited = spending.limit(run, parsed.max_dollars)
+    functions = spending.Functions(float(settings.measure_memory), settings.architecture)
+    limited = spending.limit(run, parsed.max_dollars, functions)
     if not (run.training and limited.training) or limited.training.key == run.training.key:
         return limited
     # An earlier run may have searched with the same money.
-    return spending.limit(_reusing(parsed, limited), parsed.max_dollars)
+    return spending.limit(_reusing(parsed, limited), parsed.max_dollars, functions)
 
 
 def _champion(parsed: Request) -> RegisteredChampion | None:

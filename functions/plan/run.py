@@ -74,6 +74,8 @@ class PlanSettings(Settings):
         gate_bounds: how far requests may loosen the gate: ``name=number`` for each bounded limit, separated by spaces.
         monthly_dollars: US dollars that the stack may spend in a month; 0 for no limit.
         spending_parameter: where the meter keeps what is spent.
+        architecture: of the stack's functions.
+        measure_memory: megabytes of the function that measures staging.
     """
 
     bucket: str
@@ -118,6 +120,8 @@ class PlanSettings(Settings):
     gate_bounds: str
     monthly_dollars: str
     spending_parameter: str
+    architecture: str
+    measure_memory: str
 
     @property
     def network(self) -> dict[str, dict[str, list[str]]]:
@@ -402,7 +406,7 @@ def _evaluation(
     judged = ["--champion-manifest", champion.manifest] if champion and champion.manifest else []
     inputs = [("dataset", dataset.uri)] + ([("champion", champion.artifact_uri)] if champion else []) + more_inputs
     # An image that was built elsewhere may be older and not know them.
-    known = _prices(endpoint) if settings.evaluation_image == "build" else []
+    known = _prices(endpoint, settings.architecture) if settings.evaluation_image == "build" else []
     version = ["--root", "/opt/ml/processing", "--version", run_id(execution_name)]
     return EvaluationPlan(
         job_name=training_job_name(settings.endpoint_name, execution_name),
@@ -445,9 +449,12 @@ def _volume_key(field: str, instance_type: str, settings: PlanSettings) -> dict[
     return {} if has_own_disks(instance_type) else {field: settings.key_arn}
 
 
-def _prices(endpoint: EndpointPlan) -> list[str]:
+def _prices(endpoint: EndpointPlan, architecture: str) -> list[str]:
     """Return the arguments of ``serving.evaluate`` from which the card tells prices; the evaluation knows none."""
-    return ["--prices", json.dumps(for_the_card(endpoint.instance_type), separators=(",", ":"))]
+    return [
+        "--prices",
+        json.dumps(for_the_card(endpoint.instance_type, architecture=architecture), separators=(",", ":")),
+    ]
 
 
 def _input(name: str, uri: str) -> dict[str, str | dict[str, str]]:

@@ -6,13 +6,14 @@ general. See "max_dollars buys time" in docs/decisions/pipeline.md.
 
 import json
 import math
+from typing import NamedTuple
 
 import prices
 from plan import tuning
 from plan.run import content_hash
-from prices.billed import function_item, warm_function_item
+from prices.billed import HOURS_A_MONTH, function_item, warm_function_item
 from prices.disks import has_own_disks
-from prices.per_million import HOURS_A_MONTH, VOLUME_GB
+from prices.per_million import VOLUME_GB
 from shared.contracts import Run, TrainingPlan
 from shared.errors import RequestError, SpendingLimitError
 from shared.spending import SpendingLimit, shown
@@ -29,13 +30,13 @@ _EVALUATION_SECONDS = 7200
 _STAGING_SECONDS = 1800 + 310 + 310 + 600
 JOB_VOLUME_GB = 50  # VolumeSizeInGB of each instance that trains or evaluates, in pipeline.asl.yaml
 _EC2_IDLE_SECONDS = 600  # An estimate: AWS Batch starts a machine before its job and ends it some minutes after.
-# Of all functions of a run together: Measure's 310 s of 3 GB, Plan's 310 s of 1 GB, and six times 310 s of 0.5 GB.
-_GB_SECONDS = 310 * (3 + 1 + 6 * 0.5)
+_LONGEST_SECONDS = 310  # the longest time of a function
+_FUNCTIONS_GB = 1 + 6 * 0.5  # Plan's memory and that of six others; Measure's is a parameter of the stack.
 _TRANSITIONS = 600  # of a run beside those that wait for the training
 _TRANSITIONS_PER_SECOND = 3 / 20  # AwaitTraining, DescribeTraining and CheckTraining, every 20 seconds
 _MEASURED_GB = 3.0  # An estimate: 100 photos a second of 100 KB, for the 310 s of Measure.
-# Of the model's function, with the largest memory that Measure tries: two smoke tests and Measure ask it one photo at a
-# time, for 310 s each.
+# Of the model's function, with the largest memory that Measure tries: two smoke tests and Measure ask it one photo
+# after the other, for 310 s each.
 _LARGEST_MB = 3008
 _FUNCTION_SECONDS = 3 * 310
 _FUNCTION_REQUESTS = 100_000  # 10 ms for each, in all of that time by one caller
@@ -44,12 +45,25 @@ _FUNCTION_REQUESTS = 100_000  # 10 ms for each, in all of that time by one calle
 _SEARCH_SHARE, _AGAIN_SHARE = 0.5, 0.25
 
 
-def limit(run: Run, max_dollars: float | None) -> Run:
+class Functions(NamedTuple):
+    """What the time of the stack's functions costs by.
+
+    Attributes:
+        measure_megabytes: memory of the function that measures staging, the stack's MeasureMemory.
+        architecture: of all of them, ``x86_64`` or ``arm64``.
+    """
+
+    measure_megabytes: float
+    architecture: str
+
+
+def limit(run: Run, max_dollars: float | None, functions: Functions) -> Run:
     """Return the run with the longest times that its request's ``max_dollars`` can pay.
 
     Args:
         run: the run that Plan decided.
         max_dollars: US dollars; None changes nothing.
+        functions: what the stack's functions have.
 
     Raises:
         RequestError: the price of something is not known, so no time follows from the money.
@@ -57,7 +71,7 @@ def limit(run: Run, max_dollars: float | None) -> Run:
     """
     if max_dollars is None:
         return run
-    parts = _parts(run)
+    parts = _parts(run, functions)
     left = max_dollars - sum(parts.values())
     needs_training = run.training is not None and run.training.reused is None
     least = sum(parts.values()) + (_least(run) if needs_training else 0)
@@ -106,7 +120,7 @@ def _searches(run: Run) -> bool:
     return run.tuning is not None and run.tuning.where == "jobs"
 
 
-def _parts(run: Run) -> dict[str, float]:
+def _parts(run: Run, functions: Functions) -> dict[str, float]:
     """Return the most that each part beside the training may cost, in US dollars."""
     endpoint = run.endpoint
     parts: dict[str, float] = {}
@@ -121,7 +135,11 @@ def _parts(run: Run) -> dict[str, float]:
     return {
         **parts,
         **_answering(run),
-        "functions and steps": prices.known("lambda/gb-second", _GB_SECONDS, prices.HOME_REGION)
+        "functions and steps": prices.known(
+            function_item(functions.architecture),
+            _LONGEST_SECONDS * (_FUNCTIONS_GB + functions.measure_megabytes / 1024),
+            prices.HOME_REGION,
+        )
         + prices.known("states/transition", _TRANSITIONS, prices.HOME_REGION)
         + prices.known("invoke/in", _MEASURED_GB, prices.HOME_REGION),
     }

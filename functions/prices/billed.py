@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from prices.per_million import HOURS_A_MONTH
-
+HOURS_A_MONTH = 730
+EC2_TYPE_VARIABLE = "INSTANCE_TYPE"  # of the environment of jobs on EC2 (pipeline.asl.yaml)
 _LEAST_EC2_SECONDS = 60.0  # of each start of a Linux machine
 
 
@@ -21,6 +21,11 @@ def function_item(architecture: str) -> str:
 def warm_function_item(architecture: str) -> str:
     """Return the id of the price of keeping a function warm for a GB-second."""
     return f"lambda/provisioned-gb-second{'-arm' if architecture == 'arm64' else ''}"
+
+
+def ready_time_item(architecture: str) -> str:
+    """Return the id of the price of a GB-second in which a function that is kept warm answers."""
+    return f"lambda/provisioned-duration-gb-second{'-arm' if architecture == 'arm64' else ''}"
 
 
 def job_seconds(job: Mapping[str, Any], kind: str, now: datetime) -> float:
@@ -39,6 +44,16 @@ def job_seconds(job: Mapping[str, Any], kind: str, now: datetime) -> float:
         return float(billable)
     begin = job.get(f"{kind}StartTime")
     return duration(begin, job.get(f"{kind}EndTime") or now) if begin else 0.0
+
+
+def build_item(build: Mapping[str, Any]) -> str:
+    """Return the id of the price of a minute of a build of CodeBuild, by the machine that it had.
+
+    Args:
+        build: one build of an answer of BatchGetBuilds.
+    """
+    size = build["environment"]["computeType"].removeprefix("BUILD_").lower().replace("_", ".")
+    return f"codebuild/{size}"
 
 
 def build_minutes(begin: datetime, end: datetime) -> int:
@@ -60,6 +75,19 @@ def ec2_spans(job: Mapping[str, Any], now: datetime) -> list[tuple[float, float]
     if job["status"] == "RUNNING" and job.get("startedAt"):
         spans.append((job["startedAt"] / 1000, now.timestamp()))
     return spans
+
+
+def ec2_type(job: Mapping[str, Any]) -> str:
+    """Return the type of the machines of a job of AWS Batch, such as ``c7i.xlarge``; empty if the job does not tell it.
+
+    AWS tells it of no job. The pipeline writes it into the job's environment, so that the job's price stays the same
+    when the stack gets other machines.
+
+    Args:
+        job: one job of an answer of DescribeJobs.
+    """
+    variables = job.get("container", {}).get("environment", [])
+    return next((str(each["value"]) for each in variables if each.get("name") == EC2_TYPE_VARIABLE), "")
 
 
 def ec2_seconds(start: float, end: float) -> float:

@@ -82,6 +82,7 @@ CATALOGUE = {
     "lambda/provisioned-gb-second": _lambda("Lambda-Provisioned-Concurrency"),
     "lambda/provisioned-gb-second-arm": _lambda("Lambda-Provisioned-Concurrency-ARM"),
     "lambda/provisioned-duration-gb-second": _lambda("Lambda-Provisioned-GB-Second"),
+    "lambda/provisioned-duration-gb-second-arm": _lambda("Lambda-Provisioned-GB-Second-ARM"),
     "api-gateway/rest-request": Offer("AmazonApiGateway", "ApiGatewayRequest", (("productFamily", "API Calls"),)),
     "data-transfer/out": Offer(
         "AWSDataTransfer",

@@ -10,13 +10,13 @@ benchmarks cost`` measures the photos and the times.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import prices
+from prices.billed import HOURS_A_MONTH, function_item, warm_function_item
 from prices.disks import has_own_disks
 
 MILLION = 1_000_000
-HOURS_A_MONTH = 730
 HALF = 0.5  # the share of what its instances can answer that an endpoint is asked on average, where nobody says better
 PLANNED = 0.7  # the share beyond which the endpoint scales out (SAFETY in functions/measure/max_rate.py)
 
@@ -80,6 +80,7 @@ class Call:
         answer_bytes: bytes of the answer's body.
         own_ms: milliseconds of the function beside waiting and shrinking.
         megabytes: the function's memory.
+        architecture: of the functions, ``x86_64`` or ``arm64``.
         from_bucket: whether the caller names a photo in the bucket instead of sending it.
         requests_per_token: at the door SIGN_IN, how many requests a person sends within the minute for which the check
             of a token is kept.
@@ -91,6 +92,7 @@ class Call:
     answer_bytes: int = ANSWER_BYTES
     own_ms: float = OWN_MS
     megabytes: int = MEGABYTES
+    architecture: str = "x86_64"
     from_bucket: bool = False
     requests_per_token: float = 1.0
 
@@ -261,7 +263,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
         "data_out": prices.dollars("invoke/out", MILLION * call.answer_bytes / _GB, region),
-        "function_time": function_time(milliseconds, call.megabytes, region),
+        "function_time": function_time(milliseconds, call.megabytes, region, item=function_item(call.architecture)),
         "function_requests": prices.dollars("lambda/request", MILLION, region),
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
@@ -274,7 +276,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         found["traces"] = prices.dollars("xray/trace", MILLION * traced(requests_per_second), region)
     if door == SIGN_IN:
         checks = MILLION / call.requests_per_token
-        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks)
+        time = function_time(_AUTHORIZER_MS, _AUTHORIZER_MEGABYTES, region, checks, function_item(call.architecture))
         found["authorizer"] = _sum([time, prices.dollars("lambda/request", checks, region)])
     if call.from_bucket:
         keys = prices.dollars("kms/request", MILLION * _KMS_SHARE, region)
@@ -300,21 +302,27 @@ def traced(requests_per_second: float) -> float:
     return (first + _TRACED_SHARE * (requests_per_second - first)) / requests_per_second
 
 
-def for_the_card(instance_type: str, region: str = "") -> dict[str, object]:
+def for_the_card(instance_type: str, region: str = "", architecture: str = "x86_64") -> dict[str, object]:
     """Return what the evaluation needs to tell a price, without knowing the price book.
 
     It measures the rate of an instance and the milliseconds of an answer; by each door and size of photo, a million
     answers cost ``hour / 3600 / (rate * load) * 1e6 + ms * milliseconds + doors[door][i]``.
+
+    Args:
+        instance_type: what serves.
+        region: as in ``prices.find``.
+        architecture: of the functions.
     """
+    calls = [replace(call, architecture=architecture) for call in CALLS.values()]
     return {
         "hour": _rounded(
             _sum([prices.dollars(f"hosting/{instance_type}", 1, region), volume(instance_type, 1, region)])
         ),
         "load": HALF,
-        "ms": _rounded(function_time(1, MEGABYTES, region)),
+        "ms": _rounded(function_time(1, MEGABYTES, region, item=function_item(architecture))),
         "bytes": list(CALLS),
         "doors": {
-            door: [_rounded(total(_without_instances(0, call, door, _CARD_RATE, region))) for call in CALLS.values()]
+            door: [_rounded(total(_without_instances(0, call, door, _CARD_RATE, region))) for call in calls]
             for door in DOORS
         },
     }
@@ -322,10 +330,13 @@ def for_the_card(instance_type: str, region: str = "") -> dict[str, object]:
 
 # What a stack has that costs without a request; tests/contract/test_idle.py counts the alarms of the template and of
 # the state machine. The alarm of a burst, and target tracking's for scaling out, look at ten seconds and so cost more.
-STACK_ALARMS = 7
+STACK_ALARMS = 9
 METER_ALARMS = 2  # of a stack with MonthlyDollars
 ENDPOINT_ALARMS, FAST_ALARMS = 1, 2  # of an endpoint that serves
 WARM_ALARMS = 2  # target tracking's own, for functions that are kept warm
+# The meter of a stack with MonthlyDollars: a tick each five minutes; its seconds are estimated.
+_METER_TICKS, _METER_SECONDS, _METER_MEGABYTES = 12 * HOURS_A_MONTH, 2.0, 512
+METER_QUESTIONS = 14  # requests for the sums of a metric at each tick, which cost as much as a metric of GetMetricData
 
 
 @dataclass(frozen=True)
@@ -334,7 +345,7 @@ class Standing:
 
     Attributes:
         instance_type: of the endpoint.
-        min_instances: its fewest instances.
+        min_instances: its fewest instances; 0 if there is no endpoint.
         key_versions: versions of the key; AWS makes one a year and charges for three at most.
         dashboards: CloudWatch dashboards; the template has none.
         log_gb: gigabytes of logs that are kept. The default is an estimate for the runs of a month.
@@ -342,6 +353,11 @@ class Standing:
         bucket_gb: gigabytes of photos, models and reports. The default is an estimate for a small dataset.
         warm_functions: instances of the function that are kept warm (ApiProvisionedConcurrency).
         warm_megabytes: their memory.
+        architecture: of the functions.
+        has_meter: whether the stack has a limit of spending, and so a meter with alarms.
+        staging_type: instance type of a staging endpoint that a run could not delete; empty if there is none.
+        ready_functions: environments of the model's function that are kept ready; without any, it costs nothing.
+        ready_megabytes, ready_architecture: their memory and processor.
     """
 
     instance_type: str
@@ -353,29 +369,70 @@ class Standing:
     bucket_gb: float = 0.5
     warm_functions: int = 0
     warm_megabytes: int = MEGABYTES
+    architecture: str = "x86_64"
+    has_meter: bool = False
+    staging_type: str = ""
+    ready_functions: int = 0
+    ready_megabytes: int = 0
+    ready_architecture: str = "x86_64"
+
+    @property
+    def num_alarms(self) -> int:
+        """Number of alarms that look once a minute or less often."""
+        of_parts = (
+            (self.min_instances, ENDPOINT_ALARMS),
+            (self.has_meter, METER_ALARMS),
+            (self.warm_functions, WARM_ALARMS),
+            (self.ready_functions, WARM_ALARMS),
+        )
+        return STACK_ALARMS + sum(number for part, number in of_parts if part)
 
 
-def idle(standing: Standing, region: str = "") -> Parts:
-    """Return the dollars a month of each part of a stack that nobody asks.
+def _standing_quantities(standing: Standing) -> dict[str, dict[str, float]]:
+    """Return each part of a stack that nobody asks: how much of which price of the book it needs in a month.
 
     Metrics of Kennel's own are charged only for hours in which they were put, so they are not among them.
     """
     warm_gb = standing.warm_functions * standing.warm_megabytes / 1024
-    num_volumes = 0 if has_own_disks(standing.instance_type) else standing.min_instances
-    alarms = STACK_ALARMS + ENDPOINT_ALARMS + (WARM_ALARMS if standing.warm_functions else 0)
-    found = {
-        "endpoint": (f"hosting/{standing.instance_type}", standing.min_instances * HOURS_A_MONTH),
-        "volume": ("hosting/volume", num_volumes * VOLUME_GB),
-        "key": ("kms/key", min(standing.key_versions, 3)),
-        "alarms": ("cloudwatch/alarm", alarms),
-        "fast_alarms": ("cloudwatch/fast-alarm", FAST_ALARMS),
-        "dashboards": ("cloudwatch/dashboard", standing.dashboards),
-        "logs": ("logs/storage", standing.log_gb),
-        "images": ("ecr/storage", standing.image_gb),
-        "bucket": ("s3/storage", standing.bucket_gb),
-        "warm_functions": ("lambda/provisioned-gb-second", warm_gb * HOURS_A_MONTH * 3600),
+    ready_gb = standing.ready_functions * standing.ready_megabytes / 1024
+    meter_gb_seconds = _METER_TICKS * _METER_SECONDS * _METER_MEGABYTES / 1024
+    meter = {
+        function_item(standing.architecture): meter_gb_seconds,
+        "lambda/request": _METER_TICKS,
+        "cloudwatch/get-metric": _METER_TICKS * METER_QUESTIONS,
+        "scheduler/invocation": _METER_TICKS,
     }
-    return {name: prices.dollars(item, quantity, region) for name, (item, quantity) in found.items() if quantity}
+    found: dict[str, dict[str, float]] = {
+        **_fleet("endpoint", "volume", standing.instance_type, standing.min_instances),
+        **_fleet("staging", "staging_volume", standing.staging_type, 1 if standing.staging_type else 0),
+        "key": {"kms/key": min(standing.key_versions, 3)},
+        "alarms": {"cloudwatch/alarm": standing.num_alarms},
+        "fast_alarms": {"cloudwatch/fast-alarm": FAST_ALARMS if standing.min_instances else 0},
+        "meter": meter if standing.has_meter else {},
+        "dashboards": {"cloudwatch/dashboard": standing.dashboards},
+        "logs": {"logs/storage": standing.log_gb},
+        "images": {"ecr/storage": standing.image_gb},
+        "bucket": {"s3/storage": standing.bucket_gb},
+        "warm_functions": {warm_function_item(standing.architecture): warm_gb * HOURS_A_MONTH * 3600},
+        "ready_functions": {warm_function_item(standing.ready_architecture): ready_gb * HOURS_A_MONTH * 3600},
+    }
+    return {name: needs for name, needs in found.items() if any(needs.values())}
+
+
+def _fleet(name: str, volume_name: str, instance_type: str, count: int) -> dict[str, dict[str, float]]:
+    """Return the parts of instances that serve all month, and of their volumes."""
+    return {
+        name: {f"hosting/{instance_type}": count * HOURS_A_MONTH},
+        volume_name: {"hosting/volume": 0 if has_own_disks(instance_type) else count * VOLUME_GB},
+    }
+
+
+def idle(standing: Standing, region: str = "") -> Parts:
+    """Return the dollars a month of each part of a stack that nobody asks."""
+    return {
+        name: _sum(prices.dollars(item, quantity, region) for item, quantity in needs.items())
+        for name, needs in _standing_quantities(standing).items()
+    }
 
 
 def _sum(amounts: Iterable[float | None]) -> float | None:

@@ -1,7 +1,7 @@
 """Receipt: after a run, however it ended, write what it cost and what goes on costing."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,8 +11,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from receipt import burn, document, history, meter
+from prices.per_million import Standing
+from receipt import burn, document, history, meter, model_function
 from receipt.meter import Functions, Metered
+from shared.model_function import name_of
 from shared.names import run_id
 from shared.observability import logger
 from shared.receipts import MonthlyLine, Receipt
@@ -37,6 +39,7 @@ class ReceiptSettings(Settings):
         architecture: of the functions.
         warm_functions: instances of the API's function that are kept warm, the stack's ApiProvisionedConcurrency.
         monthly_dollars: the stack's MonthlyDollars; 0 if it has no meter.
+        image_repository: URI of the stack's repository in ECR.
         aws_lambda_function_memory_size: megabytes of this function.
     """
 
@@ -46,6 +49,7 @@ class ReceiptSettings(Settings):
     architecture: str
     warm_functions: str
     monthly_dollars: str
+    image_repository: str
     aws_lambda_function_memory_size: str
 
 
@@ -57,6 +61,8 @@ sagemaker = boto3.client("sagemaker", config=_config)
 codebuild = boto3.client("codebuild", config=_config)
 batch = boto3.client("batch", config=_config)
 s3 = boto3.client("s3", config=_config)
+ecr = boto3.client("ecr", config=_config)
+lambdas = boto3.client("lambda", config=_config)
 
 
 @logger.inject_lambda_context
@@ -95,37 +101,68 @@ def write(arn: str, to_come: int, has_time: Callable[[], bool], gone: datetime |
         executionArn=arn, PaginationConfig={"PageSize": _EVENTS}
     )
     past = history.read(event for page in pages for event in page["events"])
-    run, now = past.run(), datetime.now(UTC)
+    metered, notes, now = list[Metered](), meter.unmetered(past), datetime.now(UTC)
+    run = _planned(past, notes)
     identity = run["id"] if run else run_id(arn.rpartition(":")[2])
     known = Functions(json.loads(settings.memory), int(settings.aws_lambda_function_memory_size), settings.architecture)
-    metered, notes = list[Metered](), meter.unmetered(past)
-    for what, parts in _parts(past, run, known, now, has_time, gone):
+    for what, parts in _parts(past, run or {}, known, now, has_time, gone):
         with _noted(notes, what):
-            metered += parts()
-    stored, serves = (0, 0), None
+            for part in parts():  # Those before an error count, too.
+                metered.append(part)
+    unasked, serves, ready, stored, images = list[str](), None, burn.Ready(), (0, 0), (0, 0)
     if run:
         with _noted(notes, "the objects in the bucket"):
             stored = _stored(run)
             metered += meter.uploads(stored[0] + 1)  # the receipt itself is one of them
     metered += [*meter.functions(past, known, gone or now), *meter.transitions(past, to_come)]
-    unasked = list[str]()
     with _noted(unasked, "the endpoint that serves"):
         serves = burn.serving(sagemaker, settings.endpoint_name)
-    has_left = run and not gone and meter.has_left_staging(past, run)
-    staging = run["endpoint"]["instance_type"] if run and has_left else ""
-    has_meter = float(settings.monthly_dollars) > 0
-    stack = burn.Standing(int(settings.warm_functions), has_meter, settings.architecture, staging)
-    monthly = burn.monthly(serves, run, stored[1], stack)
+    with _noted(unasked, "the model's function"):
+        ready = burn.ready(lambdas, name_of(settings.endpoint_name))
+    with _noted(unasked, "the images of earlier runs in ECR"):
+        images = burn.images_before(ecr, settings.image_repository, past.begun or now)
+    standing = _standing(serves, ready, "")
+    with _noted(unasked, "a staging endpoint that is left"):
+        if run and not gone and meter.has_left_staging(past, run):
+            standing = _standing(serves, ready, run["endpoint"]["instance_type"])
+    quoted = run["quote"].get("images_per_month") if run else None
+    monthly = burn.monthly(standing, burn.Stored(stored[1], *images), quoted)
     monthly += [MonthlyLine(what=each, dollars_per_month=None) for each in unasked]
     return document.write(identity, metered, monthly, notes)
 
 
-Parts = tuple[str, Callable[[], list[Metered]]]
+def _planned(past: history.History, notes: list[str]) -> dict[str, Any] | None:
+    """Return the ``Run`` document if the receipt can go by it, and note it if that is another kind of document."""
+    run, kinds = past.run(), {"id": str, "quote": dict, "endpoint": dict}
+    lacking = [name for name, kind in kinds.items() if run is not None and not isinstance(run.get(name), kind)]
+    if not lacking:
+        return run
+    notes.append(
+        f"Not metered: the jobs and endpoints of the run, because the answer of Plan lacks {', '.join(lacking)}"
+    )
+    return None
+
+
+def _standing(serves: burn.Serving | None, ready: burn.Ready, staging_type: str) -> Standing:
+    return Standing(
+        serves.instance_type if serves else "",
+        serves.instances if serves else 0,
+        warm_functions=int(settings.warm_functions),
+        architecture=settings.architecture,
+        has_meter=float(settings.monthly_dollars) > 0,
+        staging_type=staging_type,
+        ready_functions=ready.number,
+        ready_megabytes=ready.megabytes,
+        ready_architecture=ready.architecture,
+    )
+
+
+Parts = tuple[str, Callable[[], Iterable[Metered]]]
 
 
 def _parts(
     past: history.History,
-    run: dict[str, Any] | None,
+    run: dict[str, Any],
     known: Functions,
     now: datetime,
     has_time: Callable[[], bool],
@@ -134,24 +171,32 @@ def _parts(
     """Yield the meters of a run that was planned, each with a name for what it meters."""
     if not run:
         return
-    quote = run["quote"]
-    yield "the builds", lambda: list(meter.builds(past, codebuild, quote, now))
-    yield "the search", lambda: list(meter.searches(past, sagemaker, run, now, has_time))
-    yield "the training", lambda: list(meter.trainings(past, sagemaker, run, now))
-    yield "the training on EC2", lambda: list(meter.on_ec2(past, batch, run, now))
-    yield "the evaluation", lambda: list(meter.evaluations(past, sagemaker, now))
-    yield "the endpoints", lambda: list(meter.endpoints(past, run, now, gone))
-    yield "the requests", lambda: list(meter.requests(past, known))
+    yield "the builds", lambda: meter.builds(past, codebuild, run["quote"], now)
+    yield "the search", lambda: meter.searches(past, sagemaker, run, now, has_time)
+    yield "the training", lambda: meter.trainings(past, sagemaker, run, now)
+    yield "the training on EC2", lambda: meter.on_ec2(past, batch, run, now)
+    yield "the evaluation", lambda: meter.evaluations(past, sagemaker, now)
+    yield "the endpoints", lambda: meter.endpoints(past, run, now, gone)
+    yield "the requests", lambda: meter.requests(past, known, lambda *each: model_function.is_asked(past, *each))
+    yield "the model's function", lambda: model_function.requests(past, run)
+    yield "what was kept ready", lambda: model_function.kept_ready(past, run, now, gone)
 
 
 @contextmanager
 def _noted(notes: list[str], what: str) -> Iterator[None]:
-    """Turn an error of a service into a note: the rest of the receipt is still worth having."""
+    """Turn an error of a service into a note: the rest of the receipt is still worth having.
+
+    So is that of a run of another release, whose documents may lack what this one looks for.
+    """
     try:
         yield
     except (ClientError, BotoCoreError) as error:
         logger.warning("not metered", extra={"what": what, "error": str(error)})
         notes.append(f"Not metered: {what}, because of {error}")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        logger.exception("not metered", extra={"what": what})
+        kind = f"lack {error}" if isinstance(error, KeyError) else f"have another form ({error})"
+        notes.append(f"Not metered: {what}, because documents of the run {kind}; were they made by another release?")
 
 
 def _stored(run: dict[str, Any]) -> tuple[int, int]:

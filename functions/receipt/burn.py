@@ -1,21 +1,12 @@
-"""What goes on costing after a run: the endpoint, the key, the alarms, the images and what the run has stored."""
+"""What goes on costing after a run: the endpoint, the key, the alarms, the meter, the images and what is stored."""
 
-from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import prices
-from prices.billed import warm_function_item
-from prices.disks import has_own_disks
-from prices.per_million import (
-    ENDPOINT_ALARMS,
-    FAST_ALARMS,
-    HOURS_A_MONTH,
-    MEGABYTES,
-    METER_ALARMS,
-    STACK_ALARMS,
-    VOLUME_GB,
-    WARM_ALARMS,
-)
+from prices.per_million import FAST_ALARMS, Standing, idle
+from shared.model_function import find, kept_ready
 from shared.receipts import MonthlyLine
 
 _GIGABYTE = 1e9
@@ -28,23 +19,32 @@ class Serving(NamedTuple):
     instances: int
 
 
-class Standing(NamedTuple):
-    """What of the stack stays beside the endpoint and the key.
+class Ready(NamedTuple):
+    """The environments of the model's function that are kept ready.
 
     Attributes:
-        warm_functions: instances of the API's function that are kept warm.
-        has_meter: whether the stack has a limit of spending, and so the alarms of its meter.
-        architecture: of the functions.
-        staging_type: instance type of a staging endpoint that the run could not delete; empty if there is none.
+        number: how many.
+        megabytes: memory of each.
+        architecture: of their processor.
     """
 
-    warm_functions: int = 0
-    has_meter: bool = False
+    number: int = 0
+    megabytes: int = 0
     architecture: str = "x86_64"
-    staging_type: str = ""
 
 
-_NOTHING = Standing()
+class Stored(NamedTuple):
+    """What is kept in the bucket and in ECR.
+
+    Attributes:
+        num_bytes: bytes of what the run has left in the bucket.
+        num_images: images in ECR from before the run.
+        image_bytes: their bytes; layers that they share count with each of them, though ECR keeps these once.
+    """
+
+    num_bytes: int = 0
+    num_images: int = 0
+    image_bytes: int = 0
 
 
 def serving(sagemaker: Any, name: str) -> Serving | None:
@@ -63,51 +63,64 @@ def serving(sagemaker: Any, name: str) -> Serving | None:
     return Serving(config["ProductionVariants"][0]["InstanceType"], count)
 
 
-def monthly(
-    serves: Serving | None, run: Mapping[str, Any] | None, stored_bytes: int, stack: Standing = _NOTHING
-) -> list[MonthlyLine]:
+def ready(lambdas: Any, name: str) -> Ready:
+    """Return what is kept ready of the model's function."""
+    count = kept_ready(lambdas, name).get("RequestedProvisionedConcurrentExecutions", 0)
+    return Ready(count, *find(lambdas, name)) if count else Ready()
+
+
+def images_before(ecr: Any, repository_uri: str, begin: datetime) -> tuple[int, int]:
+    """Return the number of images that the stack's repository had before a moment and still has, and their bytes.
+
+    Args:
+        ecr: the client.
+        repository_uri: URI of the repository.
+        begin: the moment.
+    """
+    name = repository_uri.partition("/")[2]
+    pages = ecr.get_paginator("describe_images").paginate(repositoryName=name)
+    sizes = [
+        each["imageSizeInBytes"] for page in pages for each in page["imageDetails"] if each["imagePushedAt"] < begin
+    ]
+    return len(sizes), sum(sizes)
+
+
+def monthly(stack: Standing, stored: Stored, quoted_images: float | None = None) -> list[MonthlyLine]:
     """Return what goes on costing, by the price book.
 
     Args:
-        serves: the endpoint.
-        run: the ``Run`` document; None if Plan has decided none.
-        stored_bytes: bytes of what the run has left in the bucket.
-        stack: what else stays.
+        stack: what stays of the stack, without what is stored.
+        stored: what is kept.
+        quoted_images: dollars a month that Plan has estimated for the images that the run has built; None for none.
     """
-    lines = []
-    if serves:
-        words = f"the endpoint with {serves.instances} {serves.instance_type}"
-        lines += _instances(words, "the volumes of its instances", serves)
-    if stack.staging_type:
-        words = "the staging endpoint, which could not be deleted and goes with teardown"
-        lines += _instances(words, "the volume of the staging endpoint", Serving(stack.staging_type, 1))
-    lines.append(_line("the key of the stack", "kms/key", 1))
-    alarms = STACK_ALARMS + (ENDPOINT_ALARMS if serves else 0) + (METER_ALARMS if stack.has_meter else 0)
-    alarms += WARM_ALARMS if stack.warm_functions else 0
-    lines.append(_line(f"{alarms} alarms", "cloudwatch/alarm", alarms))
-    if serves:
-        lines.append(_line(f"{FAST_ALARMS} alarms that look every ten seconds", "cloudwatch/fast-alarm", FAST_ALARMS))
-    if stack.warm_functions:
-        seconds = stack.warm_functions * MEGABYTES / 1024 * HOURS_A_MONTH * 3600
-        what = f"{stack.warm_functions} instances of the API's function that are kept warm"
-        lines.append(_line(what, warm_function_item(stack.architecture), seconds))
-    if run and run["quote"].get("images_per_month"):
-        lines.append(MonthlyLine(what="the new images in ECR", dollars_per_month=run["quote"]["images_per_month"]))
-    if stored_bytes:
-        what = f"{stored_bytes / 1e6:,.1f} MB that the run has left in the bucket"
-        lines.append(_line(what, "s3/storage", stored_bytes / _GIGABYTE))
+    whole = replace(stack, log_gb=0, image_gb=stored.image_bytes / _GIGABYTE, bucket_gb=stored.num_bytes / _GIGABYTE)
+    words = _words(whole, stored)
+    lines = [MonthlyLine(what=words[name], dollars_per_month=dollars) for name, dollars in idle(whole).items()]
+    if quoted_images:
+        lines.append(MonthlyLine(what="the new images in ECR", dollars_per_month=quoted_images))
     return lines
 
 
-def _line(what: str, item: str, quantity: float) -> MonthlyLine:
-    return MonthlyLine(what=what, dollars_per_month=prices.dollars(item, quantity))
+def _words(stack: Standing, stored: Stored) -> dict[str, str]:
+    """Return what each part of a stack is, in words."""
+    return {
+        "endpoint": f"the endpoint with {stack.min_instances} {stack.instance_type}"
+        + _rate(stack.instance_type, stack.min_instances),
+        "volume": "the volumes of its instances",
+        "staging": "the staging endpoint, which could not be deleted and goes with teardown"
+        + _rate(stack.staging_type, 1),
+        "staging_volume": "the volume of the staging endpoint",
+        "key": "the key of the stack",
+        "alarms": f"{stack.num_alarms} alarms",
+        "fast_alarms": f"{FAST_ALARMS} alarms that look every ten seconds",
+        "meter": "the meter, which looks every five minutes, and its questions to CloudWatch",
+        "warm_functions": f"{stack.warm_functions} instances of the API's function that are kept warm",
+        "ready_functions": f"{stack.ready_functions} environments of the model's function that are kept ready",
+        "images": f"{stored.num_images} images of earlier runs in ECR, at most {stored.image_bytes / 1e9:,.2f} GB",
+        "bucket": f"{stored.num_bytes / 1e6:,.1f} MB that the run has left in the bucket",
+    }
 
 
-def _instances(what: str, volumes: str, of: Serving) -> list[MonthlyLine]:
-    """Return the lines of an endpoint: its instances, and their volumes if they have some."""
-    hour = prices.dollars(f"hosting/{of.instance_type}", of.instances)
-    rate = f", ${hour:.4g} an hour" if hour is not None else ""
-    lines = [_line(f"{what}{rate}", f"hosting/{of.instance_type}", of.instances * HOURS_A_MONTH)]
-    if not has_own_disks(of.instance_type):
-        lines.append(_line(volumes, "hosting/volume", VOLUME_GB * of.instances))
-    return lines
+def _rate(instance_type: str, count: int) -> str:
+    hour = prices.dollars(f"hosting/{instance_type}", count)
+    return "" if hour is None else f", ${hour:.4g} an hour"

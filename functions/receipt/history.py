@@ -54,20 +54,23 @@ class History:
         transitions: number of state transitions. AWS counts each step that is executed, and each retry.
             https://aws.amazon.com/step-functions/pricing/
         over: when the execution ended, however that was; None while it runs.
+        begun: when it began; None for a history without events.
     """
 
     tasks: list[Task]
     transitions: int
     over: datetime | None = None
+    begun: datetime | None = None
 
     def of(self, *resources: str) -> list[Task]:
         """Return the tasks that call one of these."""
         return [task for task in self.tasks if task.resource in resources]
 
     def run(self) -> dict[str, Any] | None:
-        """Return the ``Run`` document that Plan has decided; None if it has decided none."""
+        """Return the ``Run`` document that Plan has decided, of whichever release; None if it has decided none."""
         plans = [task for task in self.tasks if task.state == "Plan" and task.succeeded]
-        return plans[-1].output.get("Payload") if plans else None
+        payload = plans[-1].output.get("Payload") if plans else None
+        return payload if isinstance(payload, dict) else None
 
 
 def read(events: Iterable[Mapping[str, Any]]) -> History:
@@ -83,8 +86,10 @@ def read(events: Iterable[Mapping[str, Any]]) -> History:
     open_tasks: dict[int, Task] = {}  # by the id of the task's latest event
     tasks, transitions, attempted = list[Task](), 0, set[int]()
     visits: dict[int, int] = {}  # by an event's id, the id of the event with which its state was entered
+    begun: datetime | None = None
     over: datetime | None = None
     for event in events:
+        begun = begun or event["timestamp"]
         number, before, kind = event["id"], event.get("previousEventId", 0), event["type"]
         over = event["timestamp"] if kind in _OVER else None  # A redrive goes on after the end.
         if entered := event.get("stateEnteredEventDetails"):
@@ -110,7 +115,7 @@ def read(events: Iterable[Mapping[str, Any]]) -> History:
                 task_before.ended, task_before.succeeded = event["timestamp"], kind == "TaskSucceeded"
                 task_before.error = event.get(f"t{kind[1:]}EventDetails", {}).get("error", "")
                 task_before.output = _document(event.get("taskSucceededEventDetails", {}).get("output"))
-    return History(tasks, transitions, over)
+    return History(tasks, transitions, over, begun)
 
 
 def _document(text: str | None) -> dict[str, Any]:

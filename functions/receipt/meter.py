@@ -124,11 +124,9 @@ def builds(history: History, codebuild: Any, quote: Mapping[str, Any], now: date
         if not (begin := build.get("startTime")):
             continue
         end = build.get("endTime") or now
-        size = build["environment"]["computeType"].removeprefix("BUILD_").lower().replace("_", ".")
-        what = f"build on {size}, {duration(begin, end):,.0f} s"
-        line = Metered(
-            by_id[build["id"]], what, f"codebuild/{size}", billed.build_minutes(begin, end), "minute", quoted
-        )
+        item = billed.build_item(build)
+        what = f"build on {item.partition('/')[2]}, {duration(begin, end):,.0f} s"
+        line = Metered(by_id[build["id"]], what, item, billed.build_minutes(begin, end), "minute", quoted)
         yield line._replace(is_open=build["buildStatus"] == "IN_PROGRESS")
 
 
@@ -214,11 +212,11 @@ def evaluations(history: History, sagemaker: Any, now: datetime) -> Iterator[Met
 
 def on_ec2(history: History, batch: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
     """Meter jobs of AWS Batch. The machine lives a little longer than its job, and nobody tells for how long."""
-    training = run["training"]
     jobs = {task.submitted["JobId"]: task.state for task in history.of(_EC2) if task.submitted.get("JobId")}
     for job in batch.describe_jobs(jobs=list(jobs))["jobs"] if jobs else ():
         seconds = sum(billed.ec2_seconds(begin, end) for begin, end in billed.ec2_spans(job, now))
-        kind, is_spot = training["ec2"]["instance_type"], training["spot"]
+        training = run["training"]
+        kind, is_spot = billed.ec2_type(job) or training["ec2"]["instance_type"], training["spot"]
         price = run["quote"].get("training_per_hour")
         quoted = f"${price:.4g} an hour" if price else ""
         words = "training on spot capacity of EC2" if is_spot else "training on EC2"
@@ -288,34 +286,74 @@ def has_left_staging(history: History, run: Mapping[str, Any]) -> bool:
 
 
 def unmetered(history: History) -> list[str]:
-    """Return a sentence for each state that sent photos and failed or was stopped, because it has not told how many."""
+    """Return a sentence for each state that sent photos and has not told what the price needs.
+
+    It failed or was stopped, or it is of a release that did not count all of it.
+    """
     tasks = [task for task in history.of(_FUNCTION) if task.error and task.error != "Lambda.TooManyRequestsException"]
     ends = dict.fromkeys((task.state, "it failed") for task in tasks if _sends(task))
     if history.over:
         stopped = [task for task in history.of(_FUNCTION) if not task.ended]
         ends |= dict.fromkeys((task.state, "the run ended") for task in stopped if _sends(task))
-    return [f"Not metered: the photos that {state} sent before {end}" for state, end in ends]
+    return [
+        *(f"Not metered: the photos that {state} sent before {end}" for state, end in ends),
+        *(
+            f"Not priced: {words} of the photos of {task.state}, because its answer has no {name}"
+            for task, payload in sent(history)
+            for name, words in _told(task).items()
+            if name not in payload
+        ),
+    ]
+
+
+def sent(history: History) -> Iterator[tuple[Task, dict[str, Any]]]:
+    """Yield the tasks that have sent photos, with their answers."""
+    for task in history.of(_FUNCTION):
+        payload = task.output.get("Payload")
+        if task.succeeded and isinstance(payload, dict) and payload.get("num_requests"):
+            yield task, payload
+
+
+def _told(task: Task) -> dict[str, str]:
+    """Return the members of the answer of a task that sent photos which have a price, in words."""
+    told = {"bytes_in": "the bytes", "bytes_out": "the answers"}
+    return told | ({"latency_ms": "the API's function"} if is_through_api(task) else {})
+
+
+def is_through_api(task: Task) -> bool:
+    """Whether a task asked the API, as callers do."""
+    asked = task.parameters.get("Payload")
+    return isinstance(asked, dict) and bool(asked.get("through_api"))
 
 
 def _sends(task: Task) -> bool:
     return str(task.parameters.get("FunctionName", "")).endswith(_SENDERS)
 
 
-def requests(history: History, known: Functions) -> Iterator[Metered]:
-    """Meter the photos that Smoke and Measure sent, with their answers."""
-    for task in history.of(_FUNCTION):
-        payload = task.output.get("Payload")
-        if not task.succeeded or not isinstance(payload, dict) or not (count := payload.get("num_requests")):
-            continue
+def requests(
+    history: History, known: Functions, is_of_function: Callable[[Task, Mapping[str, Any]], bool] = lambda *_: False
+) -> Iterator[Metered]:
+    """Meter the photos that Smoke and Measure sent, with their answers.
+
+    Args:
+        history: the execution.
+        known: what functions cost.
+        is_of_function: whether the photos of a task with its answer went to the model's function, which has no price
+            for their bytes.
+    """
+    for task, payload in sent(history):
+        count = payload["num_requests"]
         for way, words in (("in", "photos sent to"), ("out", "answers of")):
-            size = payload[f"bytes_{way}"]
+            if (size := payload.get(f"bytes_{way}")) is None or is_of_function(task, payload):
+                continue
             what = f"{count:,} {words} the model, {size / 1e6:,.2f} MB"
             yield Metered(task.state, what, f"invoke/{way}", size / _GIGABYTE, "GB")
-        if task.parameters.get("Payload", {}).get("through_api"):
+        if is_through_api(task):
             yield Metered(task.state, "requests of the API", "api-gateway/rest-request", count, "request")
             yield Metered(task.state, "requests of its function", "lambda/request", count, "request")
-            spent = count * payload["latency_ms"] / 1000 * known.gigabytes("-classify")
-            what = f"the API's function, {payload['latency_ms']:.0f} ms a request"
+        if is_through_api(task) and (latency_ms := payload.get("latency_ms")) is not None:
+            spent = count * latency_ms / 1000 * known.gigabytes("-classify")
+            what = f"the API's function, {latency_ms:.0f} ms a request"
             yield Metered(task.state, what, known.item, spent, "GB-second", how="estimated")
 
 

@@ -1,11 +1,9 @@
 """What the model's function is before a run changes it."""
 
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from remember.policies import scaling_policies
-from shared.model_function import ABSENT, ALIAS, scaled
+from shared.model_function import ALIAS, if_there, kept_ready, scaled
 from shared.restoring import FunctionBefore
 
 if TYPE_CHECKING:
@@ -18,11 +16,11 @@ def before(lambdas: "LambdaClient", autoscaling: "ApplicationAutoScalingClient",
 
     The version is the alias's own, so an update that ended between two versions counts as not begun.
     """
-    alias = _found(lambdas.get_alias, FunctionName=name, Name=ALIAS)
+    alias = if_there(lambdas.get_alias, FunctionName=name, Name=ALIAS)
     if not alias:
         return None
     version = lambdas.get_function_configuration(FunctionName=name, Qualifier=alias["FunctionVersion"])
-    kept = _found(lambdas.get_provisioned_concurrency_config, FunctionName=name, Qualifier=ALIAS)
+    kept = kept_ready(lambdas, name)
     reserved = lambdas.get_function_concurrency(FunctionName=name)
     target = scaled(name)
     ranges = autoscaling.describe_scalable_targets(
@@ -40,13 +38,3 @@ def before(lambdas: "LambdaClient", autoscaling: "ApplicationAutoScalingClient",
         ],
         policies=scaling_policies(policies["ScalingPolicies"]).policies,
     )
-
-
-def _found(ask: Any, **request: str) -> dict[str, Any]:
-    """Return Lambda's answer; an empty one for what is not there."""
-    try:
-        return dict(ask(**request))
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ABSENT:
-            raise
-        return {}

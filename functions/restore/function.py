@@ -4,9 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from shared.model_function import ABSENT, ALIAS, FUNCTION, scaled
+from shared.model_function import ALIAS, FUNCTION, if_there, kept_ready, scaled
 from shared.restoring import Before, FunctionBefore
 
 if TYPE_CHECKING:
@@ -92,13 +90,13 @@ class ModelFunction:
         self.cloudwatch.delete_alarms(AlarmNames=[self.canary_alarm])
         if self._target():
             self.autoscaling.deregister_scalable_target(**scaled(self.name))
-        _ignoring_absence(self.lambdas.delete_function, FunctionName=self.name)
+        if_there(self.lambdas.delete_function, FunctionName=self.name)
 
     def _exists(self) -> bool:
-        return bool(_ignoring_absence(self.lambdas.get_function_configuration, FunctionName=self.name))
+        return bool(if_there(self.lambdas.get_function_configuration, FunctionName=self.name))
 
     def _alias(self) -> dict[str, Any]:
-        return _ignoring_absence(self.lambdas.get_alias, FunctionName=self.name, Name=ALIAS)
+        return if_there(self.lambdas.get_alias, FunctionName=self.name, Name=ALIAS)
 
     def _target(self) -> list[Any]:
         target = scaled(self.name)
@@ -114,7 +112,7 @@ class ModelFunction:
         elif kept.reserved is not None and reserved != kept.reserved:
             self.lambdas.put_function_concurrency(FunctionName=self.name, ReservedConcurrentExecutions=kept.reserved)
         alias: Any = {"FunctionName": self.name, "Qualifier": ALIAS}
-        found = _ignoring_absence(self.lambdas.get_provisioned_concurrency_config, **alias)
+        found = kept_ready(self.lambdas, self.name)
         provisioned = found.get("RequestedProvisionedConcurrentExecutions", 0)
         if kept.provisioned and not provisioned:
             self.lambdas.put_provisioned_concurrency_config(**alias, ProvisionedConcurrentExecutions=kept.provisioned)
@@ -137,14 +135,4 @@ class ModelFunction:
         for version in (each for page in pages for each in page["Versions"]):
             number = version["Version"]
             if version.get("Description") == run and number.isdecimal() and number != serving:
-                _ignoring_absence(self.lambdas.delete_function, FunctionName=self.name, Qualifier=number)
-
-
-def _ignoring_absence(ask: Any, **request: Any) -> dict[str, Any]:
-    """Return Lambda's answer; an empty one when there is nothing to ask about or to delete."""
-    try:
-        return dict(ask(**request) or {})
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ABSENT:
-            raise
-        return {}
+                if_there(self.lambdas.delete_function, FunctionName=self.name, Qualifier=number)

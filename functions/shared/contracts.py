@@ -473,6 +473,7 @@ class Champion(Document):
 
     Attributes:
         run: the run that trained and judged the model. Its folder contains the artifact and the report.
+        hosting: what answers requests with it. Pointers of earlier releases do not have it.
     """
 
     run: str
@@ -480,6 +481,7 @@ class Champion(Document):
     model_package_arn: str
     instance_type: str
     top1: float
+    hosting: Literal["instances", "function"] = "instances"
 
 
 class RegisteredChampion(Champion):

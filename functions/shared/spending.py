@@ -41,6 +41,10 @@ class Spending(Document):
         months: dollars by part of this month and the last one.
         fleets: the instances that ran when it last counted, by endpoint.
         ended_until: jobs that ended until then are in the sums; 0 if none is.
+        uncounted: number of jobs that ended later and were left to the next tick, so that the sums are lower bounds.
+        warm: gigabytes of functions that were kept warm when it last counted, by function.
+        function_megabytes: memory of the model's function when it last counted; 0 if there was none.
+        function_sizes: the same by the day since when it has had it, for what it has answered this month.
         unpriced: items whose price is not known, so that the sums are lower bounds.
         capped: whether scaling is held at the smallest number of instances. The state machine looks for this text.
         max_instances: the largest number of instances before that; None if it was not larger.
@@ -54,6 +58,10 @@ class Spending(Document):
     months: dict[str, dict[str, float]] = Field(default_factory=dict)
     fleets: dict[str, Fleet] = Field(default_factory=dict)
     ended_until: float = 0
+    uncounted: int = 0
+    warm: dict[str, float] = Field(default_factory=dict)
+    function_megabytes: int = 0
+    function_sizes: dict[str, int] = Field(default_factory=dict)
     unpriced: list[str] = Field(default_factory=list)
     capped: bool = False
     max_instances: int | None = None
@@ -65,6 +73,11 @@ class Spending(Document):
     def dollars(self, month: str) -> float:
         """Return what was spent in a month."""
         return sum(self.months.get(month, {}).values())
+
+    @property
+    def bound(self) -> str:
+        """``at least`` if something is missing in the sums, otherwise ``about``."""
+        return "at least" if self.unpriced or self.uncounted else "about"
 
 
 def shown(dollars: float) -> str:
@@ -114,9 +127,8 @@ def refusal(spending: Spending, monthly_dollars: float, now: float) -> str:
     spent = spending.dollars(month)
     if spent >= monthly_dollars:
         turns = datetime.fromtimestamp(next_month_start(now), UTC).strftime("%Y-%m-%d")
-        bound = "at least" if spending.unpriced else "about"
         return (
-            f"the stack has spent {bound} ${spent:.2f} in {month}, and its MonthlyDollars is "
+            f"the stack has spent {spending.bound} ${spent:.2f} in {month}, and its MonthlyDollars is "
             f"${shown(monthly_dollars)}, so no new run starts; deploy the stack with a larger MonthlyDollars, or wait "
             f"until the month turns on {turns} (UTC). What serves may get an earlier version back, an endpoint with no "
             'larger min_instances than serve now, a function without provisioned_concurrency: {"promote": N}'

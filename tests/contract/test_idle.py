@@ -2,12 +2,15 @@
 
 import re
 from collections import Counter
+from unittest import mock
 
 import pytest
 
 import prices
+from meter import usage
 from prices import per_million
 from tests.contract.conftest import ROOT, states_of
+from tests.contract.test_permissions import Resolver
 
 FAST = 60  # An alarm with a shorter period costs more.
 # The alarms that Application Auto Scaling makes for a policy of target tracking: for scaling out and in. Those for
@@ -27,24 +30,34 @@ def resources(template, kind_of_resource):
 
 
 def test_alarms_are_counted_as_template_and_run_make_them(template, machines):
-    """Alarms of the template, of the run's own tasks, and of the policy by which the endpoint scales."""
+    """Alarms of the template, of the run's own tasks, and of the policies by which endpoint and function scale.
+
+    That of a canary is there only while a run watches a new version.
+    """
     own = resources(template, "AWS::CloudWatch::Alarm")
     assert {kind(each["Properties"]["Period"]) for each in own} == {"standard"}
     by_condition = Counter(each.get("Condition") for each in own)
     assert by_condition == {None: per_million.STACK_ALARMS, "HasMonthlyDollars": per_million.METER_ALARMS}
     counts: Counter[str] = Counter()
     alarms, policies = {}, {}
+    warm: list[tuple[str, str]] = []
     for _, state in states_of(machines["pipeline"]):
         arguments = state.get("Arguments")
         if state.get("Resource", "").endswith(":cloudwatch:putMetricAlarm"):
             alarms[arguments["AlarmName"]] = arguments["Period"]
         elif state.get("Resource", "").endswith(":putScalingPolicy") and isinstance(arguments, dict):
             policies[arguments["PolicyName"]] = arguments
-    counts.update(map(kind, alarms.values()))
+    assert [name for name in alarms if name.endswith("-canary' %}")] == ["{% $run.endpoint.name & '-canary' %}"]
+    counts.update(kind(period) for name, period in alarms.items() if not name.endswith("-canary' %}"))
     for policy in policies.values():
         tracking = policy.get("TargetTrackingScalingPolicyConfiguration")
         if isinstance(tracking, dict):
-            counts.update(TRACKING[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]])
+            made = TRACKING[tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]]
+            if policy["ServiceNamespace"] == "lambda":
+                warm.append(made)
+            else:
+                counts.update(made)
+    assert [len(made) for made in warm] == [per_million.WARM_ALARMS]
     assert (counts["standard"], counts["fast"]) == (per_million.ENDPOINT_ALARMS, per_million.FAST_ALARMS)
 
 
@@ -55,6 +68,25 @@ def test_functions_that_are_kept_warm_bring_the_alarms_of_their_policy(template)
     metric = tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]
     assert len(TRACKING[metric]) == per_million.WARM_ALARMS
     assert set(TRACKING[metric]) == {"standard"}
+
+
+def test_the_meter_is_counted_as_often_as_it_runs_and_asks(template):
+    schedule = template["Resources"]["MeterSchedule"]["Properties"]["ScheduleExpression"]
+    assert schedule == "rate(5 minutes)"
+    assert per_million._METER_TICKS == 60 / 5 * per_million.HOURS_A_MONTH
+    function = template["Resources"]["MeterFunction"]["Properties"]
+    assert function.get("MemorySize", template["Globals"]["Function"]["MemorySize"]) == per_million._METER_MEGABYTES
+    names = Resolver(template).resolve(function["Environment"]["Variables"]["FUNCTIONS"]).split(",")
+    groups = Resolver(template).resolve(function["Environment"]["Variables"]["LOG_GROUPS"]).split(",")
+    asked = mock.Mock(return_value={"Datapoints": []})
+    known = usage.Names("dogs", "k", "arn:p", tuple(names), tuple(groups))
+    metered = usage.Usage(mock.Mock(get_metric_statistics=asked), mock.Mock(), known)
+    metered.megabytes["k-meter"] = per_million._METER_MEGABYTES
+    metered.dollars(1_796_083_200.0)
+    metered.of_function("x86_64", {}, 1_796_083_200.0)
+    assert asked.call_count == per_million.METER_QUESTIONS
+    meter = per_million.idle(per_million.Standing("", 0, has_meter=True), prices.HOME_REGION)["meter"]
+    assert f"and its questions to CloudWatch, about ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
 
 
 def test_nothing_else_of_the_stack_costs_while_nobody_asks(template):

@@ -479,6 +479,7 @@ def test_roles_of_plan_and_training_fit_the_locations_of_the_run(template):
             *permissions.for_operation("batch", "DescribeJobs", {"jobs": ["0f1e2d3c"]}, SCOPE),
             permissions.listing(bucket, f"runs/{run.id}/"),
             permissions.listing(bucket, f"{prefix}/{job}/"),
+            permissions.Permission("ecr:DescribeImages", Resolver(template).arn("Images")),
             permissions.write(f"s3://{bucket}/runs/{run.id}/receipt.json"),
             permissions.Permission("states:GetExecutionHistory", HOLDERS[0]),
         ],

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from meter import usage
 from meter.limits import LONGEST_RUN_SECONDS
 from plan.spending import JOB_VOLUME_GB
 from shared.spending import Spending
@@ -34,6 +35,18 @@ def test_meter_counts_every_function_and_log_that_grow_with_the_requests(templat
     counted = set(resolver.resolve(variables["LOG_GROUPS"]).split(","))
     assert {resolver.resolve(name) for name in logs} <= counted
     assert not any(" " in name for name in counted)
+
+
+def test_meter_asks_for_warm_functions_where_there_are_some_by_the_alias_that_callers_start(template):
+    resources = template["Resources"]
+    function = resources["ClassifyFunction"]["Properties"]
+    warm = resources["MeterFunction"]["Properties"]["Environment"]["Variables"]["WARM_FUNCTION"]["Fn::If"]
+    assert warm == ["HasProvisionedConcurrency", {"Ref": "ClassifyFunction"}, ""]
+    assert function["ProvisionedConcurrencyConfig"]["Fn::If"][0] == warm[0]
+    assert function["AutoPublishAlias"] == usage.ALIAS
+    statements = resources["MeterFunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    [resource] = [each["Resource"] for each in statements if each["Sid"] == "SeeHowManyFunctionsAreKeptWarm"]
+    assert resource == {"Fn::Sub": f"${{ClassifyFunction.Arn}}:{usage.ALIAS}"}
 
 
 def test_nothing_of_the_meter_exists_without_a_limit(template):
@@ -65,6 +78,8 @@ def test_callers_cannot_end_what_serves_by_spending(template):
         "application-autoscaling:RegisterScalableTarget",
         "iam:CreateServiceLinkedRole",  # that of Application Auto Scaling, which asks for it with each registration
         "sagemaker:UpdateEndpointWeightsAndCapacities",  # by Application Auto Scaling, within the range
+        "lambda:PutProvisionedConcurrencyConfig",  # likewise; the function answers without it, too
+        "lambda:DeleteProvisionedConcurrencyConfig",
         "sns:Publish",
         "kms:Decrypt",
         "kms:GenerateDataKey",
@@ -92,13 +107,15 @@ def test_max_dollars_pays_the_volumes_that_the_jobs_get():
 @pytest.mark.parametrize(("capped", "most"), [(True, 1), (False, 4)])
 def test_run_that_promotes_does_not_lift_the_cap(machines, capped, most):
     states = machines["pipeline"]["States"]
-    run = {"endpoint": {"min_instances": 1, "max_instances": 4, "name": "dogs", "variant": "main"}}
+    endpoint = {"min_instances": 1, "max_instances": 4, "name": "dogs", "variant": "main", "config_name": "dogs-r"}
+    run = {"endpoint": endpoint}
     document = Spending(at=1.5, capped=capped, months={"2026-12": {"endpoints": 2.0}}).model_dump_json()
-    result = {"result": {"Parameter": {"Value": document}}}
-    assigned = evaluated(states["ReadSpending"]["Assign"], run=run, states=result)
+    result = {"result": {"Parameters": [{"Name": "${SpendingParameter}", "Value": document}]}}
+    scaling = {"target_value": 4, "burst_value": 8}
+    assigned = evaluated(states["ReadSpending"]["Assign"], run=run, states=result, scaling=scaling)
+    assert assigned["hostingBefore"] == "none"  # SSM leaves out a parameter that a hand has deleted.
     arguments = evaluated(states["RegisterScalableTarget"]["Arguments"], run=run, **assigned)
     assert (arguments["MinCapacity"], arguments["MaxCapacity"]) == (1, most)
-    assert states["ReadSpending"]["Catch"] == [{"ErrorEquals": ["States.ALL"], "Next": "RegisterScalableTarget"}]
     planned = {"result": {"Payload": {"endpoint": {"max_instances": 4, "bake_seconds": 3}}}}
     assert evaluated(states["Plan"]["Assign"]["maxInstances"], states=planned) == 4
     assert json.loads(document)["capped"] is capped

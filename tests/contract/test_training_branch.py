@@ -9,6 +9,7 @@ import pytest
 from cloud.stepfunctions import expressions, integrations, interpreter
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope, Task
+from prices import billed
 
 REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images"
 DIGEST = f"sha256:{'0' * 64}"
@@ -267,6 +268,8 @@ def test_training_on_ec2_defines_its_job_runs_it_and_forgets_it(train):
     assert variables["TRAINED_MODELS_URI"] == "s3://bucket/TrainedModels/kennel-x-ec2"
     assert json.loads(variables["HYPERPARAMETERS"]) == {"epochs": "3"}
     assert variables["RANKS"] == "2"
+    told = {"container": {"environment": [{"name": name, "value": value} for name, value in variables.items()]}}
+    assert billed.ec2_type(told) == ON_EC2["ec2"]["instance_type"]
     assert definition["RetryStrategy"]["EvaluateOnExit"][0] == {"OnStatusReason": "Host EC2*", "Action": "RETRY"}
     assert job_request == {"JobName": "kennel-x-ec2", "JobQueue": "arn:queue", "JobDefinition": "arn:definition:1"}
 

@@ -17,7 +17,17 @@ PAIRS = [
     (("dogs", "kennel"), ("kennel", "dogs")),
     (("aws0", "a"), ("aws0-a", "a0")),
 ]
-ALARMS = ("burst", "canary", "errors", "latency", "no-capacity", "model-errors", "model-time")
+ALARMS = (
+    "burst",
+    "canary",
+    "errors",
+    "latency",
+    "no-capacity",
+    "model-errors",
+    "model-time",
+    "function-errors",
+    "function-throttles",
+)
 # What a stack has and its runs make, by {stack} and {endpoint}. AWS gives the last ones ids of its own.
 MADE = [
     *(SCOPE.arn("sagemaker", f"{kind}/{{endpoint}}-x") for kind in ("training-job", "processing-job", "model")),
@@ -104,6 +114,7 @@ def test_second_stack_of_an_endpoint_is_refused_by_names_that_cloudformation_hol
         *(("AWS::CloudWatch::Alarm", f"dogs-{end}") for end in ALARMS if end not in ("burst", "canary")),
         ("AWS::SageMaker::ModelPackageGroup", "dogs"),
         ("AWS::SSM::Parameter", "/dogs/hosting"),
+        ("AWS::Logs::LogGroup", "/aws/lambda/dogs-model"),
     }
     assert {kind for kind, _ in common} <= {kind for kind, _ in NAME_LIMITS} - set(_SHARED)
 

@@ -104,6 +104,7 @@ def test_a_receipt_names_each_part_and_what_goes_on_costing(kennel: Kennel) -> N
     assert {"Plan", "Gate", "Smoke", "Measure", "SmokeThroughApi", "WriteReceipt", "all states"} <= states
     hour = prices.known("hosting/ml.c7i.large")
     assert receipt["monthly"][0]["dollars_per_month"] == pytest.approx(730 * hour)
+    assert not receipt["is_lower_bound_per_month"]  # ECR has told of its images.
     events = events_of(kennel, execution_of(kennel)["executionArn"])
     (counted,) = [line for line in receipt["lines"] if line["item"] == "states/transition"]
     assert counted["quantity"] == sum("stateEnteredEventDetails" in event for event in events)

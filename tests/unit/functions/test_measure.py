@@ -112,6 +112,16 @@ def test_scaling_tells_dollars_per_million_with_everything_by_door():
     assert row.dollars_per_million["function_url"] > row.instance_dollars_per_million + 0.5
 
 
+def test_scaling_of_a_stack_on_arm_tells_the_price_of_its_functions():
+    """23 ms a request: 12.5 for the answer, 5 to make the photo smaller and 5 of its own, with 1 GB."""
+    x86, arm = (
+        scaling(measurement(), "ab", False, 2, "ml.c7i.large", 1, architecture).capacity[0].dollars_per_million
+        for architecture in ("x86_64", "arm64")
+    )
+    saved = 23_000 * (1.66667e-05 - 1.33334e-05)
+    assert {door: x86[door] - arm[door] for door in x86} == pytest.approx(dict.fromkeys(x86, saved), abs=2e-4)
+
+
 def test_stored_measurement_is_readable_by_both_releases():
     """Release 0.1.0 stores, and reads, ``borne`` instead of ``within_limits`` and takes no other field."""
     trial = {"rate": 84.1, "p50_ms": 5.1, "p99_ms": 31.4, "failed": 0, "borne": True}

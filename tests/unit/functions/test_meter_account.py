@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from meter import jobs, usage
-from meter.scaling import Scaling
+from meter.scaling import of_endpoint
 from meter.sums import Charge, Observation, Seen, advance
 from shared.spending import Fleet, Spending
 
@@ -64,7 +64,6 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
         {"TrainingJobSummaries": [training("dogs-now", "InProgress"), training("other-dogs-now", "InProgress")]},
         names | {"StatusEquals": "InProgress"},
     )
-    stub.add_response("describe_training_job", described_training("dogs-now", NOW - 1800), {"TrainingJobName": ANY})
     stub.add_response("list_training_jobs", {"TrainingJobSummaries": []}, names | {"StatusEquals": "Stopping"})
     old, spot, fresh = (
         training(f"dogs-{name}", end=end) for name, end in (("old", since), ("spot", NOW - 90), ("f", NOW - 9))
@@ -72,14 +71,6 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
     changed = names | {"LastModifiedTimeAfter": at(since)}
     stub.add_response(
         "list_training_jobs", {"TrainingJobSummaries": [training("dogs-now", "InProgress"), old, spot, fresh]}, changed
-    )
-    stub.add_response(
-        "describe_training_job",
-        described_training("dogs-spot", NOW - 3690, NOW - 90, 900),
-        {"TrainingJobName": "dogs-spot"},
-    )
-    stub.add_response(
-        "describe_training_job", described_training("dogs-f", NOW - 3609, NOW - 9, 3600), {"TrainingJobName": "dogs-f"}
     )
     for status in ("InProgress", "Stopping"):
         stub.add_response("list_processing_jobs", {"ProcessingJobSummaries": []}, names | {"StatusEquals": status})
@@ -102,10 +93,20 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
         "ProcessingStartTime": at(NOW - 1900),
         "ProcessingEndTime": at(NOW - 100),
     }
+    # The job that runs is asked for, and then those that have ended, in this order.
+    stub.add_response("describe_training_job", described_training("dogs-now", NOW - 1800), {"TrainingJobName": ANY})
     stub.add_response("describe_processing_job", described, {"ProcessingJobName": "dogs-1-0"})
+    stub.add_response(
+        "describe_training_job",
+        described_training("dogs-spot", NOW - 3690, NOW - 90, 900),
+        {"TrainingJobName": "dogs-spot"},
+    )
+    stub.add_response(
+        "describe_training_job", described_training("dogs-f", NOW - 3609, NOW - 9, 3600), {"TrainingJobName": "dogs-f"}
+    )
     found = jobs.Jobs(since, NOW)
     with stub:
-        jobs.on_sagemaker(found, client, "dogs")
+        jobs.on_sagemaker(found, client, "dogs", lambda: True)
         stub.assert_no_pending_responses()
     # Two instances with 50 GB each, of $0.14 a month of 730 hours.
     hour = 2 * (0.214 + 50 * 0.14 / 730)
@@ -115,8 +116,8 @@ def test_jobs_on_sagemaker_count_by_what_sagemaker_charges():
         Charge(pytest.approx(hour), NOW - 3609, NOW - 9),
     ]
     assert found.ended == [
-        Charge(pytest.approx(hour / 4), NOW - 3690, NOW - 90),
         Charge(pytest.approx((0.107 + 50 * 0.1 / 730) / 2), NOW - 1900, NOW - 100),
+        Charge(pytest.approx(hour / 4), NOW - 3690, NOW - 90),
     ]
     assert found.until == NOW - 60
 
@@ -150,15 +151,39 @@ def test_machine_with_disks_of_its_own_has_no_volume_to_pay():
     assert [each.dollars for each in found.ended] == [pytest.approx(1.408)]
 
 
+def built(number, start, end=None, size="MEDIUM"):
+    machine = {"type": "LINUX_CONTAINER", "image": "i", "computeType": f"BUILD_GENERAL1_{size}"}
+    times = {"startTime": at(start)} | ({"endTime": at(end)} if end else {})
+    return {"id": number, "buildComplete": end is not None, "environment": machine, **times}
+
+
+def test_builds_count_by_the_machine_that_they_had_and_beyond_the_first_page():
+    """A small one costs half of a medium one; the second page is all counted already, and no third one is asked for."""
+    client, stub = stubbed("codebuild")
+    asked = {"projectName": "k", "sortOrder": "DESCENDING"}
+    first = [built("b:4", NOW - 500, NOW - 400), built("b:3", NOW - 700, NOW - 640, size="SMALL")]
+    second = [built("b:2", NOW - 7300, NOW - 7200), built("b:1", NOW - 9000, NOW - 8000)]
+    for page, token in ((first, {}), (second, {"nextToken": "2"})):
+        ids = [each["id"] for each in page]
+        more = "3" if token else "2"
+        stub.add_response("list_builds_for_project", {"ids": ids, "nextToken": more}, asked | token)
+        stub.add_response("batch_get_builds", {"builds": page}, {"ids": ids})
+    found = jobs.Jobs(NOW - 7200, NOW)
+    with stub:
+        jobs.of_builds(found, client, "k")
+        stub.assert_no_pending_responses()
+    assert [each.dollars for each in found.ended] == [2 * 0.01, 0.005]
+
+
 def test_builds_count_whole_minutes():
     client, stub = stubbed("codebuild")
     stub.add_response(
         "list_builds_for_project", {"ids": ["b:1", "b:2", "b:3"]}, {"projectName": "k", "sortOrder": "DESCENDING"}
     )
     builds = [
-        {"id": "b:1", "startTime": at(NOW - 500), "endTime": at(NOW - 400), "buildComplete": True},
-        {"id": "b:2", "startTime": at(NOW - 61), "buildComplete": False},
-        {"id": "b:3", "startTime": at(DECEMBER - 900), "endTime": at(DECEMBER - 800), "buildComplete": True},
+        built("b:1", NOW - 500, NOW - 400),
+        built("b:2", NOW - 61),
+        built("b:3", DECEMBER - 900, DECEMBER - 800),
     ]
     stub.add_response("batch_get_builds", {"builds": builds}, {"ids": ["b:1", "b:2", "b:3"]})
     found = jobs.Jobs(DECEMBER, NOW)
@@ -168,7 +193,7 @@ def test_builds_count_whole_minutes():
     assert [each.dollars for each in found.running] == [0.02]
 
 
-def batch_job(name, *spans, runs_since=None, status="SUCCEEDED"):
+def batch_job(name, *spans, runs_since=None, status="SUCCEEDED", machine=""):
     """A job as ListJobs and DescribeJobs tell of it: its own times are those of its last attempt."""
     millis = [(int(start * 1000), int(end * 1000)) for start, end in spans]
     job = {"jobId": name, "jobName": name, "createdAt": 0, "status": status}
@@ -183,6 +208,7 @@ def batch_job(name, *spans, runs_since=None, status="SUCCEEDED"):
         "jobDefinition": "d",
         "startedAt": job.get("startedAt", 0),
         "attempts": attempts,
+        "container": {"environment": [{"name": "INSTANCE_TYPE", "value": machine}] if machine else []},
     }
 
 
@@ -222,6 +248,24 @@ def test_jobs_on_ec2_count_by_their_queue():
     )
     assert [each.dollars for each in found.running] == [pytest.approx(0.1785 / 2)]
     assert [each.dollars for each in found.ended] == [pytest.approx(0.1785 / 2)]
+
+
+def test_jobs_on_ec2_cost_what_the_machine_cost_that_they_had_whatever_the_stack_has_now():
+    """The stack has c7i.xlarge now, $0.1785 an hour; two ran on a c7i.large at half of it, the third tells nothing."""
+    found = counted_on_ec2(
+        {
+            ("arn:demand", "SUCCEEDED"): [
+                batch_job("dogs-a-ec2", (NOW - 3700, NOW - 100), machine="c7i.large"),
+                batch_job("dogs-b-ec2", (NOW - 3700, NOW - 100)),
+            ],
+            ("arn:spot", "SUCCEEDED"): [batch_job("dogs-c-ec2", (NOW - 3700, NOW - 100), machine="c7i.large")],
+        }
+    )
+    assert [each.dollars for each in found.ended] == [
+        pytest.approx(0.08925 / 2),
+        pytest.approx(0.08925),
+        pytest.approx(0.1785),
+    ]
 
 
 @pytest.mark.parametrize(("status", "runs_since"), [("RUNNABLE", None), ("RUNNING", NOW - 30)])
@@ -375,21 +419,16 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
         "requests": pytest.approx(50_000 * 3.5e-6),
         "photos in and out": pytest.approx(5.0 * 0.016 + 0.03 * 0.016),  # 100 KB each, and answers of 600 bytes
         "logs": pytest.approx(1.5),
-        "key and alarms": pytest.approx((1 + 10 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
+        "key and alarms": pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24)),
     }
     assert metered.unpriced == set()
     small = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, shrinks=True))
     assert small.dollars(NOW)["photos in and out"] == pytest.approx(0.96 * 0.016 + 0.03 * 0.016)  # 19.2 KB each
-    warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_functions=3))
+    warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_function="k-classify"))
     kept_warm = warm.dollars(NOW)
-    assert kept_warm["warm functions"] == pytest.approx(3 * 36_000 * 4.1667e-06)  # ten hours with 1 GB
-    assert kept_warm["key and alarms"] == pytest.approx((1 + 12 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
-    arm = usage.Usage(
-        mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, architecture="arm64", warm_functions=3)
-    )
-    on_arm = arm.dollars(NOW)
-    assert on_arm["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
-    assert on_arm["warm functions"] == pytest.approx(3 * 36_000 * 3.3333e-06)
+    assert kept_warm["key and alarms"] == pytest.approx((1 + 14 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
+    arm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, architecture="arm64"))
+    assert arm.dollars(NOW)["functions"] == pytest.approx(2000 * 1.33334e-05 + 50_000 * 2e-7 + 3 * 0.02)
 
 
 class Target:
@@ -401,7 +440,7 @@ class Target:
         ssm = mock.Mock(get_parameter=lambda **_: {"Parameter": {"Value": pointer, "Version": 1}})
         package = {"CustomerMetadataProperties": {"max_instances": promoted}}
         sagemaker = mock.Mock(describe_model_package=lambda **_: package)
-        self.scaling = Scaling(self, sagemaker, ssm, "dogs", "/k/champion")
+        self.scaling = of_endpoint(self, sagemaker, ssm, "dogs", "/k/champion")
 
     def describe_scalable_targets(self, ResourceIds, **_):
         assert ResourceIds == ["endpoint/dogs/variant/main"]

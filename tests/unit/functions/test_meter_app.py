@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "FUNCTIONS": "k-classify,k-page",
     "LOG_GROUPS": "/aws/lambda/k-classify",
     "ARCHITECTURE": "x86_64",
-    "WARM_FUNCTIONS": "0",
+    "WARM_FUNCTION": "",
     "SHRINK_PHOTOS": "auto",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
@@ -38,14 +38,17 @@ class Stack:
     def __init__(self, module, monkeypatch, spent, **settings):
         self.app, self.mails, self.range, self.torn_down = module, [], [1, 4], 0
         self.kept, self.refuse, self.holder = Spending(at=DECEMBER, months={MONTH: {"endpoints": spent}}), "", False
-        self.serves = 1
+        self.serves, self.function_megabytes = 1, 0
         environment = {name.lower(): value for name, value in (ENVIRONMENT | settings).items()}
         monkeypatch.setattr(module, "settings", module.MeterSettings(**environment))
         monkeypatch.setattr(module, "_look", lambda *given: self.look(given[-1]))
         monkeypatch.setattr(module, "_keep", lambda document: setattr(self, "kept", document))
         monkeypatch.setattr(module.spending, "read", lambda *_: self.kept)
         monkeypatch.setattr(module, "topic", SimpleNamespace(publish=self.publish))
-        monkeypatch.setattr(module, "scaling", self)
+        monkeypatch.setattr(module, "instances", self)
+        self.ready = SimpleNamespace(cap=lambda _: self.asked.append("cap"), lift=lambda _: self.asked.append("lift"))
+        self.asked = []  # of the functions that are kept ready
+        monkeypatch.setattr(module, "kept_ready", self.ready)
         monkeypatch.setattr(module, "states", SimpleNamespace(start_execution=self.start_execution))
         self.locked = []
         monkeypatch.setattr(module.lock, "take", lambda *_: not self.holder)
@@ -55,7 +58,8 @@ class Stack:
         if self.refuse == "look":
             raise RuntimeError("throttled")
         fleet = Fleet(instance_type="ml.c7i.large", count=self.serves)
-        return Observation(now=now, fleets={"dogs": Seen(fleet, 0.0)})
+        fleets = {"dogs": Seen(fleet, 0.0)}
+        return Observation(now=now, fleets=fleets, function_megabytes=self.function_megabytes)
 
     def publish(self, TopicArn, Subject, Message):
         assert TopicArn == "arn:t"
@@ -76,7 +80,7 @@ class Stack:
             self.range = [self.range[0], before]
 
     def start_execution(self, stateMachineArn, input):
-        assert (stateMachineArn, input) == ("arn:teardown", '{"lease":true}')
+        assert (stateMachineArn, input) == ("arn:teardown", '{"overspend":true}')
         self.torn_down += 1
 
 
@@ -95,6 +99,7 @@ def test_limit_that_is_passed_caps_scaling_tells_once_a_day_and_ends_nothing(sta
     assert account.range == [1, 1]
     assert [subject for subject, _ in account.mails] == ["MonthlyDollars is reached"]
     assert account.torn_down == 0
+    assert account.asked == ["cap"] * 3
     assert (account.kept.capped, account.kept.max_instances) == (True, 4)
     account.range = [1, 6]  # A run that was at work has lifted the cap.
     account.app.tick(DECEMBER + 25 * HOUR)
@@ -110,6 +115,9 @@ def test_teardown_is_asked_at_every_tick_where_it_was_chosen_because_a_run_may_b
     account.serves = 0
     account.app.tick(DECEMBER + 1200)
     assert account.torn_down == 3
+    account.function_megabytes = 1769  # What a function answers costs, too, though it costs nothing by the hour.
+    account.app.tick(DECEMBER + 1500)
+    assert account.torn_down == 4
 
 
 def test_mail_at_80_percent_changes_nothing_else(stack):
@@ -131,6 +139,7 @@ def test_cap_is_lifted_when_the_limit_is_raised_or_the_month_turns(stack, limit,
     account.kept = account.kept.model_copy(update={"at": DECEMBER + later - 1})
     account.app.tick(DECEMBER + later)
     assert account.range == [1, 4]
+    assert account.asked == ["cap", "lift"]
     assert (account.kept.capped, account.kept.told) == (False, "")
 
 
@@ -193,5 +202,6 @@ CONTEXT_OF_LAMBDA = SimpleNamespace(
     function_name="k-meter",
     memory_limit_in_mb=512,
     invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:k-meter",
+    get_remaining_time_in_millis=lambda: 119_000,
     aws_request_id="1",
 )

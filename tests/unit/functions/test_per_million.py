@@ -169,6 +169,36 @@ def test_a_day_that_the_range_cannot_answer_is_refused(book):
         per_million.on_a_day(ENDPOINT, CALL, FUNCTION_URL, 400 * 86_400)
 
 
+def test_functions_on_arm_cost_their_own_price_in_every_part(book):
+    """On arm64 a GB-second costs four fifths, for the check of tokens and the functions that are kept warm, too."""
+    book |= {"lambda/gb-second-arm": 0.8 * book["lambda/gb-second"], "lambda/provisioned-gb-second-arm": 0.0000033}
+    arm = replace(CALL, architecture="arm64")
+    before, after = (per_million.parts(ENDPOINT, call, SIGN_IN) for call in (CALL, arm))
+    assert after.pop("function_time") == pytest.approx(0.8 * before.pop("function_time"))
+    requests = book["lambda/request"] * 1e6
+    assert after.pop("authorizer") - requests == pytest.approx(0.8 * (before.pop("authorizer") - requests))
+    assert after == before
+    warm = per_million.idle(Standing("ml.x", 1, warm_functions=2, architecture="arm64"))
+    assert warm["warm_functions"] == pytest.approx(2 * 730 * 3600 * 0.0000033)
+
+
+def test_the_card_of_a_stack_on_arm_tells_its_own_prices():
+    home = prices.HOME_REGION
+    cards = [per_million.for_the_card("ml.c7i.large", home, each) for each in ("x86_64", "arm64")]
+    assert cards[1]["ms"] == pytest.approx(0.8 * cards[0]["ms"], rel=1e-3)
+    fifth = 0.2 * 1e6 * 5e-3 * prices.known("lambda/gb-second", 1, home)  # of 5 ms with 1 GB
+    assert cards[0]["doors"][FUNCTION_URL][0] - cards[1]["doors"][FUNCTION_URL][0] == pytest.approx(fifth, abs=2e-3)
+
+
+def test_the_meter_of_a_stack_costs_its_ticks_and_its_alarms(book):
+    book |= {"cloudwatch/get-metric": 0.00001, "scheduler/invocation": 0.000001}
+    without, having = (per_million.idle(Standing("ml.x", 1, has_meter=each)) for each in (False, True))
+    tick = book["lambda/gb-second"] + book["lambda/request"] + 0.000001 + 14 * 0.00001
+    assert having.pop("meter") == pytest.approx(8760 * tick)  # each five minutes of 730 hours, 2 s with half a GB
+    assert having.pop("alarms") - without.pop("alarms") == pytest.approx(0.2)
+    assert having == without
+
+
 def test_an_idle_month_by_hand(book):
     parts = per_million.idle(Standing("ml.x", 2, dashboards=1, log_gb=1, image_gb=2, bucket_gb=5))
     assert parts == pytest.approx(

@@ -79,6 +79,8 @@ SETTINGS = PlanSettings(
     gate_bounds="",
     monthly_dollars="0",
     spending_parameter="/k/spending",
+    architecture="x86_64",
+    measure_memory="3008",
 )
 WEIGHTS = Weights("s3://b/weights/efficientnet_lite0-0123.pth", '"e"')
 IMAGES = ImagePlan(

@@ -26,9 +26,13 @@ EVALUATION = (0.107 + 50 * 0.10 / 730) * 7200 / 3600
 HOSTING = 0.107 + 20 * 0.14 / 730
 STAGING = HOSTING * 3020 / 3600
 UPDATE = HOSTING * 2 * 4500 / 3600  # two instances, for 3600 + 3 * 300 seconds
-STEPS = 2170 * 1.66667e-05 + 600 * 2.5e-05 + 3 * 0.016
+STEPS = 310 * (4 + 3008 / 1024) * 1.66667e-05 + 600 * 2.5e-05 + 3 * 0.016
 FIXED = EVALUATION + STAGING + UPDATE + STEPS
 PER_SECOND = (0.428 + 2 * 50 * 0.14 / 730) / 3600 + 0.15 * 2.5e-05
+
+
+def limit(run, max_dollars, megabytes=3008, architecture="x86_64"):
+    return spending.limit(run, max_dollars, spending.Functions(megabytes, architecture))
 
 
 def decided(more=None, **settings):
@@ -38,13 +42,13 @@ def decided(more=None, **settings):
 
 def test_without_max_dollars_nothing_changes():
     run = decided()
-    assert spending.limit(run, None) is run
+    assert limit(run, None) is run
     assert (run.training.max_seconds, run.training.max_attempts, run.training.spent) == (14_400, 10, "")
     assert run.spending is None
 
 
 def test_training_gets_the_time_that_the_other_parts_leave():
-    limited = spending.limit(decided(), FIXED + 1000 * PER_SECOND)
+    limited = limit(decided(), FIXED + 1000 * PER_SECOND)
     assert limited.spending.parts == pytest.approx(
         {"evaluation": EVALUATION, "staging": STAGING, "update": UPDATE, "functions and steps": STEPS}, abs=1e-4
     )
@@ -58,40 +62,51 @@ def test_training_gets_the_time_that_the_other_parts_leave():
     assert limited.training.checkpoint_uri == same.training.checkpoint_uri
 
 
+def test_functions_count_with_the_memory_that_measures_and_the_architecture_of_the_stack():
+    """10 GB in place of 3,008 MB for 310 s are $0.037 more; on arm64 a GB-second costs four fifths."""
+    parts = [
+        limit(decided(), 10, *functions).spending.parts["functions and steps"]
+        for functions in ((3008, "x86_64"), (10_240, "x86_64"), (10_240, "arm64"))
+    ]
+    other = 600 * 2.5e-05 + 3 * 0.016
+    assert parts == pytest.approx([STEPS, 310 * 14 * 1.66667e-05 + other, 310 * 14 * 1.33334e-05 + other], abs=1e-4)
+    assert parts[1] - parts[0] == pytest.approx(0.037, abs=5e-4)
+
+
 def test_money_for_more_than_the_longest_training_limits_nothing_else():
-    limited = spending.limit(decided(), 100)
+    limited = limit(decided(), 100)
     assert (limited.training.max_seconds, limited.training.spent) == (14_400, "")
 
 
 def test_money_below_the_fixed_parts_is_refused_with_their_list_and_what_suffices():
     run = decided()
     with pytest.raises(SpendingLimitError) as refused:
-        spending.limit(run, 0.5)
+        limit(run, 0.5)
     said = str(refused.value)
     for part in ("evaluation $0.23", "staging $0.09", "update $0.28", "functions and steps $0.10", "training $0.03"):
         assert part in said
     least = float(said.partition("give at least ")[2].partition(",")[0])
-    assert spending.limit(run, least).training.max_seconds >= 60
+    assert limit(run, least).training.max_seconds >= 60
     with pytest.raises(SpendingLimitError):
-        spending.limit(run, least - 0.011)
+        limit(run, least - 0.011)
 
 
 def test_images_to_build_count_and_a_reused_training_has_no_time():
     build = ImageBuild(targets=["evaluate", "serve"], content_hash="x")
     images = IMAGES.model_copy(update={"serving_build": build})
     run = decide(Request(), SETTINGS, "x", DATASET, WEIGHTS, images, CHAMPION)
-    assert spending.limit(run, 10).spending.parts["images"] == run.quote.build > 0
+    assert limit(run, 10).spending.parts["images"] == run.quote.build > 0
     reused = with_reused_model(decided(), TrainedModel(job="dogs-1", model_uri="s3://b/m"))
-    limited = spending.limit(reused, FIXED + 0.01)
+    limited = limit(reused, FIXED + 0.01)
     assert (limited.spending.training, limited.training.max_seconds) == (0, 14_400)
     with pytest.raises(SpendingLimitError, match="functions and steps"):
-        spending.limit(reused, FIXED - 0.01)
+        limit(reused, FIXED - 0.01)
 
 
 def test_promotion_pays_staging_and_update_only():
     version = Version(number=3, arn="arn:p/3", run_uri="s3://b/runs/r", image="i", top1=0.9, manifest="", report="")
     run = decide_promotion(Request(promote=3, max_dollars=1), SETTINGS, "x", version)
-    assert set(spending.limit(run, 1).spending.parts) == {"staging", "update", "functions and steps"}
+    assert set(limit(run, 1).spending.parts) == {"staging", "update", "functions and steps"}
 
 
 IN_ECR = IMAGES.model_copy(update={"serve": f"{SETTINGS.image_repository}@sha256:1"})
@@ -114,23 +129,23 @@ FUNCTION = 930 * 2.9375 * 1.66667e-05 + 100_000 * 2e-07
 def test_function_pays_no_instance_that_serves(fields, answering):
     run = decide(Request(**fields), SETTINGS, "x", DATASET, WEIGHTS, IN_ECR, CHAMPION)
     parts = {"evaluation": EVALUATION, **answering, "functions and steps": STEPS}
-    limited = spending.limit(run, sum(parts.values()) + 1000 * PER_SECOND)
+    limited = limit(run, sum(parts.values()) + 1000 * PER_SECOND)
     assert limited.spending.parts == pytest.approx(parts, abs=1e-4)
     assert limited.training.max_seconds in (819, 820)
     with pytest.raises(SpendingLimitError, match=r"evaluation \$0.23.* function \$0\.[0-3]"):
-        spending.limit(run, 0.3)
+        limit(run, 0.3)
 
 
 @pytest.mark.parametrize("field", ["training_instance_type", "serving_instance_type"])
 def test_price_that_is_not_known_is_refused_with_the_field(field):
     with pytest.raises(RequestError, match=f"ml.p9.32xlarge is not known here.*another {field}"):
-        spending.limit(decided({field: "ml.p9.32xlarge"}, training_device="cuda"), 10)
+        limit(decided({field: "ml.p9.32xlarge"}, training_device="cuda"), 10)
 
 
 def test_region_without_prices_is_refused(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "xx-nowhere-1")
     with pytest.raises(RequestError, match="not known"):
-        spending.limit(decided(), 10)
+        limit(decided(), 10)
 
 
 def test_machine_of_ec2_pays_its_idle_minutes_and_no_attempt_more_than_the_money():
@@ -138,53 +153,53 @@ def test_machine_of_ec2_pays_its_idle_minutes_and_no_attempt_more_than_the_money
     run = decided({"train_on": "ec2"}, **queues)
     per_second = 0.1785 / 3600 + 0.15 * 2.5e-05  # Spot capacity costs as much as on demand at most.
     fixed = FIXED + 0.1785 * 600 / 3600
-    limited = spending.limit(run, fixed + 1000 * per_second)
+    limited = limit(run, fixed + 1000 * per_second)
     assert limited.training.max_seconds in (819, 820)
     assert limited.training.max_attempts == 1
     # Four hours and the 180 seconds of its end, once and twice.
     for seconds, attempts in ((2 * 14_580 - 20, 1), (2 * 14_580 + 20, 2)):
-        rich = spending.limit(run, fixed + seconds * per_second)
+        rich = limit(run, fixed + seconds * per_second)
         assert (rich.training.max_seconds, rich.training.max_attempts) == (14_400, attempts)
 
 
 def test_machines_with_disks_of_their_own_have_no_volume_to_pay():
     run = decided({"training_instance_type": "ml.g5.xlarge", "training_instance_count": 1}, training_device="cuda")
-    limited = spending.limit(run, FIXED + 1000 * (1.408 / 3600 + 0.15 * 2.5e-05))
+    limited = limit(run, FIXED + 1000 * (1.408 / 3600 + 0.15 * 2.5e-05))
     assert limited.training.max_seconds in (819, 820)
 
 
 def test_search_by_jobs_shares_the_money_with_the_trainings_after_it():
     run = decided({"tune": Tune(where="jobs", trials=8, max_parallel=4)})
-    limited = spending.limit(run, FIXED + 40_000 * PER_SECOND)
+    limited = limit(run, FIXED + 40_000 * PER_SECOND)
     # Half of 40,000 seconds for four jobs at once, a quarter for eight trainings again, and a quarter for the last.
     # The search is looked at once a minute.
     assert limited.tuning.minutes == pytest.approx((5000 - 180 - 60) / 60, abs=0.1)
     assert limited.tuning.job_seconds in (1069, 1070)
     assert limited.training.max_seconds in (9819, 9820)
     with pytest.raises(SpendingLimitError) as refused:
-        spending.limit(run, FIXED + 0.5)
+        limit(run, FIXED + 0.5)
     least = float(str(refused.value).partition("give at least ")[2].partition(",")[0])
-    enough = spending.limit(run, least)
+    enough = limit(run, least)
     assert min(enough.tuning.job_seconds, 60 * enough.tuning.minutes, enough.training.max_seconds) >= 60
 
 
 def test_search_that_the_money_may_shorten_has_a_key_of_its_own_and_an_unlimited_run_does_not_reuse_it():
     run = decided({"tune": Tune(where="jobs", trials=8, max_parallel=4)})
-    limited = spending.limit(run, FIXED + 40_000 * PER_SECOND)
+    limited = limit(run, FIXED + 40_000 * PER_SECOND)
     assert limited.training.key != run.training.key
     assert limited.training.output_uri == f"s3://b/training/{limited.training.key}"
     tuned = [each["S3Input"]["S3Uri"] for each in limited.evaluation.inputs if each["InputName"] == "tuned"]
     assert tuned == [f"{limited.training.output_uri}/tuned.json"]
     assert limited.training.checkpoint_uri == run.training.checkpoint_uri
-    assert spending.limit(run, FIXED + 40_000 * PER_SECOND) == limited  # The next run with this money finds it.
-    other = spending.limit(run, FIXED + 50_000 * PER_SECOND)
+    assert limit(run, FIXED + 40_000 * PER_SECOND) == limited  # The next run with this money finds it.
+    other = limit(run, FIXED + 50_000 * PER_SECOND)
     assert other.training.key not in (run.training.key, limited.training.key)
     # Money for the longest search and the longest trainings changes nothing.
-    rich = spending.limit(run, 10_000)
+    rich = limit(run, 10_000)
     assert (rich.training.key, rich.tuning) == (run.training.key, run.tuning)
     # A training that the money ends leaves no model to reuse, so it has the same key.
     plain = decided()
-    assert spending.limit(plain, FIXED + 1000 * PER_SECOND).training.key == plain.training.key
+    assert limit(plain, FIXED + 1000 * PER_SECOND).training.key == plain.training.key
 
 
 def test_search_for_which_the_money_is_too_little_is_refused_before_it_costs():
@@ -192,9 +207,9 @@ def test_search_for_which_the_money_is_too_little_is_refused_before_it_costs():
     quote = run.tuning.jobs.model_copy(update={"minutes": 4 * 10.0})  # four waves of ten minutes
     slow = run.model_copy(update={"tuning": run.tuning.model_copy(update={"jobs": quote})})
     with pytest.raises(SpendingLimitError, match="the shortest search and training") as refused:
-        spending.limit(slow, FIXED + 8000 * PER_SECOND)
+        limit(slow, FIXED + 8000 * PER_SECOND)
     least = float(str(refused.value).partition("give at least ")[2].partition(",")[0])
-    enough = spending.limit(slow, least)
+    enough = limit(slow, least)
     assert min(enough.tuning.job_seconds, 60 * enough.tuning.minutes) >= 600
 
 
@@ -202,27 +217,27 @@ def test_least_money_gives_the_shortest_time_that_batch_takes_whatever_rounding_
     run = decided()
     least = FIXED + 240 * PER_SECOND
     for cents in range(20):
-        limited = spending.limit(run, least + cents * 1e-9 + 1e-12)
+        limited = limit(run, least + cents * 1e-9 + 1e-12)
         assert limited.training.max_seconds == 60
 
 
 @pytest.mark.parametrize("dollars", [1e300, 12_345_678.9])
 def test_amounts_are_written_as_people_write_them(dollars):
-    assert spending.limit(decided(), dollars).training.max_seconds == 14_400
+    assert limit(decided(), dollars).training.max_seconds == 14_400
     spent = Spending(months={"2026-12": {"endpoints": dollars}})
     said = metering.refusal(spent, 1_234_567.5, DECEMBER)
     assert "its MonthlyDollars is $1234567.5, so" in said
     with pytest.raises(SpendingLimitError, match=r"max_dollars: \$0\.0001 is too little"):
-        spending.limit(decided(), 0.0001)
+        limit(decided(), 0.0001)
 
 
 def test_sentence_for_the_end_says_what_is_spent_and_how_to_go_on():
-    said = spending.limit(decided(), FIXED + 1000 * PER_SECOND).training.spent
+    said = limit(decided(), FIXED + 1000 * PER_SECOND).training.spent
     assert f"what ${FIXED + 1000 * PER_SECOND:.15g} leaves for it" in said
     assert "At most $0.13 is spent; the rest was kept for evaluation, staging and update" in said
     assert said.endswith("Start the run again with a larger max_dollars: the training goes on from its last checkpoint")
     searched = decided({"tune": Tune(where="jobs", trials=8, max_parallel=4)})
-    assert spending.limit(searched, 5).training.spent.endswith("larger max_dollars: the search begins anew")
+    assert limit(searched, 5).training.spent.endswith("larger max_dollars: the search begins anew")
 
 
 def test_field_takes_numbers_above_zero():

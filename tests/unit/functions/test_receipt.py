@@ -5,8 +5,9 @@ import pytest
 from botocore.stub import Stubber
 
 import prices
+from prices.per_million import Standing
 from receipt import burn, document, history, meter
-from receipt.burn import Serving
+from receipt.burn import Stored
 from receipt.meter import Functions, Metered
 from shared.receipts import MonthlyLine
 from tests.unit.functions.executions import Execution, at
@@ -33,6 +34,9 @@ DOLLARS = {
     "kms/key": 1.0,
     "cloudwatch/alarm": 0.1,
     "cloudwatch/fast-alarm": 0.3,
+    "cloudwatch/get-metric": 0.00001,
+    "scheduler/invocation": 0.000001,
+    "ecr/storage": 0.1,
 }
 QUOTE = {
     "training_per_hour": 0.72,
@@ -366,6 +370,17 @@ def test_a_training_on_ec2_costs_its_attempts_of_at_least_a_minute(spot, job, do
     assert line.how == "estimated"
 
 
+def test_a_job_on_ec2_costs_what_the_machine_costs_that_it_had():
+    """The run planned a c7i.xlarge; the job says that it had another machine."""
+    execution = Execution()
+    execution.task("TrainOnEc2", "batch:submitJob.sync", {}, 0, 240, {}, {"JobId": "1"})
+    training = RUN["training"] | {"ec2": {"instance_type": "c7i.xlarge"}}
+    container = {"environment": [{"name": "RANKS", "value": "2"}, {"name": "INSTANCE_TYPE", "value": "g5.xlarge"}]}
+    batch = client("batch", ("describe_jobs", {"jobs": [ec2_job("SUCCEEDED", [(0, 200)], container=container)]}))
+    (line,) = meter.on_ec2(read(execution), batch, {**RUN, "training": training}, at(500))
+    assert (line.item, line.quantity) == ("ec2/g5.xlarge", pytest.approx(200 / 3600))
+
+
 def change(execution, state, verb, name, begin, end, output=None):
     execution.task(state, f"aws-sdk:sagemaker:{verb}Endpoint", {"EndpointName": name}, begin, end, output)
 
@@ -414,11 +429,31 @@ def test_photos_of_smoke_and_measure_cost_their_data_and_those_through_the_api_i
     ]
 
 
+@pytest.mark.parametrize(
+    ("lacking", "states", "sentences"),
+    [
+        ({"bytes_in": 1e9}, ["SmokeThroughApi"] * 3 + ["Smoke"], ["the answers", "the API's function", "the answers"]),
+        ({}, ["SmokeThroughApi"] * 2, ["the bytes", "the answers", "the API's function", "the bytes", "the answers"]),
+    ],
+)
+def test_photos_of_an_old_run_that_did_not_count_all_are_priced_as_far_as_it_tells(lacking, states, sentences):
+    """Earlier releases told the number of the requests alone."""
+    execution = Execution()
+    execution.function("SmokeThroughApi", "smoke", 0, 1, {"num_requests": 9, **lacking}, {"through_api": True})
+    execution.function("Smoke", "smoke", 2, 3, {"num_requests": 9, **lacking})
+    lines = list(meter.requests(read(execution), KNOWN))
+    assert [line.state for line in lines] == states
+    assert priced(lines)[len(states) == 4] == ("SmokeThroughApi", 3.15e-05)
+    told = meter.unmetered(read(execution))
+    assert [each.removeprefix("Not priced: ").partition(" of the photos")[0] for each in told] == sentences
+    assert told[-1] == "Not priced: the answers of the photos of Smoke, because its answer has no bytes_out"
+
+
 @pytest.mark.parametrize("error", ["SmokeError", "States.Timeout"])
 def test_photos_of_a_function_that_failed_are_named_because_nobody_knows_their_number(error):
     execution = Execution()
     arn = "arn:aws:lambda:us-east-1:000000000000:function:kennel-measure"
-    execution.function("Smoke", "smoke", 0, 1, {"num_requests": 9})
+    execution.function("Smoke", "smoke", 0, 1, {"num_requests": 9, "bytes_in": 1, "bytes_out": 1})
     throttled = execution.schedule("lambda:invoke", {"FunctionName": arn}, 1, execution.enter("Measure", 1))
     throttled = execution.fail(2, throttled, "Lambda.TooManyRequestsException")
     assert meter.unmetered(read(execution)) == []
@@ -455,37 +490,6 @@ def test_an_endpoint_whose_creation_was_not_answered_is_metered_if_it_could_be_d
     assert list(meter.endpoints(lost_staging(deleted=False), RUN, at(900))) == []
 
 
-def test_a_staging_endpoint_that_could_not_be_deleted_goes_on_costing():
-    execution = Execution()
-    change(execution, "CreateStaging", "create", "kennel-r-s", 0, 100)
-    assert meter.has_left_staging(read(execution), RUN)
-    staging, volume, key, _ = burn.monthly(None, None, 0, burn.Standing(staging_type="ml.c7i.large"))
-    assert staging.what.startswith("the staging endpoint, which could not be deleted")
-    assert staging.dollars_per_month == pytest.approx(730 * 0.18)
-    assert (volume.dollars_per_month, key.dollars_per_month) == (pytest.approx(2.8), 1)
-    change(execution, "RemoveStaging", "delete", "kennel-r-s", 290, 300)
-    assert not meter.has_left_staging(read(execution), RUN)
-
-
-def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
-    lines = burn.monthly(None, None, 0, burn.Standing(warm_functions=3, has_meter=True))
-    assert [(line.what, line.dollars_per_month) for line in lines[1:]] == [
-        ("11 alarms", pytest.approx(1.1)),  # 7 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
-        ("3 instances of the API's function that are kept warm", pytest.approx(3 * 730 * 3600 * 0.000004)),
-    ]
-
-
-def test_warm_functions_on_arm_cost_their_own_price():
-    *_, warm = burn.monthly(None, None, 0, burn.Standing(warm_functions=1, architecture="arm64"))
-    assert warm.dollars_per_month == pytest.approx(730 * 3600 * 0.000003)
-
-
-def test_instances_with_disks_of_their_own_have_no_volumes_to_pay():
-    lines = burn.monthly(Serving("ml.g5.xlarge", 1), None, 0)
-    assert "the volumes of its instances" not in {line.what for line in lines}
-    assert lines[0].dollars_per_month is None  # The book of these tests does not have it.
-
-
 METERED = [
     Metered(
         "Train", "training, 500 s on 2 ml.c7i.xlarge", "training/ml.c7i.xlarge", 1000 / 3600, "hour", "$0.72 an hour"
@@ -497,24 +501,24 @@ METERED = [
 
 
 def test_a_receipt_sums_up_and_names_its_largest_parts():
-    lines = burn.monthly(Serving("ml.c7i.large", 2), RUN, 5_000_000_000)
+    lines = burn.monthly(Standing("ml.c7i.large", 2), Stored(5_000_000_000), QUOTE["images_per_month"])
     receipt = document.write("r", METERED, lines, [])
     assert receipt.dollars == pytest.approx(0.1 + 0.01 + 0.001 + 0.02)
     assert not receipt.is_lower_bound
-    # 730 hours of 2 instances, their volumes of 20 GB, the key, 8 alarms and 2 fast ones, the images, 5 GB
-    assert receipt.dollars_per_month == pytest.approx(262.8 + 5.6 + 1 + 0.8 + 0.6 + 0.05 + 0.1)
+    # 730 hours of 2 instances, their volumes of 20 GB, the key, 10 alarms and 2 fast ones, the images, 5 GB
+    assert receipt.dollars_per_month == pytest.approx(262.8 + 5.6 + 1 + 1.0 + 0.6 + 0.05 + 0.1)
     assert receipt.text.splitlines() == [
         "This run cost $0.13 by list prices, without taxes and free tiers.",
         "  $0.10  Train: training, 500 s on 2 ml.c7i.xlarge (quoted: $0.72 an hour)",
         "  $0.02  BuildImages: build",
         "  $0.01  Evaluate: evaluation",
-        "From now on, $270.95 a month without a request, mostly the endpoint with 2 ml.c7i.large, $0.36 an hour.",
+        "From now on, $271.15 a month without a request, mostly the endpoint with 2 ml.c7i.large, $0.36 an hour.",
     ]
 
 
 def test_a_part_without_a_price_is_told_with_its_quantity_and_the_sum_is_a_lower_bound():
     unknown = Metered("Train", "training, 60 s on 1 ml.x9.huge", "training/ml.x9.huge", 60 / 3600, "hour")
-    lines = [*burn.monthly(None, None, 0), MonthlyLine(what="the endpoint", dollars_per_month=None)]
+    lines = [*burn.monthly(Standing("", 0), Stored()), MonthlyLine(what="the endpoint", dollars_per_month=None)]
     receipt = document.write("r", [*METERED, unknown], lines, ["Not metered: the builds, because of dogs"])
     assert receipt.is_lower_bound
     assert receipt.is_lower_bound_per_month
@@ -525,9 +529,10 @@ def test_a_part_without_a_price_is_told_with_its_quantity_and_the_sum_is_a_lower
 
 
 def test_with_tripled_prices_a_receipt_triples(monkeypatch):
-    once = document.write("r", METERED, burn.monthly(Serving("ml.c7i.large", 2), None, 10**9), [])
+    stack = Standing("ml.c7i.large", 2, has_meter=True)
+    once = document.write("r", METERED, burn.monthly(stack, Stored(10**9, 3, 10**9)), [])
     monkeypatch.setattr(prices, "_book", lambda: book(3))
-    thrice = document.write("r", METERED, burn.monthly(Serving("ml.c7i.large", 2), None, 10**9), [])
+    thrice = document.write("r", METERED, burn.monthly(stack, Stored(10**9, 3, 10**9)), [])
     assert thrice.dollars == pytest.approx(3 * once.dollars)
     assert thrice.dollars_per_month == pytest.approx(3 * once.dollars_per_month)
 
@@ -546,23 +551,3 @@ def test_spot_capacity_costs_its_share_in_every_region_and_triples_with_the_pric
 @pytest.mark.parametrize(("dollars", "words"), [(0, "$0.00"), (0.000226, "$0.00023"), (1234.5, "$1,234.50")])
 def test_small_amounts_have_the_digits_that_tell_them(dollars, words):
     assert document.money(dollars) == words
-
-
-def test_nothing_serves_where_there_is_no_endpoint():
-    sagemaker = boto3.client("sagemaker", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    with Stubber(sagemaker) as stubber:
-        stubber.add_client_error("describe_endpoint", "ValidationException", 'Could not find endpoint "kennel".')
-        assert burn.serving(sagemaker, "kennel") is None
-
-
-def test_an_endpoint_that_is_being_deleted_costs_nothing_from_now_on():
-    described = {
-        "EndpointName": "kennel",
-        "EndpointArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/kennel",
-        "EndpointConfigName": "kennel-r",
-        "ProductionVariants": [{"VariantName": "main", "DesiredInstanceCount": 1, "CurrentInstanceCount": 1}],
-        "EndpointStatus": "Deleting",
-        "CreationTime": at(0),
-        "LastModifiedTime": at(9),
-    }
-    assert burn.serving(client("sagemaker", ("describe_endpoint", described)), "kennel") is None

@@ -61,13 +61,6 @@ def test_few_requests_a_day_cost_more_and_too_many_are_left_out():
     assert dollars.by_day(slow).endswith(": its instances cannot answer 10,000 photos a day")
 
 
-def test_idle_month_names_the_endpoint_first():
-    words = dollars.idle(output())
-    month = 730 * prices.known("hosting/ml.c7i.large")
-    assert float(words.partition("$")[2].split()[0]) == pytest.approx(month + 2.80 + 1 + 1.40, abs=0.5)
-    assert f"endpoint ${month:.2f}" in words
-
-
 def running(url, rest, p99_ms=20.0, **fields):
     by_door = {"function_url": url, "rest_api": rest}
     told = {"dollars_per_month": by_door, "p50_ms": 12.4, "p99_ms": p99_ms, "estimated": False, "reason": ""}
@@ -146,7 +139,6 @@ def test_run_that_deployed_instances_tells_the_other_hosting_only_if_it_chose(ch
 def test_an_unknown_price_is_said():
     assert lines(dollars.table(output("ml.unknown")))[1][2:5] == ["price", "not", "known"]
     assert "price not known" in dollars.by_day(output("ml.unknown"))
-    assert "price not known a month" in dollars.idle(output("ml.unknown"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from serving.photo_function import PhotoFunction
 from serving.preprocess import MAX_BYTES
 from serving.served_artifact import ArtifactError, pack
 from serving.server import make_app
-from serving.telemetry import RequestFigures
+from serving.telemetry import ENDPOINT_VARIABLE, RequestFigures
 
 from .conftest import COLOURS, photo
 from .test_server import Client
@@ -146,6 +146,23 @@ def test_figures_are_logged_once_a_minute(function: PhotoFunction, monkeypatch: 
     function.log_figures()
     function.log_figures()
     assert len(flushed) == 1
+
+
+def test_figures_are_those_that_the_alarms_of_the_endpoint_watch(
+    archive: bytes, manifest: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(ENDPOINT_VARIABLE, "dogs")
+    watched = PhotoFunction(archive, "s3://kennel/m", manifest)
+    try:
+        assert ask(watched, event_of(PHOTOS["webp"]))[0] == 200
+        monkeypatch.setattr(watched, "_flushed", photo_function.time.monotonic() - 61)
+        with caplog.at_level("INFO", "kennel.serving"):
+            watched.log_figures()
+    finally:
+        watched.close()
+    facts = caplog.records[-1].__dict__["facts"]
+    assert (facts["EndpointName"], facts["ServerErrors"]) == ("dogs", 0)
+    assert len(facts["ModelMicroseconds"]) == 1
 
 
 def test_another_artifact_is_refused(archive: bytes, manifest: str) -> None:
