@@ -39,6 +39,39 @@ def by_day(output: dict[str, Any]) -> str:
     return f"with the hours in which instances wait, 100 KB, function's URL: {listed}"
 
 
+def by_hosting(rows: list[dict[str, Any]]) -> Table:
+    """Return a table of what a function and an endpoint cost in a month, by the requests of a day.
+
+    Args:
+        rows: ``HostingRow`` documents.
+    """
+    cells: list[tuple[str, ...]] = [
+        ("", "function:", "", "", "instances:", "", ""),
+        ("requests a day", *("its URL", "REST API", "median / 99 %") * 2),
+    ]
+    for row in rows:
+        sides = [cell for side in ("function", "instances") for cell in _side(row[side])]
+        cells.append((f"{row['requests_per_day']:,.0f}", *sides))
+    return columns(cells, right=tuple(range(7)))
+
+
+def _side(running: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the cells of one hosting, with ~ before what is estimated."""
+    mark, by_door = "~" if running["estimated"] else "", running["dollars_per_month"]
+    url, rest = (
+        "–" if by_door.get(door) is None else f"{mark}${by_door[door]:,.2f}"
+        for door in (per_million.FUNCTION_URL, per_million.REST_API)
+    )
+    median, slowest = ("–" if each is None else f"{each:,.0f}" for each in (running["p50_ms"], running["p99_ms"]))
+    return url, rest, f"{mark}{median} / {slowest} ms"
+
+
+def reasons(rows: list[dict[str, Any]]) -> list[str]:
+    """Return why something in the table of ``by_hosting`` is estimated or missing, each reason once."""
+    said = [(side, row[side]["reason"]) for side in ("function", "instances") for row in rows if row[side]["reason"]]
+    return [f"{side}: {reason}" for side, reason in dict.fromkeys(said)]
+
+
 def _endpoint(output: dict[str, Any]) -> per_million.Endpoint:
     plan, measured = output["run"]["endpoint"], output["endpoint"]["scaling"]["measurement"]
     half = per_million.HALF * measured["knee_per_second"]

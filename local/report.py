@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import statistics
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,42 @@ def capacity(endpoint: dict[str, Any]) -> Table:
         instances = "1 instance" if row["instances"] == 1 else f"{row['instances']} instances"
         rows.append((instances, f"{row['requests_per_second']:,.0f} requests/s", dollars))
     return columns(rows, right=(0, 1))
+
+
+def memory(measured: dict[str, Any]) -> Table:
+    """Return a table with a row for each size of memory that a function was measured with; ✓ is the one it has.
+
+    Args:
+        measured: a ``FunctionMeasurement``.
+    """
+    rows: list[tuple[str, ...]] = [
+        ("", "memory", "first answer", "warm", "99 of 100 within", "per million, by its URL")
+    ]
+    for size in measured["sizes"]:
+        price = size["dollars_per_million"]
+        rows.append(
+            (
+                "✓" if size["memory_mb"] == measured["memory_mb"] else "",
+                f"{size['memory_mb']:,} MB",
+                f"{statistics.median(size['cold_ms']):,.0f} ms",
+                f"{size['warm_p50_ms']:,.1f} ms",
+                f"{size['warm_p99_ms']:,.1f} ms",
+                "price not known" if price is None else f"${price:,.2f}",
+            )
+        )
+    return columns(rows, right=(1, 2, 3, 4, 5))
+
+
+def concurrency(measured: dict[str, Any]) -> str:
+    """Return a sentence that says how many requests a function can work on at once, and how many a second that makes.
+
+    Args:
+        measured: a ``FunctionMeasurement``.
+    """
+    limit = measured["concurrency_limit"]
+    chosen = next(size for size in measured["sizes"] if size["memory_mb"] == measured["memory_mb"])
+    rate = limit * 1000 / chosen["warm_p50_ms"]
+    return f"Lambda lets the function work on {limit:,} requests at once, which is about {rate:,.0f} requests/s."
 
 
 def lease(hours: float) -> str:

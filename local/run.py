@@ -210,7 +210,9 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         "trained": None,
         "verdict": None,
         "evaluation": None,
+        "hosting": None,
         "endpoint": None,
+        "function": None,
         "receipt": outcome.receipt or None,
         "api": {"page": deployed.page_url, "url": deployed.api_url, "key": deployed.api_key},
     }
@@ -224,7 +226,10 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
             "trained": output["trained"],
             "verdict": output["verdict"],
             "evaluation": {side: _scores(evaluation[side]) for side in ("challenger", "champion")},
+            # A state machine of an earlier release knows endpoints alone.
+            "hosting": output.get("hosting", "instances" if output["endpoint"] else None),
             "endpoint": output["endpoint"],
+            "function": output.get("function"),
         }
     else:
         record["error"] = {"name": outcome.error, "cause": outcome.cause}
@@ -261,16 +266,42 @@ def _print_result(
     if photos:
         picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
         say(f"a few predictions: {os.path.relpath(picture)}")
-    say("requests that the endpoint can answer, with room for a burst:")
-    show(report.capacity(output["endpoint"]))
-    say("dollars per million answers on AWS with everything, when half of that is asked:")
-    show(dollars.table(output))
-    say(dollars.by_day(output))
-    say(report.lease(output["endpoint"]["lease_hours"]))
+    _print_hosting(output)
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
     say("Or ask it from a shell:")
     say_exactly(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     say_exactly("    --data-binary @photo.jpg")
+
+
+def _print_hosting(output: dict[str, Any]) -> None:
+    """Print what answers, what it can and what it costs."""
+    choice, function = output.get("choice"), output.get("function")
+    if choice:
+        say(choice["reason"])
+    if function:
+        measured = function["measurement"]
+        say(f"version {function['version']} of the function {function['name']} answers, by sizes of memory:")
+        show(report.memory(measured))
+        for sentence in measured["left_out"]:
+            say(f"  left out: {sentence}")
+        say(report.concurrency(measured))
+        rows = (choice or measured)["table"] or measured["table"]
+    else:
+        say("requests that the endpoint can answer, with room for a burst:")
+        show(report.capacity(output["endpoint"]))
+        say("dollars per million answers on AWS with everything, when half of that is asked:")
+        show(dollars.table(output))
+        say(dollars.by_day(output))
+        rows = choice["table"] if choice else []
+    if rows:
+        say("dollars a month on AWS with everything, photos of 100 KB, and how long an answer takes (~: estimated):")
+        show(dollars.by_hosting(rows))
+        for sentence in dollars.reasons(rows):
+            say(f"  {sentence}")
+    if function:
+        say("The function stays until teardown is started; between requests only what is kept warm costs.")
+    else:
+        say(report.lease(output["endpoint"]["lease_hours"]))
 
 
 def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:

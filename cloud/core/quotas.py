@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import quotas
 
 FUNCTION_MEMORY = "function memory"  # the most MB that a function may have
-CONCURRENCY = quotas.concurrency().name
+CONCURRENCY = "Concurrent executions"  # of all functions together, at once
 # The values of a new account, where AWS says what they are. A quota of instances is different in each account, so the
 # laptop's is large enough for everything that the project does.
 _NEW_ACCOUNT = {FUNCTION_MEMORY: 3008}

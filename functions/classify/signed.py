@@ -1,8 +1,8 @@
 """Requests to AWS that are signed with botocore's signer and sent without a botocore client.
 
 Making a client takes 0.06 to 0.08 s of CPU, most of it to read the service's model. The prediction function makes one
-kind of request to Lambda and one to Systems Manager, which need none. See "The model function is asked without a
-client of botocore" in docs/decisions/api.md.
+kind of request to Lambda and one to Systems Manager, which need none.
+See "The model function is asked without a client of botocore" in docs/decisions/api.md.
 """
 
 import os

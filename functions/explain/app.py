@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from explain.sentence import sentence_of
 from shared.contracts import Explanation
 from shared.observability import logger
+from shared.sentence import sentence_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

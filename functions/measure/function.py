@@ -1,7 +1,7 @@
 """Measure the function that has the model: cold starts and warm requests with each size of memory.
 
-Each change of the configuration of ``$LATEST``, to which no alias ever points, makes Lambda start new environments. See
-"The memory of a function is measured" in docs/decisions/deployment-and-scaling.md.
+Each change of the configuration of ``$LATEST``, to which no alias ever points, makes Lambda start new environments.
+See "The memory of a function is measured" in docs/decisions/deployment-and-scaling.md.
 """
 
 import itertools

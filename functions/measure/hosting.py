@@ -34,6 +34,7 @@ from shared.scaling import (
     Running,
     Scaling,
 )
+from shared.sentence import sentence_of
 
 _CALL = CALLS[PHOTO_BYTES]
 _REQUESTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)  # a day
@@ -169,17 +170,15 @@ def choose(question: HostingQuestion) -> HostingChoice:
     Raises:
         MeasurementError: neither could be measured.
     """
-    function, scaling = question.function, question.instances
+    function, scaling, refused = question.function, question.instances, sentence_of(question.refused)
     if not function and not scaling:
-        raise MeasurementError(f"neither a function nor instances keep max_p99_ms: {question.refused}")
+        raise MeasurementError(f"neither a function nor instances keep max_p99_ms: {refused}")
     if not scaling:
         assert function
-        reason = f"only a function keeps max_p99_ms: {question.refused}"
+        reason = f"only a function keeps max_p99_ms: {refused}"
         return HostingChoice(hosting="function", reason=reason, table=function.table)
     if not function:
-        return HostingChoice(
-            hosting="instances", reason=f"only instances keep max_p99_ms: {question.refused}", table=[]
-        )
+        return HostingChoice(hosting="instances", reason=f"only instances keep max_p99_ms: {refused}", table=[])
     size = next(each for each in function.sizes if each.memory_mb == function.memory_mb)
     instances = measured_instances(function.instance_type, function.min_instances, scaling)
     table = rows(size, function.provisioned, function.concurrency_limit, instances, question.requests_per_day)

@@ -116,8 +116,7 @@ def plan(raw_request: Any, execution_arn: str, execution_name: str) -> Run:
     try:
         if abandoned:
             _stop_jobs(abandoned.rpartition(":")[2])
-        if hosting.of(parsed, settings) != "function":
-            stack.check_alarms(cloudwatch, settings)
+        stack.check_alarms(cloudwatch, settings)
         stack.check_key(boto3.client("apigateway"), settings)
         if parsed.promote is not None:
             agreement.serving()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def check_alarms(cloudwatch: "CloudWatchClient", settings: "PlanSettings") -> None:
     """Look for the alarms that take an update back; SageMaker refuses an update that names an alarm which is gone.
 
+    A function's update would go on without them, and nobody would notice a bad model.
+
     A deployment of the same template makes no resource again that a hand deleted, and one that reverts drift
     (``REVERT_DRIFT``) would write ``none`` into the champion pointer, so the message has the commands.
 
@@ -26,7 +28,7 @@ def check_alarms(cloudwatch: "CloudWatchClient", settings: "PlanSettings") -> No
     found = {each["AlarmName"] for each in answer["MetricAlarms"]}
     if gone := [name for name in commands if name not in found]:
         raise StackError(
-            f"deleted by hand: {' and '.join(gone)}, without which SageMaker updates no endpoint; make again what is "
+            f"deleted by hand: {' and '.join(gone)}, without which no update is taken back; make again what is "
             f"gone: {' && '.join(shlex.join(commands[name]) for name in gone)}"
         )
 

@@ -195,7 +195,7 @@ class FunctionSizes(Document):
 
     Attributes:
         run: id of the run that measured.
-        left_out: what there was no time for, one sentence each; a measurement that lacks something is not kept.
+        left_out: what there was no time for, one sentence each; a measurement that lacks something is not reused.
     """
 
     run: str
@@ -285,7 +285,7 @@ class HostingQuestion(Document):
 
     Attributes:
         function, instances: None for the one that could not be measured.
-        refused: why it could not.
+        refused: why it could not: a sentence, or the report of the task that failed.
     """
 
     function: FunctionMeasurement | None = None

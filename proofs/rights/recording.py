@@ -119,6 +119,8 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
         _let_the_lease_end(cloud)
     with recording.part("teardown of everything"):
         clear(cloud)
+    with recording.part("the API without a model"):  # It looks for an endpoint, for the pointer and for a function.
+        report.promise("without a model the API answers 503", _ask(cloud) == 503)
     with recording.part(FROM_NOTHING):
         report.promise("a run from nothing is promoted", run_from_nothing(cloud)["status"] == "SUCCEEDED")
     return cloud
@@ -179,6 +181,13 @@ def _call_api(cloud: DrillCloud) -> dict[str, int]:
             answer = pool.request("POST", url, json={"s3": name}, headers={"x-api-key": cloud.deployed.api_key})
             statuses[name] = answer.status
     return statuses
+
+
+def _ask(cloud: DrillCloud) -> int:
+    """Return the status of the API's answer to a photo."""
+    headers = {"x-api-key": cloud.deployed.api_key, "content-type": "image/jpeg"}
+    answer = urllib3.request("POST", cloud.deployed.api_url, body=cloud.photo, headers=headers, retries=False)
+    return answer.status
 
 
 def _train_on_ec2(cloud: DrillCloud, report: Report) -> None:

@@ -9,7 +9,7 @@ import yaml
 from cloud.stepfunctions import expressions
 from cloud.stepfunctions.executions import StatesError
 from cloud.stepfunctions.interpreter import Interpreter, Scope
-from explain.sentence import sentence_of
+from shared.sentence import sentence_of
 from tests.contract.conftest import ROOT
 from tests.contract.test_permissions import sample_run, sample_variables
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from explain.sentence import sentence_of
+from shared.sentence import sentence_of
 
 LAMBDA = {"errorMessage": "dataset: there are no photos", "errorType": "DatasetError", "stackTrace": ["line 1"]}
 JOB = {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no dogs, exit code: 1", "Tags": []}

@@ -1,10 +1,16 @@
 """The measurement of a function whose times are known."""
 
+import importlib
+import json
+
 import pytest
 
 from measure import function as measured
 from measure.function import MeasuredFunction
 from shared.errors import MeasurementError
+from shared.scaling import FunctionMeasurePlan
+from tests.unit.functions.buckets import Bucket
+from tests.unit.functions.test_measure import Registry
 from tests.unit.functions.timed_functions import CLIENT_ERROR, Clock, TimedFunction
 
 CONFIG = {
@@ -139,3 +145,60 @@ def test_update_that_fails_is_told(clock):
     function.config["LastUpdateStatusReason"] = "the role is gone"
     with pytest.raises(MeasurementError, match="kennel-model could not be given 1,769 MB: the role is gone"):
         measure(function)
+
+
+class WritableBucket(Bucket):
+    def put_object(self, *, Key, Body, **_):
+        self.files[Key] = Body
+
+
+@pytest.fixture
+def app(clock, monkeypatch):
+    """The function measure with a bucket that has a report, and a registry that knows nothing."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("MODEL_PACKAGE_GROUP", "kennel")
+    app = importlib.import_module("measure.app")
+    report = {"challenger": {"digest": "d", "latency_ms": 9.0, "photos_per_s": 100.0}}
+    files = {"evaluation.json": json.dumps(report).encode(), "golden/golden.json": b'[{"photo": "00.jpg"}]'}
+    files["golden/00.jpg"] = b"a"
+    function = TimedFunction(clock)
+    monkeypatch.setattr(app, "s3", WritableBucket({f"runs/r/report/{key}": body for key, body in files.items()}))
+    monkeypatch.setattr(app, "sagemaker", Registry())
+    monkeypatch.setattr(app, "functions", function)
+    monkeypatch.setattr(app, "asked_once", function)
+    return app
+
+
+def plan(**function):
+    asked = {"name": "kennel-model", "memory_mb": 1769, "reserved": 0, "provisioned": 0, "max_p99_ms": 250}
+    fields = {"run": "run-1", "report_uri": "s3://b/runs/r/report", "report_sha256": "", "image": "image:1"}
+    return FunctionMeasurePlan(
+        function=asked | function, instance_type="ml.c7i.large", requests_per_day=1000, min_instances=0, **fields
+    )
+
+
+def test_account_or_reservation_limits_how_many_go_on_at_once(app):
+    assert app.measure_function(plan(), deadline=260).concurrency_limit == 900
+    assert app.measure_function(plan(reserved=7), deadline=260).concurrency_limit == 7
+
+
+def test_measurement_that_the_registry_knows_is_reused_and_the_memory_set(app, monkeypatch):
+    """With one core a request takes 30 ms, with 0.58 of one 52 ms: 53,070 or 53,248 MB-milliseconds."""
+    first = app.measure_function(plan(), deadline=260)
+    assert (first.memory_mb, first.reused, first.num_requests) == (1769, False, 3 * 215)
+    monkeypatch.setattr(app, "sagemaker", Registry({"function_measurement": first.measurement_sha256}))
+    app.functions.config["MemorySize"] = 3008
+    again = app.measure_function(plan(), deadline=260)
+    assert (again.reused, again.num_requests, again.gb_seconds) == (True, 0, 0)
+    assert again.sizes == first.sizes
+    assert app.functions.config["MemorySize"] == 1769
+    with pytest.raises(MeasurementError, match="max_p99_ms is 20; raise it"):  # The limit is this run's own.
+        app.measure_function(plan(max_p99_ms=20), deadline=260)
+
+
+def test_measurement_that_lacks_a_size_is_not_reused(app, clock, monkeypatch):
+    first = app.measure_function(plan(), deadline=clock.now + 60)
+    assert len(first.left_out) == 2
+    monkeypatch.setattr(app, "sagemaker", Registry({"function_measurement": first.measurement_sha256}))
+    second = app.measure_function(plan(), deadline=clock.now + 260)
+    assert (second.reused, second.left_out, len(second.sizes)) == (False, [], 3)

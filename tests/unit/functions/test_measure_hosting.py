@@ -1,5 +1,7 @@
 """What a function and instances cost, and which of both serves, with round prices."""
 
+import json
+
 import pytest
 
 from measure import hosting
@@ -187,6 +189,8 @@ def test_what_could_not_be_measured_does_not_serve(book):
     assert other.table == function().table
     with pytest.raises(MeasurementError, match="neither a function nor instances keep max_p99_ms: both slow"):
         choose(question(function=None, instances=None, refused="both slow"))
+    report = json.dumps({"errorMessage": "60 ms even with 3,008 MB", "errorType": "MeasurementError"})
+    assert choose(question(function=None, refused=report)) == alone
 
 
 def test_unknown_prices_leave_the_instances(book):

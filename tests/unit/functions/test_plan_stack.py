@@ -26,7 +26,7 @@ def test_alarms_that_are_there_are_no_problem():
 def test_rollback_alarms_that_are_gone_are_told_with_the_commands(left, gone):
     with pytest.raises(StackError) as refused:
         stack.check_alarms(Alarms(*left), SETTINGS)
-    assert str(refused.value).startswith(f"deleted by hand: {' and '.join(gone)}, without which SageMaker updates no")
+    assert str(refused.value).startswith(f"deleted by hand: {' and '.join(gone)}, without which no update is taken")
     assert str(refused.value).count("aws cloudwatch put-metric-alarm --alarm-name dogs-") == len(gone)
 
 

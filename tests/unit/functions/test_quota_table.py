@@ -6,6 +6,7 @@ import botocore.session
 import pytest
 
 import quotas
+from cloud.core import quotas as account
 
 SHAPES = {
     "training": "TrainingInstanceType",
@@ -45,6 +46,10 @@ def test_types_of_the_table_are_those_of_sagemaker(use, shape):
 )
 def test_codes_that_other_sources_have_too(use, instance_type, code):
     assert quotas.of_instances(use, instance_type).code == code
+
+
+def test_concurrency_is_the_quota_that_the_laptops_functions_hold():
+    assert quotas.concurrency() == quotas.Quota("lambda", "L-B99A9384", account.CONCURRENCY, 1000)
 
 
 def test_vcpus_are_counted_by_market_and_by_family():

@@ -58,6 +58,9 @@ class TimedFunction:
         self.config |= request
         self._ready_at, self._is_new = self._clock.now + self._update_seconds, True
 
+    def get_account_settings(self):
+        return {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 900}}
+
     def invoke(self, *, FunctionName, Qualifier, LogType, Payload):
         assert (FunctionName, LogType) == ("kennel-model", "Tail")
         if self.refusals:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import prices
-from local import dollars, receipts
+from local import dollars, receipts, run
 from local.console import console
 
 TRIALS = [
@@ -59,6 +59,81 @@ def test_few_requests_a_day_cost_more_and_too_many_are_left_out():
     assert "1,000,000" not in dollars.by_day(slow)
     slow["endpoint"]["scaling"]["measurement"]["knee_per_second"] = 0.1
     assert dollars.by_day(slow).endswith(": its instances cannot answer 10,000 photos a day")
+
+
+def running(url, rest, p99_ms=20.0, **fields):
+    by_door = {"function_url": url, "rest_api": rest}
+    told = {"dollars_per_month": by_door, "p50_ms": 12.4, "p99_ms": p99_ms, "estimated": False, "reason": ""}
+    return told | fields
+
+
+ROWS = [
+    {
+        "requests_per_day": 1000.0,
+        "function": running(0.05, 0.16),
+        "instances": running(81.0, 81.1, p99_ms=None, estimated=True, reason="nobody has measured instances"),
+    },
+    {
+        "requests_per_day": 10_000_000.0,
+        "function": running(None, None, reason="3,000 requests at once"),
+        "instances": running(800.5, 1900.0, estimated=True, reason="nobody has measured instances"),
+    },
+]
+
+
+def test_hostings_stand_beside_each_other_with_what_is_estimated():
+    _, head, few, many = lines(dollars.by_hosting(ROWS))
+    assert head[:3] == ["requests", "a", "day"]
+    assert few == [*("1,000", "$0.05", "$0.16", "12", "/", "20", "ms"), *("~$81.00", "~$81.10", "~12", "/", "–", "ms")]
+    assert many[:4] == ["10,000,000", "–", "–", "12"]
+    assert many[-6:] == ["~$800.50", "~$1,900.00", "~12", "/", "20", "ms"]
+    assert dollars.reasons(ROWS) == ["function: 3,000 requests at once", "instances: nobody has measured instances"]
+
+
+def size(memory_mb, p50_ms, price):
+    times = {"cold_ms": [900.0, 1100.0, 5000.0], "warm_p50_ms": p50_ms, "warm_p99_ms": 2 * p50_ms}
+    return {"memory_mb": memory_mb, **times, "dollars_per_million": price}
+
+
+FUNCTION = {
+    "name": "dogs-model",
+    "version": "4",
+    "measurement": {
+        "memory_mb": 1769,
+        "sizes": [size(1769, 20.0, 0.8), size(3008, 15.0, None)],
+        "left_out": ["1,024 MB: there was no time for it"],
+        "concurrency_limit": 10,
+        "table": ROWS,
+    },
+}
+
+
+@pytest.mark.parametrize("choice", [None, {"reason": "The function is cheaper.", "table": ROWS[:1]}])
+def test_run_that_deployed_a_function_tells_its_sizes_and_both_hostings(choice, capsys):
+    run._print_hosting({"endpoint": None, "function": FUNCTION, "choice": choice})
+    said = capsys.readouterr().out
+    assert "version 4 of the function dogs-model answers" in said
+    chosen, other = (line.split() for line in said.splitlines() if " MB " in line and "left out" not in line)
+    assert chosen == ["✓", "1,769", "MB", "1,100", "ms", "20.0", "ms", "40.0", "ms", "$0.80"]
+    assert other[-3:] == ["price", "not", "known"]
+    assert "left out: 1,024 MB: there was no time for it" in said
+    # Ten at once, each for 20 ms.
+    assert "on 10 requests at once, which is about 500 requests/s" in said
+    assert ("The function is cheaper." in said) == (choice is not None)
+    assert ("10,000,000" in said) == (choice is None)
+    assert "The function stays until teardown is started" in said
+
+
+@pytest.mark.parametrize("choice", [None, {"reason": "Instances are cheaper.", "table": ROWS}])
+def test_run_that_deployed_instances_tells_the_other_hosting_only_if_it_chose(choice, capsys):
+    capacity = [{"instances": 1, "requests_per_second": 70.0, "dollars_per_hour": 0.107}]
+    promoted = output()
+    promoted["endpoint"]["scaling"]["capacity"] = capacity
+    run._print_hosting(promoted | {"choice": choice} | {"endpoint": promoted["endpoint"] | {"lease_hours": 5}})
+    said = capsys.readouterr().out
+    assert "The endpoint is deleted in 5 hours" in said
+    assert "1 instance  70 requests/s" in said
+    assert ("requests a day" in said) == (choice is not None)
 
 
 def test_an_unknown_price_is_said():
