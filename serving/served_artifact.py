@@ -310,7 +310,11 @@ def write_files(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> N
 
 
 def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> None:
-    """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes."""
+    """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes.
+
+    SageMaker takes a model only with gzip around it, but nothing is compressed: weights hardly shrink, and each start
+    of a function would pay for unpacking them. See "The cold start" in docs/decisions/serving.md.
+    """
     Path(archive).parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -319,8 +323,7 @@ def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> Non
             member.size = path.stat().st_size
             with open(path, "rb") as file:
                 tar.addfile(member, file)
-    # Level 1, because weights hardly compress and a higher level costs seconds.
-    Path(archive).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
+    Path(archive).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=0, mtime=0))
 
 
 def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
