@@ -42,6 +42,7 @@ _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 ANSWER_BYTES = 600  # the JSON with five breeds
 _HEADER_BYTES = 450  # of an answer, with those that API Gateway and Lambda add (estimated)
 LOG_BYTES = {REST_API: 350, FUNCTION_URL: 375, SIGN_IN: 400}  # the line about a request, by who asks
+MODEL_LOG_BYTES = 400  # the line of the model's function about a request to its own URL
 MEGABYTES = 1024  # MemorySize of the function classify
 OWN_MS = 5.0  # 3 ms of CPU (benchmarks lambda_handler) at the 0.58 of a core that this memory brings
 
@@ -147,8 +148,8 @@ def parts_of_function(
 ) -> Parts:
     """Return the dollars of each part of a million answers by a function that has the model.
 
-    Lambda charges nothing for the bytes of events and answers. The model's own log is left out: it has a line about
-    what is refused or slow, and one of metrics a minute.
+    Lambda charges nothing for the bytes of events and answers. Behind classify the model's own log is left out: it has
+    a line about what is refused or slow, and one of metrics a minute.
 
     Args:
         door: one of DOORS, or SIGN_IN; empty if callers invoke the model's function without classify before it.
@@ -161,7 +162,8 @@ def parts_of_function(
         "model_requests": prices.dollars("lambda/request", MILLION, region),
     }
     if not door:
-        return found | {"transfer": transfer(call.answer_bytes + _HEADER_BYTES, region)}
+        found["transfer"] = transfer(call.answer_bytes + _HEADER_BYTES, region)
+        return found | {"logs": _logs(MODEL_LOG_BYTES, region)}
     before = _without_instances(host.answer_ms + host.hop_ms + cold_ms, call, door, requests_per_second, region)
     return found | {name: amount for name, amount in before.items() if name not in ("data_in", "data_out")}
 
@@ -217,7 +219,6 @@ def on_a_day(
 
 def _without_instances(answer_ms: float, call: Call, door: str, requests_per_second: float, region: str) -> Parts:
     milliseconds = math.ceil(answer_ms + call.own_ms + call.shrink_ms)  # AWS bills whole ones.
-    log_bytes = LOG_BYTES[door] + _EVENT_BYTES
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
         "data_out": prices.dollars("invoke/out", MILLION * call.answer_bytes / _GB, region),
@@ -225,10 +226,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         "function_requests": prices.dollars("lambda/request", MILLION, region),
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
-        "logs": _sum(
-            prices.dollars(f"logs/{item}", MILLION * log_bytes / _GB, region)
-            for item in ("ingest", "storage")  # kept for a month, the default, and as if nothing compressed them
-        ),
+        "logs": _logs(LOG_BYTES[door], region),
     }
     if door != FUNCTION_URL:
         found["traces"] = prices.dollars("xray/trace", MILLION * traced(requests_per_second), region)
@@ -240,6 +238,12 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         keys = prices.dollars("kms/request", MILLION * _KMS_SHARE, region)
         found["bucket"] = _sum([prices.dollars("s3/get", MILLION, region), keys])
     return found
+
+
+def _logs(line_bytes: int, region: str) -> float | None:
+    """Return the dollars of a million lines, kept for a month, the default, and as if nothing compressed them."""
+    gigabytes = MILLION * (line_bytes + _EVENT_BYTES) / _GB
+    return _sum(prices.dollars(f"logs/{item}", gigabytes, region) for item in ("ingest", "storage"))
 
 
 def function_time(milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION) -> float | None:
