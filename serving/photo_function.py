@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from serving import url_door
@@ -19,7 +20,7 @@ from serving.cpu_precision import cpu_kind
 from serving.decoder import Decoder, DecoderTimeoutError
 from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError, open_photo
-from serving.served_artifact import archived_files, read_artifact
+from serving.served_artifact import ArtifactError, ServedArtifact, archived_files, read_artifact
 from serving.telemetry import JsonLines, RequestFigures, log, log_event
 
 # No other photo waits for one that is decoded here, so only those that take long are left to a process that the kernel
@@ -52,8 +53,7 @@ class PhotoFunction:
 
     def __init__(self, archive: bytes, source: str, manifest: str) -> None:
         _log_as_json()
-        self._model = ServedModel(read_artifact(archived_files(archive, source), source, manifest), num_streams=1)
-        self._model.check_golden()
+        self._model = _checked_model(read_artifact(archived_files(archive, source), source, manifest))
         self._decoder = Decoder(self._model.artifact.preprocess)
         self._figures = RequestFigures()
         self._flushed = time.monotonic()
@@ -67,6 +67,7 @@ class PhotoFunction:
             "precision": self._model.precision,
             "precisions_offered": self._model.artifact.precisions,
             "cpu": cpu_kind(),
+            "compiled_ahead": self._model.is_imported,
             "load_seconds": round(seconds, 3),
         }
         log_event("loaded", facts)
@@ -156,6 +157,23 @@ class PhotoFunction:
         times = {"queue_ms": 0.0, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
         facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
         return prediction
+
+
+def _checked_model(artifact: ServedArtifact) -> ServedModel:
+    """Return the model after it has answered the golden photos, by the network that was compiled ahead if it can.
+
+    Raises:
+        ArtifactError: The artifact cannot be served here.
+    """
+    try:
+        model = ServedModel(artifact, num_streams=1, import_compiled=True)
+        model.check_golden()
+    except (ArtifactError, RuntimeError) as error:  # OpenVINO raises the latter.
+        if not artifact.compiled:
+            raise
+        log_event("compiled network dropped", {"error": str(error)})
+        return _checked_model(replace(artifact, compiled={}))
+    return model
 
 
 def _event(payload: bytes) -> dict[str, Any]:
