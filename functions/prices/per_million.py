@@ -240,12 +240,6 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
     return found
 
 
-def _logs(line_bytes: int, region: str) -> float | None:
-    """Return the dollars of a million lines, kept for a month, the default, and as if nothing compressed them."""
-    gigabytes = MILLION * (line_bytes + _EVENT_BYTES) / _GB
-    return _sum(prices.dollars(f"logs/{item}", gigabytes, region) for item in ("ingest", "storage"))
-
-
 def function_time(milliseconds: float, megabytes: int, region: str = "", calls: float = MILLION) -> float | None:
     """Return the dollars of a function's time, a million calls unless told otherwise."""
     return prices.dollars("lambda/gb-second", calls * milliseconds / 1e3 * megabytes / 1024, region)
@@ -338,6 +332,12 @@ def idle(standing: Standing, region: str = "") -> Parts:
         "warm_functions": ("lambda/provisioned-gb-second", warm_gb * HOURS_A_MONTH * 3600),
     }
     return {name: prices.dollars(item, quantity, region) for name, (item, quantity) in found.items() if quantity}
+
+
+def _logs(line_bytes: int, region: str) -> float | None:
+    """Return the dollars of a million lines, kept for a month, the default, and as if nothing compressed them."""
+    gigabytes = MILLION * (line_bytes + _EVENT_BYTES) / _GB
+    return _sum(prices.dollars(f"logs/{item}", gigabytes, region) for item in ("ingest", "storage"))
 
 
 def _sum(amounts: Iterable[float | None]) -> float | None:
