@@ -53,7 +53,7 @@ _OF_SOURCE = ("ReadError", "Source", "open_source")
 def __getattr__(name: str) -> Any:
     """Import a name on first use: the model server reads no dataset, and its start has no time for what it needs not.
 
-    See "The cold start" in docs/decisions/serving.md.
+    See "The cold start, again" in docs/decisions/serving.md.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

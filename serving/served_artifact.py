@@ -318,7 +318,7 @@ def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> Non
     """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes.
 
     SageMaker takes a model only with gzip around it, but nothing is compressed: weights hardly shrink, and each start
-    of a function would pay for unpacking them. See "The cold start" in docs/decisions/serving.md.
+    of a function would pay for unpacking them. See "The cold start, again" in docs/decisions/serving.md.
     """
     Path(archive).parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

@@ -53,6 +53,13 @@ def test_damaged_or_missing_network_is_compiled_anew(artifact: ServedArtifact, c
     assert not imports(replace(artifact, compiled=compiled))
 
 
+def test_network_is_compiled_where_the_system_has_no_anonymous_files(
+    artifact: ServedArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert not imports(artifact)
+
+
 def test_network_for_another_instruction_set_is_not_taken(artifact: ServedArtifact, tmp_path: Path) -> None:
     name, hint = PRECISIONS[ServedModel(artifact).precision]
     (tmp_path / "n.xml").write_bytes(artifact.networks[name].xml)
