@@ -11,11 +11,12 @@ function once, in another order. Before each start the kernel is told to forget 
 standard library and of ours, which it does for those that no other process has mapped. The bucket answers at once, and
 an image that Lambda has not cached is not imitated.
 
-Warm: the milliseconds of a request, one at a time; the functions take turns with the same photo.
+Warm: the milliseconds of a request, one at a time; the functions take turns with the same photo. Ours is asked twice:
+as the function classify asks it, and as a request to its own URL, which is the IAM door where a function serves.
 
 Derived: dollars by the price book (us-east-1) and ``prices.per_million``, as if a core of Lambda were as fast as one
-of this machine: behind the function classify, which waits, by the function's URL, with photos of 100 KB; and without
-classify.
+of this machine: by the function's own URL with everything, which is the goal, and behind the function classify by
+classify's URL and by the REST API, where classify is paid while it waits, with photos of 100 KB.
 """
 
 import math
@@ -23,9 +24,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,6 @@ from benchmarks.hosted import (
     BUCKET,
     PYTHON,
     HostedFunction,
-    RunningFunction,
     bucket,
     drop_from_page_cache,
     files_of,
@@ -53,7 +54,7 @@ _HOP_MS = 3.0  # from classify to the model's function and back; nobody has meas
 _COLD_SHARE = 0.001  # assumed: one request of a thousand meets a cold start
 _MOST_COLD_SHARE = 0.01  # AWS says that cold starts are usually fewer than this
 _CALL = per_million.CALLS[100_000]
-_OURS, _EAGER, _BARE, _ALONE = "ours", "eager PyTorch, boto3", "bare", "alone"
+_OURS, _BY_URL, _EAGER, _BARE, _ALONE = "ours", "ours by its URL", "eager PyTorch, boto3", "bare", "alone"
 
 
 def measure(arguments: Sequence[str]) -> dict[str, Any]:
@@ -139,19 +140,21 @@ def _start(function: HostedFunction, environment: Mapping[str, str], photo: byte
 def _warm(
     functions: Sequence[HostedFunction], environment: Mapping[str, str], inputs: Inputs, num_requests: int
 ) -> dict[str, dict[str, float]]:
-    """Return each function's milliseconds, and its memory."""
+    """Return each function's milliseconds, ours also by its URL, and its memory."""
     photos = [path.read_bytes() for path in inputs.photos]
-    times: dict[str, list[float]] = {function.name: [] for function in functions}
     with ExitStack() as stack:
-        processes: dict[str, RunningFunction] = {
-            function.name: stack.enter_context(running(function, environment)) for function in functions
+        processes = {function.name: stack.enter_context(running(function, environment)) for function in functions}
+        processes[_BY_URL] = processes[_OURS]
+        asks: dict[str, Callable[[bytes], tuple[dict[str, Any], float]]] = {
+            name: partial(process.ask, by_url=name == _BY_URL) for name, process in processes.items()
         }
-        for process in processes.values():
+        times: dict[str, list[float]] = {name: [] for name in asks}
+        for ask in asks.values():
             for photo in photos[:5]:
-                process.ask(photo)
+                ask(photo)
         for number, photo in enumerate(islice(cycle(photos), num_requests)):
-            for name in rotated(list(processes), number):
-                document, milliseconds = processes[name].ask(photo)
+            for name in rotated(list(asks), number):
+                document, milliseconds = asks[name](photo)
                 times[name].append(document.get("milliseconds", milliseconds))
         return {
             name: {
@@ -174,18 +177,16 @@ def _report(
     measured: dict[str, dict[str, Any]] = {name: {"cold": spreads(starts)} for name, starts in cold.items()}
     for name in (_OURS, _EAGER, _BARE):
         measured[name]["warm"] = dict(warm[name])
-    cold_ms = 1e3 * statistics.median(start["seconds"] for start in cold[_OURS])
-    host = per_million.ModelFunction(MEGABYTES, warm[_OURS]["mean_ms"], _HOP_MS, _COLD_SHARE, cold_ms)
     ours = measured.pop(_OURS)
+    ours["warm_by_its_url"] = dict(warm[_BY_URL])
     ours["cold_with_files_in_the_page_cache"] = measured.pop(f"{_OURS}, files in the page cache")["cold"]
-    ours["dollars"] = dollars = derived(host)
-    ours["total_dollars_with_more_cold_starts"] = derived(replace(host, cold_share=_MOST_COLD_SHARE))["total"]
-    ours["idle_a_month"] = 0.0  # Nothing of the function is paid between requests.
+    dollars = _dollars(warm, 1e3 * ours["cold"]["seconds"]["median"])
+    _print(ours, dollars)
     return {
         "inputs": {**inputs, "megabytes": MEGABYTES},
         "rounds": rounds,
-        "ours": ours,
-        "peers": measured,
+        "ours": {"measured": ours, "derived": dollars},
+        "peers": {name: {"measured": figures} for name, figures in measured.items()},
         "limit": {"warm": dict(warm[_ALONE]), "what": "decoding and model in one thread"},
         "ratio": rounded(measured[_EAGER]["cold"]["seconds"]["median"] / ours["cold"]["seconds"]["median"]),
         "ratio_warm": rounded(warm[_EAGER]["p50_ms"] / warm[_OURS]["p50_ms"]),
@@ -200,21 +201,48 @@ def _report(
             "cold_seconds": goal(ours["cold"]["seconds"]["median"], at_most=1.5),
             "warm_p50_over_alone": goal(warm[_OURS]["p50_ms"] / warm[_ALONE]["p50_ms"], at_most=1.3),
             "mebibytes": goal(warm[_OURS]["mebibytes"], at_most=MEGABYTES),
-            "dollars_by_the_function_url": goal(dollars["total"], at_most=1.40),
-            "idle_dollars": goal(ours["idle_a_month"], at_most=0),
+            "dollars_by_the_iam_door": goal(dollars["by_its_url"]["total"], at_most=1.40),
+            "idle_dollars": goal(dollars["idle_a_month"], at_most=0),
         },
     }
 
 
-def derived(host: per_million.ModelFunction) -> dict[str, float]:
-    """Derive the dollars of a million answers behind classify by part, their total, and that without classify.
+def _dollars(warm: Mapping[str, Mapping[str, float]], cold_ms: float) -> dict[str, Any]:
+    """Derive the dollars of a million answers by each way, and those of a month in which nobody asks."""
+    behind = per_million.ModelFunction(MEGABYTES, warm[_OURS]["mean_ms"], _HOP_MS, _COLD_SHARE, cold_ms)
+    by_url = replace(behind, answer_ms=warm[_BY_URL]["mean_ms"])
+    return {
+        "by_its_url": derived(by_url, ""),
+        "by_its_url_with_more_cold_starts": derived(replace(by_url, cold_share=_MOST_COLD_SHARE), ""),
+        "behind_classify": {door: derived(behind, door) for door in per_million.DOORS},
+        "idle_a_month": 0.0,  # Nothing of the function is paid between requests.
+    }
+
+
+def derived(host: per_million.ModelFunction, door: str) -> dict[str, float]:
+    """Derive the dollars of each part of a million answers, and their total.
+
+    Args:
+        host: The model's function.
+        door: See ``per_million.parts_of_function``.
 
     Raises:
         LocalError: The price book lacks a price.
     """
-    parts = per_million.parts_of_function(host, _CALL, per_million.FUNCTION_URL, region=prices.HOME_REGION)
-    direct = per_million.parts_of_function(host, _CALL, "", region=prices.HOME_REGION)
-    found = {**parts, "total": per_million.total(parts), "total_without_classify": per_million.total(direct)}
+    parts = per_million.parts_of_function(host, _CALL, door, region=prices.HOME_REGION)
+    found = {**parts, "total": per_million.total(parts)}
     if any(amount is None or math.isnan(amount) for amount in found.values()):
         raise LocalError("the price book lacks a price of Lambda; see docs/prices.md")
     return {name: rounded(amount or 0.0) for name, amount in found.items()}
+
+
+def _print(ours: Mapping[str, Any], dollars: Mapping[str, Any]) -> None:
+    cold, warm = ours["cold"], ours["warm_by_its_url"]
+    print_progress(
+        f"\nmeasured   cold {cold['seconds']['median']:.2f} s (CPU {cold['cpu_seconds']['median']:.2f} s), "
+        f"warm by its URL p50 {warm['p50_ms']:.1f} ms, p99 {warm['p99_ms']:.1f} ms, mean {warm['mean_ms']:.1f} ms"
+    )
+    parts = ", ".join(f"{name} {amount:.2f}" for name, amount in dollars["by_its_url"].items() if name != "total")
+    print_progress(f"derived    ${dollars['by_its_url']['total']:.2f} a million by its own URL, the IAM door ({parts})")
+    for door, found in dollars["behind_classify"].items():
+        print_progress(f"derived    ${found['total']:.2f} behind classify ({door})")

@@ -64,15 +64,20 @@ class RunningFunction:
         finally:
             os.sched_setaffinity(0, everything)
 
-    def ask(self, photo: bytes) -> tuple[dict[str, Any], float]:
+    def ask(self, photo: bytes, by_url: bool = False) -> tuple[dict[str, Any], float]:
         """Send a photo as soon as the function asks for an event; return its answer, and the milliseconds it took.
+
+        Args:
+            photo: The photo.
+            by_url: Send the event of a request to the function's URL, and return the document in the answer.
 
         Raises:
             LocalError: The process ended, or did not answer.
         """
         self._wait(lambda: self._api.is_idle)
         self._asked += 1
-        payload = json.dumps({"photo": base64.b64encode(photo).decode()}).encode()
+        text = base64.b64encode(photo).decode()
+        payload = json.dumps(_url_event(text) if by_url else {"photo": text}).encode()
         event = Event(f"request-{self._asked}", payload, "arn:aws:lambda:::function:f", time.time() + _SECONDS, "")
         began = time.perf_counter()
         self._api.send(event)
@@ -83,7 +88,11 @@ class RunningFunction:
         if reply.error_type is not None:
             raise LocalError(f"the function failed: {reply.payload.decode()}\n{self._log.read_text()[-1000:]}")
         document: dict[str, Any] = json.loads(reply.payload)
-        return document, milliseconds
+        if not by_url:
+            return document, milliseconds
+        if document["statusCode"] != 200:
+            raise LocalError(f"the function refuses a photo by its URL: {document}")
+        return json.loads(document["body"]), milliseconds
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds of the process so far."""
@@ -107,6 +116,25 @@ class RunningFunction:
                 break
         if not is_over():
             raise LocalError(f"the function does not answer:\n{self._log.read_text()[-1000:]}")
+
+
+def _url_event(body: str) -> dict[str, Any]:
+    """Return the event of a signed request to a function's URL, with the headers that Lambda adds to a client's."""
+    headers = {"content-type": "image/jpeg", "content-length": str(len(body) * 3 // 4), "host": "f.lambda-url.on.aws"}
+    headers |= dict.fromkeys(("x-amz-date", "x-amzn-trace-id", "authorization", "x-amz-content-sha256"), "0" * 64)
+    http = {"method": "POST", "path": "/classify", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "b"}
+    iam = {"accessKey": "AKIA", "accountId": "0" * 12, "userArn": "arn:aws:sts::000000000000:assumed-role/r/s"}
+    context = {"http": http, "authorizer": {"iam": iam}, "domainName": "f.lambda-url.on.aws", "stage": "$default"}
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/classify",
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": context,
+        "body": body,
+        "isBase64Encoded": True,
+    }
 
 
 @contextmanager

@@ -14,19 +14,23 @@ alone, because the Plan function, the training job, the evaluation and the lapto
 datasets with it. ``dataset.other_formats``, which the jobs decode with, is the exception.
 """
 
-from dataset.layout import (
-    MAX_NAMED,
-    OTHER,
-    SPLITS,
-    DatasetError,
-    LeftOut,
-    Listing,
-    Photo,
-    Reason,
-    breed_name,
-    listing,
-)
-from dataset.source import ReadError, Source, open_source
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataset.layout import (
+        MAX_NAMED,
+        OTHER,
+        SPLITS,
+        DatasetError,
+        LeftOut,
+        Listing,
+        Photo,
+        Reason,
+        breed_name,
+        listing,
+    )
+    from dataset.source import ReadError, Source, open_source
 
 __all__ = [
     "MAX_NAMED",
@@ -43,3 +47,16 @@ __all__ = [
     "listing",
     "open_source",
 ]
+_OF_SOURCE = ("ReadError", "Source", "open_source")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use: the model server reads no dataset, and its start has no time for what it needs not.
+
+    See "The cold start, again" in docs/decisions/serving.md.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module("dataset.source" if name in _OF_SOURCE else "dataset.layout"), name)
+    globals()[name] = value
+    return value

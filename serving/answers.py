@@ -7,7 +7,7 @@ from serving.preprocess import MAX_BYTES, PhotoTooLargeError, UnsupportedPhotoEr
 from serving.served_artifact import ServedArtifact
 
 FAILED = "The model server failed; see its log."
-_QUESTION = {"describe": "breeds"}
+BREEDS_QUESTION = {"describe": "breeds"}
 
 
 def breeds(question: Any, artifact: ServedArtifact) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def breeds(question: Any, artifact: ServedArtifact) -> dict[str, Any]:
     Raises:
         UnsupportedPhotoError: It is another question.
     """
-    if question != _QUESTION:
+    if question != BREEDS_QUESTION:
         raise UnsupportedPhotoError(
-            f"The JSON is not the question {json.dumps(_QUESTION)}; send a photo as its own bytes, without JSON."
+            f"The JSON is not the question {json.dumps(BREEDS_QUESTION)}; send a photo as its own bytes, without JSON."
         )
     return {"breeds": [label.breed for label in artifact.labels]}
 

@@ -37,6 +37,29 @@ _PREFERENCES = {
     "neither AMX nor VNNI": ("int8", "f32"),
     "Arm": ("f32",),
 }
+# oneDNN's names of instruction sets (ONEDNN_MAX_CPU_ISA), the least first: the flags of a CPU that has it, and the kind
+# of such a CPU.
+_AVX512 = {"avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}
+_ISA_FLAGS = {
+    "AVX2": {"avx2"},
+    "AVX512_CORE": _AVX512,
+    "AVX512_CORE_VNNI": _AVX512 | {"avx512_vnni"},
+    "AVX512_CORE_BF16": _AVX512 | {"avx512_vnni", "avx512_bf16"},
+    "AVX512_CORE_AMX": _AVX512 | {"avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"},
+}
+ISA_KINDS = {
+    "AVX2": "neither AMX nor VNNI",
+    "AVX512_CORE": "neither AMX nor VNNI",
+    "AVX512_CORE_VNNI": "VNNI",
+    "AVX512_CORE_BF16": "VNNI and bf16",
+    "AVX512_CORE_AMX": "AMX",
+}
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets of this CPU, keys of ``ISA_KINDS``, the greatest last; none of a CPU of Arm."""
+    flags = _cpu_flags()
+    return [name for name, needed in _ISA_FLAGS.items() if needed <= flags]
 
 
 def cpu_kind() -> str:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dataset.layout import named
 from dataset.reading import AS_IT_IS, Reading
 from serving.card import render_card
 from serving.challenger import EvaluationError, TrainedModel, check_readable, make_challenger, read_trained
+from serving.compile_ahead import compile_ahead
 from serving.judge import changed_breeds, compare, compare_precisions, judge, model_figures
 from serving.model import ServedModel, device_name
 from serving.same_photos import check_photos
@@ -137,7 +138,8 @@ def evaluate(
         _check_labels(trained.labels, source)
         champion = _champion(root / "input" / "champion" / "model.tar.gz", Path(folder, "champion"), champion_manifest)
         challenger = make_challenger(trained, source, version)
-        write_artifact(challenger.artifact, Path(folder, "packed"))
+        compiled = compile_ahead(challenger.artifact)
+        write_artifact(replace(challenger.artifact, compiled=compiled), Path(folder, "packed"))
         pack(Path(folder, "packed"), archive)
         served = _load_served(archive, Path(folder, "served"))
 

@@ -149,7 +149,7 @@ def _answer_next(client: RuntimeClient, function: "PhotoFunction") -> None:
     """Wait for a request and answer it."""
     invocation = client.next()
     try:
-        answer = function.invoke(invocation.payload, invocation.seconds_left)
+        answer = function.invoke(invocation.payload, invocation.seconds_left, invocation.id)
     except Exception as error:  # It is logged; Lambda counts it among the function's errors.
         client.fail(invocation, f"Model.{type(error).__name__}", "The model server failed; see its log.")
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 
 from dataset.cores import num_cores
+from serving.compiled import single_stream, take
 from serving.cpu_precision import PRECISIONS, cpu_kind, preferred_precision
 from serving.preprocess import PhotoTooLargeError, open_photo, pixels
 from serving.served_artifact import ArtifactError, Label, ServedArtifact
@@ -80,17 +81,25 @@ class ServedModel:
         artifact: The artifact.
         precision: The precision in which the network is computed. It is the one that this CPU prefers among those
             in which every golden photo has an answer.
+        is_imported: Whether the network was compiled by the evaluation and not here.
         num_threads: Number of callers that keep the cores busy: two per core, so that one can decode its photo while
             the other waits for its inference. See "Two callers per core" in docs/decisions/serving.md.
     """
 
-    def __init__(self, artifact: ServedArtifact, precision: str | None = None, num_streams: int = 0) -> None:
+    def __init__(
+        self,
+        artifact: ServedArtifact,
+        precision: str | None = None,
+        num_streams: int = 0,
+        import_compiled: bool = False,
+    ) -> None:
         """Compile the network.
 
         Args:
             artifact: The artifact.
             precision: One of ``serving.cpu_precision.PRECISIONS``, to use it instead of the preferred one.
             num_streams: Number of photos that are computed at the same time, each in one thread; 0: one per core.
+            import_compiled: Take the network that the evaluation has compiled for one stream, if it fits this CPU.
 
         Raises:
             ArtifactError: The golden photos have no answers in the precision, OpenVINO cannot read the network, or the
@@ -104,15 +113,10 @@ class ServedModel:
                 f"artifact: the golden photos have no answers in {self.precision}, the precision of this CPU "
                 f"({cpu_kind()}); evaluate the model on such a CPU"
             )
-        name, hint = PRECISIONS[self.precision]
-        network = artifact.networks[name]
-        try:
-            compiled = _core().compile_model(
-                _core().read_model(network.xml, network.weights), "CPU", self._openvino_settings(hint, num_streams)
-            )
-        except RuntimeError as error:
-            raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({last_line(error)})") from error
-        self._check_shapes(compiled, name)
+        imported = take(_core(), artifact, self.precision) if import_compiled else None
+        self.is_imported = imported is not None
+        compiled = imported or self._compile(num_streams)
+        self._check_shapes(compiled, PRECISIONS[self.precision].network)
         self._compiled = compiled
         self._local = threading.local()
         # Infer once on this thread, because two threads that make the first inference together deadlock (OpenVINO
@@ -120,7 +124,18 @@ class ServedModel:
         side = artifact.preprocess.image_size
         self.infer(np.zeros((side, side, 3), np.uint8))
 
+    def _compile(self, num_streams: int) -> ov.CompiledModel:
+        name, hint = PRECISIONS[self.precision]
+        network = self.artifact.networks[name]
+        try:
+            model = _core().read_model(network.xml, network.weights)
+            return _core().compile_model(model, "CPU", self._openvino_settings(hint, num_streams))
+        except RuntimeError as error:
+            raise ArtifactError(f"{name}.xml: OpenVINO cannot load the network ({last_line(error)})") from error
+
     def _openvino_settings(self, hint: str, num_streams: int) -> dict[str, Any]:
+        if num_streams == 1:
+            return single_stream(hint)
         # See "One single-threaded stream per core" in docs/decisions/serving.md.
         # Streams are not pinned to cores, because on a laptop several servers share the cores.
         return {

@@ -1,7 +1,8 @@
 """The model as a function: it takes one event at a time and answers with what the model server would answer.
 
 An event is ``{"photo": BASE64}`` or the question ``{"describe": "breeds"}``, both perhaps with ``correlation_id``. The
-answer is ``{"status": STATUS, "body": DOCUMENT}`` with the status and the document of the server.
+answer is ``{"status": STATUS, "body": DOCUMENT}`` with the status and the document of the server. Requests to the
+function's own URL are events of another form, and are answered as ``serving.url_door`` says.
 """
 
 import base64
@@ -11,14 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from serving.answers import breeds, error_document, too_many_bytes
+from serving import url_door
+from serving.answers import BREEDS_QUESTION, breeds, error_document, too_many_bytes
 from serving.cpu_precision import cpu_kind
 from serving.decoder import Decoder, DecoderTimeoutError
 from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError, open_photo
-from serving.served_artifact import archived_files, read_artifact
+from serving.served_artifact import ArtifactError, ServedArtifact, archived_files, read_artifact
 from serving.telemetry import ENDPOINT_VARIABLE, JsonLines, RequestFigures, log, log_event
 
 # No other photo waits for one that is decoded here, so only those that take long are left to a process that the kernel
@@ -51,8 +54,7 @@ class PhotoFunction:
 
     def __init__(self, archive: bytes, source: str, manifest: str) -> None:
         _log_as_json()
-        self._model = ServedModel(read_artifact(archived_files(archive, source), source, manifest), num_streams=1)
-        self._model.check_golden()
+        self._model = _checked_model(read_artifact(archived_files(archive, source), source, manifest))
         self._decoder = Decoder(self._model.artifact.preprocess)
         self._figures = RequestFigures(os.environ.get(ENDPOINT_VARIABLE, ""))
         self._flushed = time.monotonic()
@@ -66,16 +68,18 @@ class PhotoFunction:
             "precision": self._model.precision,
             "precisions_offered": self._model.artifact.precisions,
             "cpu": cpu_kind(),
+            "compiled_ahead": self._model.is_imported,
             "load_seconds": round(seconds, 3),
         }
         log_event("loaded", facts)
 
-    def invoke(self, payload: bytes, seconds: float) -> bytes:
-        """Answer an event, and log one line about it unless it was answered in time.
+    def invoke(self, payload: bytes, seconds: float, request_id: str) -> bytes:
+        """Answer an event, and log one line about it if it came by the function's URL, was refused, or took long.
 
         Args:
             payload: The event, JSON.
             seconds: Seconds until the function's timeout ends.
+            request_id: Lambda's id of the invocation.
 
         Returns:
             The answer, JSON.
@@ -85,9 +89,11 @@ class PhotoFunction:
         """
         started = time.perf_counter()
         facts: dict[str, Any] = {}
+        event: dict[str, Any] = {}
         try:
-            status, body = 200, self._answer(payload, seconds, facts)
-        except PhotoError as error:
+            event = _event(payload)
+            status, body = 200, self._answer(event, seconds, request_id, facts)
+        except (PhotoError, url_door.UrlRequestError) as error:
             status, body = error.status, _refusal(error.code, str(error), facts)
         except EventError as error:
             status, body = 400, _refusal("BadEvent", str(error), facts)
@@ -100,9 +106,11 @@ class PhotoFunction:
             raise
         self._figures.add(status, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
-        if status != 200 or total_ms >= _SLOW_MS:
-            log_event("invocation", {**facts, "status": status, "total_ms": total_ms})
-        return json.dumps({"status": status, "body": body}, ensure_ascii=False, separators=(",", ":")).encode()
+        by_url = url_door.is_request(event)
+        if by_url or status != 200 or total_ms >= _SLOW_MS:
+            log_event("request" if by_url else "invocation", {**facts, "status": status, "total_ms": total_ms})
+        answer = url_door.response(event, status, body, request_id) if by_url else {"status": status, "body": body}
+        return url_door.text_of(answer).encode()
 
     def log_figures(self) -> None:
         """Log the metrics if the last ones are a minute old."""
@@ -114,22 +122,31 @@ class PhotoFunction:
         """End the process that decodes, if there is one."""
         self._decoder.close()
 
-    def _answer(self, payload: bytes, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer's document, and add the photo's size and times to the facts for the log."""
-        event = _event(payload)
+    def _answer(self, event: dict[str, Any], seconds: float, request_id: str, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer's document, and add what the log says to the facts."""
+        if url_door.is_request(event):
+            facts.update(url_door.facts_of(event), correlation_id=request_id)
+            return self._answer_request(event, seconds, facts)
         correlation_id = event.pop("correlation_id", None)
         if isinstance(correlation_id, str):
             facts["correlation_id"] = correlation_id[:_MAX_ID]
         if "describe" in event:
             return breeds(event, self._model.artifact)
-        photo = _photo(event)
-        facts["bytes"] = len(photo)
-        prediction = self._predict(photo, seconds, facts)
-        times = {"queue_ms": 0.0, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
-        facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
-        return prediction.to_json()
+        return self._predict(_photo(event), seconds, facts).to_json()
+
+    def _answer_request(self, event: dict[str, Any], seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return the document for a request to the function's URL."""
+        route = url_door.route(event)
+        if route == url_door.HEALTH:
+            return {"status": "serving"}
+        facts["model_version"] = self._model.artifact.card.version
+        if route == url_door.BREEDS:
+            return breeds(BREEDS_QUESTION, self._model.artifact)
+        return self._predict(url_door.photo_of(event), seconds, facts).to_json()
 
     def _predict(self, photo: bytes, seconds: float, facts: dict[str, Any]) -> Prediction:
+        """Return the prediction for a photo, and add its size and times to the facts."""
+        facts["bytes"] = len(photo)
         started = time.perf_counter()
         opened = open_photo(photo, self._model.artifact.preprocess)
         if opened.estimated_ms <= _OWN_MS and not opened.is_large:
@@ -137,7 +154,27 @@ class PhotoFunction:
         else:
             facts["lane"] = "process"
             image = self._decoder.pixels(photo, min(_COSTLY_SECONDS, seconds - _SPARE_SECONDS))
-        return self._model.predict_pixels(image, (time.perf_counter() - started) * 1e3)
+        prediction = self._model.predict_pixels(image, (time.perf_counter() - started) * 1e3)
+        times = {"queue_ms": 0.0, "decode_ms": prediction.decode_ms, "model_ms": prediction.model_ms}
+        facts.update({name: round(milliseconds, 2) for name, milliseconds in times.items()})
+        return prediction
+
+
+def _checked_model(artifact: ServedArtifact) -> ServedModel:
+    """Return the model after it has answered the golden photos, by the network that was compiled ahead if it can.
+
+    Raises:
+        ArtifactError: The artifact cannot be served here.
+    """
+    try:
+        model = ServedModel(artifact, num_streams=1, import_compiled=True)
+        model.check_golden()
+    except (ArtifactError, RuntimeError) as error:  # OpenVINO raises the latter.
+        if not artifact.compiled:
+            raise
+        log_event("compiled network dropped", {"error": str(error)})
+        return _checked_model(replace(artifact, compiled={}))
+    return model
 
 
 def _event(payload: bytes) -> dict[str, Any]:

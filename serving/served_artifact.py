@@ -1,9 +1,9 @@
 """The served artifact: a folder (or its ``model.tar.gz``) of data. No code in it is ever executed.
 
 It contains ``float.xml`` and ``float.bin`` (OpenVINO IR), ``int8.xml`` and ``int8.bin`` if int8 is worth it,
-``labels.json``, ``preprocess.json``, ``calibration.json``, ``card.json``, ``golden/`` (photos with known answers) and
-``manifest.json`` with the SHA-256 of every other file. Each file is read once, verified, and then used from memory, so
-that the server computes with exactly the bytes that were verified.
+``labels.json``, ``preprocess.json``, ``calibration.json``, ``card.json``, ``golden/`` (photos with known answers),
+perhaps ``compiled/`` (``serving.compiled``), and ``manifest.json`` with the SHA-256 of every other file. Each file is
+read once, verified, and then used from memory, so that the server computes with exactly the bytes that were verified.
 """
 
 import gzip
@@ -24,6 +24,7 @@ from serving.cpu_precision import PRECISIONS
 from serving.preprocess import ServingPreprocess
 
 MANIFEST = "manifest.json"
+_COMPILED = "compiled/"
 
 
 class ArtifactError(ValueError):
@@ -114,6 +115,7 @@ class ServedArtifact:
         card: The model's identity.
         golden: The golden photos.
         manifest: The SHA-256 of ``manifest.json``, hexadecimal; empty for an artifact that was not read from a folder.
+        compiled: Compiled networks by the name that ``serving.compiled`` gives them, zlib. No server needs them.
     """
 
     networks: Mapping[str, OpenVinoNetwork]
@@ -123,6 +125,7 @@ class ServedArtifact:
     card: Card
     golden: tuple[GoldenExample, ...] = ()
     manifest: str = field(default="", compare=False)
+    compiled: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -207,6 +210,7 @@ def _artifact(files: Mapping[str, bytes], digest: str, source: str, manifest: st
             Card(**json.loads(files["card.json"])),
             golden,
             digest,
+            {name.removeprefix(_COMPILED): files[name] for name in files if name.startswith(_COMPILED)},
         )
     except KeyError as error:
         raise ArtifactError(f"{source}: {error} is missing; export the model again") from error
@@ -280,6 +284,7 @@ def write_artifact(artifact: ServedArtifact, folder: str | os.PathLike[str]) -> 
         "calibration.json": _json(asdict(artifact.calibration)),
         "card.json": _json(asdict(artifact.card)),
         **golden_files(artifact.golden),
+        **{f"{_COMPILED}{name}": content for name, content in artifact.compiled.items()},
     }
     files[MANIFEST] = _json({"sha256": {n: hashlib.sha256(c).hexdigest() for n, c in sorted(files.items())}})
     write_files(files, folder)
@@ -310,7 +315,11 @@ def write_files(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> N
 
 
 def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> None:
-    """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes."""
+    """Pack a folder into a ``.tar.gz`` with its files at the root. Equal folders give equal bytes.
+
+    SageMaker takes a model only with gzip around it, but nothing is compressed: weights hardly shrink, and each start
+    of a function would pay for unpacking them. See "The cold start, again" in docs/decisions/serving.md.
+    """
     Path(archive).parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -319,8 +328,7 @@ def pack(folder: str | os.PathLike[str], archive: str | os.PathLike[str]) -> Non
             member.size = path.stat().st_size
             with open(path, "rb") as file:
                 tar.addfile(member, file)
-    # Level 1, because weights hardly compress and a higher level costs seconds.
-    Path(archive).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
+    Path(archive).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=0, mtime=0))
 
 
 def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:

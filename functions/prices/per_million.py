@@ -49,6 +49,7 @@ _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 ANSWER_BYTES = 620  # the JSON with five breeds
 _HEADER_BYTES = 450  # of an answer, with those that API Gateway and Lambda add (estimated)
 LOG_BYTES = {REST_API: 396, FUNCTION_URL: 421, SIGN_IN: 446}  # the line about a request, by who asks
+MODEL_LOG_BYTES = 400  # the line of the model's function about a request to its own URL
 MEGABYTES = 512  # MemorySize of the function classify
 OWN_CPU_MS = 3.0  # of a core, beside shrinking (benchmarks lambda_handler)
 
@@ -159,8 +160,8 @@ def parts_of_function(
 ) -> Parts:
     """Return the dollars of each part of a million answers by a function that has the model.
 
-    Lambda charges nothing for the bytes of events and answers. The model's own log is left out: it has a line about
-    what is refused or slow, and one of metrics a minute.
+    Lambda charges nothing for the bytes of events and answers. Behind classify the model's own log is left out: it has
+    a line about what is refused or slow, and one of metrics a minute.
 
     Args:
         door: one of DOORS, or SIGN_IN; empty if callers reach the model's function by its own URL, without classify.
@@ -175,7 +176,8 @@ def parts_of_function(
         "model_requests": prices.dollars("lambda/request", MILLION, region),
     }
     if not door:
-        return found | {"transfer": transfer(call.answer_bytes + _HEADER_BYTES, region)}
+        found["transfer"] = transfer(call.answer_bytes + _HEADER_BYTES, region)
+        return found | {"logs": _logs(MODEL_LOG_BYTES, region)}
     whole = replace(call, shrink_cpu_ms=0.0)  # Of what goes to a function nothing is paid by its bytes.
     before = _without_instances(host.answer_ms + host.hop_ms + cold_ms, whole, door, requests_per_second, region)
     return found | {name: amount for name, amount in before.items() if name not in ("data_in", "data_out")}
@@ -265,7 +267,6 @@ def on_a_day(
 def _without_instances(answer_ms: float, call: Call, door: str, requests_per_second: float, region: str) -> Parts:
     computing = elapsed_ms(call.own_cpu_ms + call.shrink_cpu_ms, call.megabytes)
     milliseconds = math.ceil(answer_ms + computing)  # AWS bills whole ones.
-    log_bytes = LOG_BYTES[door] + _EVENT_BYTES
     found: Parts = {
         "data_in": prices.dollars("invoke/in", MILLION * call.sent_bytes / _GB, region),
         "data_out": prices.dollars("invoke/out", MILLION * call.answer_bytes / _GB, region),
@@ -273,10 +274,7 @@ def _without_instances(answer_ms: float, call: Call, door: str, requests_per_sec
         "function_requests": prices.dollars("lambda/request", MILLION, region),
         "door": 0.0 if door == FUNCTION_URL else prices.dollars("api-gateway/rest-request", MILLION, region),
         "transfer": transfer(call.answer_bytes + _HEADER_BYTES, region),
-        "logs": _sum(
-            prices.dollars(f"logs/{item}", MILLION * log_bytes * share / _GB, region)
-            for item, share in (("ingest", 1.0), ("storage", _KEPT_SHARE))  # for a month, the default
-        ),
+        "logs": _logs(LOG_BYTES[door], region),
     }
     if door != FUNCTION_URL:
         found["traces"] = prices.dollars("xray/trace", MILLION * traced(requests_per_second), region)
@@ -439,6 +437,13 @@ def idle(standing: Standing, region: str = "") -> Parts:
         name: _sum(prices.dollars(item, quantity, region) for item, quantity in needs.items())
         for name, needs in _standing_quantities(standing).items()
     }
+
+
+def _logs(line_bytes: int, region: str) -> float | None:
+    """Return the dollars of a million lines, kept for a month, the default."""
+    gigabytes = MILLION * (line_bytes + _EVENT_BYTES) / _GB
+    shares = (("ingest", 1.0), ("storage", _KEPT_SHARE))
+    return _sum(prices.dollars(f"logs/{item}", gigabytes * share, region) for item, share in shares)
 
 
 def _sum(amounts: Iterable[float | None]) -> float | None:

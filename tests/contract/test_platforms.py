@@ -25,6 +25,7 @@ LINUX_ONLY = {
     ("training/loader.py", "mmap.MADV_HUGEPAGE"): "tests/unit/training/test_loader.py",
     ("training/launch.py", "os.waitid"): "called by process 1 of a container alone, which is a process of Linux",
     ("cloud/core/launcher.py", "signal.sigtimedwait"): "it makes namespaces; containers.available() says no elsewhere",
+    ("serving/compiled.py", "os.memfd_create"): "tests/unit/serving/test_compiled.py; the function compiles without it",
     ("benchmarks/trainers.py", "os.sched_getaffinity"): "docs/benchmarks.md says: Linux",
     ("benchmarks/training_loops.py", "os.sched_setaffinity"): "likewise",
     ("benchmarks/function.py", "os.sched_getaffinity"): "likewise; measure() says so elsewhere",
@@ -93,6 +94,7 @@ def test_only_these_places_read_the_kernels_files():
         "cloud/lambdas/environment.py",  # Without /proc it asks ps.
         "cloud/lambdas/processor.py",  # Without /proc no time is counted, so none is limited.
         "cloud/core/processes.py",  # Without /proc it asks ps: tests/unit/cloud/core/test_processes.py
+        "serving/compiled.py",  # with memfd_create
         "serving/cpu_precision.py",
         "training/distributed.py",  # machine_id asks sysctl, or takes the hostname.
         "training/files.py",  # with O_TMPFILE

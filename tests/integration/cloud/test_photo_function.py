@@ -85,8 +85,21 @@ def event_of(content: bytes) -> dict[str, str]:
     return {"photo": base64.b64encode(content).decode(), "correlation_id": "c-1"}
 
 
+def url_event_of(content: bytes) -> dict[str, Any]:
+    """Return the event of a request to the function's URL, without what the function does not read."""
+    context = {"http": {"method": "POST", "sourceIp": "127.0.0.1"}}
+    body = base64.b64encode(content).decode()
+    return {
+        "version": "2.0",
+        "rawPath": "/classify",
+        "requestContext": context,
+        "body": body,
+        "isBase64Encoded": True,
+    }
+
+
 def test_function_answers_as_the_server_does(ask: Ask, tmp_path: Path) -> None:
-    """The first answer comes from a cold start, those after it from the same process."""
+    """The first answer comes from a cold start, those after it from the same process, also those by its URL."""
     (tmp_path / "net").mkdir()
     server = Server(coloured_artifact(tmp_path / "net"), tmp_path / "model")
     server.connect().close()
@@ -96,9 +109,14 @@ def test_function_answers_as_the_server_does(ask: Ask, tmp_path: Path) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", server.port)
             connection.request("POST", "/invocations", content, {"Content-Type": "image/jpeg"})
             response = connection.getresponse()
+            document = json.loads(response.read())
             answer, log = ask(event_of(content))
             logs.append(log)
-            assert answer == {"status": response.status, "body": json.loads(response.read())}, name
+            assert answer == {"status": response.status, "body": document}, name
+            by_url, _ = ask(url_event_of(content))
+            assert by_url["statusCode"] == response.status, name
+            if response.status == 200:
+                assert json.loads(by_url["body"]) == document
             connection.close()
     finally:
         server.process.kill()

@@ -48,3 +48,28 @@ def test_cpu_without_flags_is_of_the_simplest_kind(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cpu_precision.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(cpu_precision, "Path", lambda _name: tmp_path / "missing")  # macOS has no /proc.
     assert cpu_kind() == "neither AMX nor VNNI"
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ("", []),
+        ("avx2", ["AVX2"]),
+        ("avx2 avx_vnni", ["AVX2"]),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", ["AVX2", "AVX512_CORE"]),
+        (
+            "avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 amx_bf16 amx_int8",
+            ["AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_AMX"],
+        ),
+    ],
+)
+def test_instruction_sets_are_those_of_the_flags(monkeypatch: pytest.MonkeyPatch, flags: str, names: list[str]) -> None:
+    monkeypatch.setattr(cpu_precision, "_cpu_flags", lambda: set(flags.split()))
+    assert cpu_precision.instruction_sets() == names
+
+
+def test_each_instruction_set_names_the_kind_of_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_precision.platform, "machine", lambda: "x86_64")
+    for name, flags in cpu_precision._ISA_FLAGS.items():
+        monkeypatch.setattr(cpu_precision, "_cpu_flags", lambda flags=flags: flags)
+        assert cpu_precision.ISA_KINDS[name] == cpu_kind()

@@ -46,7 +46,8 @@ class Lambda:
 class Answering:
     """Stands for the model."""
 
-    def invoke(self, payload: bytes, _: float) -> bytes:
+    def invoke(self, payload: bytes, _: float, request_id: str) -> bytes:
+        assert request_id == "r-1"
         if payload == b"broken":
             raise KeyError("secret")
         return DOCUMENT

@@ -24,6 +24,7 @@ from serving.telemetry import ENDPOINT_VARIABLE, RequestFigures
 from .conftest import COLOURS, photo
 from .test_server import Client
 
+ID = "request-1"
 PHOTOS = {
     "jpeg": photo(COLOURS["001.Red_setter"], 900),
     "png": photo(COLOURS["002.Green_hound"], 901, "PNG"),
@@ -57,7 +58,7 @@ def function(archive: bytes, manifest: str) -> Iterator[PhotoFunction]:
 
 
 def ask(function: PhotoFunction, event: Any, seconds: float = 60) -> tuple[int, Any]:
-    answer = json.loads(function.invoke(json.dumps(event).encode(), seconds))
+    answer = json.loads(function.invoke(json.dumps(event).encode(), seconds, ID))
     assert answer.keys() == {"status", "body"}
     return answer["status"], answer["body"]
 
@@ -74,7 +75,7 @@ def test_function_answers_a_photo_as_the_server_does(function: PhotoFunction, mo
 
 def test_answer_has_the_servers_bytes(function: PhotoFunction, model: ServedModel) -> None:
     response = Client(make_app(model)).post(PHOTOS["jpeg"])
-    answer = function.invoke(json.dumps(event_of(PHOTOS["jpeg"])).encode(), 60)
+    answer = function.invoke(json.dumps(event_of(PHOTOS["jpeg"])).encode(), 60, ID)
     assert answer == b'{"status":200,"body":' + response.content + b"}"
 
 
@@ -105,7 +106,7 @@ def test_question_is_answered_as_the_server_does(
 
 @pytest.mark.parametrize("payload", [b"null", b"[]", b"{}", b'{"photo": 1}', b'{"photo": "a?b"}', b"{", b"[" * 100_000])
 def test_other_events_are_refused(function: PhotoFunction, payload: bytes) -> None:
-    answer = json.loads(function.invoke(payload, 60))
+    answer = json.loads(function.invoke(payload, 60, ID))
     assert (answer["status"], answer["body"]["error"]["code"]) == (400, "BadEvent")
 
 
@@ -135,7 +136,7 @@ def test_unexpected_error_is_logged_and_raised(
 
     monkeypatch.setattr(ServedModel, "predict_pixels", broken)
     with pytest.raises(RuntimeError, match="out of order"):
-        function.invoke(json.dumps(event_of(PHOTOS["jpeg"])).encode(), 60)
+        function.invoke(json.dumps(event_of(PHOTOS["jpeg"])).encode(), 60, ID)
     assert caplog.records[-1].message == "unexpected error"
 
 
