@@ -59,7 +59,7 @@ def name(cloud: Cloud, report: dict[str, str], tmp_path_factory: pytest.TempPath
         ImageConfig={"EntryPoint": ["python", "-m", "serving.function"]},
         Role=ROLE,
         MemorySize=1769,
-        Timeout=30,
+        Timeout=60,
         Environment={
             "Variables": {
                 "KENNEL_ARTIFACT": f"s3://{bucket}/m/model.tar.gz",
