@@ -22,7 +22,7 @@ from local.home import HOME, LocalError, file_error, keep_private
 # late, because it deletes the endpoint, and ec2-leak is last, because it kills the cloud.
 DRILLS = (
     *("spike", "update", "kill-instance", "bad-smoke", "double-start", "fuzz-api", "blockade", "tamper"),
-    *("overspend", "stop-anywhere", "teardown", "ec2-leak"),
+    *("overspend", "change-hosting", "stop-anywhere", "teardown", "ec2-leak"),
 )
 # What the AWS CLI, boto3 and SAM need; the last two only where the user's shell names a proxy.
 _EXPORTS = (

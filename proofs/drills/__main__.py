@@ -13,14 +13,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset import DatasetError
 from local import cli, laptop, shell
 from local.home import LocalError
-from proofs.drills import blockade, deployment, ec2, fuzz, overspend, runs, spike, stopping, tampering
+from proofs.drills import blockade, deployment, ec2, fuzz, hosting, overspend, runs, spike, stopping, tampering
 from proofs.drills.drill_cloud import DrillCloud, set_up
 from proofs.promises import Report
 
 
 def _function(drill: str) -> Callable[[DrillCloud, Report], None]:
     name = drill.replace("-", "_")
-    modules = (blockade, deployment, ec2, fuzz, overspend, runs, spike, stopping, tampering)
+    modules = (blockade, deployment, ec2, fuzz, hosting, overspend, runs, spike, stopping, tampering)
     (function,) = (getattr(module, name) for module in modules if hasattr(module, name))
     return cast("Callable[[DrillCloud, Report], None]", function)
 

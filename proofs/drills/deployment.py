@@ -23,7 +23,7 @@ def update(cloud: DrillCloud, report: Report) -> None:
         execution = cloud.await_end(cloud.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
         report.log(f"the run ended as {execution['status']}")
         time.sleep(2)
-    _add_figures(report, traffic)
+    add_figures(report, traffic)
     report.figures["instances"] = {"least": min(counts), "most": max(counts)}
     report.promise("the run succeeds", execution["status"] == "SUCCEEDED")
     report.promise("no request failed", bool(traffic.samples) and not traffic.failed)
@@ -45,7 +45,7 @@ def kill_instance(cloud: DrillCloud, report: Report) -> None:
         cloud.wait(lambda: cloud.num_instances() >= _INSTANCES, "the new instance to serve", 120)
         report.log("a new instance replaced it")
         time.sleep(3)
-    _add_figures(report, traffic)
+    add_figures(report, traffic)
     report.figures["replaced_after_seconds"] = round(seconds, 1)
     report.promise("no request failed", bool(traffic.samples) and not traffic.failed)
     report.promise("the instance is replaced", cloud.num_instances() >= _INSTANCES)
@@ -77,7 +77,8 @@ def _watch_instances(cloud: DrillCloud) -> Iterator[list[int]]:
         watcher.join()
 
 
-def _add_figures(report: Report, traffic: Traffic) -> None:
+def add_figures(report: Report, traffic: Traffic) -> None:
+    """Add what callers saw to the figures of a drill."""
     report.figures |= {
         "requests": len(traffic.samples),
         "failed_requests": len(traffic.failed),

@@ -54,6 +54,7 @@ def test_each_drill_of_the_command_line_has_its_function() -> None:
         "stop-anywhere": "proofs.drills.stopping.stop_anywhere",
         "ec2-leak": "proofs.drills.ec2.ec2_leak",
         "overspend": "proofs.drills.overspend.overspend",
+        "change-hosting": "proofs.drills.hosting.change_hosting",
     }
     assert list(DRILLS) == list(cli.DRILLS)
 
