@@ -48,7 +48,7 @@ _KMS_SHARE = 0.01  # AWS: a bucket key saves up to 99 % of the requests to KMS
 # Kennel's own bytes; tests/unit/functions/test_request_bytes.py measures them anew.
 ANSWER_BYTES = 620  # the JSON with five breeds
 _HEADER_BYTES = 450  # of an answer, with those that API Gateway and Lambda add (estimated)
-LOG_BYTES = {REST_API: 396, FUNCTION_URL: 421, SIGN_IN: 446}  # the line about a request, by who asks
+LOG_BYTES = {REST_API: 375, FUNCTION_URL: 400, SIGN_IN: 425}  # the line about a request, by who asks
 MODEL_LOG_BYTES = 400  # the line of the model's function about a request to its own URL
 MEGABYTES = 512  # MemorySize of the function classify
 OWN_CPU_MS = 3.0  # of a core, beside shrinking (benchmarks lambda_handler)
