@@ -28,7 +28,9 @@ PER = {
     r"(?:a|per) (?:million|1M)(?: requests)?": ("request", 1e6),
 }
 # Sums and products of prices say in their clause that they are none of the book's own.
-NO_LIST_PRICE = re.compile(r"\b(about|derived|estimated|measured|together|half|saved|up to|at most)\b")
+NO_LIST_PRICE = re.compile(
+    r"\b(about|derived|estimated|measured|together|half|saved|up to|at most)\b|a month +\$"
+)  # a receipt's sum
 
 
 def per_unit(unit: str, times: float) -> list[float]:

@@ -83,20 +83,20 @@ def test_table_has_both_hostings_from_a_thousand_to_ten_million_requests_a_day(b
 def test_dollars_of_a_month_by_hand(book):
     """A million requests a month, of which a thousandth waits 2 s: 42 ms of two GB, 84,000 GB-seconds.
 
-    At the REST API half a GB of the function before it waits for 42 + 5 ms, and takes 10.
+    At the REST API half a GB of the function before it waits for 42 + 5 ms, and takes 3.
     """
     row = at(table(MILLION_A_MONTH), MILLION_A_MONTH)
     transfer = (1_000 + 450) * 1e6 / 2**30 * 0.09
     model = 84_000 * 0.00002 + 0.2 + transfer
-    log = (350 + 26) / 1e3 * 0.53
+    log = (375 + 26) / 1e3 * (0.5 + 0.03 * 0.15)
     traces = 5 * 1.0  # less than one request a second: each has a trace
     alone = total(month_of_function(HOST, CALL, "", MILLION_A_MONTH))
     assert row.function.dollars_per_month["function_url"] == pytest.approx(alone, abs=1e-4)
-    thin = 57 / 1e3 * 1e6 * 0.5 * 0.00002 + 0.2
+    thin = 50 / 1e3 * 1e6 * 0.5 * 0.00002 + 0.2
     assert row.function.dollars_per_month["rest_api"] == pytest.approx(model + thin + 3.5 + log + traces, abs=1e-4)
     instances = 0.36 * 730 + 2.8 + 20 * 0.01 + 1 * 0.02
-    thin = 23 / 1e3 * 1e6 * 0.5 * 0.00002 + 0.2  # 12.5 + 10 ms
-    expected = instances + thin + transfer + (375 + 26) / 1e3 * 0.53
+    thin = 18 / 1e3 * 1e6 * 0.5 * 0.00002 + 0.2  # 12.5 + 5 ms
+    expected = instances + thin + transfer + (400 + 26) / 1e3 * (0.5 + 0.03 * 0.15)
     assert row.instances.dollars_per_month["function_url"] == pytest.approx(expected, abs=1e-4)
 
 

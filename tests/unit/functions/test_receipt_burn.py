@@ -36,11 +36,11 @@ def test_a_staging_endpoint_that_could_not_be_deleted_goes_on_costing():
 def test_warm_functions_and_the_alarms_of_meter_and_warmth_go_on_costing():
     lines = burn.monthly(Standing("", 0, warm_functions=3, has_meter=True), Stored())
     assert [(line.what, line.dollars_per_month) for line in lines[1:]] == [
-        ("11 alarms", pytest.approx(1.1)),  # 7 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
-        # A tick each five minutes of 730 hours: two seconds of half a GB, a request, a schedule, twelve questions.
+        ("13 alarms", pytest.approx(1.3)),  # 9 of the stack, 2 of the meter, 2 of the policy that keeps functions warm
+        # A tick each five minutes of 730 hours: two seconds of half a GB, a request, a schedule, fourteen questions.
         (
             "the meter, which looks every five minutes, and its questions to CloudWatch",
-            pytest.approx(8760 * (0.00001 + 0.0000002 + 0.000001 + 12 * 0.00001)),
+            pytest.approx(8760 * (0.00001 + 0.0000002 + 0.000001 + 14 * 0.00001)),
         ),
         ("3 instances of the API's function that are kept warm", pytest.approx(3 * 0.5 * 730 * 3600 * 0.000004)),
     ]
