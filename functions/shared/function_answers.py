@@ -6,6 +6,7 @@ The events and answers are those of docs/function.md.
 import base64
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class FunctionReport(NamedTuple):
         duration_ms: milliseconds in which the function had the request.
         billed_ms: milliseconds that are billed, those of a cold start among them.
         memory_mb: MB of memory that the function had.
-        init_ms: milliseconds in which the environment was initialized; None if it had served before.
+        init_ms: milliseconds in which the environment was initialized, in the attempt that failed if one did; None if
+            it had served before.
     """
 
     duration_ms: float
@@ -72,17 +74,26 @@ def ask(client: "LambdaClient", name: str, qualifier: str, photo: bytes) -> Mode
 def report_in(log: str) -> FunctionReport | None:
     """Return Lambda's report from the end of a log, which is text or, where the function asks for it, JSON.
 
-    None if there is no report, such as at a system log level beyond INFO.
+    None if there is no report, such as at a system log level beyond INFO. An initialization that fails, or takes longer
+    than its 10 seconds, is repeated within the request; then a line of its own tells it.
     """
-    for line in reversed(log.splitlines()):
+    report, failed_init_ms = None, None
+    for line in log.splitlines():
         if line.startswith("REPORT "):
             figures = {name: float(value) for name, value in _FIGURE.findall(line)}
-            names = ("Duration", "Billed Duration", "Memory Size", "Init Duration")
-        elif line.startswith("{") and '"platform.report"' in line:
-            figures = json.loads(line)["record"]["metrics"]
-            names = ("durationMs", "billedDurationMs", "memorySizeMB", "initDurationMs")
-        else:
-            continue
-        duration, billed, memory = (figures[name] for name in names[:3])
-        return FunctionReport(duration, billed, int(memory), figures.get(names[3]))
-    return None
+            report = _report(figures, "Duration", "Billed Duration", "Memory Size", "Init Duration")
+        elif line.startswith("INIT_REPORT ") and "\tPhase: init" in line:
+            failed_init_ms = float(line.split()[3])
+        elif line.startswith("{") and '"platform.' in line:
+            document = json.loads(line)
+            kind, record = document["type"], document["record"]
+            if kind == "platform.report":
+                names = ("durationMs", "billedDurationMs", "memorySizeMB", "initDurationMs")
+                report = _report(record["metrics"], *names)
+            elif kind == "platform.initReport" and record.get("phase") == "init":
+                failed_init_ms = record["metrics"]["durationMs"]
+    return report._replace(init_ms=failed_init_ms) if report and report.init_ms is None else report
+
+
+def _report(figures: Mapping[str, float], duration: str, billed: str, memory: str, init: str) -> FunctionReport:
+    return FunctionReport(figures[duration], figures[billed], int(figures[memory]), figures.get(init))

@@ -10,12 +10,20 @@ from tests.unit.functions.timed_functions import Clock, TimedFunction
 
 TEXT = "REPORT RequestId: 1f\tDuration: 31.42 ms\tBilled Duration: 2033 ms\t"
 TEXT += "Memory Size: 1769 MB\tMax Memory Used: 171 MB\t"
+FAILED = "INIT_REPORT Init Duration: 10009.50 ms\tPhase: init\tStatus: timeout\n"
+FAILED += "INIT_REPORT Init Duration: 9.00 ms\tPhase: invoke\tStatus: success\n"
 METRICS = {"durationMs": 31.42, "billedDurationMs": 2033, "memorySizeMB": 1769, "maxMemoryUsedMB": 171}
 
 
 def json_line(**more):
     record = {"requestId": "1f", "metrics": METRICS | more, "status": "success"}
     return json.dumps({"time": "2026-11-30T12:00:00.000Z", "type": "platform.report", "record": record})
+
+
+def json_init(phase):
+    metrics = {"durationMs": 10009.5 if phase == "init" else 9}
+    record = {"initializationType": "on-demand", "phase": phase, "status": "timeout", "metrics": metrics}
+    return json.dumps({"time": "2026-11-30T12:00:00.000Z", "type": "platform.initReport", "record": record})
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,8 @@ def json_line(**more):
         (f"{TEXT}Init Duration: 2001.05 ms\t\n", FunctionReport(31.42, 2033, 1769, 2001.05)),
         (f'{{"level": "INFO"}}\n{json_line()}\n', FunctionReport(31.42, 2033, 1769, None)),
         (json_line(initDurationMs=2001.05), FunctionReport(31.42, 2033, 1769, 2001.05)),
+        (f"{FAILED}START\n{TEXT}\n", FunctionReport(31.42, 2033, 1769, 10009.5)),
+        (f"{json_init('init')}\n{json_init('invoke')}\n{json_line()}", FunctionReport(31.42, 2033, 1769, 10009.5)),
         ('{"event": "loaded"}\n{"level": "INFO', None),
         ("", None),
     ],
