@@ -527,7 +527,7 @@ def test_each_request_has_one_line_that_says_who_asked_and_what_came_of_it(app, 
     get(app, "/secret-path", event=event)
     out, lines = logged(app, caplog)
     came = {"route": "/classify", **caller, "bytes": len(PHOTO)}
-    sent = {**came, "photo_bytes": len(PHOTO), "sent_bytes": len(PHOTO), "hosting": "instances"}
+    sent = {**came, "photo_bytes": len(PHOTO), "sent_bytes": len(PHOTO)}
     assert lines == [
         {**sent, "status": 200, "model_version": "run-1"},
         {**sent, "status": 400, "detail": "the model refused this photo"},

@@ -17,13 +17,7 @@ from tests.prediction_function import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 ID = "00000000-0000-0000-0000-000000000000"
-SENT = {
-    "bytes": 100_000,
-    "sent_bytes": 22_000,
-    "hosting": "instances",
-    "model_version": "20261129-101500-0a1b2c",
-    "status": 200,
-}
+SENT = {"bytes": 100_000, "sent_bytes": 22_000, "model_version": "20261129-101500-0a1b2c", "status": 200}
 CALLERS = {
     per_million.REST_API: ("Xk0VpHXqIAMFu_w=", {"key_id": "a1b2c3d4e5", "function_request_id": ID}),
     per_million.FUNCTION_URL: (
