@@ -1,9 +1,7 @@
 """What answers at the moment, and how the model's function tells it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from plan.versions import MANIFEST
 from shared import model_function
@@ -47,7 +45,7 @@ def of_function(lambdas: "LambdaClient", endpoint: str) -> Serving | None:
         ChampionError: the alias leads to two versions, although no run is at work.
     """
     name = model_function.name_of(endpoint)
-    alias = _found(lambdas.get_alias, FunctionName=name, Name=model_function.ALIAS)
+    alias = model_function.if_there(lambdas.get_alias, FunctionName=name, Name=model_function.ALIAS)
     if not alias:
         return None
     if weights := alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
@@ -57,7 +55,7 @@ def of_function(lambdas: "LambdaClient", endpoint: str) -> Serving | None:
             f"also to {others}; let it lead to one: aws lambda update-alias --function-name {name} --name "
             f"{model_function.ALIAS} --routing-config AdditionalVersionWeights={{}}"
         )
-    found = _found(lambdas.get_function, FunctionName=name, Qualifier=model_function.ALIAS)
+    found = model_function.if_there(lambdas.get_function, FunctionName=name, Qualifier=model_function.ALIAS)
     variables = found.get("Configuration", {}).get("Environment", {}).get("Variables", {})
     return Serving(
         who=f"function {name}",
@@ -67,13 +65,3 @@ def of_function(lambdas: "LambdaClient", endpoint: str) -> Serving | None:
         manifest=variables.get(MANIFEST, ""),
         instance_type="",
     )
-
-
-def _found(ask: Any, **request: str) -> dict[str, Any]:
-    """Return Lambda's answer; an empty one for what is not there."""
-    try:
-        return dict(ask(**request))
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in model_function.ABSENT:
-            raise
-        return {}
