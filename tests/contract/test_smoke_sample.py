@@ -97,7 +97,7 @@ def test_the_sample_has_every_variable_that_a_task_reads():
         for task in tasks(ACCOUNT)
         for name in re.findall(r"\$([A-Za-z]\w*)(?![\w(])", json.dumps(task.state["Arguments"]))
     }
-    local = {"policy", "states", "LATEST"}  # The last one is the name of a version.
+    local = {"policy", "states", "LATEST"}  # The last one is Lambda's own word.
     assert len(read) > 5
     assert read - local <= written.variables.keys()
 

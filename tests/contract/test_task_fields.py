@@ -50,7 +50,7 @@ def requests(machines, template, vpc, volume_key, fleet) -> Iterator[tuple[str, 
     if not volume_key:
         run["endpoint"]["volume_key"] = run["evaluation"]["volume_key"] = run["training"]["volume_key"] = {}
     run["training"]["spot"] = fleet
-    run["function"]["provisioned"] = 1  # Without any, the states of it are not entered.
+    run["function"] |= {"provisioned": 1, "provisioned_max": 2}  # No request is sent where none is kept warm.
     context = {"Execution": {"Id": HOLDERS[0], "Name": "x"}, "State": {"RetryCount": 0, "Name": "x"}}
     resolver = Resolver(template)
     not_entered = {
