@@ -91,7 +91,8 @@ lint: $(VENV)/dev.stamp $(CHECKOV_VENV)/lock.stamp $(PIP_AUDIT_VENV)/lock.stamp
 	@$(BIN)/python -m prices age
 
 openapi: $(VENV)/run.stamp  ## write the API's document anew, after its routes have changed
-	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none SHRINK_PHOTOS=auto \
+	@cd functions && POWERTOOLS_SERVICE_NAME=- POWERTOOLS_METRICS_NAMESPACE=- HOSTING=instances HOSTING_PARAMETER=- MODEL_FUNCTION=- \
+		ENDPOINT_NAME=- BUCKET=- ALLOWED_ORIGIN=none SHRINK_PHOTOS=auto \
 		AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/python -m classify.openapi
 
 # pip prefers a file whose hash an index tells it before to one that lies in a folder, so a build for CPUs that it may

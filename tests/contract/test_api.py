@@ -1,5 +1,6 @@
 """The routes in the template, in the function and in the OpenAPI document are the same."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -8,6 +9,7 @@ from itertools import product
 
 import pytest
 
+from classify.settings import ClassifySettings
 from dataset import photo_bytes
 from shared import problems
 from tests.contract.conftest import ROOT
@@ -52,6 +54,12 @@ def rules_of(routes):
 def test_stored_document_is_the_one_of_the_routes(document):
     stored = json.loads((ROOT / "functions/classify/openapi.json").read_text())
     assert stored == document, "the routes have changed: run `make openapi` to write the document again"
+
+
+def test_make_openapi_gives_the_function_all_its_settings():
+    target = (ROOT / "Makefile").read_text().partition("\nopenapi:")[2].partition("\n\n")[0]
+    given = set(re.findall(r"([A-Z_]+)=", target))
+    assert {field.name.upper() for field in dataclasses.fields(ClassifySettings)} <= given
 
 
 def test_template_has_the_routes_of_the_functions(template, openapi, monkeypatch):

@@ -348,8 +348,9 @@ def test_signed_requests_are_those_that_botocores_own_clients_send(session, monk
     for their, our in zip(theirs, ours, strict=True):
         assert (our.method, our.url) == (their.method, their.url)
         assert json.loads(our.body) == json.loads(their.body)
-        assert our.headers["X-Amz-Security-Token"] == "token"
-        scope = "/us-east-1/" + ("lambda" if "lambda" in our.url else "ssm") + "/aws4_request"
+        assert our.headers.get("X-Amz-Security-Token") == "token"
+        service = "lambda" if "lambda" in our.url else "ssm"
+        scope = "/".join(["", "us-east-1", service, "aws4_request"])
         assert scope in our.headers["Authorization"].split(",")[0]
         assert scope in their.headers["Authorization"].decode().split(",")[0]
     for name in ("X-Amz-Target", "Content-Type"):
