@@ -2,11 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from local import stack
+from local.home import LocalError
 from proofs.drills.deployment import add_figures
 from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.stopping import dataset_of, entered
@@ -23,7 +24,7 @@ def change_hosting(cloud: DrillCloud, report: Report) -> None:
         report.log(f"{_RATE} requests/s at the API; version 1 is deployed as a function")
         _promise(cloud, report, "the change to a function succeeds", cloud.promote(hosting="function"), "SUCCEEDED")
         _promise_served(cloud, report, "function")
-        report.promise("the endpoint is gone when the function has proven itself", cloud.describe_endpoint() is None)
+        _promise_gone(cloud, report, "the endpoint", lambda: cloud.describe_endpoint() is None)
 
         _take_back_bad_version(cloud, report)
 
@@ -31,7 +32,7 @@ def change_hosting(cloud: DrillCloud, report: Report) -> None:
         change = cloud.promote(hosting="instances")
         _promise(cloud, report, "the change back to instances succeeds", change, "SUCCEEDED")
         _promise_served(cloud, report, "instances")
-        report.promise("the function is gone when the endpoint has proven itself", _live(cloud) is None)
+        _promise_gone(cloud, report, "the function", lambda: _live(cloud) is None)
     add_figures(report, traffic)
     report.promise("no request failed", bool(traffic.samples) and not traffic.failed)
     report.promise("there was no moment at which nothing served", not gaps)
@@ -61,6 +62,13 @@ def _promise(cloud: DrillCloud, report: Report, words: str, execution: str, stat
 def _promise_served(cloud: DrillCloud, report: Report, hosting: str) -> None:
     found = _pointer(cloud)
     report.promise(f"callers are answered by the {hosting}", found == hosting)
+
+
+def _promise_gone(cloud: DrillCloud, report: Report, name: str, is_gone: Callable[[], bool]) -> None:
+    """Promise that what served before is deleted. SageMaker goes on deleting an endpoint after the run has ended."""
+    with suppress(LocalError):
+        cloud.wait(is_gone, f"the end of {name}", 300)
+    report.promise(f"{name} is gone when the other one has proven itself", is_gone())
 
 
 def _pointer(cloud: DrillCloud) -> str:
