@@ -180,6 +180,7 @@ def test_smoke_test_asks_the_function_itself(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     app: Any = importlib.import_module("smoke.app")
+    monkeypatch.setattr(app.metrics.provider, "namespace", "Kennel")
     monkeypatch.setattr(app, "functions", cloud.client("lambda", role=role_of("SmokeFunctionRole")))
     monkeypatch.setattr(app, "s3", cloud.client("s3"))
     event = {"function_name": name, "qualifier": "$LATEST", "report_uri": report["report_uri"]}
