@@ -83,7 +83,10 @@ def _live(cloud: DrillCloud) -> dict[str, Any] | None:
         alias = functions.get_alias(FunctionName=f"{cloud.endpoint}-model", Name="live")
     except functions.exceptions.ResourceNotFoundException:
         return None
-    return {"version": alias["FunctionVersion"], "weights": alias.get("RoutingConfig", {})}
+    return {
+        "version": alias["FunctionVersion"],
+        "weights": alias.get("RoutingConfig", {}).get("AdditionalVersionWeights") or {},
+    }
 
 
 def _delete_artifact(cloud: DrillCloud) -> None:
