@@ -10,6 +10,7 @@ See "Child processes carry a mark, and a guard ends them" in docs/decisions/lapt
 """
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -19,12 +20,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 MARK = "KENNEL_PROCESS"
 GRACE_SECONDS = 10.0
 CLOUD = f"cloud-{os.getpid()}-{time.time_ns():x}"
 _starts = threading.Lock()
 _ending = threading.Event()
+_looks = threading.Lock()
+_last_look: dict[str, Any] = {"at": -math.inf, "marks": []}  # when, by the monotonic clock, and ids with their marks
 
 
 def mark_of(*parts: str) -> str:
@@ -97,17 +101,38 @@ def marked(mark: str) -> list[int]:
     return [pid for pid in pids if pid != os.getpid()]
 
 
+def marked_lately(mark: str, seconds: float) -> list[int]:
+    """Return what ``marked`` would have returned, by a look at all processes that is at most so many seconds old.
+
+    Those who watch many process trees share the looks: each reads the environment of every process of the machine.
+    """
+    if not os.path.isdir("/proc/self"):
+        return marked(mark)
+    with _looks:
+        if time.monotonic() - _last_look["at"] > seconds:
+            _last_look.update(at=time.monotonic(), marks=list(_marks_in_proc()))
+        marks: list[tuple[int, bytes]] = _last_look["marks"]
+    return [pid for pid, found in marks if found.startswith(mark.encode()) and pid != os.getpid()]
+
+
 def _marked_in_proc(variable: bytes) -> list[int]:
-    pids = []
+    mark = variable.partition(b"=")[2]
+    return [pid for pid, found in _marks_in_proc() if found.startswith(mark)]
+
+
+def _marks_in_proc() -> Iterator[tuple[int, bytes]]:
+    """Yield the id and the mark of each process that has one."""
+    name = f"{MARK}=".encode()
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 environment = Path("/proc", entry, "environ").read_bytes()
             except OSError:
                 continue  # The process has ended, or belongs to another user.
-            if any(pair.startswith(variable) for pair in environment.split(b"\0")):
-                pids.append(int(entry))
-    return pids
+            if name in environment:
+                for pair in environment.split(b"\0"):
+                    if pair.startswith(name):
+                        yield int(entry), pair.removeprefix(name)
 
 
 def _marked_by_ps(variable: bytes) -> list[int]:

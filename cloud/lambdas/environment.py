@@ -274,7 +274,8 @@ class Environment:
             if not self._is_running.wait(1.0):
                 continue
             if time.monotonic() > next_scan:
-                self._pids = [process.pid, *(pid for pid in processes.marked(self._mark) if pid != process.pid)]
+                found = processes.marked_lately(self._mark, _SCAN / 2)
+                self._pids = [process.pid, *(pid for pid in found if pid != process.pid)]
                 next_scan = time.monotonic() + _SCAN
             if self._measure() > self.function.memory * _MEGABYTE:
                 self._is_too_large = True

@@ -1,5 +1,6 @@
 """Process trees are found and ended by their mark."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -51,6 +52,27 @@ def test_an_orphan_is_found_after_its_parent_ended(tmp_path: Path) -> None:
     processes.kill_marked(processes.mark_of("orphan"))
     processes.end_marked(processes.mark_of("orphan"), grace=1.0)
     assert processes.marked(processes.mark_of("orphan")) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="without /proc there is nothing to share")
+def test_watchers_of_many_trees_share_a_look_at_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    list_folder = os.listdir
+    monkeypatch.setattr(processes.os, "listdir", lambda folder: [looks.append(folder), list_folder(folder)][1])
+    marks = [processes.mark_of("shared", name) for name in ("one", "two")]
+    started = [processes.spawn(["sleep", "60"], {"PATH": os.environ["PATH"]}, mark, tmp_path) for mark in marks]
+    try:
+        assert [processes.marked_lately(mark, 0) for mark in marks] == [[each.pid] for each in started]
+        assert looks == ["/proc", "/proc"]
+        started[0].kill()
+        started[0].wait()
+        assert processes.marked_lately(marks[0], 3600) == [started[0].pid]
+        assert looks == ["/proc", "/proc"]
+        assert processes.marked_lately(marks[0], 0) == []
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
 
 
 def test_ps_finds_what_proc_finds(tmp_path: Path) -> None:
