@@ -29,8 +29,12 @@ SCHEMAS = {
             {
                 "model_version": {"type": "string"},
                 **_RANKED,
-                "is_dog": {"type": "boolean", "description": "Whether the model thinks that the photo shows a dog."},
-                "dog_probability": _SHARE,
+                "is_dog": {
+                    "type": "boolean",
+                    "description": "Whether dog_probability reaches the model's own threshold, which is at most 0.5 "
+                    "and on its card.",
+                },
+                "dog_probability": {**_SHARE, "description": "How probable it is that the photo shows a dog."},
                 "shortest_side": {
                     "type": "integer",
                     "description": "Pixels of a photo's shorter side that the model uses. More bring no better answer.",

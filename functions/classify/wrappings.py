@@ -85,7 +85,8 @@ def unwrap(body: bytes, content_type: str) -> bytes | str:
     if photo := _from_base64(body):
         return photo
     if content_type == "application/x-www-form-urlencoded" or _FIELDS.match(start):
-        return _one("form", _url_encoded_values(body))
+        # curl marks whatever it sends as a form, also what has no field.
+        return _one("form" if _FIELDS.match(start) else "body", _url_encoded_values(body))
     if _ADDRESS.match(start.decode("latin-1")):
         raise _address()
     if content_type.startswith("multipart/"):

@@ -93,7 +93,8 @@ def read(ecr: "ECRClient", image: str, attempt: int) -> Scan:
 def check(scan: Scan, limits: Limits) -> Check:
     """Check that the image has no severe finding but those that the request accepts."""
     if scan.missing:
-        words = f"the image that would serve has no result of a scan ({scan.missing})"
+        words = f"the image that would serve has no result of a scan ({scan.missing}), "
+        words += "which require_scan asks for" if limits.require_scan else "which only require_scan would refuse"
         return Check(name="image", passed=not limits.require_scan, words=words)
     severe = {each.name: each for each in scan.findings if each.severity in SEVERE}
     refused = [each for name, each in sorted(severe.items()) if name not in limits.accept_findings]

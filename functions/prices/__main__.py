@@ -1,17 +1,18 @@
 """The commands for the price book.
 
-    python -m prices show [REGION]
-    python -m prices refresh [--region REGION …|--all] [--check]
+    python -m prices show [REGION …]
+    python -m prices refresh [REGION …|--all] [--check]
     python -m prices age [--days 90] [--today DATE]
 
 ``show`` prints every price with unit, date and source, ``refresh`` asks AWS for them (prices/refresh.py), and ``age``
-warns of those that nobody has read for 90 days. ``make check`` calls it.
+warns of those that nobody has read for 90 days. ``make check`` calls it. ``--region REGION`` names a region as well.
 """
 
 import argparse
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -27,22 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m prices", description="The price book.")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="print every price of a region")
-    show.add_argument("region", nargs="?", default=prices.HOME_REGION)
     refresh = commands.add_parser("refresh", help="ask AWS's Price List API and rewrite the book")
-    which = refresh.add_mutually_exclusive_group()
-    which.add_argument("--region", action="append", metavar="REGION", help="default: us-east-1; may be repeated")
-    which.add_argument("--all", action="store_true", help="every region that has SageMaker")
+    for command in (show, refresh):
+        command.add_argument("regions", nargs="*", metavar="REGION", help=f"default: {prices.HOME_REGION}")
+        command.add_argument("--region", action="append", default=[], metavar="REGION", help="likewise")
+    refresh.add_argument("--all", action="store_true", help="every region that has SageMaker")
     refresh.add_argument("--check", action="store_true", help="show the differences only; write nothing")
     age = commands.add_parser("age", help="warn of prices that are old")
     age.add_argument("--days", type=_days, default=90, help="how old a price may be (default: 90)")
     age.add_argument("--today", type=date.fromisoformat, default=_today(), metavar="YYYY-MM-DD")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "show":
-            return _show(options.region)
         if options.command == "age":
             return _age(options.days, options.today)
-        return _refresh(options.region or [prices.HOME_REGION], options.all, options.check)
+        named = list(dict.fromkeys([*options.regions, *options.region]))
+        if options.command == "show":
+            return _show(named or [prices.HOME_REGION])
+        if named and options.all:
+            refresh.error("--all is every region; name none beside it")
+        return _refresh(named or [prices.HOME_REGION], options.all, options.check)
     except RefreshError as error:
         print(f"prices: {error}", file=sys.stderr)
         return 1
@@ -54,18 +58,30 @@ def _days(words: str) -> int:
     return int(words)
 
 
-def _show(region: str) -> int:
-    for item, entry in _read()["regions"].get(region, {}).items():
-        price = prices.find(item, region)
-        assert price
-        words = (
-            "estimated" if price.estimated else f"{1 + len(price.agreeing)} sources" if price.agreeing else "1 source"
-        )
-        print(f"{item:40} {entry['dollars']:<12g} {entry['unit']:16} {entry['read']}  {words}; {price.source}")
-    if region in _read()["regions"]:
-        return 0
-    _regions_with([region])
-    print(f"The book has no price of {region}; python -m prices refresh --region {region} asks AWS.")
+def _show(regions: Sequence[str]) -> int:
+    """Print the regions' prices, and how many each lacks of those that the book has for the region that is whole."""
+    book = _read()["regions"]
+    if unknown := [region for region in regions if region not in book]:
+        _regions_with(unknown)
+    for region in regions:
+        entries = book.get(region, {})
+        if entries:
+            header = f"{f'price in {region}':40} {'dollars':12} {'for each':16} {'read on':10}"
+            print(f"{header}  sources; the first of them")
+        for item, entry in entries.items():
+            price = prices.find(item, region)
+            assert price
+            words = f"{1 + len(price.agreeing)} sources" if price.agreeing else "1 source"
+            words = "estimated" if price.estimated else words
+            print(f"{item:40} {entry['dollars']:<12g} {entry['unit']:16} {entry['read']}  {words}; {price.source}")
+        if lacking := [item for item in book[prices.HOME_REGION] if item not in entries]:
+            kinds = Counter(item.partition("/")[0] for item in lacking)
+            print(
+                f"The book has {len(entries) or 'no'} price{'' if len(entries) == 1 else 's'} of {region}. Of those of "
+                f"{prices.HOME_REGION} it lacks {len(lacking)} there: "
+                f"{', '.join(f'{number} {kind}' for kind, number in kinds.most_common())}. "
+                f"python -m prices refresh {region} asks AWS."
+            )
     return 0
 
 
@@ -80,7 +96,7 @@ def _age(days: int, today: date) -> int:
     old = {each: read for each, read in reads.items() if today - read > timedelta(days=days)}
     if old:
         regions = sorted({region for region, _ in old})
-        command = "python -m prices refresh " + " ".join(f"--region {region}" for region in regions)
+        command = f"python -m prices refresh {' '.join(regions)}"
         print(
             f"Warning: {len(old)} of {len(reads)} prices are older than {days} days, the oldest of "
             f"{min(old.values())}; with an AWS account, {command} reads them again."

@@ -1,6 +1,6 @@
 """Ask AWS's Price List API for the prices of the book, and write those that it answers.
 
-    python -m prices refresh [--region REGION …|--all] [--check]
+    python -m prices refresh [REGION …|--all] [--check]
 
 It needs the right ``pricing:GetProducts`` and costs nothing. The ids are those that the book has for us-east-1, in
 whichever region. A price that AWS does not answer, answers several times or answers more than five times as high or as

@@ -88,8 +88,22 @@ def test_the_meter_is_counted_as_often_as_it_runs_and_asks(template):
     metered.dollars(1_796_083_200.0)
     metered.of_function("x86_64", {}, 1_796_083_200.0)
     assert asked.call_count == per_million.METER_QUESTIONS
-    meter = per_million.idle(per_million.Standing("", 0, has_meter=True), prices.HOME_REGION)["meter"]
-    assert f"and its questions to CloudWatch, about ${meter:.2f} a month)" in (ROOT / "docs/aws.md").read_text()
+    idle = per_million.idle(per_million.Standing("", 0, has_meter=True), prices.HOME_REGION)
+    aws, operations = ((ROOT / f"docs/{name}.md").read_text().replace("\n", " ") for name in ("aws", "operations"))
+    assert f"and its questions to CloudWatch, about ${idle['meter']:.2f} a month" in aws
+    ticks, questions = (
+        prices.dollars(item, quantity, prices.HOME_REGION)
+        for item, quantity in (
+            ("lambda/gb-second", per_million._METER_TICKS * per_million._METER_SECONDS / 2),  # of 512 MB
+            ("cloudwatch/get-metric", per_million._METER_TICKS * per_million.METER_QUESTIONS),
+        )
+    )
+    alarms = idle["alarms"] - per_million.idle(per_million.Standing("", 0), prices.HOME_REGION)["alarms"]
+    assert (
+        f"costs about ${idle['meter']:.2f} a month ({per_million._METER_TICKS:,.0f} ticks, of two seconds by our "
+        f"estimate, ${ticks:.2f}; their questions to CloudWatch, ${questions:.2f}"
+    ) in operations
+    assert f"and its two alarms ${alarms:.2f}." in operations
 
 
 def test_nothing_else_of_the_stack_costs_while_nobody_asks(template):
@@ -186,15 +200,39 @@ def test_page_tells_the_parts_of_a_price():
         assert float(found) == pytest.approx(amount, abs=0.006), words
 
 
-def test_page_tells_what_few_requests_cost():
-    told = re.search(
-        r"\$([\d.]+) a million at 10,000 a day, \$([\d.]+) at 100,000 and \$([\d.]+) at a million", section()
-    )
-    for words, requests in zip(told.groups(), (10_000, 100_000, 1_000_000), strict=True):
-        day = per_million.on_a_day(
-            ASSUMED, per_million.CALLS[100_000], per_million.FUNCTION_URL, requests, region=prices.HOME_REGION
+def test_page_tells_what_few_requests_cost_a_function_and_an_instance():
+    """The function is as large as one core needs it, answers as fast as the instance, and starts in a second."""
+    rows = re.findall(r"\| ([\d,]+) \| ([\d.]+) % \| (\$[\d.,]+ \| \$[\d.,]+ \| \$[\d.,]+ \| \$[\d.,]+) \|", section())
+    assert "function](function.md) of 1,769 MB that takes as long, 10 ms, and starts in 1 s (assumed" in section()
+    told = {int(requests.replace(",", "")): (float(share), amounts) for requests, share, amounts in rows}
+    assert list(told) == [1_000, 10_000, 100_000, 1_000_000, 10_000_000]
+    call, home = per_million.CALLS[100_000], prices.HOME_REGION
+    for requests, (share, amounts) in told.items():
+        cold_share = per_million.cold_share(requests)
+        assert share == pytest.approx(100 * cold_share, abs=0.06)
+        host = per_million.ModelFunction(1769, ASSUMED.answer_ms, hop_ms=3, cold_share=cold_share, cold_ms=1000)
+        rate = requests / 24 / 3600
+        parts = (
+            per_million.parts_of_function(host, call, "", rate, home),
+            per_million.parts_of_function(host, call, per_million.REST_API, rate, home),
+            per_million.on_a_day(ASSUMED, call, per_million.FUNCTION_URL, requests, region=home),
+            per_million.on_a_day(ASSUMED, call, per_million.REST_API, requests, region=home),
         )
-        assert float(words) == pytest.approx(per_million.total(day), rel=2e-3)
+        assert [float(amount.lstrip("$").replace(",", "")) for amount in amounts.split(" | ")] == [
+            pytest.approx(per_million.total(each), abs=0.006) for each in parts
+        ]
+
+
+def test_page_tells_what_stack_and_traces_cost_beside_the_table():
+    alone = per_million.idle(per_million.Standing("", 0), prices.HOME_REGION)
+    around = per_million.idle(per_million.Standing("ml.c7i.large", 1), prices.HOME_REGION)
+    with_instance = per_million.total({k: v for k, v in around.items() if k not in ("endpoint", "volume")})
+    beside = f"about ${per_million.total(alone):.0f} a month with a function, and ${with_instance:.0f} with an instance"
+    assert beside in section()
+    assert "one request a second, 86,400 a day" in section()
+    assert per_million.traced(86_400 / 24 / 3600) == 1.0
+    traces = prices.dollars("xray/trace", per_million.MILLION, prices.HOME_REGION)
+    assert f"which is ${traces:.2f} of a million" in section()
 
 
 def test_page_tells_what_an_idle_month_costs():

@@ -186,6 +186,7 @@ def test_base64_in_a_url_encoded_form_is_taken(app, runtime, value):  # noqa: F8
         (b'{"image": {"uri": "s3://other/dog.jpg"}}', JSON, 400, "no address is fetched"),
         (b"https://example.org/dog.jpg", "text/plain", 400, "no address is fetched"),
         (b"url=https%3A%2F%2Fexample.org", URL_ENCODED, 400, "the form contains no"),
+        (b"No photo at all.", URL_ENCODED, 400, "the body contains no JPEG, PNG or WebP photo"),
         (b'{"instances": [[[0.5, 0.25]]]}', JSON, 400, "the JSON contains no"),
         (json.dumps({"instances": [[0] * 300] * 300}).encode(), JSON, 400, "numbers are no photo"),
         (TEXT.encode()[:81], "image/jpeg", 400, "base64 is cut off or contains other characters"),

@@ -402,8 +402,11 @@ def test_a_scan_without_a_result_is_told_and_refused_only_where_one_is_required(
     assert found == Scan((), missing=f"{status}, why")
     verdict = decide(evaluation(), Limits(), 2, found)
     assert failed(verdict) == []
-    assert words_of(verdict, "image") == f"the image that would serve has no result of a scan ({status}, why)"
-    assert failed(decide(evaluation(), Limits(require_scan=True), 2, found)) == ["image"]
+    told = f"the image that would serve has no result of a scan ({status}, why), which"
+    assert words_of(verdict, "image") == f"{told} only require_scan would refuse"
+    refused = decide(evaluation(), Limits(require_scan=True), 2, found)
+    assert failed(refused) == ["image"]
+    assert words_of(refused, "image") == f"{told} require_scan asks for"
 
 
 def test_an_image_that_was_never_scanned_or_may_not_be_asked_about_has_no_result():

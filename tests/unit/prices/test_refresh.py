@@ -244,7 +244,7 @@ def test_age_warns_of_prices_that_are_older_than_ninety_days_and_never_fails(boo
     assert main(["age", "--today", "2026-11-30"]) == 0
     assert capsys.readouterr().out == (
         "Warning: 1 of 3 prices are older than 90 days, the oldest of 2026-08-31; with an AWS account, "
-        "python -m prices refresh --region us-east-1 reads them again.\n"
+        "python -m prices refresh us-east-1 reads them again.\n"
     )
     assert main(["age", "--today", "2026-11-29"]) == 0
     assert capsys.readouterr().out == ""
@@ -270,11 +270,52 @@ def test_estimates_do_not_age(book, capsys):
 
 def test_show_prints_every_price_and_says_what_the_book_lacks(capsys):
     assert main(["show"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"price in us-east-1 +dollars +for each +read on +sources; the first of them", header)
     assert len(lines) == len(entries(prices.BOOK, "us-east-1"))
     assert any(re.match(r"hosting/ml\.c7i\.large +0\.107 +hour +2026-09-27 +2 sources", line) for line in lines)
     assert main(["show", "sa-east-1"]) == 0
-    assert "python -m prices refresh --region sa-east-1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("The book has no prices of sa-east-1. Of those of us-east-1 it lacks")
+    assert out.endswith("python -m prices refresh sa-east-1 asks AWS.\n")
+
+
+def test_show_says_how_many_prices_of_each_kind_a_region_lacks(book, capsys):
+    document = json.loads(book.read_text())
+    named = {
+        "us-east-1": ("hosting/ml.c7i.large", "hosting/ml.m7i.large", "sns/request"),
+        "eu-west-1": ("sns/request",),
+    }
+    document["regions"] = {
+        region: {item: document["regions"][region][item] for item in items} for region, items in named.items()
+    }
+    book.write_text(json.dumps(document))
+    assert main(["show", "eu-west-1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "The book has 1 price of eu-west-1. Of those of us-east-1 it lacks 2 there: 2 hosting. "
+        "python -m prices refresh eu-west-1 asks AWS."
+    )
+    assert main(["show"]) == 0
+    assert "lacks" not in capsys.readouterr().out
+
+
+def test_both_commands_take_a_region_with_and_without_the_option(price_list, capsys):
+    assert main(["show", "eu-west-1"]) == 0
+    shown = capsys.readouterr().out
+    assert "price in eu-west-1 " in shown
+    assert main(["show", "--region", "eu-west-1"]) == 0
+    assert capsys.readouterr().out == shown
+    assert main(["refresh", "--check", "eu-west-1"]) == 0
+    found = capsys.readouterr().out
+    assert found.startswith("eu-west-1: ")
+    assert main(["refresh", "--check", "--region", "eu-west-1", "eu-west-1"]) == 0
+    assert capsys.readouterr().out == found
+
+
+def test_all_regions_and_one_of_them_is_a_sentence(capsys):
+    with pytest.raises(SystemExit):
+        main(["refresh", "eu-west-1", "--all"])
+    assert "--all is every region; name none beside it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("region", ["mars-1", ""])

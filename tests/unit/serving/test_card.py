@@ -74,6 +74,23 @@ def test_evaluation_writes_a_self_contained_card(evaluated: Path) -> None:
     assert "://" not in html
 
 
+def test_card_tells_from_which_probability_on_a_photo_shows_a_dog(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
+    report["challenger"]["dogs"]["threshold"] = 0.12174
+    assert rendered(report, artifact, source).says("from a dog_probability of 0.1217 on")
+
+
+def test_card_gives_the_reason_of_a_precision_a_row_of_its_own(
+    report: dict[str, Any], artifact: ServedArtifact, source: Source
+) -> None:
+    report["precisions"][0]["why"] = "for tests"
+    report["precisions"][1]["why"] = ""
+    page = rendered(report, artifact, source)
+    assert page.says("for tests")
+    assert page.values("td", "colspan") == ["4"] * (len(report["precisions"]) - 1)
+
+
 def test_card_escapes_names_of_breeds(report: dict[str, Any], artifact: ServedArtifact, source: Source) -> None:
     confuse(report)
     page = rendered(report, artifact, source)
@@ -217,7 +234,9 @@ def test_card_tells_prices_only_if_it_got_them(
     }
     assert not rendered(report, artifact, source).says("What a million answers cost")
     page = Page(render_card(report, artifact.card, source, CURVE, prices=prices))
+    assert page.says("What a million answers of an endpoint cost on AWS")
     assert page.says("20 KB $6.20 $2.70 $2.00 100 KB $6.70 not known $2.00")
+    assert page.says("if it is a function, the run prints the function's memory, cold start and dollars")
     assert not Page(render_card(report, artifact.card, source, CURVE, prices=prices | {"hour": None})).says("a million")
 
 
