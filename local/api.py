@@ -9,7 +9,9 @@ from typing import Any
 
 import urllib3
 
+from cloud.core.root_key import RootKey
 from dataset.photo_bytes import media_type
+from local.laptop import REGION
 
 CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _NUM_CONNECTIONS = 4
@@ -84,3 +86,17 @@ class Api:
         if not content_type:
             return ApiAnswer(file, 415, {"detail": "is no JPEG, PNG or WebP photo; save it as one of them"})
         return self.classify(photo, content_type, file)
+
+
+def signed_curl(url: str, key: RootKey) -> str:
+    """Return the command by which curl asks a function of the laptop cloud by its own URL about a photo.
+
+    Args:
+        url: the function's.
+        key: the access key that signs.
+    """
+    return (
+        f"curl {url}classify --aws-sigv4 aws:amz:{REGION}:lambda \\\n"
+        f"  --user {key.id}:{key.secret} \\\n"
+        "  -H 'content-type: image/jpeg' --data-binary @photo.jpg"
+    )

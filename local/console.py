@@ -99,6 +99,11 @@ def show(table: RenderableType, indent: int = 2) -> None:
         print("\n".join(lines), flush=True)
 
 
+def plural(number: int, what: str) -> str:
+    """Return a number of things in words, such as ``2 instances``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def step(name: str, took: str, words: str = "") -> None:
     """Print a step's name, how long it took, and what came of it."""
     if console().width < _NARROW:

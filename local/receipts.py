@@ -6,10 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
-from local.console import columns, say, show
+from local.console import columns, plural, say, show
 from local.laptop import Cloud
 
 _WHOLE = 1000  # from which on a quantity is told without decimals
+_CENT = 0.01  # dollars
 _SHARE = 0.01  # of the sum; smaller parts are summed up in one row
 _NEWEST = 20  # executions of teardown, among which the one that a stopped run caused is looked for
 _POLL_SECONDS = 0.3
@@ -40,9 +41,7 @@ def of_stopped(cloud: Cloud, teardown_arn: str, execution_arn: str, seconds: flo
 def show_receipt(receipt: dict[str, Any]) -> None:
     """Print a receipt."""
     least = "at least " if receipt["is_lower_bound"] else ""
-    say(
-        f"\nreceipt: on AWS this run would have cost {least}${receipt['dollars']:.4f} (list prices, this cloud's clock)"
-    )
+    say(f"\nreceipt: this run at AWS's list prices, with this machine's times: {least}${receipt['dollars']:.4f}")
     show(parts(receipt))
     for note in [*receipt["notes"], *receipt.get("open", [])]:
         say(f"  {note}")
@@ -60,27 +59,26 @@ def parts(receipt: dict[str, Any]) -> Table:
             small.append(dollars)
             continue
         price = "price not known" if dollars is None else f"${dollars:.4f}"
-        quote = f" (quoted: {line['quote']})" if line["quote"] else ""
+        quote = f" (quoted before: {line['quote']})" if line["quote"] else ""
         rows.append((price, line["state"], f"{line['what']}: {quantity(line)}{quote}"))
     if small:
-        rows.append((f"${sum(small):.4f}", "", f"{len(small)} smaller part{'s' * (len(small) > 1)}"))
+        rows.append((f"${sum(small):.4f}", "", plural(len(small), "smaller part")))
     return columns(rows, right=(0,))
 
 
 def quantity(line: dict[str, Any]) -> str:
     """Return how much of a part was metered, with its unit."""
-    unit = line["unit"] if line["quantity"] == 1 or line["unit"].startswith("GB") else f"{line['unit']}s"
+    unit = line["unit"] if line["quantity"] == 1 or line["unit"] == "GB" else f"{line['unit']}s"
     amount = line["quantity"]
     return f"{amount:,.0f} {unit}" if amount >= _WHOLE else f"{amount:,.4g} {unit}"
 
 
 def monthly(receipt: dict[str, Any]) -> Table:
     """Return a table of what goes on costing."""
-    rows = [
-        (
-            "price not known" if line["dollars_per_month"] is None else f"${line['dollars_per_month']:,.2f}",
-            line["what"],
-        )
-        for line in receipt["monthly"]
-    ]
-    return columns(rows, right=(0,))
+    return columns([(_a_month(line["dollars_per_month"]), line["what"]) for line in receipt["monthly"]], right=(0,))
+
+
+def _a_month(dollars: float | None) -> str:
+    if dollars is None:
+        return "price not known"
+    return "under a cent" if 0 < dollars < _CENT / 2 else f"${dollars:,.2f}"

@@ -17,10 +17,11 @@ from dataset.other_formats import open_upright, reduced
 from dataset.photo_bytes import media_type, pixel_bytes
 from dataset.photo_limits import MAX_PIXELS
 from local.api import Api
-from local.console import columns
+from local.console import columns, plural
 from local.data import Data
 from local.home import HOME
 from local.laptop import Cloud
+from prices.per_million import REQUESTS_PER_CONCURRENCY
 
 PREDICTIONS = HOME / "predictions.png"
 _TILE, _CAPTION = 240, 58  # pixels
@@ -80,8 +81,7 @@ def capacity(endpoint: dict[str, Any]) -> Table:
     rows = []
     for row in table[:1] if len(table) == 1 else [table[0], table[-1]]:
         dollars = f"${row['dollars_per_hour']:.2f} per hour on AWS" if row["dollars_per_hour"] else ""
-        instances = "1 instance" if row["instances"] == 1 else f"{row['instances']} instances"
-        rows.append((instances, f"{row['requests_per_second']:,.0f} requests/s", dollars))
+        rows.append((plural(row["instances"], "instance"), f"{row['requests_per_second']:,.0f} requests/s", dollars))
     return columns(rows, right=(0, 1))
 
 
@@ -91,10 +91,11 @@ def memory(measured: dict[str, Any]) -> Table:
     Args:
         measured: a ``FunctionMeasurement``.
     """
+    asked = measured["requests_per_day"]
     rows: list[tuple[str, ...]] = [
-        ("", "memory", "first answer", "warm", "99 of 100 within", "per million, by its URL")
+        ("", "memory", "cold start", "warm", "99 of 100 within", f"per million, by its URL, at {asked:,.0f} a day")
     ]
-    for size in measured["sizes"]:
+    for size in sorted(measured["sizes"], key=lambda size: size["memory_mb"]):
         price = size["dollars_per_million"]
         rows.append(
             (
@@ -109,16 +110,30 @@ def memory(measured: dict[str, Any]) -> Table:
     return columns(rows, right=(1, 2, 3, 4, 5))
 
 
-def concurrency(measured: dict[str, Any]) -> str:
+def concurrency(measured: dict[str, Any], reserved: int) -> str:
     """Return a sentence that says how many requests a function can work on at once, and how many a second that makes.
 
     Args:
         measured: a ``FunctionMeasurement``.
+        reserved: the concurrency that is reserved for the function; 0 for none.
     """
     limit = measured["concurrency_limit"]
     chosen = next(size for size in measured["sizes"] if size["memory_mb"] == measured["memory_mb"])
-    rate = limit * 1000 / chosen["warm_p50_ms"]
-    return f"Lambda lets the function work on {limit:,} requests at once, which is about {rate:,.0f} requests/s."
+    by_time, by_lambda = limit * 1e3 / chosen["warm_p50_ms"], limit * REQUESTS_PER_CONCURRENCY
+    why = (
+        f"Lambda takes {REQUESTS_PER_CONCURRENCY} a second for each of them, however short they are"
+        if by_lambda < by_time
+        else f"each takes {chosen['warm_p50_ms']:,.1f} ms"
+    )
+    source = (
+        "ModelReservedConcurrency"
+        if reserved
+        else "by this machine's memory, at most 1,000; an account of AWS has 1,000 for all its functions, a new one 10"
+    )
+    return (
+        f"It can work on {limit:,} requests at once ({source}) and answer about {min(by_time, by_lambda):,.0f} a "
+        f"second, because {why}."
+    )
 
 
 def lease(hours: float) -> str:
@@ -126,6 +141,19 @@ def lease(hours: float) -> str:
     if not hours:
         return "The endpoint stays until teardown is started."
     return f"The endpoint is deleted in {hours:g} hours unless another run extends its lease."
+
+
+def stay(provisioned: int) -> str:
+    """Return a sentence that says how long the function stays, and what it costs meanwhile.
+
+    Args:
+        provisioned: the environments that are kept warm.
+    """
+    idle = f"it costs its {plural(provisioned, 'environment')} kept warm" if provisioned else "it costs nothing itself"
+    return (
+        f"The function stays until teardown is started. Between requests {idle}; "
+        "the receipt tells what the stack costs then."
+    )
 
 
 def draw_predictions(api: Api, data: Data, seed: str) -> Path:

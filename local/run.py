@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +19,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset.faults import counted, sentences
 from dataset.layout import Reason, named
 from local import data, dollars, laptop, receipts, report, stack
-from local.api import Api
+from local.api import Api, signed_curl
 from local.console import say, say_exactly, show, step
 from local.follow import Outcome, follow
 from local.home import HOME, LAST_RUN, LocalError, write_json
 from local.laptop import Laptop
-from local.stack import Stack
+from local.stack import KeyLimits, Stack
 
 PROMOTED, FAILED, REFUSED, STOPPED = 0, 1, 3, 130  # exit codes
 _CLEANING_SECONDS = 60
@@ -214,7 +215,7 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         "endpoint": None,
         "function": None,
         "receipt": outcome.receipt or None,
-        "api": {"page": deployed.page_url, "url": deployed.api_url, "key": deployed.api_key},
+        "api": {"page": deployed.page_url, "url": deployed.api_url, "key": deployed.api_key, "function_url": None},
     }
     if outcome.status == "SUCCEEDED" and outcome.output["status"] == "unchanged":  # asked for by {"rebuild": true}
         record["status"] = "unchanged"
@@ -231,6 +232,8 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
             "endpoint": output["endpoint"],
             "function": output.get("function"),
         }
+        if output.get("function"):
+            record["api"]["function_url"] = stack.function_url(cloud, output["run"]["function"])
     else:
         record["error"] = {"name": outcome.error, "cause": outcome.cause}
     record["seconds"] = round(time.monotonic() - started, 1)
@@ -239,11 +242,17 @@ def _finish(cloud: Laptop, deployed: Stack, photos: data.Data | None, outcome: O
         say(f"\nUNCHANGED  {json.loads(outcome.output['cause'])['errorMessage']}")
     elif outcome.status == "SUCCEEDED":
         _print_result(cloud, deployed, photos, output, evaluation)
+        if url := record["api"]["function_url"]:
+            say("Or ask the function itself, by its own URL and with a signature (here root's, see make up):")
+            say_exactly(textwrap.indent(signed_curl(url, cloud.root_key), "  "))
     else:
         say(f"\nFAILED  {outcome.error}: {outcome.cause}")
     if outcome.receipt:
         receipts.show_receipt(outcome.receipt)
-    say(f"\n{record['status']} after {record['seconds']:.0f} s; the record is {os.path.relpath(LAST_RUN)}")
+    say(
+        f"\n{record['status']}, {record['seconds']:.0f} s after this command began; the record is "
+        f"{os.path.relpath(LAST_RUN)}"
+    )
     say("stop everything: make down")
     return {"promoted": PROMOTED, "unchanged": PROMOTED, "refused": REFUSED}.get(record["status"], FAILED)
 
@@ -266,14 +275,14 @@ def _print_result(
     if photos:
         picture = report.draw_predictions(Api(deployed.api_url, deployed.api_key), photos, output["run"]["id"])
         say(f"a few predictions: {os.path.relpath(picture)}")
-    _print_hosting(output)
+    _print_hosting(output, stack.key_limits(cloud))
     say_exactly(f"\nShow it a photo in a browser, with the API key {deployed.api_key}:\n  {deployed.page_url}")
     say("Or ask it from a shell:")
     say_exactly(f"  curl -X POST {deployed.api_url} \\\n    -H 'x-api-key: {deployed.api_key}' \\")
     say_exactly("    --data-binary @photo.jpg")
 
 
-def _print_hosting(output: dict[str, Any]) -> None:
+def _print_hosting(output: dict[str, Any], key: KeyLimits) -> None:
     """Print what answers, what it can and what it costs."""
     choice, function = output.get("choice"), output.get("function")
     if choice:
@@ -284,7 +293,7 @@ def _print_hosting(output: dict[str, Any]) -> None:
         show(report.memory(measured))
         for sentence in measured["left_out"]:
             say(f"  left out: {sentence}")
-        say(report.concurrency(measured))
+        say(report.concurrency(measured, output["run"]["function"]["reserved"]))
         rows = (choice or measured)["table"] or measured["table"]
     else:
         say("requests that the endpoint can answer, with room for a burst:")
@@ -294,12 +303,16 @@ def _print_hosting(output: dict[str, Any]) -> None:
         say(dollars.by_day(output))
         rows = choice["table"] if choice else []
     if rows:
-        say("dollars a month on AWS with everything, photos of 100 KB, and how long an answer takes (~: estimated):")
-        show(dollars.by_hosting(rows))
-        for sentence in dollars.reasons(rows):
+        say(
+            "dollars a month on AWS for photos of 100 KB: requests, and what answers them, with everything; beside "
+            "them the milliseconds within which 50 and 99 of 100 answers come (~: estimated). The stack's key, alarms "
+            "and images come on top, see the end of the receipt:"
+        )
+        show(dollars.by_hosting(rows, key))
+        for sentence in dollars.reasons(rows, key, output["run"]["endpoint"]["max_instances"]):
             say(f"  {sentence}")
     if function:
-        say("The function stays until teardown is started; between requests only what is kept warm costs.")
+        say(report.stay(measured["provisioned"]))
     else:
         say(report.lease(output["endpoint"]["lease_hours"]))
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -47,6 +48,18 @@ class Stack:
     def page_url(self) -> str:
         """The address of the page on which people show photos."""
         return self.api_url.removesuffix("classify")
+
+
+class KeyLimits(NamedTuple):
+    """What one key of the API may ask.
+
+    Attributes:
+        requests_per_day: the stack's ApiRequestsPerDay.
+        requests_per_second: the stack's ApiRequestsPerSecond.
+    """
+
+    requests_per_day: int
+    requests_per_second: float
 
 
 def build() -> "subprocess.Popen[bytes]":
@@ -115,6 +128,25 @@ def describe(cloud: Cloud, name: str = STACK) -> Stack:
         api_url=local_url if cloud.url else outputs["ApiUrl"],
         api_key=key,
     )
+
+
+def key_limits(cloud: Cloud, name: str = STACK) -> KeyLimits:
+    """Return what the deployed stack lets each key of the API ask."""
+    said = {each["ParameterKey"]: each["ParameterValue"] for each in look_up(cloud, name)["Parameters"]}
+    return KeyLimits(int(float(said["ApiRequestsPerDay"])), float(said["ApiRequestsPerSecond"]))
+
+
+def function_url(cloud: Laptop, function: dict[str, Any]) -> str:
+    """Return the address at which the model's function answers signed requests on the laptop.
+
+    No name server knows the host of the function's URL here, so the cloud takes the URL's id in the path.
+
+    Args:
+        cloud: the running laptop cloud.
+        function: the part of the ``Run`` document about the function.
+    """
+    config = cloud.client("lambda").get_function_url_config(FunctionName=function["name"], Qualifier=function["alias"])
+    return f"{cloud.url}/_aws/lambda-url/{urlsplit(config['FunctionUrl']).netloc.partition('.')[0]}/"
 
 
 def sam(

@@ -14,6 +14,7 @@ from prices.per_million import (
     CALLS,
     DOORS,
     FUNCTION_URL,
+    REQUESTS_PER_CONCURRENCY,
     REST_API,
     Endpoint,
     ModelFunction,
@@ -62,7 +63,7 @@ def estimated_instances(instance_type: str, min_instances: int, challenger: dict
         Endpoint(instance_type, rate, milliseconds, max(min_instances, 1), _ANY_NUMBER),
         p99_ms=None,
         estimate=f"nobody has measured instances in this run; the evaluation's {rate:.0f} photos/s and "
-        f"{milliseconds:.1f} ms a photo, without a server, stand for them",
+        f"{milliseconds:.1f} ms a photo, without a server, stand for them, and nothing tells the slowest of a hundred",
     )
 
 
@@ -123,13 +124,19 @@ def rows(
 def _running_function(size: MemorySize, provisioned: int, concurrency_limit: int, requests: float) -> Running:
     host = _host(size, requests, provisioned)
     cold_ms = statistics.median(size.cold_ms)
-    at_once = requests / _DAY * (size.warm_p50_ms + host.cold_share * cold_ms) / 1e3
+    rate = requests / _DAY
+    busy = math.ceil(rate * (size.warm_p50_ms + host.cold_share * cold_ms) / 1e3)
+    at_once = max(busy, math.ceil(rate / REQUESTS_PER_CONCURRENCY))
     is_possible = at_once <= concurrency_limit
     months = {
         door: month_of_function(host, _CALL, "" if door == FUNCTION_URL else door, requests) if is_possible else {}
         for door in DOORS
     }
-    reason = f"{math.ceil(at_once)} requests at once, of which the account allows the function {concurrency_limit}"
+    reason = f"{at_once} requests at once, of which the account allows the function {concurrency_limit}"
+    if at_once > busy:
+        reason += (
+            f"; Lambda takes {REQUESTS_PER_CONCURRENCY} requests a second for each of them, however short they are"
+        )
     return Running(
         dollars_per_month={door: rounded(total(parts)) if parts else None for door, parts in months.items()},
         p50_ms=size.warm_p50_ms,

@@ -24,6 +24,10 @@ PLANNED = 0.7  # the share beyond which the endpoint scales out (SAFETY in funct
 REST_API, FUNCTION_URL, SIGN_IN = "rest_api", "function_url", "sign_in"
 DOORS = (REST_API, FUNCTION_URL)  # SIGN_IN is the REST API with the authorizer that checks people's tokens
 
+# Lambda takes at most so many requests a second for each that a function may work on at once.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+REQUESTS_PER_CONCURRENCY = 10
+
 # AWS's example of API Gateway's price counts 15 million KB as 14.3 GB, so data to callers is counted in powers of 1024.
 # For SageMaker's and CloudWatch's bytes it does not tell; powers of 1000 make them 7 % dearer at most.
 _GIB, _GB = 2**30, 1e9

@@ -97,7 +97,7 @@ def monthly(stack: Standing, stored: Stored, quoted_images: float | None = None)
     words = _words(whole, stored)
     lines = [MonthlyLine(what=words[name], dollars_per_month=dollars) for name, dollars in idle(whole).items()]
     if quoted_images:
-        lines.append(MonthlyLine(what="the new images in ECR", dollars_per_month=quoted_images))
+        lines.append(MonthlyLine(what="the new images in ECR, estimated", dollars_per_month=quoted_images))
     return lines
 
 

@@ -55,7 +55,7 @@ def _text(receipt: Receipt) -> str:
     lines = [f"This run cost {least}{money(receipt.dollars)} by list prices, without taxes and free tiers."]
     priced = [(each.dollars, each) for each in receipt.lines if each.dollars]
     for dollars, each in sorted(priced, key=lambda pair: -pair[0])[:_LARGEST]:
-        quote = f" (quoted: {each.quote})" if each.quote else ""
+        quote = f" (quoted before: {each.quote})" if each.quote else ""
         lines.append(f"  {money(dollars)}  {each.state}: {each.what}{quote}")
     lines += [f"  price not known  {each.state}: {each.what}" for each in receipt.lines if each.dollars is None]
     least = "at least " if receipt.is_lower_bound_per_month else ""

@@ -106,14 +106,14 @@ def functions(history: History, known: Functions, now: datetime) -> Iterator[Met
         calls += 1
     for (state, name), spent in seconds.items():
         memory = known.gigabytes(name)
-        what = f"function, {spent * 1000:,.0f} ms with {memory * 1024:.0f} MB"
+        what = f"the function {name.rpartition('-')[2]}, {spent * 1000:,.0f} ms with {memory * 1024:,.0f} MB"
         yield Metered(state, what, known.item, spent * memory, "GB-second", how="derived")
     if calls:
         yield Metered("all states", "calls of functions", "lambda/request", calls, "request")
 
 
 def builds(history: History, codebuild: Any, quote: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
-    """Meter the builds. CodeBuild rounds each up to a minute."""
+    """Meter the builds. CodeBuild rounds each up to a minute. The first tells what Plan had quoted for all of them."""
     by_id = {task.submitted["Build"]["Id"]: task.state for task in history.of(_BUILD) if task.submitted.get("Build")}
     if not by_id:
         return
@@ -128,6 +128,7 @@ def builds(history: History, codebuild: Any, quote: Mapping[str, Any], now: date
         what = f"build on {item.partition('/')[2]}, {duration(begin, end):,.0f} s"
         line = Metered(by_id[build["id"]], what, item, billed.build_minutes(begin, end), "minute", quoted)
         yield line._replace(is_open=build["buildStatus"] == "IN_PROGRESS")
+        quoted = ""
 
 
 def trainings(history: History, sagemaker: Any, run: Mapping[str, Any], now: datetime) -> Iterator[Metered]:
@@ -375,7 +376,7 @@ def _instances(
     more: str = "",
 ) -> Metered:
     what = f"{words}, {seconds:,.0f} s on {count} {kind}{more}"
-    return Metered(state, what, item, seconds * count / 3600, "hour", quoted, how)
+    return Metered(state, what, item, seconds * count / 3600, "instance-hour", quoted, how)
 
 
 def _volumes(state: str, service: str, kind: str, gigabytes: int, seconds: float, how: How) -> Iterator[Metered]:

@@ -37,8 +37,7 @@ def requests(history: History, run: Mapping[str, Any]) -> Iterator[Metered]:
         count = answer["num_requests"]
         yield Metered(task.state, "requests of the model's function", "lambda/request", count, "request")
         if told := answer.get("gb_seconds"):
-            what = f"the model's function, {told:,.1f} GB-seconds"
-            yield Metered(task.state, what, item, told, "GB-second")
+            yield Metered(task.state, "the model's function", item, told, "GB-second")
         elif (latency_ms := answer.get("latency_ms")) is not None:
             spent = count * latency_ms / 1000 * _megabytes(history, function) / 1024
             what = f"the model's function, {latency_ms:.0f} ms a request"

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pwd
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -26,6 +27,7 @@ from botocore.exceptions import ClientError
 
 from cloud.core import containers, root_key
 from local import invoke
+from local.api import signed_curl
 from tests.integration.chromium import chromium
 from tests.integration.laptop import REGION, ROLE, ROOT, Cloud, await_function, eventually, start_cloud
 from tests.integration.page_attack import Attack, attacks_of, foreign_site, forged, signed
@@ -434,6 +436,20 @@ def test_a_functions_url_is_nobodys_without_a_proof(cloud: Cloud, way: str) -> N
         for path, named in (("/", {"Host": f"{host}:{cloud.port}"}), (f"/_aws/lambda-url/{host.split('.')[0]}/", {})):
             status, body, _ = send(cloud, f"{path}?{urlencode(query)}", headers={**headers, **named})
             assert (status >= 400, b"AWS_SECRET" in body) == (True, False), (name, body)
+
+
+def test_a_functions_url_answers_the_command_that_the_runner_prints(cloud: Cloud, tmp_path: Path) -> None:
+    fields = ("rawPath", "body", "isBase64Encoded")
+    _, host = make_function(cloud, f"def handler(event, context): return {{name: event[name] for name in {fields}}}")
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    key, url = root_key.read(cloud.home), f"http://localhost:{cloud.port}/_aws/lambda-url/{host.partition('.')[0]}/"
+    for signer in (key, key._replace(secret="forged")):
+        done = subprocess.run(
+            ["bash", "-c", signed_curl(url, signer)], cwd=tmp_path, capture_output=True, timeout=60, check=True
+        )
+        answer = json.loads(done.stdout)
+        expected = {"rawPath": "/classify", "body": "cGhvdG8=", "isBase64Encoded": True}
+        assert (answer == expected) == (signer == key), answer
 
 
 def test_a_functions_url_has_all_paths_and_is_open_to_pages(cloud: Cloud) -> None:

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
+from local import stack
+from local.api import signed_curl
 from proofs.drills.traffic import Traffic, through_api
 from shared.scaling import FunctionSizes, MemorySize
-from tests.integration.pipeline.kennel import Kennel, states_entered
+from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, states_entered
 
 NAME = "kennel-model"
 FAST, SLOW = {"max_p99_ms": 100}, {"max_p99_ms": 200}
@@ -14,7 +18,7 @@ FAST, SLOW = {"max_p99_ms": 100}, {"max_p99_ms": 200}
 SIZES = {1024: 150.0, 1769: 80.0, 3008: 60.0}
 
 
-def test_callers_notice_no_change_of_the_hosting(kennel: Kennel) -> None:
+def test_callers_notice_no_change_of_the_hosting(kennel: Kennel, tmp_path: Path) -> None:
     keep_measurement(kennel)
     cloud, lambdas = kennel.drill_cloud(), kennel.client("lambda")
     with Traffic(through_api(cloud.deployed, cloud.photo), 2) as traffic:
@@ -26,6 +30,11 @@ def test_callers_notice_no_change_of_the_hosting(kennel: Kennel) -> None:
         assert (pointer(kennel), kennel.champion()["hosting"]) == ("function", "function")
         assert {"PointToFunction", "SmokeThroughChangedApi", "DeleteOldEndpoint"} <= first["entered"]
         assert not {"CreateModel", "CreateStaging", "PutCanaryAlarm"} & first["entered"]
+        (tmp_path / "photo.jpg").write_bytes(cloud.photo)
+        url = stack.function_url(kennel.laptop, first["run"]["function"])
+        assert asked_by_curl(signed_curl(url, kennel.laptop.root_key), tmp_path)["breed"] in BREEDS_USED
+        forged = signed_curl(url, kennel.laptop.root_key._replace(secret="forged"))
+        assert "breed" not in asked_by_curl(forged, tmp_path)
 
         second = run(kennel, {"hosting": "function", **FAST})
         assert second["function"]["measurement"]["memory_mb"] == 1769
@@ -44,6 +53,13 @@ def test_callers_notice_no_change_of_the_hosting(kennel: Kennel) -> None:
     assert traffic.failed == []
     assert kennel.client("cloudwatch").describe_alarms(AlarmNames=["kennel-canary"])["MetricAlarms"] == []
     assert not kennel.is_locked()
+
+
+def asked_by_curl(command: str, folder: Path) -> dict[str, Any]:
+    """Return the document that the command which the runner prints receives."""
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def run(kennel: Kennel, request: dict[str, Any]) -> dict[str, Any]:

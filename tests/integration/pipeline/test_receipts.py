@@ -94,7 +94,8 @@ def test_a_receipt_is_in_the_output_the_bucket_the_message_the_record_and_on_the
     published = [e["taskScheduledEventDetails"] for e in events if "taskScheduledEventDetails" in e]
     (message,) = [json.loads(e["parameters"])["Message"] for e in published if e["resourceType"] == "sns"]
     assert receipt["text"] in message
-    assert f"this run would have cost ${receipt['dollars']:.4f}" in " ".join(kennel.output.split())
+    words = f"this run at AWS's list prices, with this machine's times: ${receipt['dollars']:.4f}"
+    assert words in " ".join(kennel.output.split())
 
 
 def test_a_receipt_names_each_part_and_what_goes_on_costing(kennel: Kennel) -> None:
@@ -114,7 +115,7 @@ def test_a_refused_run_has_a_receipt_without_a_training_that_was_reused(kennel: 
     receipt = rerun.record["receipt"]
     assert "Evaluate" in {line["state"] for line in receipt["lines"]}
     assert not [line for line in receipt["lines"] if line["item"].startswith(("training/", "codebuild/"))]
-    assert "receipt: on AWS this run would have cost" in " ".join(rerun.output.split())
+    assert "receipt: this run at AWS's list prices" in " ".join(rerun.output.split())
 
 
 def test_a_run_that_plan_refuses_has_a_receipt_of_almost_nothing(kennel: Kennel, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def at(table, requests):
     return next(row for row in table if row.requests_per_day == requests)
 
 
-def table(requests_per_day=1_000, limit=1_000, instances=INSTANCES, provisioned=0):
-    return rows(size(), provisioned, limit, instances, requests_per_day)
+def table(requests_per_day=1_000, limit=1_000, instances=INSTANCES, provisioned=0, warm_p50_ms=45):
+    return rows(size(warm_p50_ms=warm_p50_ms), provisioned, limit, instances, requests_per_day)
 
 
 def test_size_is_priced_by_the_functions_own_url(book):
@@ -101,11 +101,21 @@ def test_dollars_of_a_month_by_hand(book):
 
 
 def test_function_beyond_the_accounts_concurrency_has_no_price_but_a_reason(book):
-    """10 million a day are 116 a second, which are 5.4 at once with 47 ms each."""
-    many = at(table(limit=5), 1e7).function
+    """10 million a day are 116 a second: 5.4 at once with 47 ms each, but Lambda takes ten a second for each of 12."""
+    many = at(table(limit=11), 1e7).function
     assert many.dollars_per_month == {"rest_api": None, "function_url": None}
-    assert many.reason == "6 requests at once, of which the account allows the function 5"
-    assert at(table(limit=6), 1e7).function.reason == ""
+    assert many.reason == (
+        "12 requests at once, of which the account allows the function 11; Lambda takes 10 requests a second for each "
+        "of them, however short they are"
+    )
+    assert at(table(limit=12), 1e7).function.reason == ""
+
+
+def test_long_requests_need_more_at_once_than_lambda_takes_a_second(book):
+    """116 a second of 245 and 2 ms are 28.6 at once."""
+    slow = at(table(limit=28, warm_p50_ms=245), 1e7).function
+    assert slow.reason == "29 requests at once, of which the account allows the function 28"
+    assert at(table(limit=29, warm_p50_ms=245), 1e7).function.reason == ""
 
 
 def test_instances_beyond_their_maximum_have_no_price_but_a_reason(book):

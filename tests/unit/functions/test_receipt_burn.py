@@ -73,7 +73,7 @@ def test_images_of_earlier_runs_go_on_costing_beside_those_that_this_one_has_bui
         "2 images of earlier runs in ECR, at most 0.49 GB",
         pytest.approx(0.049),
     )
-    assert (new.what, new.dollars_per_month) == ("the new images in ECR", 0.05)
+    assert (new.what, new.dollars_per_month) == ("the new images in ECR, estimated", 0.05)
 
 
 def test_what_goes_on_costing_is_what_an_idle_month_costs():
