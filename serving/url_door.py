@@ -17,6 +17,7 @@ MAX_BYTES = 4_500_000  # as the API says it: Lambda accepts 6 MB, and photos arr
 CLASSIFY, BREEDS, HEALTH = "/classify", "/breeds", "/health"
 _METHODS = {CLASSIFY: "POST", BREEDS: "GET", HEALTH: "GET"}
 _RETRY_AFTER_SECONDS = "5"
+_MAX_FACT = 2048  # characters in the log; no ARN of IAM is longer
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _HOW = "send the photo's own bytes as the body, with its content type; neither forms nor JSON are taken here"
 _NO_SUCH_PATH = f"there is no such path; POST {CLASSIFY} names the breed on a photo, and GET {BREEDS} lists the breeds"
@@ -47,7 +48,7 @@ def route(event: Mapping[str, Any]) -> str:
     Raises:
         UrlRequestError: There is no such path (404), or it knows another method (405).
     """
-    path = str(event.get("rawPath"))
+    path = _path(event)
     if path not in _METHODS:
         raise UrlRequestError(404, "NoSuchPath", _NO_SUCH_PATH)
     if _http(event).get("method") != _METHODS[path]:
@@ -92,7 +93,7 @@ def response(event: Mapping[str, Any], status: int, document: Mapping[str, Any],
     if status == 503:
         headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if status == 405:
-        headers["Allow"] = _METHODS[str(event.get("rawPath"))]
+        headers["Allow"] = _METHODS[_path(event)]
     problem = {
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -108,8 +109,11 @@ def text_of(document: Any) -> str:
 
 
 def facts_of(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the log says of a request: route, caller and source address, and nothing else that he wrote."""
-    path = event.get("rawPath")
+    """Return what the log says of a request: route, caller and source address, and nothing else that he wrote.
+
+    Who may invoke the function can make up the whole event, so everything in it may be of any type and length.
+    """
+    path = _path(event)
     identity = event["requestContext"].get("authorizer")
     iam = identity.get("iam") if isinstance(identity, dict) else None
     facts = {
@@ -117,7 +121,11 @@ def facts_of(event: Mapping[str, Any]) -> dict[str, Any]:
         "user_arn": iam.get("userArn") if isinstance(iam, dict) else None,
         "source": _http(event).get("sourceIp"),
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value[:_MAX_FACT] for name, value in facts.items() if isinstance(value, str)}
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    return str(event.get("rawPath"))
 
 
 def _http(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from measure.max_rate import PHOTO_BYTES, answer_trial, rounded
+from prices.billed import HOURS_A_MONTH
 from prices.per_million import (
     CALLS,
     DOORS,
     FUNCTION_URL,
+    MILLION,
     REQUESTS_PER_CONCURRENCY,
     REST_API,
     Endpoint,
@@ -22,7 +24,6 @@ from prices.per_million import (
     month_of_endpoint,
     month_of_function,
     num_instances,
-    parts_of_function,
     total,
 )
 from shared.errors import MeasurementError
@@ -82,10 +83,16 @@ def _host(size: MemorySize, requests_per_day: float, provisioned: int) -> ModelF
 
 
 def priced(size: MemorySize, requests_per_day: float, provisioned: int, max_p99_ms: float) -> PricedSize:
-    """Return a size of memory with what a million answers cost by the function's own URL."""
-    parts = parts_of_function(_host(size, requests_per_day, provisioned), _CALL, "", requests_per_day / _DAY)
+    """Return a size of memory with what a million answers cost by the function's own URL.
+
+    What is kept ready is among it, as it is shared by the requests that are expected; it grows with the memory.
+    """
+    month = total(month_of_function(_host(size, requests_per_day, provisioned), _CALL, "", requests_per_day))
+    millions = requests_per_day * HOURS_A_MONTH / 24 / MILLION
     return PricedSize(
-        **size.model_dump(), within_limits=size.warm_p99_ms <= max_p99_ms, dollars_per_million=rounded(total(parts))
+        **size.model_dump(),
+        within_limits=size.warm_p99_ms <= max_p99_ms,
+        dollars_per_million=rounded(None if month is None else month / millions),
     )
 
 

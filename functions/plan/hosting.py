@@ -50,14 +50,17 @@ def problems(request: Request, settings: "PlanSettings") -> list[str]:
             "provisioned_concurrency: environments that are kept warm cost by the hour until they are torn down, and "
             f"the stack's MaxLeaseHours is {settings.max_lease_hours}; leave it out"
         )
-    for name, most in (
-        ("MaxServingInstances", int(settings.max_serving_instances)),
-        ("ModelReservedConcurrency", int(settings.model_reserved_concurrency)),
+    # What is kept warm is taken from what is reserved, and without a rest Lambda refuses the version that a run tries:
+    # https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+    for name, most, tried in (
+        ("MaxServingInstances", int(settings.max_serving_instances), 0),
+        ("ModelReservedConcurrency", int(settings.model_reserved_concurrency), 1),
     ):
-        if warm > most > 0:
+        if most > 0 and warm > most - tried:
+            rest = ", of which the version that a run tries needs one" if tried else ""
             found.append(
                 f"provisioned_concurrency: {request.provisioned_concurrency} may become {warm} under load, and the "
-                f"stack's {name} is {most}"
+                f"stack's {name} is {most}{rest}"
             )
     return found
 

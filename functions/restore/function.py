@@ -106,20 +106,23 @@ class ModelFunction:
         return list(answer["ScalableTargets"])
 
     def _put_concurrency(self, kept: FunctionBefore) -> None:
+        """Keep ready and reserve as much as before. Lambda does not reserve less than is kept ready."""
+        alias: Any = {"FunctionName": self.name, "Qualifier": ALIAS}
+        found = kept_ready(self.lambdas, self.name)
+        provisioned = found.get("RequestedProvisionedConcurrentExecutions", 0)
+        if provisioned and not kept.provisioned:
+            if self._target():  # It would provide environments again.
+                self.autoscaling.deregister_scalable_target(**scaled(self.name))
+            self.lambdas.delete_provisioned_concurrency_config(**alias)
+        elif kept.reserved is not None and provisioned > kept.reserved:
+            self.lambdas.put_provisioned_concurrency_config(**alias, ProvisionedConcurrentExecutions=kept.provisioned)
         reserved = self.lambdas.get_function_concurrency(FunctionName=self.name).get("ReservedConcurrentExecutions")
         if kept.reserved is None and reserved is not None:
             self.lambdas.delete_function_concurrency(FunctionName=self.name)
         elif kept.reserved is not None and reserved != kept.reserved:
             self.lambdas.put_function_concurrency(FunctionName=self.name, ReservedConcurrentExecutions=kept.reserved)
-        alias: Any = {"FunctionName": self.name, "Qualifier": ALIAS}
-        found = kept_ready(self.lambdas, self.name)
-        provisioned = found.get("RequestedProvisionedConcurrentExecutions", 0)
         if kept.provisioned and not provisioned:
             self.lambdas.put_provisioned_concurrency_config(**alias, ProvisionedConcurrentExecutions=kept.provisioned)
-        elif provisioned and not kept.provisioned:
-            if self._target():  # It would provide environments again.
-                self.autoscaling.deregister_scalable_target(**scaled(self.name))
-            self.lambdas.delete_provisioned_concurrency_config(**alias)
 
     def _put_scaling(self, kept: FunctionBefore) -> None:
         if kept.ranges:

@@ -63,7 +63,9 @@ class Production:
             self.function.point(before.hosting)
         self.function.take_back(run, before)
         is_new, is_unused = config == own and not (before and before.config), self.function.is_unused(before)
-        serves_instead = before and ((is_new and before.function) or (is_unused and before.config))
+        # A run with a function remembers no configuration of the endpoint that serves, because it does not touch that.
+        had_endpoint = before and (before.config or config not in ("", own))
+        serves_instead = before and ((is_new and before.function) or (is_unused and had_endpoint))
         if serves_instead and not self.function.is_followed():
             return Restoration(done=False, answer="callers do not follow the hosting pointer yet")
         if is_unused:

@@ -173,7 +173,7 @@ def test_the_first_function_gets_the_alias_at_once_and_then_the_pointer(plan):
     }
 
 
-def test_a_new_version_gets_a_tenth_then_everything_and_the_endpoint_is_not_looked_for(plan):
+def test_a_new_version_gets_a_tenth_then_everything_and_the_pointer_stays(plan):
     cloud = Cloud(plan("function"), pointer="function", version="1")
     assert finish(cloud)["function"]["version"] == "2"
     canary, switch = cloud.of("updateAlias")
@@ -223,6 +223,13 @@ def test_an_endpoint_goes_only_when_the_function_is_champion(plan):
     assert "AwaitFollowers" in cloud.entered
 
 
+def test_an_endpoint_that_an_earlier_run_could_not_delete_goes(plan):
+    cloud = Cloud(plan("function"), pointer="function", version="1", endpoint=True)
+    assert finish(cloud)["hosting"] == "function"
+    assert cloud.order("updateModelPackage", "deleteEndpoint") == ["updateModelPackage", "deleteEndpoint"]
+    assert "AwaitFollowers" in cloud.entered
+
+
 @pytest.mark.parametrize("endpoint", [True, False])
 def test_a_function_goes_only_when_the_endpoint_is_champion(plan, endpoint):
     cloud = Cloud(plan("instances"), pointer="function", version="1", endpoint=endpoint)
@@ -235,6 +242,22 @@ def test_a_function_goes_only_when_the_endpoint_is_champion(plan, endpoint):
     # A run that is stopped must find what served before: an update is remembered with its scaling, before it.
     assert len(cloud.of("Remember")) == 1
     assert ("RememberFunctionServing" in cloud.entered) == (not endpoint)
+
+
+def test_a_first_function_that_lambda_counts_errors_of_gives_way_to_the_endpoint(plan):
+    cloud = Cloud(plan("function"), pointer="instances", endpoint=True, ringing=["kennel-function-errors"])
+    assert fail(cloud).error == "ModelAlarm"
+    assert len(cloud.of("Restore")) == 1
+    assert cloud.of("deleteEndpoint") == []
+
+
+def test_errors_of_the_function_that_served_before_say_nothing_about_what_follows(plan):
+    for hosting, endpoint in (("function", False), ("instances", True)):
+        cloud = Cloud(plan(hosting), pointer="function", version="1", endpoint=endpoint)
+        assert finish(cloud)["status"] == "promoted"
+        asked = [name for each in cloud.of("describeAlarms") for name in each["AlarmNames"]]
+        assert "kennel-canary" in asked
+        assert "kennel-function-errors" not in asked
 
 
 def test_a_failure_after_the_pointer_has_moved_is_taken_back_before_the_endpoint_is_removed(plan):

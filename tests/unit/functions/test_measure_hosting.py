@@ -54,6 +54,13 @@ def test_size_is_priced_by_the_functions_own_url(book):
     assert not priced(size(), MILLION_A_MONTH, 0, max_p99_ms=59).within_limits
 
 
+@pytest.mark.parametrize(("provisioned", "chosen"), [(0, 2048), (10, 1024)])
+def test_memory_that_is_kept_ready_counts(book, provisioned, chosen):
+    """The large one takes fewer GB-seconds for an answer, and twice as many to wait for one."""
+    sizes = [priced(each, 1e5, provisioned, 250) for each in (size(1024, billed_ms=85), size(2048))]
+    assert cheapest(sizes, 250).memory_mb == chosen
+
+
 def test_cheapest_size_within_the_limit_is_chosen(book):
     """The small one takes as many GB-seconds, but is too slow; the large one is not faster."""
     sizes = [size(1024, billed_ms=70, warm_p99_ms=120), size(2048), size(3008, warm_p99_ms=59)]

@@ -49,8 +49,8 @@ def test_the_function_has_the_names_and_limits_of_the_stack_and_the_request():
         "max_p99_ms": 400,
         "bake_seconds": 300,
     }
-    warm = decided({"hosting": "function", "provisioned_concurrency": 3}, model_reserved_concurrency="6").function
-    assert (warm.reserved, warm.provisioned, warm.provisioned_max) == (6, 3, 6)
+    warm = decided({"hosting": "function", "provisioned_concurrency": 3}, model_reserved_concurrency="7").function
+    assert (warm.reserved, warm.provisioned, warm.provisioned_max) == (7, 3, 6)
 
 
 def test_the_function_joins_the_subnets_of_the_stack():
@@ -111,14 +111,14 @@ def test_fields_that_say_the_same_as_nothing_are_let_be():
     ("parameters", "words"),
     [
         ({"max_serving_instances": "3"}, "2 may become 4 under load, and the stack's MaxServingInstances is 3"),
-        ({"model_reserved_concurrency": "3"}, "may become 4 under load, and the stack's ModelReservedConcurrency is 3"),
+        ({"model_reserved_concurrency": "4"}, "ModelReservedConcurrency is 4, of which the version that a run tries"),
         ({"max_lease_hours": "10"}, "cost by the hour until they are torn down, and the stack's MaxLeaseHours is 10"),
     ],
 )
 def test_warm_environments_stay_within_what_the_stack_allows(parameters, words):
     fields = {"hosting": "function", "provisioned_concurrency": 2}
     assert words in refusal(fields, **parameters)
-    assert decided(fields, max_serving_instances="4", model_reserved_concurrency="4").function.provisioned_max == 4
+    assert decided(fields, max_serving_instances="4", model_reserved_concurrency="5").function.provisioned_max == 4
 
 
 @pytest.mark.parametrize("serve", ["1.dkr.ecr.other.amazonaws.com/kennel@sha256:12", "docker.io/kennel:1", "kennel"])

@@ -292,6 +292,17 @@ def test_what_only_the_run_kept_ready_goes():
     assert "deregister_scalable_target" in [name for name, _ in scaling.calls]
 
 
+@pytest.mark.parametrize(("kept_ready", "call"), [(2, "put_provisioned"), (0, "delete_provisioned")])
+def test_less_is_kept_ready_before_less_is_reserved(kept_ready, call):
+    """Lambda refuses to reserve less than is kept ready."""
+    lambdas = Lambda((NEW, {}), VERSIONS, provisioned=20, reserved=40)
+    kept = FunctionBefore(version=CHAMPIONS, provisioned=kept_ready, reserved=5)
+    before = FUNCTION_BEFORE.model_copy(update={"function": kept})
+    assert restore(no_endpoint(before=before), lambdas, None, Parameters("function")).done
+    changes = [name for name, _ in lambdas.calls if "concurrency" in name]
+    assert changes == [f"{call}_concurrency_config", "put_function_concurrency"]
+
+
 def test_function_of_a_first_run_is_deleted_and_the_pointer_says_none():
     lambdas, parameters = Lambda((NEW, {}), VERSIONS), Parameters("function")
     scaling = Scaling(ranges=[{"MinCapacity": 1, "MaxCapacity": 2}])
@@ -325,6 +336,17 @@ def test_change_from_instances_goes_back_to_them_before_the_function_is_deleted(
     assert restore(aws, lambdas, None, parameters).done
     assert lambdas.versions == {}
     assert not aws.called("delete_endpoint")
+
+
+def test_function_beside_an_endpoint_that_the_run_has_not_touched_goes_when_nobody_asks_it_any_more():
+    """A run with a function remembers the pointer alone, and no configuration of the endpoint."""
+    lambdas, parameters = Lambda((NEW, {}), VERSIONS), Parameters("function")
+    aws = Aws(config="dogs-old", before=NOTHING_BEFORE.model_copy(update={"hosting": "instances"}))
+    assert "follow the hosting pointer" in restore(aws, lambdas, None, parameters).answer
+    assert (parameters.hosting, lambdas.calls) == ("instances", [])
+    parameters.moved = 91.0
+    assert restore(aws, lambdas, None, parameters).done
+    assert lambdas.versions == {}
 
 
 def test_change_to_instances_goes_back_to_the_function_before_the_endpoint_is_deleted():

@@ -198,5 +198,32 @@ def test_request_without_its_usual_parts_is_refused(function: PhotoFunction, con
     assert ask(function, event)[0] == 405
 
 
+@pytest.mark.parametrize("forged", [[], {}, 7, None, "\ud800"])
+def test_request_that_somebody_has_made_up_is_no_error_of_the_function(
+    function: PhotoFunction, caplog: pytest.LogCaptureFixture, forged: Any
+) -> None:
+    """Whoever may invoke the function can send any event, and one error takes an update back."""
+    caplog.set_level(logging.INFO, "kennel.serving")
+    context: dict[str, Any] = {
+        "http": {"method": forged, "sourceIp": forged},
+        "authorizer": {"iam": {"userArn": forged}},
+    }
+    event = {"version": "2.0", "rawPath": forged, "requestContext": context, "body": forged}
+    assert ask(function, event)[0] == 404
+    assert ask(function, {**event, "rawPath": "/classify"})[0] == 405
+    context["http"]["method"] = "POST"
+    assert ask(function, {**event, "rawPath": "/classify"})[0] in (400, 415)
+    assert [record.message for record in caplog.records] == 3 * ["request"]
+
+
+def test_log_has_only_so_much_of_what_somebody_has_made_up(
+    function: PhotoFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kennel.serving")
+    context: dict[str, Any] = {"http": {"sourceIp": {"a": 1}}, "authorizer": {"iam": {"userArn": 1_000_000 * "x"}}}
+    ask(function, {"version": "2.0", "rawPath": "/secret", "requestContext": context})
+    assert len(JsonLines().format(caplog.records[-1])) < 3_000
+
+
 def test_limit_is_that_of_the_api() -> None:
     assert url_door.MAX_BYTES == MAX_BYTES
