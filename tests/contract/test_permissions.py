@@ -302,6 +302,7 @@ def sample_variables(run):
         },
         "hosting": "function",
         "hostingBefore": "instances",
+        "watched": "hosting",
         "hasOldHosting": True,
         "versionBefore": "1",
         "functionVersion": "2",

@@ -29,8 +29,9 @@ PER = {
 }
 # Sums and products of prices say in their clause that they are none of the book's own.
 NO_LIST_PRICE = re.compile(
-    r"\b(about|derived|estimated|measured|together|half|saved|up to|at most)\b|a month +\$"
-)  # a receipt's sum
+    r"\b(about|derived|estimated|measured|together|half|saved|up to|at most)\b"
+    r"|a month (?: *\$|```)"  # the sum of a receipt that is shown
+)
 
 
 def per_unit(unit: str, times: float) -> list[float]:
