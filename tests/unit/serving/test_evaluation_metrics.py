@@ -21,7 +21,9 @@ from serving.served_artifact import Label
 
 def judged(truth: str, *ranking: tuple[str, float], photo: str = "1.jpg") -> JudgedPhoto:
     labels = tuple((Label(name, name), probability) for name, probability in ranking)
-    return JudgedPhoto(f"test/{truth}/{photo}", truth, Prediction("v", labels, 1.0, True, 256, 1.0, 1.0), ranking[0][1])
+    return JudgedPhoto(
+        f"test/{truth}/{photo}", truth, Prediction("v", labels, 1.0, True, 256, False, 1.0, 1.0), ranking[0][1]
+    )
 
 
 FOUR_ANSWERS = [
