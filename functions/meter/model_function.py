@@ -1,10 +1,11 @@
 """What the model's function costs: its requests and its time from CloudWatch, and what is kept ready of it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from meter.limits import day_of
+from meter.metrics import daily_points
 from meter.sums import KeptWarm
 from prices import billed
 from shared import model_function
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_lambda import LambdaClient
 
-_DAY, _MINUTE = 86_400, 60
+_NAMESPACE = "AWS/Lambda"
 _USUAL_MEGABYTES = 1769  # of one that was deleted before the meter has seen it
 
 
@@ -61,32 +62,19 @@ def amounts(
     """
     calls = gb_seconds = ready = 0.0
     of_function = {"FunctionName": name}
-    for point in _points(cloudwatch, "Duration", now, of_function):
+    for point in daily_points(cloudwatch, _NAMESPACE, "Duration", now, of_function):
         size = _size_on(day_of(point["Timestamp"].timestamp()), known) or _USUAL_MEGABYTES
         calls += point["SampleCount"]
         gb_seconds += point["Sum"] / 1000 * size / 1024
     if calls:
         of_alias = of_function | {"Resource": f"{name}:{ALIAS}"}
-        points = _points(cloudwatch, "ProvisionedConcurrencyInvocations", now, of_alias)
+        points = daily_points(cloudwatch, _NAMESPACE, "ProvisionedConcurrencyInvocations", now, of_alias)
         ready = min(1.0, sum(each["Sum"] for each in points) / calls)
     return {
         "lambda/request": calls,
         billed.function_item(architecture): gb_seconds * (1 - ready),
         billed.ready_time_item(architecture): gb_seconds * ready,
     }
-
-
-def _points(cloudwatch: "CloudWatchClient", metric: str, now: float, dimensions: Mapping[str, str]) -> list[Any]:
-    answer = cloudwatch.get_metric_statistics(
-        Namespace="AWS/Lambda",
-        MetricName=metric,
-        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
-        StartTime=datetime.fromtimestamp(month_start(now), UTC),
-        EndTime=datetime.fromtimestamp(max(now, month_start(now) + _MINUTE), UTC),
-        Period=_DAY,
-        Statistics=["Sum", "SampleCount"],
-    )
-    return list(answer["Datapoints"])
 
 
 def kept_ready(lambdas: "LambdaClient", name: str, of: model_function.Found, was_ready: bool) -> dict[str, KeptWarm]:

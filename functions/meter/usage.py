@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 import prices
 from meter import model_function as function
 from meter.jobs import PAGE
+from meter.metrics import daily_points
 from meter.sums import KeptWarm, Seen
 from prices import billed
 from prices.per_million import (
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sagemaker import SageMakerClient
 
-_DAY, _MINUTE = 86_400, 60
 _VARIANTS = ("ProductionVariants", "ShadowProductionVariants")
 _PHOTO = CALLS[100_000]  # CloudWatch does not have the bytes of InvokeEndpoint, so each photo is taken for such a one.
 # An estimate of what a run costs beside its jobs: its functions, above all Measure, and its transitions.
@@ -193,17 +193,7 @@ class Usage:
 
     def _sum(self, namespace: str, metric: str, now: float, **dimensions: str) -> tuple[float, float]:
         """Return sum and number of a metric's values since the month began."""
-        answer = self._cloudwatch.get_metric_statistics(
-            Namespace=namespace,
-            MetricName=metric,
-            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
-            StartTime=datetime.fromtimestamp(month_start(now), UTC),
-            # CloudWatch refuses a time without length, and rounds it to minutes at least.
-            EndTime=datetime.fromtimestamp(max(now, month_start(now) + _MINUTE), UTC),
-            Period=_DAY,
-            Statistics=["Sum", "SampleCount"],
-        )
-        points = answer["Datapoints"]
+        points = daily_points(self._cloudwatch, namespace, metric, now, dimensions)
         return sum(each["Sum"] for each in points), sum(each["SampleCount"] for each in points)
 
     def _memory(self, function: str) -> int:
