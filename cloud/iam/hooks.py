@@ -424,40 +424,41 @@ def name_projects_of_builds() -> None:
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodebuild.html
     """
-    extract = iam_actions.extract_resource_arn
 
-    def with_project(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
-        arn: str = extract(service, method, path, headers, body, *rest)
-        if service != "codebuild" or arn != "*":
-            return arn
-        try:
-            request = json.loads(body)
-            ids = request.get("ids") or [request["id"]]
-            project = str(ids[0]).rpartition("/")[2].partition(":")[0]
-        except (ValueError, TypeError, AttributeError, LookupError):
-            return arn
-        region, account = scope()
-        return f"arn:aws:codebuild:{region}:{account}:project/{project}"
+    def project(request: Any) -> str:
+        ids = request.get("ids") or [request["id"]]
+        return "project/" + str(ids[0]).rpartition("/")[2].partition(":")[0]
 
-    iam_actions.extract_resource_arn = with_project
+    _name_resources("codebuild", "codebuild", project)
 
 
 def name_deleted_alarms() -> None:
     """Let DeleteAlarms need the right on the alarm that it names, the first of several; MiniStack asks for all."""
+    _name_resources("monitoring", "cloudwatch", lambda request: f"alarm:{request['AlarmNames'][0]}")
+
+
+def _name_resources(service: str, prefix: str, resource_of: Callable[[Any], str]) -> None:
+    """Let requests of a service for which MiniStack asks for all need rights on the resource that their body names.
+
+    Args:
+        service: MiniStack's name of it.
+        prefix: its name in ARNs.
+        resource_of: returns the end of the ARN by the body. Where it cannot, MiniStack's answer stays.
+    """
     extract = iam_actions.extract_resource_arn
 
-    def with_alarm(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
-        arn: str = extract(service, method, path, headers, body, *rest)
-        if service != "monitoring" or arn != "*":
+    def with_resource(asked: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        arn: str = extract(asked, method, path, headers, body, *rest)
+        if asked != service or arn != "*":
             return arn
         try:
-            name = json.loads(body)["AlarmNames"][0]
-        except (ValueError, TypeError, LookupError):
+            resource = resource_of(json.loads(body))
+        except (ValueError, TypeError, AttributeError, LookupError):
             return arn
         region, account = scope()
-        return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
+        return f"arn:aws:{prefix}:{region}:{account}:{resource}"
 
-    iam_actions.extract_resource_arn = with_alarm
+    iam_actions.extract_resource_arn = with_resource
 
 
 def name_actions_of_functions() -> None:

@@ -1,6 +1,7 @@
 """Sessions of roles that services assume."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -105,6 +106,14 @@ def test_a_role_of_a_template_is_held_to_its_boundary(monkeypatch: pytest.Monkey
         handlers["delete"](name, properties)
 
 
+def resource_by(monkeypatch: pytest.MonkeyPatch, hook: Callable[[], None], service: str, body: bytes) -> str:
+    """Return the ARN on which a request needs a right with one hook."""
+    monkeypatch.setattr(hooks.iam_actions, "extract_resource_arn", hooks.iam_actions.extract_resource_arn)
+    hook()
+    arn = hooks.iam_actions.extract_resource_arn(service, "POST", "/", {}, body, {}, "us-east-1", "000000000000")
+    return str(arn)
+
+
 @pytest.mark.parametrize(
     ("service", "body", "arn"),
     [
@@ -128,10 +137,7 @@ def test_a_role_of_a_template_is_held_to_its_boundary(monkeypatch: pytest.Monkey
 def test_a_request_about_builds_is_held_to_their_project(
     monkeypatch: pytest.MonkeyPatch, service: str, body: bytes, arn: str
 ) -> None:
-    monkeypatch.setattr(hooks.iam_actions, "extract_resource_arn", hooks.iam_actions.extract_resource_arn)
-    hooks.name_projects_of_builds()
-    extracted = hooks.iam_actions.extract_resource_arn(service, "POST", "/", {}, body, {}, "us-east-1", "000000000000")
-    assert extracted == arn
+    assert resource_by(monkeypatch, hooks.name_projects_of_builds, service, body) == arn
 
 
 @pytest.mark.parametrize(
@@ -150,10 +156,7 @@ def test_a_request_about_builds_is_held_to_their_project(
 def test_deleting_an_alarm_needs_the_right_on_it(
     monkeypatch: pytest.MonkeyPatch, service: str, body: bytes, arn: str
 ) -> None:
-    monkeypatch.setattr(hooks.iam_actions, "extract_resource_arn", hooks.iam_actions.extract_resource_arn)
-    hooks.name_deleted_alarms()
-    extracted = hooks.iam_actions.extract_resource_arn(service, "POST", "/", {}, body, {}, "us-east-1", "000000000000")
-    assert extracted == arn
+    assert resource_by(monkeypatch, hooks.name_deleted_alarms, service, body) == arn
 
 
 FUNCTIONS = "/2015-03-31/functions"
