@@ -12,12 +12,11 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from measure import function as measured
-from serving.served_artifact import pack, write_artifact
 from shared.errors import MeasurementError, SmokeError
 from shared.scaling import FunctionMeasurement
-from tests.integration.colours import coloured_artifact, photo
-from tests.integration.laptop import ROLE, ROOT, Cloud, await_function
-from tests.integration.photo_functions import IMAGE, build_server
+from tests.integration.colours import photo
+from tests.integration.laptop import ROOT, Cloud
+from tests.integration.photo_functions import IMAGE, build_server, coloured_model, make_function
 from tests.unit.functions.test_measure import Registry
 
 RUN = "20261130-101500-0a1b2c"
@@ -44,30 +43,12 @@ def report(cloud: Cloud) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def name(cloud: Cloud, report: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a function with the coloured model, as the pipeline makes it."""
-    folder = tmp_path_factory.mktemp("measured")
-    (folder / "model").mkdir()
-    write_artifact(coloured_artifact(folder), folder / "model")
-    pack(folder / "model", folder / "model.tar.gz")
+    archive, manifest = coloured_model(tmp_path_factory.mktemp("measured"))
     bucket = report["report_uri"].split("/")[2]
-    cloud.client("s3").put_object(Bucket=bucket, Key="m/model.tar.gz", Body=(folder / "model.tar.gz").read_bytes())
+    cloud.client("s3").put_object(Bucket=bucket, Key="m/model.tar.gz", Body=archive)
     build_server(cloud)
-    name, client = f"measured-{uuid.uuid4().hex[:8]}-model", cloud.client("lambda")
-    client.create_function(
-        FunctionName=name,
-        PackageType="Image",
-        Code={"ImageUri": IMAGE},
-        ImageConfig={"EntryPoint": ["python", "-m", "serving.function"]},
-        Role=ROLE,
-        MemorySize=1769,
-        Timeout=60,
-        Environment={
-            "Variables": {
-                "KENNEL_ARTIFACT": f"s3://{bucket}/m/model.tar.gz",
-                "KENNEL_MANIFEST": hashlib.sha256((folder / "model/manifest.json").read_bytes()).hexdigest(),
-            }
-        },
-    )
-    await_function(client, name)
+    name = f"measured-{uuid.uuid4().hex[:8]}-model"
+    make_function(cloud.client("lambda"), name, 60, f"s3://{bucket}/m/model.tar.gz", manifest)
     return name
 
 

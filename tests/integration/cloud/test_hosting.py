@@ -4,7 +4,6 @@ It runs in this process and asks the laptop cloud, with the rights that the temp
 """
 
 import base64
-import hashlib
 import importlib
 import json
 import threading
@@ -22,13 +21,12 @@ from classify import hosting as hosting_module
 from classify.hosting import Hosting, hosting_of
 from classify.invoke import Question
 from classify.settings import ClassifySettings
-from serving.served_artifact import pack, write_artifact
 from shared.problems import ProblemError
 from tests.contract.test_permissions import SCOPE
 from tests.integration.cloud.test_photo_function import PHOTOS
-from tests.integration.colours import coloured_artifact, photo
-from tests.integration.laptop import REGION, ROLE, Cloud, await_function, endpoint_with, eventually
-from tests.integration.photo_functions import IMAGE, build_server
+from tests.integration.colours import photo
+from tests.integration.laptop import REGION, ROLE, Cloud, endpoint_with, eventually
+from tests.integration.photo_functions import IMAGE, build_server, coloured_model, make_function
 from tests.prediction_function import imported
 from tests.unit.functions.events import rest_event
 
@@ -40,14 +38,11 @@ NUM_CALLERS = 4
 @pytest.fixture(scope="module")
 def artifact(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The URI of the coloured model, and the SHA-256 of its manifest."""
-    folder = tmp_path_factory.mktemp("hosting")
-    (folder / "model").mkdir()
-    write_artifact(coloured_artifact(folder), folder / "model")
-    pack(folder / "model", folder / "model.tar.gz")
+    archive, manifest = coloured_model(tmp_path_factory.mktemp("hosting"))
     key = f"models/{uuid.uuid4().hex}/model.tar.gz"
-    cloud.client("s3").put_object(Bucket="kennel", Key=key, Body=(folder / "model.tar.gz").read_bytes())
+    cloud.client("s3").put_object(Bucket="kennel", Key=key, Body=archive)
     build_server(cloud)
-    return f"s3://kennel/{key}", hashlib.sha256((folder / "model/manifest.json").read_bytes()).hexdigest()
+    return f"s3://kennel/{key}", manifest
 
 
 @pytest.fixture
@@ -75,17 +70,7 @@ def function(cloud: Cloud, artifact: tuple[str, str]) -> Iterator[str]:
     """The function with its alias, as the pipeline makes it."""
     uri, manifest = artifact
     client, name = cloud.client("lambda"), f"{NAME}-model"
-    client.create_function(
-        FunctionName=name,
-        PackageType="Image",
-        Code={"ImageUri": IMAGE},
-        ImageConfig={"EntryPoint": ["python", "-m", "serving.function"]},
-        Role=ROLE,
-        MemorySize=1769,
-        Timeout=30,
-        Environment={"Variables": {"KENNEL_ARTIFACT": uri, "KENNEL_MANIFEST": manifest}},
-    )
-    await_function(client, name)
+    make_function(client, name, 30, uri, manifest)
     version = client.publish_version(FunctionName=name)["Version"]
     client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
     yield name

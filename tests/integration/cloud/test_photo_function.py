@@ -1,7 +1,6 @@
 """The server's image as a Lambda function on the laptop cloud: it answers as the server does, or refuses to start."""
 
 import base64
-import hashlib
 import http.client
 import json
 import re
@@ -13,10 +12,9 @@ from typing import Any
 import pytest
 
 from benchmarks import forged_photos as forged
-from serving.served_artifact import pack, write_artifact
 from tests.integration.colours import Server, coloured_artifact, photo
 from tests.integration.laptop import ROLE, Cloud, await_function
-from tests.integration.photo_functions import IMAGE, build_server
+from tests.integration.photo_functions import IMAGE, build_server, coloured_model
 
 PHOTOS = {
     "red": photo("red"),
@@ -34,20 +32,17 @@ Ask = Callable[..., tuple[Any, str]]
 @pytest.fixture(scope="module")
 def model(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables of a function with the coloured model, which lies in the bucket under a newer, other version."""
-    folder = tmp_path_factory.mktemp("function")
-    (folder / "model").mkdir()
-    write_artifact(coloured_artifact(folder), folder / "model")
-    pack(folder / "model", folder / "model.tar.gz")
+    archive, manifest = coloured_model(tmp_path_factory.mktemp("function"))
     s3 = cloud.client("s3")
     bucket = f"function-{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    put = s3.put_object(Bucket=bucket, Key=KEY, Body=(folder / "model.tar.gz").read_bytes())
+    put = s3.put_object(Bucket=bucket, Key=KEY, Body=archive)
     s3.put_object(Bucket=bucket, Key=KEY, Body=b"another model")
     return {
         "KENNEL_ARTIFACT": f"s3://{bucket}/{KEY}",
         "KENNEL_ARTIFACT_VERSION": put["VersionId"],
-        "KENNEL_MANIFEST": hashlib.sha256((folder / "model/manifest.json").read_bytes()).hexdigest(),
+        "KENNEL_MANIFEST": manifest,
     }
 
 
