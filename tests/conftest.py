@@ -22,7 +22,10 @@ TESTS = Path(__file__).parent
 GROUPS = {
     "kennel": ("integration/pipeline/",),
     "cloud": ("integration/cloud/", "integration/test_lost_hosts.py", "integration/test_interrupt.py"),
-    "bare": ("integration/pipeline/test_teardown.py", "integration/pipeline/test_ranks_apart.py"),
+    "bare": tuple(
+        f"integration/pipeline/test_{name}.py"
+        for name in ("bucket", "model_function", "one_role", "ranks_apart", "spending", "teardown")
+    ),
     "account": ("integration/test_aws_smoke.py",),
 }
 

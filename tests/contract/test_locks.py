@@ -4,6 +4,7 @@ SAM drops an authorizer that is under a condition, and takes every ``ApiKeyRequi
 a word. So what it makes of the template is looked at, with the conditions resolved, for each value of SignIn.
 """
 
+import functools
 import json
 
 import pytest
@@ -65,6 +66,7 @@ def stack(request):
     return resources_of(request.param), request.param
 
 
+@functools.cache  # SAM's transform takes a second. No test changes what it gets.
 def resources_of(sign_in, **parameters):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
