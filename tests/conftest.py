@@ -3,6 +3,7 @@
 Tests that share a laptop cloud run on one worker, which starts that cloud once. Any other file is a group of its own.
 """
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = [*GROUPS, "integration/", ""]
     groups = {item: group_of(item.path.relative_to(TESTS).as_posix()) for item in items}
     items.sort(key=lambda item: next(number for number, start in enumerate(order) if groups[item].startswith(start)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look less often, and leave alone what stays: modules and tests, a million objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000)  # objects
