@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.pipeline.kennel import ROOT, Kennel
+from tests.integration.pipeline.kennel import DEPLOYED, ROOT, Kennel, run_local
 
 # The document's lines run as they are. Beside a CPU build of torch, torchvision needs the declarations of this module.
 SHIM = "from networks.torchvision_import import torchvision_models; torchvision_models()"
@@ -47,7 +47,8 @@ def folder(kennel: Kennel, lines: str, tmp_path_factory: pytest.TempPathFactory)
 def run(kennel: Kennel, folder: Path, model: str, **fields: object) -> "subprocess.CompletedProcess[str]":
     event = folder / "event.json"
     event.write_text(json.dumps(LENIENT | fields))
-    return kennel.local("run", "--data", str(kennel.photos), "--event", str(event), "--model", str(folder / model))
+    command = ("run", "--data", str(kennel.photos), "--event", str(event), "--model", str(folder / model))
+    return run_local(kennel.home, *command, program=DEPLOYED)
 
 
 def test_state_dict_is_judged_and_deployed_without_training(kennel: Kennel, folder: Path) -> None:

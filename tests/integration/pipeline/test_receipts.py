@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import prices
-from tests.integration.pipeline.kennel import Kennel, Rerun
+from tests.integration.pipeline.kennel import DEPLOYED, Kennel, Rerun, run_local
 
 
 def execution_of(kennel: Kennel, status: str = "promoted") -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_a_refused_run_has_a_receipt_without_a_training_that_was_reused(kennel: 
 def test_a_run_that_plan_refuses_has_a_receipt_of_almost_nothing(kennel: Kennel, tmp_path: Path) -> None:
     event = tmp_path / "event.json"
     event.write_text('{"min_top1": 2}')
-    command = kennel.local("run", "--data", str(kennel.photos), "--event", str(event))
+    command = run_local(kennel.home, "run", "--data", str(kennel.photos), "--event", str(event), program=DEPLOYED)
     record = json.loads((kennel.home / "last-run.json").read_text())
     assert (command.returncode, record["status"]) == (1, "failed"), command.stdout + command.stderr
     receipt = record["receipt"]
