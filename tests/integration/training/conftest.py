@@ -44,11 +44,12 @@ def opt_ml(tmp_path: Path, dataset: Path) -> Callable[..., Path]:
     """Return a function that builds the opt/ml tree of one host and returns its root."""
 
     def build(host: str = "algo-1", hosts: tuple[str, ...] = ("algo-1",), **hyperparameters: str) -> Path:
+        hyperparameters = {"backbone": "efficientnet_lite0", **hyperparameters}  # the smallest that is installed
         root = tmp_path / host
         for folder in ("input/config", "input/data/weights", "model", "output", "checkpoints"):
             (root / folder).mkdir(parents=True)
         (root / "input/data/dataset").symlink_to(dataset, target_is_directory=True)
-        weights = packaged_weights("efficientnet_lite2")
+        weights = packaged_weights(hyperparameters["backbone"])
         assert weights
         (root / "input/data/weights" / weights.name).symlink_to(weights)
         interface = "lo0" if sys.platform == "darwin" else "lo"

@@ -201,7 +201,7 @@ def test_sigterm_leaves_a_checkpoint_from_which_the_next_start_goes_on_bit_ident
     opt_ml: Callable[..., Path], tmp_path: Path, free_port: int, mode: str, stopped_host: str
 ) -> None:
     """No checkpoint is due by time, and one host alone gets the signal; the ranks agree."""
-    settings = {"head": {"epochs": "300"}, "full": {"epochs": "2", "full_epochs": "3", "global_batch_size": "2"}}[mode]
+    settings = {"head": {"epochs": "300"}, "full": {"epochs": "2", "full_epochs": "2", "global_batch_size": "2"}}[mode]
     roots = [opt_ml(host, HOSTS, mode=mode, checkpoint_seconds="86400", precision="fp32", **settings) for host in HOSTS]
     stop_after = {"head": "epoch=3/", "full": "before full"}[mode]
 
