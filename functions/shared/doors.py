@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 WHOLE_PHOTO = {"x-kennel-photo": "whole"}  # the header of a request whose photo the model gets as it came
 TRACE_HEADERS = ("traceparent", "tracestate")  # those by which callers trace requests
-ID_HEADER = "x-amz-apigw-id"  # the header of API Gateway's answers that has ``correlation_id``
+ID_HEADER = "x-correlation-id"  # the header of each answer by which its caller can name the request
 _PREFLIGHT_SECONDS = 7200  # the longest time for which browsers keep the answer to a preflight request
 
 
