@@ -35,11 +35,13 @@ class ApiAnswer:
         status: the HTTP status; 0 when there was no answer. A file that is no photo is not sent, and has the status
             with which the API would refuse it.
         document: a prediction, or a problem document.
+        correlation_id: the request's id in the logs; empty if it was not sent.
     """
 
     file: str
     status: int
     document: dict[str, Any]
+    correlation_id: str = ""
 
     @property
     def ok(self) -> bool:
@@ -64,7 +66,9 @@ class Api:
         headers = {"x-api-key": self._key, "content-type": content_type}
         try:
             answer = self._pool.request("POST", self._url, body=photo, headers=headers)
-            return ApiAnswer(name, answer.status, json.loads(answer.data))
+            document = json.loads(answer.data)
+            named = answer.headers.get("x-correlation-id") or document.get("correlation_id", "")
+            return ApiAnswer(name, answer.status, document, named)
         except urllib3.exceptions.HTTPError:
             return ApiAnswer(name, 0, {"detail": f"the API at {self._url} does not answer"})
         except ValueError:

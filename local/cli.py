@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dataset import DatasetError
 from dataset.names import printable
 from dataset.reading import shares_of
-from local import interrupt, invoke, laptop, notebook, run, shell, stack
+from local import interrupt, invoke, laptop, notebook, run, shell, stack, trace
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
 from local.home import HOME, LocalError, file_error, keep_private
@@ -135,10 +135,16 @@ def _interrupt(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _trace(arguments: argparse.Namespace) -> int:
+    return trace.trace(run.running(), arguments.request, arguments.hours, arguments.json)
+
+
 def _line(answer: ApiAnswer) -> dict[str, object]:
+    named = {"correlation_id": answer.correlation_id} if answer.correlation_id else {}
     if not answer.ok:
-        return {"file": answer.file, "status": answer.status, "error": answer.problem}
-    return {"file": answer.file} | {key: answer.document[key] for key in ("breed", "probability", "is_dog", "top")}
+        return {"file": answer.file, "status": answer.status, "error": answer.problem, **named}
+    keys = ("breed", "probability", "is_dog", "top")
+    return {"file": answer.file, **{key: answer.document[key] for key in keys}, **named}
 
 
 def _sentence(answer: ApiAnswer) -> str:
@@ -204,6 +210,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print one line of JSON per file")
     command.set_defaults(do=_classify)
 
+    command = commands.add_parser("trace", help="follow one request through the logs: its steps, attempts and versions")
+    command.add_argument(
+        "request",
+        metavar="ID",
+        help="correlation id, trace id or traceparent, or a file with an answer, such as curl --include writes",
+    )
+    command.add_argument("--json", action="store_true", help="print one document")
+    command.add_argument(
+        "--hours", type=_hours, default=trace.HOURS, help="up to how many hours ago to search (%(default)g)"
+    )
+    command.set_defaults(do=_trace)
+
     command = commands.add_parser("invoke", help="run one function by itself with sam local invoke (needs Docker)")
     command.add_argument("event", choices=invoke.SAMPLES, help="its sample event")
     command.add_argument("options", nargs=argparse.REMAINDER, help="more for sam local invoke")
@@ -251,6 +269,16 @@ def _version(text: str) -> int:
     if not text.isdecimal() or int(text[:9]) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be the number of a version, such as 1")
     return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours <= 87_600:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number of hours above 0, such as 24")
+    return hours
 
 
 def _port(text: str) -> int:

@@ -23,6 +23,7 @@ from serving.model import Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError, open_photo
 from serving.served_artifact import ArtifactError, ServedArtifact, archived_files, read_artifact
 from serving.telemetry import ENDPOINT_VARIABLE, JsonLines, RequestFigures, log, log_event
+from serving.trace_context import caller_facts, header_of, trace_facts
 
 # No other photo waits for one that is decoded here, so only those that take long are left to a process that the kernel
 # ends in time. It starts in 0.15 s of a core, more than all of these take.
@@ -31,7 +32,6 @@ _COSTLY_SECONDS = 5.0
 _SPARE_SECONDS = 1.0  # of the function's timeout, for what follows the decoding
 _FIGURES_SECONDS = 60.0
 _SLOW_MS = 1000.0  # An answer that took so long is logged by itself.
-_MAX_ID = 256  # characters of a correlation id in the log
 
 _BAD_EVENT = 'The event is neither {"photo": BASE64} with the base64 of one photo nor {"describe": "breeds"}.'
 
@@ -76,6 +76,8 @@ class PhotoFunction:
     def invoke(self, payload: bytes, seconds: float, request_id: str) -> bytes:
         """Answer an event, and log one line about it if it came by the function's URL, was refused, or took long.
 
+        A caller who records the request's trace gets its line as well.
+
         Args:
             payload: The event, JSON.
             seconds: Seconds until the function's timeout ends.
@@ -90,9 +92,11 @@ class PhotoFunction:
         started = time.perf_counter()
         facts: dict[str, Any] = {}
         event: dict[str, Any] = {}
+        is_recorded = False
         try:
             event = _event(payload)
-            status, body = 200, self._answer(event, seconds, request_id, facts)
+            facts, is_recorded = _caller(event, request_id)
+            status, body = 200, self._answer(event, seconds, facts)
         except (PhotoError, url_door.UrlRequestError) as error:
             status, body = error.status, _refusal(error.code, str(error), facts)
         except EventError as error:
@@ -107,8 +111,9 @@ class PhotoFunction:
         self._figures.add(status, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
         by_url = url_door.is_request(event)
-        if by_url or status != 200 or total_ms >= _SLOW_MS:
-            log_event("request" if by_url else "invocation", {**facts, "status": status, "total_ms": total_ms})
+        if by_url or is_recorded or status != 200 or total_ms >= _SLOW_MS:
+            seen = {"model_version": self._model.artifact.card.version, "status": status, "total_ms": total_ms}
+            log_event("request" if by_url else "invocation", facts | seen)
         answer = url_door.response(event, status, body, request_id) if by_url else {"status": status, "body": body}
         return url_door.text_of(answer).encode()
 
@@ -122,14 +127,10 @@ class PhotoFunction:
         """End the process that decodes, if there is one."""
         self._decoder.close()
 
-    def _answer(self, event: dict[str, Any], seconds: float, request_id: str, facts: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, event: dict[str, Any], seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
         """Return the answer's document, and add what the log says to the facts."""
         if url_door.is_request(event):
-            facts.update(url_door.facts_of(event), correlation_id=request_id)
             return self._answer_request(event, seconds, facts)
-        correlation_id = event.pop("correlation_id", None)
-        if isinstance(correlation_id, str):
-            facts["correlation_id"] = correlation_id[:_MAX_ID]
         if "describe" in event:
             return breeds(event, self._model.artifact)
         return self._predict(_photo(event), seconds, facts).to_json()
@@ -139,7 +140,6 @@ class PhotoFunction:
         route = url_door.route(event)
         if route == url_door.HEALTH:
             return {"status": "serving"}
-        facts["model_version"] = self._model.artifact.card.version
         if route == url_door.BREEDS:
             return breeds(BREEDS_QUESTION, self._model.artifact)
         return self._predict(url_door.photo_of(event), seconds, facts).to_json()
@@ -185,6 +185,14 @@ def _event(payload: bytes) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise EventError(_BAD_EVENT)
     return event
+
+
+def _caller(event: dict[str, Any], request_id: str) -> tuple[dict[str, Any], bool]:
+    """Return what the log says of who asks, and whether he records the trace; take his ids out of the event."""
+    if url_door.is_request(event):
+        trace, is_recorded = trace_facts(header_of(event))
+        return {**url_door.facts_of(event), "correlation_id": request_id, **trace}, is_recorded
+    return caller_facts(event.pop("correlation_id", None))
 
 
 def _photo(event: Mapping[str, Any]) -> bytes:

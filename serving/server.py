@@ -37,6 +37,7 @@ from serving.decoder import Decoder, DecoderTimeoutError
 from serving.model import CostlyPhotoError, Prediction, ServedModel
 from serving.preprocess import MAX_BYTES, PhotoError
 from serving.telemetry import ENDPOINT_VARIABLE, RequestFigures, log, log_event
+from serving.trace_context import caller_facts
 
 # SageMaker passes this header of InvokeEndpoint through in both directions.
 CORRELATION_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
@@ -144,12 +145,13 @@ class _Service:
             decoder.close()
 
     async def invoke(self, request: Request) -> Response:
-        """Answer one photo, and log one line about it unless it was answered in time.
+        """Answer one photo, and log one line about it unless it was answered in time and nobody records its trace.
 
         The function in front logs each request, and AWS charges for each byte, so usual ones are in the metrics alone.
         """
         started = time.perf_counter()
-        facts = {"correlation_id": request.headers.get(CORRELATION_HEADER) or f"{random.getrandbits(128):032x}"}
+        facts, is_recorded = caller_facts(request.headers.get(CORRELATION_HEADER))
+        facts["correlation_id"] = facts.get("correlation_id") or f"{random.getrandbits(128):032x}"
         try:
             response = JSONResponse(await self._answer(request, facts))
         except PhotoError as error:
@@ -168,8 +170,9 @@ class _Service:
         response.headers[CORRELATION_HEADER] = facts["correlation_id"]
         self._figures.add(response.status_code, facts)
         total_ms = round((time.perf_counter() - started) * 1e3, 2)
-        if response.status_code != 200 or total_ms >= _SLOW_MS:
-            log_event("invocation", {**facts, "status": response.status_code, "total_ms": total_ms})
+        if is_recorded or response.status_code != 200 or total_ms >= _SLOW_MS:
+            seen = {"model_version": self._model.artifact.card.version, "status": response.status_code}
+            log_event("invocation", {**facts, **seen, "total_ms": total_ms})
         return response
 
     async def _answer(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:

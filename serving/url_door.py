@@ -87,9 +87,9 @@ def response(event: Mapping[str, Any], status: int, document: Mapping[str, Any],
             problem document (RFC 9457).
         request_id: Id of the invocation, by which the log finds the request.
     """
+    headers = {**_HEADERS, "x-correlation-id": request_id}
     if status == 200:
-        return _response(status, "application/json", _HEADERS, text_of(document))
-    headers = dict(_HEADERS)
+        return _response(status, "application/json", headers, text_of(document))
     if status == 503:
         headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if status == 405:

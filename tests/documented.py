@@ -27,6 +27,7 @@ QUICK = {
     "KEY=": "",
     'curl -H "x-api-key: $KEY" --data-binary @photo.jpg API_URL': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
     'curl -H "x-api-key: $KEY" API_URL -d': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
+    'curl -i -H "x-api-key: $KEY"': r"^x-correlation-id: [A-Za-z0-9+/=]{16}\s*$",
     'curl -X POST "${FUNCTION_URL}classify"': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
     "aws sagemaker list-model-packages": r'"ModelApprovalStatus": "Rejected"',
     "aws scheduler get-schedule": '"StartDate": ',
@@ -34,6 +35,8 @@ QUICK = {
     "sam logs --name ClassifyFunction": "START RequestId",
     "sam remote invoke ClassifyFunction": r'"statusCode": 200, .*serving',
     "aws logs put-retention-policy --log-group-name /aws/sagemaker/TrainingJobs": "",
+    "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify": "asked_ms.*span_id",
+    "aws logs filter-log-events --log-group-name /aws/sagemaker/Endpoints": "4bf92f3577b34da6.*decode_ms",
 }
 SLOW = {
     "sam build": "Build Succeeded",

@@ -11,7 +11,8 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, LambdaFu
 
 from classify.accounting import request_facts  # noqa: E402
 from classify.routes import facts, logger, metrics, router, settings  # noqa: E402
-from shared.doors import correlation_id, cors_of  # noqa: E402
+from classify.steps import steps  # noqa: E402
+from shared.doors import ID_HEADER, correlation_id, cors_of  # noqa: E402
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -36,14 +37,20 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     request_id = correlation_id(event, context)
     logger.set_correlation_id(request_id)
     facts.clear()
+    steps.begin(event, context.aws_request_id)
     if request_id != context.aws_request_id:  # Lambda's own messages and traces have this one.
         facts["function_request_id"] = context.aws_request_id
     started = time.perf_counter()
-    resolver = url if event.get("version") == "2.0" else rest
-    response = resolver.resolve(event, context)
+    by_url = event.get("version") == "2.0"
+    response = (url if by_url else rest).resolve(event, context)
+    if by_url:
+        response["headers"][ID_HEADER] = request_id
+    else:
+        response["multiValueHeaders"][ID_HEADER] = [request_id]
     milliseconds = round((time.perf_counter() - started) * 1e3, 1)
-    seen = {**request_facts(event), **facts, "status": response["statusCode"], "milliseconds": milliseconds}
-    logger.info("request", extra=seen)
+    status = response["statusCode"]
+    seen = {**request_facts(event), **facts, "status": status, "milliseconds": milliseconds}
+    logger.info("request", extra=seen | steps.facts(status, milliseconds))
     if metrics.metric_set:
         metrics.flush_metrics()
     return response

@@ -90,6 +90,19 @@ SCHEMAS = {
     "Base64": _object({"image": {"type": "string", "contentEncoding": "base64"}}),
 }
 
+# A value that is not valid is ignored, so the schema allows every text.
+TRACEPARENT = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": (
+        "The trace of the caller (https://www.w3.org/TR/trace-context/), which the logs then name. The steps of a "
+        "request whose trace is sampled are logged. An invalid one is ignored."
+    ),
+    "schema": {"type": "string"},
+    "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+
 _BINARY = {"type": "string", "format": "binary"}
 PHOTO = {
     "required": True,

@@ -54,7 +54,7 @@ class EndpointModel:
                 EndpointName=self._name,
                 Body=question.body,
                 ContentType=question.content_type,
-                CustomAttributes=question.correlation_id,
+                CustomAttributes=question.ids,
             )
         except ClientError as error:
             raise _failed_attempt(error) from error

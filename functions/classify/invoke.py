@@ -12,6 +12,8 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.exceptions import HTTPClientError, IncompleteReadError, ReadTimeoutError
 
+from classify.steps import steps
+from classify.trace_context import TraceContext
 from shared.problems import ProblemError
 
 CONNECT_SECONDS = 1
@@ -31,11 +33,22 @@ class Question(NamedTuple):
         body: a photo's own bytes, or a question in JSON.
         content_type: of the body; ``application/json`` for a question.
         correlation_id: the id of the request in the logs.
+        trace: the trace that the request belongs to; None if it is asked outside of one.
     """
 
     body: bytes
     content_type: str
     correlation_id: str
+    trace: TraceContext | None = None
+
+    @property
+    def ids(self) -> str:
+        """The correlation id, and behind it the trace, as they go into the model's log."""
+        return self.trace.behind(self.correlation_id) if self.trace else self.correlation_id
+
+    def next_hop(self) -> "Question":
+        """Return the question as one attempt asks it, with an id of its own in the trace."""
+        return self._replace(trace=self.trace.next_hop()) if self.trace else self
 
 
 class Model(Protocol):
@@ -88,8 +101,10 @@ def ask(model: Model, question: Question, deadline: float) -> str:
     """
     longest_pause, failures, timeouts = _FIRST_PAUSE_SECONDS, 0, 0
     while True:
+        hop = question.next_hop()
         try:
-            return model.ask(question)
+            with steps.attempting(hop.trace.parent_id if hop.trace else ""):
+                return model.ask(hop)
         except FailedAttemptError as error:
             cause, problem = str(error), error.problem
             failures += error.is_failure
@@ -106,7 +121,7 @@ def ask(model: Model, question: Question, deadline: float) -> str:
         late = time.monotonic() + pause + CONNECT_SECONDS + model.read_seconds > deadline
         if late or failures == _MAX_FAILURES:
             raise problem
-        logger.info("asking again", extra={"error": cause})
+        logger.info("asking again", extra={"error": cause, **steps.attempt})
         time.sleep(pause)
         longest_pause = min(2 * longest_pause, _LONGEST_PAUSE_SECONDS)
 

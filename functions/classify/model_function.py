@@ -65,7 +65,7 @@ def _event(question: Question) -> bytes:
         event = json.loads(question.body)
     else:
         event = {"photo": base64.b64encode(question.body).decode()}
-    return json.dumps({**event, "correlation_id": question.correlation_id}).encode()
+    return json.dumps({**event, "correlation_id": question.ids}).encode()
 
 
 def _answered(answer: dict[str, Any], cause: str) -> str:

@@ -34,6 +34,9 @@ def document() -> dict[str, Any]:
     openapi: dict[str, Any] = json.loads(text)
     # Powertools describes only what a handler takes as an argument.
     openapi["paths"]["/classify"]["post"]["requestBody"] = documents.PHOTO
+    openapi["components"]["parameters"] = {"traceparent": documents.TRACEPARENT}
+    for operation in (each for path in openapi["paths"].values() for each in path.values()):
+        operation["parameters"] = [{"$ref": "#/components/parameters/traceparent"}]
     openapi["components"]["schemas"] = documents.SCHEMAS
     return openapi
 

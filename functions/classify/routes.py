@@ -22,6 +22,7 @@ from classify.hosting import FUNCTION, hosting_of
 from classify.invoke import Question
 from classify.photos import read_photo
 from classify.settings import ClassifySettings
+from classify.steps import steps
 from classify.view import View
 from shared.doors import WHOLE_PHOTO
 from shared.problems import ProblemError, json_response
@@ -65,8 +66,11 @@ def s3() -> "S3Client":
 )
 def classify() -> Response[str]:
     """Answer with the breed on the photo of the request."""
-    photo, content_type = read_photo(router.current_event, settings.bucket, s3)
-    made_for, sent = model["uses"], _as_sent(photo)
+    with steps.step("read_ms"):
+        photo, content_type = read_photo(router.current_event, settings.bucket, s3)
+    made_for = model["uses"]
+    with steps.step("shrink_ms"):
+        sent = _as_sent(photo)
     facts.update(photo_bytes=len(photo), sent_bytes=len(sent))
     prediction = _predict(sent, content_type)
     if sent is not photo and not made_for.has_all_of(model["uses"]) and _is_scaled(sent, photo):
@@ -106,7 +110,7 @@ def health() -> Response[str]:
 def _model_problem(_period: int) -> str:
     """Return why the model does not answer, or an empty string if it does."""
     try:
-        hosting.ask(Question(_DESCRIBE, _JSON, _correlation_id()), seconds=0)
+        hosting.ask(Question(_DESCRIBE, _JSON, _correlation_id(), steps.trace), seconds=0)
     except ProblemError as problem:
         return str(problem) if problem.status >= 500 else ""  # A server that refuses the question does serve.
     return ""
@@ -160,7 +164,8 @@ def fail(error: Exception) -> Response[str]:
 def _ask(body: bytes, content_type: str) -> str:
     seconds = router.lambda_context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS
     try:
-        return hosting.ask(Question(body, content_type, _correlation_id()), seconds)
+        with steps.step("asked_ms"):
+            return hosting.ask(Question(body, content_type, _correlation_id(), steps.trace), seconds)
     finally:
         if hosting.serving == FUNCTION:  # Each byte of the log costs, so lines about the default do not name it.
             facts["hosting"] = FUNCTION

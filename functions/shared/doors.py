@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 WHOLE_PHOTO = {"x-kennel-photo": "whole"}  # the header of a request whose photo the model gets as it came
+TRACE_HEADERS = ("traceparent", "tracestate")  # those by which callers trace requests
+ID_HEADER = "x-correlation-id"  # the header of each answer by which its caller can name the request
 _PREFLIGHT_SECONDS = 7200  # the longest time for which browsers keep the answer to a preflight request
 
 
@@ -16,7 +18,10 @@ def cors_of(allowed_origin: str) -> CORSConfig | None:
     if allowed_origin == "none":
         return None
     return CORSConfig(
-        allowed_origin, allow_headers=[*WHOLE_PHOTO], expose_headers=["Retry-After"], max_age=_PREFLIGHT_SECONDS
+        allowed_origin,
+        allow_headers=[*WHOLE_PHOTO, *TRACE_HEADERS],
+        expose_headers=["Retry-After", ID_HEADER],
+        max_age=_PREFLIGHT_SECONDS,
     )
 
 

@@ -120,6 +120,10 @@ def test_function_answers_as_the_server_does(ask: Ask, tmp_path: Path) -> None:
     assert '"event": "loaded", "model_version": "colours-1"' in logs[0]
     assert '"correlation_id": "c-1"' in logs[-1]  # A refusal has a line of its own.
     assert ask({"describe": "breeds"})[0] == {"status": 200, "body": {"breeds": ["Red", "Green", "Blue"]}}
+    sampled = "c-2;traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    answer, log = ask({**event_of(PHOTOS["red"]), "correlation_id": sampled})
+    assert answer["status"] == 200
+    assert '"correlation_id": "c-2", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"' in log
 
 
 @pytest.mark.parametrize(

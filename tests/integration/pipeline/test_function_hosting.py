@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from local.api import signed_curl
 from proofs.drills.traffic import Traffic, through_api
 from shared.scaling import FunctionSizes, MemorySize
 from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, states_entered, wait_for
+from tests.integration.pipeline.test_trace import classify, settled
 
 NAME = "kennel-model"
 FAST, SLOW = {"max_p99_ms": 100}, {"max_p99_ms": 200}
@@ -31,7 +33,9 @@ def on_instances_again(kennel: Kennel) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_instances_again")
-def test_callers_notice_no_change_of_the_hosting(kennel: Kennel, tmp_path: Path) -> None:
+def test_callers_notice_no_change_of_the_hosting(
+    kennel: Kennel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     keep_measurement(kennel)
     cloud, lambdas = kennel.drill_cloud(), kennel.client("lambda")
     with Traffic(through_api(cloud.deployed, cloud.photo), 2) as traffic:
@@ -46,6 +50,11 @@ def test_callers_notice_no_change_of_the_hosting(kennel: Kennel, tmp_path: Path)
         (tmp_path / "photo.jpg").write_bytes(cloud.photo)
         url = stack.function_url(kennel.laptop, first["run"]["function"])
         assert asked_by_curl(signed_curl(url, kennel.laptop.root_key), tmp_path)["breed"] in BREEDS_USED
+        classify(kennel, trace_id := os.urandom(16).hex())
+        (found,) = settled(kennel, capsys, trace_id)
+        assert found["versions"]["model_function_version"] == "1"
+        assert found["attempts"][-1]["model"]["trace_id"] == trace_id
+        assert "network" in [step["name"] for step in found["steps"]]
         forged = signed_curl(url, kennel.laptop.root_key._replace(secret="forged"))
         assert "breed" not in asked_by_curl(forged, tmp_path)
 

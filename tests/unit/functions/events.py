@@ -1,4 +1,18 @@
-"""The events with which API Gateway calls a function."""
+"""The events with which API Gateway calls a function, and what the model gets of a request's ids."""
+
+import re
+
+
+class Ids:
+    """Equals what the model gets: a correlation id, and behind it a place in a trace that is not sampled."""
+
+    def __init__(self, correlation_id):
+        self._form = re.compile(rf"{re.escape(correlation_id)};traceparent=00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-00")
+
+    def __eq__(self, other):
+        return self._form.fullmatch(other) is not None
+
+    __hash__ = None
 
 
 def rest_event(method, path, body, encoded, headers, stage="/v1"):

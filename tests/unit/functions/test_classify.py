@@ -135,7 +135,7 @@ def test_photo_reaches_the_endpoint_unchanged(app, runtime, event):
         "EndpointName": "dogs",
         "Body": PHOTO,
         "ContentType": "image/jpeg",
-        "CustomAttributes": "request-1",
+        "CustomAttributes": events.Ids("request-1"),
     }
     runtime.add_response("invoke_endpoint", prediction(), expected)
     assert call(app, PHOTO, "image/jpeg; charset=x", event=event)[:2] == (200, PREDICTION)
@@ -324,7 +324,12 @@ def test_body_that_is_no_base64_is_refused(app, runtime, body):
 def test_photo_in_the_bucket_is_classified(app, runtime, s3, key):
     content = document(PHOTO, ContentLength=len(PHOTO))
     s3.add_response("get_object", content, {"Bucket": "kennel-bucket", "Key": key})
-    expected = {"EndpointName": "dogs", "Body": PHOTO, "ContentType": "image/jpeg", "CustomAttributes": "request-1"}
+    expected = {
+        "EndpointName": "dogs",
+        "Body": PHOTO,
+        "ContentType": "image/jpeg",
+        "CustomAttributes": events.Ids("request-1"),
+    }
     runtime.add_response("invoke_endpoint", prediction(), expected)
     assert call_with_location(app, {"s3": key})[:2] == (200, PREDICTION)
 
@@ -417,7 +422,7 @@ def test_breeds_are_the_labels_of_the_model(app, runtime, event):
         "EndpointName": "dogs",
         "Body": b'{"describe": "breeds"}',
         "ContentType": "application/json",
-        "CustomAttributes": "request-1",
+        "CustomAttributes": events.Ids("request-1"),
     }
     runtime.add_response("invoke_endpoint", document(b'{"breeds": ["Beagle"]}'), expected)
     status, body, headers = get(app, "/breeds", event=event)
@@ -499,6 +504,7 @@ def test_openapi_document_is_sent(app):
 def test_answers_in_json_are_neither_sniffed_nor_kept(app, event, method, path, status):
     got, _, headers = get(app, path, method, event)
     assert (got, headers["X-Content-Type-Options"], headers["Cache-Control"]) == (status, "nosniff", "no-store")
+    assert headers["x-correlation-id"] == "request-1"
 
 
 def logged(app, caplog):

@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 import pytest
 import urllib3
 
+from tests.unit.functions import events
 from tests.unit.functions.test_classify import (  # noqa: F401  (fixtures)
     PREDICTION,
     answer,
@@ -41,7 +42,12 @@ def ask(app, body, content_type="image/jpeg", event=rest_event, encoded=True):  
 
 def takes(app, runtime, photo, *arguments, **options):  # noqa: F811
     kind = {0xFF: "jpeg", 0x89: "png", 0x52: "webp"}[photo[0]]
-    expected = {"EndpointName": "dogs", "Body": photo, "ContentType": f"image/{kind}", "CustomAttributes": "request-1"}
+    expected = {
+        "EndpointName": "dogs",
+        "Body": photo,
+        "ContentType": f"image/{kind}",
+        "CustomAttributes": events.Ids("request-1"),
+    }
     runtime.add_response("invoke_endpoint", prediction(), expected)
     assert ask(app, *arguments, **options) == (200, PREDICTION)
 

@@ -104,6 +104,21 @@ def test_question_is_answered_as_the_server_does(
     assert ask(function, {**question, "correlation_id": "c-1"}) == (response.status_code, response.json())
 
 
+@pytest.mark.parametrize(("flags", "lines"), [("00", 0), ("01", 1)])
+def test_usual_answer_has_a_line_where_the_caller_records_its_trace(
+    function: PhotoFunction, caplog: pytest.LogCaptureFixture, flags: str, lines: int
+) -> None:
+    caplog.set_level(logging.INFO, "kennel.serving")
+    trace_id, parent_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    sent = f"c-1;traceparent=00-{trace_id}-{parent_id}-{flags}"
+    for event in (event_of(PHOTOS["jpeg"]), {"describe": "breeds"}):
+        caplog.clear()
+        assert ask(function, {**event, "correlation_id": sent})[0] == 200
+        told = [record.facts for record in caplog.records]  # type: ignore[attr-defined]
+        told = [(facts["correlation_id"], facts["trace_id"], facts["parent_id"]) for facts in told]
+        assert told == [("c-1", trace_id, parent_id)] * lines
+
+
 @pytest.mark.parametrize("payload", [b"null", b"[]", b"{}", b'{"photo": 1}', b'{"photo": "a?b"}', b"{", b"[" * 100_000])
 def test_other_events_are_refused(function: PhotoFunction, payload: bytes) -> None:
     answer = json.loads(function.invoke(payload, 60, ID))

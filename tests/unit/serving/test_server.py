@@ -164,10 +164,39 @@ def test_log_line_has_the_correlation_id_and_no_photo(
     (record,) = [r for r in caplog.records if r.name == "kennel.serving"]
     line = json.loads(JsonLines().format(record))
     assert set(line) == {
-        *("time", "level", "event", "correlation_id", "status", "bytes"),
+        *("time", "level", "event", "correlation_id", "model_version", "status", "bytes"),
         *("queue_ms", "decode_ms", "model_ms", "total_ms"),
     }
     assert (line["correlation_id"], line["status"], line["bytes"]) == ("run-7", 200, len(BODY))
+
+
+@pytest.mark.parametrize(("flags", "lines"), [("00", 0), ("01", 1)])
+def test_usual_answer_has_a_line_where_the_caller_records_its_trace(
+    client: Client, model: ServedModel, caplog: pytest.LogCaptureFixture, flags: str, lines: int
+) -> None:
+    trace_id, parent_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    sent = f"run-7;traceparent=00-{trace_id}-{parent_id}-{flags};tracestate=secret=1"
+    with caplog.at_level(logging.INFO, "kennel.serving"):
+        response = client.post(BODY, **{CORRELATION_HEADER: sent})
+    assert response.headers[CORRELATION_HEADER] == "run-7"
+    seen = [json.loads(JsonLines().format(r)) for r in caplog.records if r.name == "kennel.serving"]
+    told = [(line["correlation_id"], line["trace_id"], line["parent_id"], line["model_version"]) for line in seen]
+    assert told == [("run-7", trace_id, parent_id, model.artifact.card.version)] * lines
+    assert "secret" not in caplog.text
+
+
+def test_ids_that_a_caller_makes_up_neither_break_nor_fill_the_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = f'x"}}\\u000a{{"event": "{"y" * 5000};traceparent=00-{"0" * 32}-{"1" * 16}-01'
+    with caplog.at_level(logging.INFO, "kennel.serving"):
+        assert client.post(b"no photo", **{CORRELATION_HEADER: forged}).status_code == 415
+    (record,) = [r for r in caplog.records if r.name == "kennel.serving"]
+    text = JsonLines().format(record)
+    assert "\n" not in text
+    assert len(text) < 600
+    line = json.loads(text)
+    assert (line["event"], line["correlation_id"], "trace_id" in line) == ("invocation", forged[:256], False)
 
 
 class HeldModel(ServedModel):

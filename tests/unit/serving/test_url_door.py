@@ -192,6 +192,18 @@ def test_log_says_who_asked_what_as_the_prediction_function_does(
     assert "secret" not in JsonLines().format(caplog.records[-1])
 
 
+def test_log_names_the_trace_of_a_caller_who_sends_one(
+    function: PhotoFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kennel.serving")
+    trace_id, parent_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    for sent in (f"00-{trace_id}-{parent_id}-00", f"ff-{trace_id}-{parent_id}-00", 7, None):
+        ask(function, {**event_of("GET", "/breeds"), "headers": {"traceparent": sent}})
+    first, *others = [record.facts for record in caplog.records]  # type: ignore[attr-defined]
+    assert (first["trace_id"], first["parent_id"], first["correlation_id"]) == (trace_id, parent_id, ID)
+    assert not [facts for facts in others if "trace_id" in facts]
+
+
 @pytest.mark.parametrize("context", [{}, {"http": 1, "authorizer": 1}, {"authorizer": {"iam": None}}])
 def test_request_without_its_usual_parts_is_refused(function: PhotoFunction, context: dict[str, Any]) -> None:
     event = {"version": "2.0", "rawPath": "/classify", "requestContext": context}
@@ -208,7 +220,7 @@ def test_request_that_somebody_has_made_up_is_no_error_of_the_function(
         "http": {"method": forged, "sourceIp": forged},
         "authorizer": {"iam": {"userArn": forged}},
     }
-    event = {"version": "2.0", "rawPath": forged, "requestContext": context, "body": forged}
+    event = {"version": "2.0", "rawPath": forged, "requestContext": context, "body": forged, "headers": forged}
     assert ask(function, event)[0] == 404
     assert ask(function, {**event, "rawPath": "/classify"})[0] == 405
     context["http"]["method"] = "POST"
