@@ -28,6 +28,7 @@ QUICK = {
     'curl -H "x-api-key: $KEY" --data-binary @photo.jpg API_URL': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
     'curl -H "x-api-key: $KEY" API_URL -d': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
     'curl -X POST "${FUNCTION_URL}classify"': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
+    "aws application-autoscaling describe-scaling-activities": r'"ScalingActivities": ',
     "aws sagemaker list-model-packages": r'"ModelApprovalStatus": "Rejected"',
     "aws scheduler get-schedule": '"StartDate": ',
     "aws apigateway update-account": '"cloudwatchRoleArn": "arn:aws:iam::',

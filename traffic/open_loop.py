@@ -120,10 +120,16 @@ def quantile(samples: Sequence[Sample], share: float) -> float:
     return times[min(len(times) - 1, int(share * len(times)))] if times else float("inf")
 
 
-def windows(samples: Iterable[Sample], width: float) -> list[tuple[float, list[Sample]]]:
-    """Return for each window of ``width`` seconds, up to the last whole one, its end and the requests due in it."""
+def windows(samples: Iterable[Sample], width: float, seconds: float = 0.0) -> list[tuple[float, list[Sample]]]:
+    """Return for each window of ``width`` seconds, up to the last whole one, its end and the requests due in it.
+
+    Args:
+        samples: the requests.
+        width: seconds of a window.
+        seconds: the time that the windows cover, if it does not end with the last request.
+    """
     samples = list(samples)
-    last = max((each.due for each in samples), default=0.0)
+    last = seconds or max((each.due for each in samples), default=0.0)
     found: list[tuple[float, list[Sample]]] = [(width * (number + 1), []) for number in range(int(last / width))]
     for each in samples:
         if each.due < width * len(found):

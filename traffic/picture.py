@@ -1,8 +1,10 @@
 """Draws loads over time: requests, latencies and instances below each other, with one column for each load."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Line = Sequence[tuple[float, float]]  # moments in seconds, with values
 _COLOURS = {
@@ -54,6 +56,7 @@ def draw(path: Path, columns: Sequence[Column]) -> Path:
                     axis.plot(*zip(*line, strict=True), color=_COLOURS[name], label=name, **style)
             if row == "latencies":
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:,g}")
                 if column.limit_ms:
                     axis.axhline(column.limit_ms, color=_COLOURS["failed"], linestyle=":", label="limit")
             else:
@@ -62,9 +65,19 @@ def draw(path: Path, columns: Sequence[Column]) -> Path:
                 axis.yaxis.get_major_locator().set_params(integer=True)
             if axis.lines:
                 axis.legend(loc="upper right", fontsize="small")
+    _show_whole_decades(grid[list(rows).index("milliseconds")], columns)
     for axis, column in zip(grid[0], columns, strict=True):
         axis.set_title(column.title)
     for axis in grid[-1]:
         axis.set_xlabel("seconds")
     figure.savefig(path)
     return path
+
+
+def _show_whole_decades(axes: Sequence[Any], columns: Sequence[Column]) -> None:
+    """Let a logarithmic axis begin and end with powers of ten, so that its marks are few and plain."""
+    values = [value for column in columns for line in column.latencies.values() for _, value in line]
+    values += [column.limit_ms for column in columns if column.limit_ms]
+    if values:
+        bottom, top = math.floor(math.log10(max(min(values), 1))), math.ceil(math.log10(max([*values, 10])))
+        axes[0].set_ylim(10**bottom, 10 ** max(top, bottom + 1))
