@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from traffic.picture import draw
 from traffic.senders import Answer, Sender
 
 _MAX_PHOTOS = 100
+_MAX_CONNECTIONS = 2_000
 _MAX_PHOTO_BYTES = 4_500_000  # of the API (docs/api.md)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min)?@(\d+(?:\.\d+)?)")
 
@@ -55,6 +56,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     options = _parser().parse_args(arguments)
     url, key = (options.url, options.key or environment_key()) if options.url else own_api()
     target, stages = target_of(url), _stages(options)
+    _check_bounds(options, stages, math.ceil(sum(stage.seconds * stage.rate for stage in stages)))
     moments = constant_moments(stages) if options.constant else poisson_moments(stages, options.seed)
     _check_bounds(options, stages, len(moments))
     photos = _photos(options.photos)
@@ -62,8 +64,9 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     sender = sender_to(target, key, photos, options.connections)
     watch = EndpointWatch(client_of(target), options.endpoint)
     plan = Plan(target, stages, moments, round(sum(map(len, photos)) / len(photos)), watch.fleet())
-    if not target.is_here:
-        _announce(plan, watch)
+    quoted = {} if target.is_here else _quote(plan)
+    if quoted:
+        _announce(plan, quoted, watch)
         if not options.yes:
             _confirm()
     first = _first_answer(sender, target)
@@ -74,6 +77,7 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         "door": target.door,
         "arrivals": "constant" if options.constant else f"Poisson, seed {options.seed}",
         "photos": {"number": len(photos), "mean_bytes": plan.photo_bytes},
+        "quoted_dollars": {words: None if amount is None else rounded(amount) for words, amount in quoted.items()},
         "first_answer_ms": first,
         **load.figures(),
         "picture": _drawn(options.picture, load),
@@ -129,6 +133,8 @@ def _stages(options: argparse.Namespace) -> list[Stage]:
     for name in ("rate", "seconds", "connections", "max_failed"):
         if not (0 < getattr(options, name) < math.inf or (name == "max_failed" and options.max_failed == 0)):
             raise LocalError(f"--{name.replace('_', '-')} must be a number above 0")
+    if options.connections > _MAX_CONNECTIONS:
+        raise LocalError(f"--connections: at most {_MAX_CONNECTIONS}, because each has a thread")
     if options.picture.suffix.lower() not in (".png", ".svg"):
         raise LocalError(f"--picture {options.picture}: the file's name must end with .png or .svg")
     return parse_stages(options.stages) if options.stages else [Stage(options.seconds, options.rate)]
@@ -184,23 +190,35 @@ def _photos(folder: Path | None) -> list[bytes]:
     return photos
 
 
-def _announce(plan: Plan, watch: EndpointWatch) -> None:
-    number, region = len(plan.moments) + 1, plan.target.region
+def _quote(plan: Plan) -> dict[str, float | None]:
+    number, target = len(plan.moments) + 1, plan.target
+    return load_cost.quote(target.door, number, plan.seconds, plan.photo_bytes, plan.fleet, target.region)
+
+
+def _announce(plan: Plan, parts: Mapping[str, float | None], watch: EndpointWatch) -> None:
+    number = len(plan.moments) + 1
     say(f"To {plan.target.url}, which is not this machine, this sends")
     say(
         f"{number:,} requests with {number * plan.photo_bytes / 1e6:,.1f} MB of photos "
         f"({plan.photo_bytes / 1e3:,.1f} KB each): one first, then {plan.in_words()}."
     )
-    parts = load_cost.quote(plan.target.door, number, plan.seconds, plan.photo_bytes, plan.fleet, region)
-    say(f"At AWS's list prices of {region} it costs about (the part of the function is estimated):")
-    rows = [("unknown" if amount is None else f"${amount:.4f}", words) for words, amount in parts.items()]
-    show(columns([*rows, (f"${sum(filter(None, parts.values())):.4f}", "in total")], right=(0,)))
+    say(f"At AWS's list prices of {plan.target.region} it costs about (the part of the function is estimated):")
+    total = "in total, and what the price book lacks besides" if None in parts.values() else "in total"
+    rows = [*parts.items(), (total, sum(filter(None, parts.values())))]
+    show(columns([(_dollars(amount), words) for words, amount in rows], right=(0,)))
     if not plan.fleet:
         say(
             f"Not counted is what answers behind it: the instances of '{watch.endpoint}' cannot be read "
-            f"({watch.problem}). Each one that scaling adds costs by the hour until twenty minutes after the load."
+            f"({watch.problem}). Each one that scaling adds costs by the hour until twenty minutes after the load; "
+            "what a model's function costs instead, docs/aws.md tells."
         )
     say("The requests count against the key's rate and its quota of the day.")
+
+
+def _dollars(amount: float | None) -> str:
+    if amount is None:
+        return "unknown"
+    return f"${amount:.4f}" if amount >= 0.0001 else "< $0.0001"
 
 
 def _confirm() -> None:
@@ -227,8 +245,8 @@ def _first_answer(sender: Sender, target: Target) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return what urllib3 says, without the objects that it names."""
-    return re.sub(r"<[^>]*>:? ?", "", str(error)).strip() or type(error).__name__
+    """Return what urllib3 says, without the object that it names first."""
+    return re.sub(r"^(<[^>]*>|\w+\(.*?\)): ?", "", str(error)).strip() or type(error).__name__
 
 
 def _detail(answer: Answer) -> str:

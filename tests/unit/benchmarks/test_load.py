@@ -115,6 +115,8 @@ def test_a_load_without_requests_is_told() -> None:
         (["--rate", "0"], "--rate must be a number above 0"),
         (["--seconds", "nan"], "--seconds must be a number above 0"),
         (["--rate", "inf"], "--rate must be a number above 0"),
+        (["--rate", "1e12"], "more than --max-requests"),
+        (["--connections", "3000"], "at most 2000"),
         (["--connections", "0"], "--connections must be a number above 0"),
         (["--max-failed", "-1"], "--max-failed must be a number above 0"),
         (["--picture", "load.doc"], "must end with .png or .svg"),
