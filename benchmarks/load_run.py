@@ -143,36 +143,35 @@ class Load:
 
     def figures(self) -> dict[str, Any]:
         """Return what came of it."""
-        samples, traffic = self._traffic.samples, self._traffic
-        stages = [
-            {
-                "seconds": stage.seconds,
-                "rate": stage.rate,
-                **summary([each for each in samples if begin <= each.due < begin + stage.seconds]),
-            }
-            for begin, stage in zip(starts(self._plan.stages), self._plan.stages, strict=True)
-        ]
-        late = [each.late for each in samples if math.isfinite(each.late)]
-        sent = len(late) + traffic.num_waiting  # After a second Ctrl-C some answers are not waited for.
-        failed = sum(each.status != 200 for each in samples) + traffic.num_waiting
+        samples, num_offered = self._traffic.samples, len(self._plan.moments)
+        late = [1e3 * each.late for each in samples if _is_sent(each)]
+        failed = sum(each.status != 200 for each in samples if _is_sent(each))
         return {
             "stopped": self.stopped,
-            "offered": len(self._plan.moments),
-            "sent": sent,
+            "offered": num_offered,
             **summary(samples),
             "versions": dict(Counter(filter(None, self._versions)).most_common()),
-            "stages": stages,
+            "stages": self._stages(),
             "instances": self._instances(),
             "client": {
                 "cpu_share": rounded(self._cpu_share),
-                "late_ms_p99": rounded(1e3 * percentile(late, 0.99)) if late else None,
-                "late_ms_max": rounded(1e3 * max(late)) if late else None,
+                "late_ms_p99": rounded(percentile(late, 0.99)) if late else None,
+                "late_ms_max": rounded(max(late)) if late else None,
             },
             "goal": {
-                "share_sent": goal(sent / max(len(self._plan.moments), 1), at_least=1.0),
-                "share_failed": goal(failed / max(len(samples), 1), at_most=self._max_failed),
+                "share_sent": goal(len(late) / num_offered, at_least=1.0),
+                "share_failed": goal(failed / max(len(late), 1), at_most=self._max_failed),
             },
         }
+
+    def _stages(self) -> list[dict[str, Any]]:
+        found = []
+        for begin, stage in zip(starts(self._plan.stages), self._plan.stages, strict=True):
+            end = begin + stage.seconds
+            offered = sum(begin <= moment < end for moment in self._plan.moments)
+            of_stage = summary([each for each in self._traffic.samples if begin <= each.due < end])
+            found.append({"seconds": stage.seconds, "rate": stage.rate, "offered": offered, **of_stage})
+        return found
 
     def _instances(self) -> dict[str, Any]:
         if not self._counts:
@@ -215,12 +214,17 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     """Return counts of some requests, and percentiles of the milliseconds of those that got status 200."""
     times = [each.milliseconds for each in samples if each.status == 200]
     shares = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}
-    statuses = Counter(_status(each.status) for each in samples)
+    statuses = Counter(_status(each.status) if _is_sent(each) else "not sent" for each in samples)
     return {
+        "sent": sum(map(_is_sent, samples)),
         "answered": sum(each.status != 0 for each in samples),
         "by_status": dict(sorted(statuses.items())),
         **{name: rounded(percentile(times, share)) if times else None for name, share in shares.items()},
     }
+
+
+def _is_sent(sample: Sample) -> bool:
+    return math.isfinite(sample.late)
 
 
 def _status(status: int) -> str:

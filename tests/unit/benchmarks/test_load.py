@@ -1,6 +1,7 @@
 """The load from outside: addresses, stages, prices and figures. Nothing here is sent."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,11 @@ def test_a_wrong_option_is_told_before_anything_is_sent(arguments: list[str], wo
 def test_counts_and_percentiles_are_those_of_a_list_that_is_counted_by_hand() -> None:
     """Of 10 answers with 1 to 10 ms the 5th is the p50, the 9th the p90, and the 10th the p99 and the longest."""
     samples = [Sample(0, milliseconds, 200) for milliseconds in range(1, 11)]
-    samples += [Sample(0, 900, 429), Sample(0, 1, 503), Sample(0, float("inf"), 0)]
+    samples += [Sample(0, 900, 429), Sample(0, 1, 503), Sample(0, 60_000, 0), Sample(0, math.inf, 0, math.inf)]
     assert summary(samples) == {
+        "sent": 13,
         "answered": 12,
-        "by_status": {"200": 10, "429": 1, "503": 1, "no answer": 1},
+        "by_status": {"200": 10, "429": 1, "503": 1, "no answer": 1, "not sent": 1},
         "p50_ms": 5,
         "p90_ms": 9,
         "p99_ms": 10,
