@@ -90,7 +90,7 @@ def signed(
     """Return what sends signed photos, to an endpoint (``sagemaker``) or to a function's URL (``lambda``).
 
     Each photo is signed once a minute: signing each request takes more processor time than the answer, and AWS takes a
-    signature for five minutes (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html).
+    signature for five minutes (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_aws-signing.html).
     """
 
     @functools.lru_cache(maxsize=len(photos))
