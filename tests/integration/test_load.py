@@ -10,6 +10,8 @@ import pytest
 from benchmarks import load
 from local.home import LocalError
 from tests.integration.delayed_server import KEY, delayed_server
+from tests.integration.door import KEY as DOOR_KEY
+from tests.integration.door import open_door
 
 
 @pytest.fixture
@@ -77,6 +79,22 @@ def test_ctrl_c_loses_nothing(send: Any) -> None:
     assert 20 <= figures["answered"] == figures["sent"] < 2400
     assert figures["p50_ms"] >= 100
     assert not figures["goal"]["share_sent"]["met"]
+
+
+def test_the_prediction_function_is_asked_as_callers_ask_it(send: Any) -> None:
+    """The function is the real one, behind a small API Gateway; the endpoint's answer is the test's."""
+    with open_door() as door:
+        door.prediction = {"model_version": "run-7", "breed": "Beagle"}
+        figures = send(f"{door.url}classify", "--key", DOOR_KEY, "--constant", "--rate", "4", "--seconds", "1")
+        with pytest.raises(LocalError, match=r"answers 403 \(the header x-api-key contains no key of this API\)"):
+            send(f"{door.url}classify", "--key", "wrong")
+        with pytest.raises(LocalError, match="perhaps the page's"):
+            send(door.url, "--key", DOOR_KEY)
+        door.prediction = None
+        with pytest.raises(LocalError, match=r"answers 503 .*before a model serves"):
+            send(f"{door.url}classify", "--key", DOOR_KEY)
+    assert (figures["by_status"], figures["versions"]) == ({"200": 4}, {"run-7": 4})
+    assert door.photos == [b"\xff\xd8\xff\xe0 photo"] * 5
 
 
 def test_a_wrong_key_is_told_before_the_load(send: Any) -> None:
