@@ -81,7 +81,7 @@ lint: $(VENV)/dev.stamp $(CHECKOV_VENV)/lock.stamp $(PIP_AUDIT_VENV)/lock.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m codespell_lib
-	@$(BIN)/python -m mypy benchmarks cloud dataset functions local networks proofs serving sketchbook training
+	@$(BIN)/python -m mypy benchmarks cloud dataset functions local networks proofs serving sketchbook traffic training
 	@$(BIN)/python local/shell.py samcli validate --lint
 	@mkdir -p $(dir $(TRANSFORMED)) && $(BIN)/python -m proofs.transformed > $(TRANSFORMED)
 	@for template in template.yaml $(TRANSFORMED); do $(BIN)/cfn-lint $(EVERY_RULE) -t $$template || exit; done

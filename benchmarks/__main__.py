@@ -27,6 +27,7 @@ NAMES = (
     "image",
     "lambda_cold",
     "lambda_handler",
+    "load",
     "loader",
     "serving",
     "serving_start",
@@ -55,6 +56,9 @@ def main() -> int:
     except (LocalError, DatasetError, ClientError, BotoCoreError, OSError) as error:
         print(words_of(error), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     machine = {"cpu": device_name(), "cores": num_cores()}
     print(json.dumps({"name": benchmark.name, "machine": machine, **figures}, indent=1))
     return 0 if all(goal["met"] for goal in figures["goal"].values()) else 1

@@ -29,6 +29,7 @@ QUICK = {
     'curl -H "x-api-key: $KEY" API_URL -d': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
     'curl -i -H "x-api-key: $KEY"': r"^x-correlation-id: [A-Za-z0-9+/=]{16}\s*$",
     'curl -X POST "${FUNCTION_URL}classify"': r'"breed":"(Dalmatian|Doberman|Samoyed)"',
+    "aws application-autoscaling describe-scaling-activities": r'"ScalingActivities": ',
     "aws sagemaker list-model-packages": r'"ModelApprovalStatus": "Rejected"',
     "aws scheduler get-schedule": '"StartDate": ',
     "aws apigateway update-account": '"cloudwatchRoleArn": "arn:aws:iam::',

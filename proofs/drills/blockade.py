@@ -12,7 +12,6 @@ from proofs.drills.attack import Attack, worst_bodies
 from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.fuzz import temporary_key
 from proofs.drills.stopping import dataset_of, entered
-from proofs.drills.traffic import through_api
 from proofs.promises import Report
 
 _UPDATE_SECONDS = 900  # An update under attack waits for its baking times, and the smoke test for the attackers.
@@ -30,7 +29,7 @@ def blockade(cloud: DrillCloud, report: Report) -> None:
         report.log(f"a new version is about to serve; an attacker sends: {', '.join(bodies)}")
         with Attack(cloud.deployed.api_url, key, bodies) as attack:
             callers.use_up_the_quota()
-            status = through_api(cloud.deployed, cloud.photo)()
+            status = cloud.to_api()()
             report.log(f"the quota of the callers' key is used up: status {status}")
             report.promise("the callers' key is refused with 429 meanwhile", status == 429)
             _promise_success(cloud, report, "the update succeeds", execution)
@@ -38,7 +37,7 @@ def blockade(cloud: DrillCloud, report: Report) -> None:
             cloud.wait(lambda: bool(_gone_off(cloud, _CALLING, began)), "an alarm that calls a person", 300)
             report.log(f"alarms that only call a person went off: {', '.join(_gone_off(cloud, _CALLING, began))}")
             callers.disable()
-            status = through_api(cloud.deployed, cloud.photo)()
+            status = cloud.to_api()()
             report.log(f"the callers' key is disabled: status {status}; version 1 is promoted again")
             report.promise("the callers' key is refused with 403 meanwhile", status == 403)
             _promise_success(cloud, report, "the way back to version 1 succeeds", cloud.promote())

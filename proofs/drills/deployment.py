@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from proofs.drills.drill_cloud import DrillCloud
-from proofs.drills.traffic import Traffic, quantile, through_api
 from proofs.promises import Report
+from traffic.open_loop import Traffic, quantile
 
 _RATE = 8  # requests/s at the API
 _INSTANCES = 2  # With one instance an update has no canary, and a dead instance has no substitute.
@@ -18,7 +18,7 @@ _INSTANCES = 2  # With one instance an update has no canary, and a dead instance
 def update(cloud: DrillCloud, report: Report) -> None:
     """Update the endpoint while it serves."""
     _scale_out(cloud, report)
-    with Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic, _watch_instances(cloud) as counts:
+    with cloud.load_api(_RATE) as traffic, _watch_instances(cloud) as counts:
         report.log(f"{_RATE} requests/s at the API; the endpoint is updated")
         execution = cloud.await_end(cloud.promote(min_instances=_INSTANCES, max_instances=_INSTANCES + 1))
         report.log(f"the run ended as {execution['status']}")
@@ -33,7 +33,7 @@ def update(cloud: DrillCloud, report: Report) -> None:
 def kill_instance(cloud: DrillCloud, report: Report) -> None:
     """Kill an instance while it serves."""
     _scale_out(cloud, report)
-    with Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic:
+    with cloud.load_api(_RATE) as traffic:
         time.sleep(3)
         before = cloud.instance_pids()
         killed = min(before)

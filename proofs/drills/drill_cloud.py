@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from botocore.credentials import Credentials
+
 from local import run, stack
 from local.data import sketches
 from local.home import HOME, LocalError
-from local.laptop import Laptop
+from local.laptop import REGION, Laptop
 from local.stack import Stack
+from traffic.arrivals import Poisson
+from traffic.open_loop import Traffic
+from traffic.senders import Sender, signed, with_key
 
 _POLL_SECONDS = 0.2
 _FINAL_STATUSES = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
@@ -42,6 +47,19 @@ class DrillCloud:
     def client(self, service: str) -> Any:
         """Return a boto3 client of the laptop cloud."""
         return self.laptop.client(service)
+
+    def to_api(self) -> Sender:
+        """Return what sends the photo to the API."""
+        return with_key(self.deployed.api_url, self.deployed.api_key, [self.photo])
+
+    def load_api(self, rate: float) -> Traffic:
+        """Return a load of the API with so many requests/s, at random moments until the block ends."""
+        return Traffic(self.to_api(), Poisson(rate))
+
+    def to_endpoint(self) -> Sender:
+        """Return what sends the photo to the production endpoint."""
+        url = f"{self.laptop.url}/endpoints/{self.endpoint}/invocations"
+        return signed(url, Credentials(*self.laptop.root_key), "sagemaker", REGION, [self.photo])
 
     def start(self, machine_arn: str, request: dict[str, Any], name: str = "") -> str:
         """Start an execution and return its ARN.

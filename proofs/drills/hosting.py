@@ -11,7 +11,6 @@ from local.home import LocalError
 from proofs.drills.deployment import add_figures
 from proofs.drills.drill_cloud import DrillCloud
 from proofs.drills.stopping import dataset_of, entered
-from proofs.drills.traffic import Traffic, through_api
 from proofs.promises import Report
 
 _RATE = 2  # requests/s at the API; those that meet the bad version wait for two starts of it
@@ -20,7 +19,7 @@ _SECONDS = 1800  # longest time of a run; it waits for followers and for baking 
 
 def change_hosting(cloud: DrillCloud, report: Report) -> None:
     """Serve by a function instead of the endpoint, take a bad version back, and serve by an endpoint again."""
-    with Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic, _watch(cloud) as gaps:
+    with cloud.load_api(_RATE) as traffic, _watch(cloud) as gaps:
         report.log(f"{_RATE} requests/s at the API; version 1 is deployed as a function")
         _promise(cloud, report, "the change to a function succeeds", cloud.promote(hosting="function"), "SUCCEEDED")
         _promise_served(cloud, report, "function")

@@ -14,7 +14,6 @@ from local.data import prepare, sketches
 from local.home import LocalError
 from prices import per_million
 from proofs.drills.drill_cloud import DrillCloud
-from proofs.drills.traffic import Traffic, through_api
 from proofs.mailbox import mailbox
 from proofs.promises import Report
 
@@ -71,7 +70,7 @@ def _month(cloud: DrillCloud, report: Report) -> None:
     target = _target(cloud)
     if target["MaxCapacity"] <= target["MinCapacity"]:
         raise LocalError("the endpoint does not scale, so nothing can be capped")
-    with _inbox(cloud) as mails, Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic:
+    with _inbox(cloud) as mails, cloud.load_api(_RATE) as traffic:
         _deploy(cloud, limit)
         report.log(f"${spent:.4f} are spent this month by the meter, and MonthlyDollars is {limit:g}; photos are sent")
         # An instance costs by the real clock. The limit that is deployed counts from the end of the deployment.

@@ -9,7 +9,6 @@ from typing import Any
 from local import stack
 from local.home import LocalError
 from proofs.drills.drill_cloud import DrillCloud
-from proofs.drills.traffic import Traffic, through_api
 from proofs.promises import Report
 
 _RATE = 4  # requests/s at the API during a drill
@@ -25,7 +24,7 @@ def bad_smoke(cloud: DrillCloud, report: Report) -> None:
     assert champion
     with (
         _wrong_golden_answer(cloud, champion["artifact_uri"]),
-        Traffic(through_api(cloud.deployed, cloud.photo), _RATE) as traffic,
+        cloud.load_api(_RATE) as traffic,
     ):
         report.log("the answer of one golden photo of the version is changed, and the version is deployed again")
         execution = cloud.await_end(cloud.promote())
@@ -97,7 +96,7 @@ def teardown(cloud: DrillCloud, report: Report) -> None:
     report.promise("the first teardown says that it deleted the endpoint", cloud.endpoint in endpoints)
     report.promise("nothing is left", not left)
     report.promise("the champion pointer names no champion", cloud.champion() is None)
-    status = through_api(cloud.deployed, cloud.photo)()
+    status = cloud.to_api()()
     report.promise("the API answers 503 while there is no endpoint", status == 503)
 
 

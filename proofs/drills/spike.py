@@ -13,10 +13,11 @@ from typing import Any
 
 from local.home import HOME
 from proofs.drills.drill_cloud import DrillCloud
-from proofs.drills.picture import draw
 from proofs.drills.spike_trace import AFTER, BEFORE, SPIKE, TIMES, SpikeResult, recovered_after
-from proofs.drills.traffic import Sample, Traffic, to_endpoint
 from proofs.promises import Report
+from traffic.arrivals import Poisson
+from traffic.open_loop import Sample, Traffic
+from traffic.picture import draw
 
 _NAMESPACE, _DIMENSION = "sagemaker", "sagemaker:variant:DesiredInstanceCount"
 _MAX_INSTANCES = 12
@@ -48,7 +49,9 @@ def spike(cloud: DrillCloud, report: Report) -> None:
         report.figures[name] = results[-1].figures()
         report.log(f"{name}: {report.figures[name]}")
     ours, tracked, *others = results
-    report.figures["picture"] = str(draw(HOME / "spike.svg", results, rate))
+    picture = draw(HOME / "spike.png", [result.column(rate) for result in results])
+    report.figures["picture"] = str(picture)
+    report.log(f"the picture: {picture}")
     report.promise("the step policy acts within two periods", ours.scaled_out_after <= 2 * _PERIOD)
     limit = (_DATAPOINTS + 1) * _PERIOD
     report.promise("target tracking acts within its datapoints and one more", tracked.scaled_out_after <= limit)
@@ -70,9 +73,10 @@ def spike(cloud: DrillCloud, report: Report) -> None:
 def _play(cloud: DrillCloud, name: str, rate: float) -> SpikeResult:
     speed = float(os.environ["KENNEL_TIME_SCALE"])
     result = SpikeResult(name)
-    with Traffic(to_endpoint(cloud.laptop, cloud.endpoint, cloud.photo), rate) as traffic:
+    arrivals = Poisson(rate)
+    with Traffic(cloud.to_endpoint(), arrivals) as traffic:
         while (moment := (time.monotonic() - traffic.started) * speed) < BEFORE + SPIKE + AFTER:
-            traffic.rate = TIMES * rate if BEFORE <= moment < BEFORE + SPIKE else rate
+            arrivals.rate = TIMES * rate if BEFORE <= moment < BEFORE + SPIKE else rate
             variants = (cloud.describe_endpoint() or {}).get("ProductionVariants", [])
             result.instances.append((moment, sum(each["CurrentInstanceCount"] for each in variants)))
             result.desired.append((moment, sum(each["DesiredInstanceCount"] for each in variants)))

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofs.drills.traffic import Sample, quantile
+from traffic.open_loop import Sample, quantile, windows
+from traffic.picture import Column
 
 # The parts of the trace, in seconds of the laptop cloud's clock; periods and cool-downs run by the same clock.
 BEFORE, SPIKE, AFTER = 120.0, 400.0, 1500.0
 TIMES = 10  # the request rate during the spike, as a multiple of the rate before it
+_WIDTH = 20.0  # of the windows in which the p99 is taken
+_SHOWN_MS = 60_000.0  # in the picture, for a p99 that is longer or infinite
 LIMIT_MS = 500.0  # the limit of the p99: the time of a few requests on a throttled instance
 
 
@@ -46,17 +49,30 @@ class SpikeResult:
             "p99_ms_during_spike": _finite(quantile(during, 0.99)),
         }
 
+    def column(self, rate: float) -> Column:
+        """Return what is drawn.
 
-def windows(samples: list[Sample], width: float = 20.0) -> list[tuple[float, float]]:
-    """Return for each window of ``width`` seconds its end and the p99 of the requests that were due in it."""
-    last = samples[-1].due if samples else 0.0
-    ends = [width * number for number in range(1, int(last / width) + 1)]
-    return [(end, quantile([each for each in samples if end - width <= each.due < end], 0.99)) for end in ends]
+        Args:
+            rate: requests/s before and after the spike.
+        """
+        steps = ((0.0, rate), (BEFORE, TIMES * rate), (BEFORE + SPIKE, rate), (self.instances[-1][0], rate))
+        return Column(
+            self.name,
+            rates={"offered": steps},
+            latencies={"p99": [(end, min(p99, _SHOWN_MS)) for end, p99 in p99_by_window(self.samples)]},
+            instances={"ordered": self.desired, "in service": self.instances},
+            limit_ms=LIMIT_MS,
+        )
+
+
+def p99_by_window(samples: list[Sample]) -> list[tuple[float, float]]:
+    """Return for each window its end and the p99 of the requests that were due in it."""
+    return [(end, quantile(due, 0.99)) for end, due in windows(samples, _WIDTH)]
 
 
 def recovered_after(samples: list[Sample]) -> float:
     """Return the seconds from the start of the spike until the p99 stayed within its limit to the spike's end."""
-    during = [(end, p99) for end, p99 in windows(samples) if BEFORE < end <= BEFORE + SPIKE]
+    during = [(end, p99) for end, p99 in p99_by_window(samples) if BEFORE < end <= BEFORE + SPIKE]
     over_limit = [end for end, p99 in during if p99 > LIMIT_MS]
     if not over_limit:
         return 0.0

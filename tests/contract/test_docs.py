@@ -15,7 +15,7 @@ MAX_LINE_LENGTH = 400  # characters, outside tables
 SOURCES = ("*.py", "*.yaml", "*.toml", "*.json", "*.in", "Makefile", "Dockerfile")
 CODE = (
     *("benchmarks", "cloud", "dataset", "functions", "layers", "local"),
-    *("networks", "proofs", "serving", "sketchbook", "statemachine", "training"),
+    *("networks", "proofs", "serving", "sketchbook", "statemachine", "traffic", "training"),
 )
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "serving": {"dataset", "networks"},
     "cloud": {"quotas"},
     "sketchbook": {"dataset"},
+    "traffic": set(),
     "local": RUNNER | {"prices"},
-    "proofs": RUNNER | {"local", "prices", "quotas"},
-    "benchmarks": RUNNER | {"functions", "local", "networks", "prices", "serving", "training"},
+    "proofs": RUNNER | {"local", "prices", "quotas", "traffic"},
+    "benchmarks": RUNNER | {"functions", "local", "networks", "prices", "serving", "traffic", "training"},
     "examples": set(),
 }
 

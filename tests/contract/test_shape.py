@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES_OF_A_FILE, MAX_LINES_OF_A_FUNCTION = 600, 80
 FOLDERS = (
     *("benchmarks", "cloud", "dataset", "functions", "local", "networks", "proofs", "serving", "sketchbook"),
-    *("tests", "training"),
+    *("tests", "traffic", "training"),
 )
 FILES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 

@@ -25,9 +25,11 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from benchmarks import load
 from cloud.core import containers, root_key
-from local import invoke
+from local import invoke, laptop
 from local.api import signed_curl
+from local.home import LocalError
 from tests.integration.chromium import chromium
 from tests.integration.laptop import REGION, ROLE, ROOT, Cloud, await_function, eventually, start_cloud
 from tests.integration.page_attack import Attack, attacks_of, foreign_site, forged, signed
@@ -450,6 +452,23 @@ def test_a_functions_url_answers_the_command_that_the_runner_prints(cloud: Cloud
         answer = json.loads(done.stdout)
         expected = {"rawPath": "/classify", "body": "cGhvdG8=", "isBase64Encoded": True}
         assert (answer == expected) == (signer == key), answer
+
+
+def test_a_load_from_outside_is_signed_for_a_functions_url(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, host = make_function(cloud, "def handler(event, context): return {'model_version': event['rawPath']}")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 photo")
+    url = f"http://localhost:{cloud.port}/_aws/lambda-url/{host.partition('.')[0]}/"
+    files = ["--photos", str(tmp_path), "--picture", str(tmp_path / "load.png")]
+    monkeypatch.setattr(laptop, "find", lambda: laptop.Laptop(cloud.port, cloud.process.pid, files=cloud.home))
+    figures = load.measure([url, *files, "--constant", "--rate", "4", "--seconds", "1"])
+    assert (figures["by_status"], figures["versions"]) == ({"200": 4}, {"/classify": 4})
+    monkeypatch.setattr(laptop, "find", lambda: None)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", root_key.read(cloud.home).id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "forged")
+    with pytest.raises(LocalError, match=r"answers 403 .*the credentials lack a right, or the signature is not theirs"):
+        load.measure([url, *files])
 
 
 def test_a_functions_url_has_all_paths_and_is_open_to_pages(cloud: Cloud) -> None:

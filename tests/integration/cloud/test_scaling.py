@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.load_target import EndpointWatch, Fleet
 from tests.integration.laptop import Cloud, eventually, make_config, put_alarm, serving_cloud
 from tests.integration.machines import definition, failure
 
@@ -56,6 +57,17 @@ def await_instances(cloud: Cloud, count: int, seconds: float = 20.0) -> None:
         return description["EndpointStatus"], variants[0].get("CurrentInstanceCount")
 
     eventually(status_and_count, lambda current: current == ("InService", count), seconds)
+
+
+@pytest.mark.usefixtures("scaling")
+def test_a_load_from_outside_reads_how_many_instances_an_endpoint_has_and_may_have(fast: Cloud) -> None:
+    watch = EndpointWatch(fast.client, "dogs")
+    await_instances(fast, 1)
+    assert watch.fleet() == Fleet("ml.c6i.large", 1, 3)
+    assert watch.counts() == (1, 1)
+    nobody = EndpointWatch(fast.client, "cats")
+    assert (nobody.fleet(), nobody.counts()) == (None, None)
+    assert "Could not find endpoint" in nobody.problem
 
 
 @contextmanager

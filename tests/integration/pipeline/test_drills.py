@@ -2,11 +2,12 @@
 
 import pytest
 
-from proofs.drills import deployment, traffic
+from proofs.drills import deployment
 from proofs.drills.__main__ import DRILLS
 from proofs.drills.fuzz import fuzz_api
 from proofs.promises import Report
 from tests.integration.pipeline.kennel import Kennel
+from traffic import open_loop
 
 
 @pytest.mark.parametrize("name", ["update", "kill-instance", "bad-smoke", "double-start"])
@@ -15,7 +16,7 @@ def test_drill_shows_what_is_promised(kennel: Kennel, name: str, monkeypatch: py
     monkeypatch.setattr(deployment, "_RATE", 4)  # requests/s, on a machine that may do other work
     # Each waiting request has a function's process of its own. Where these start more slowly than requests come, more
     # and more of them would take the machine from each other.
-    monkeypatch.setattr(traffic, "_NUM_SENDERS", 8)
+    monkeypatch.setattr(open_loop, "NUM_SENDERS", 8)
     report = Report(name)
     DRILLS[name](kennel.drill_cloud(), report)
     assert report.held, report.document()

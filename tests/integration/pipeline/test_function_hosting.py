@@ -12,7 +12,6 @@ import pytest
 
 from local import stack
 from local.api import signed_curl
-from proofs.drills.traffic import Traffic, through_api
 from shared.scaling import FunctionSizes, MemorySize
 from tests.integration.pipeline.kennel import BREEDS_USED, Kennel, states_entered, wait_for
 from tests.integration.pipeline.test_trace import classify, settled
@@ -38,7 +37,7 @@ def test_callers_notice_no_change_of_the_hosting(
 ) -> None:
     keep_measurement(kennel)
     cloud, lambdas = kennel.drill_cloud(), kennel.client("lambda")
-    with Traffic(through_api(cloud.deployed, cloud.photo), 2) as traffic:
+    with cloud.load_api(2) as traffic:
         first = run(kennel, {"hosting": "function", **SLOW})
         wait_for(lambda: kennel.endpoints() == [])  # SageMaker goes on deleting it after the run has ended.
         assert (first["function"]["version"], first["function"]["measurement"]["memory_mb"]) == ("1", 1024)
