@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +17,7 @@ from dataset.reading import shares_of
 from local import interrupt, invoke, laptop, notebook, run, shell, stack, trace
 from local.api import Api, ApiAnswer
 from local.console import say, say_exactly
+from local.dashboard import watch
 from local.home import HOME, LocalError, file_error, keep_private
 
 # Each is played by a function of this name in a module of proofs/drills/. They are played in this order; teardown is
@@ -130,6 +132,15 @@ def _notebook(arguments: argparse.Namespace) -> int:
     return notebook.open_notebook(run.running(), arguments.run)
 
 
+def _dashboard(arguments: argparse.Namespace) -> int:
+    if arguments.drill:
+        options = ["--minutes", f"{arguments.minutes:g}", *(["--once"] if arguments.once else [])]
+        options += ["--html", arguments.html] if arguments.html else []
+        shell.start(["-m", "local", "dashboard", *options], {"KENNEL_HOME": str(HOME / "drill")})
+    html = Path(arguments.html) if arguments.html else None
+    return watch.watch(run.running(), arguments.minutes, html, arguments.once)
+
+
 def _interrupt(arguments: argparse.Namespace) -> int:
     interrupt.interrupt(run.running(), arguments.job, arguments.host)
     return 0
@@ -189,6 +200,19 @@ def _add_run(commands: Any) -> None:
     command.set_defaults(do=_run)
 
 
+def _add_dashboard(commands: Any) -> None:
+    command = commands.add_parser(
+        "dashboard", help="show the stack's CloudWatch dashboard with live figures, until Ctrl-C"
+    )
+    command.add_argument("--once", action="store_true", help="look once; so it does without a terminal, too")
+    command.add_argument("--html", metavar="FILE", help="write it as one page as well, renewed while this command runs")
+    command.add_argument(
+        "--minutes", type=_minutes, default=30, help="how far it looks back, by the cloud's clock (%(default)s)"
+    )
+    command.add_argument("--drill", action="store_true", help="look at the laptop cloud of a drill that is running")
+    command.set_defaults(do=_dashboard)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -221,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         "--hours", type=_hours, default=trace.HOURS, help="up to how many hours ago to search (%(default)g)"
     )
     command.set_defaults(do=_trace)
+    _add_dashboard(commands)
 
     command = commands.add_parser("invoke", help="run one function by itself with sam local invoke (needs Docker)")
     command.add_argument("event", choices=invoke.SAMPLES, help="its sample event")
@@ -279,6 +304,14 @@ def _hours(text: str) -> float:
     if not 0 < hours <= 87_600:
         raise argparse.ArgumentTypeError(f"'{text}' must be a number of hours above 0, such as 24")
     return hours
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 1 <= minutes <= 1440:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number of minutes from 1 to 1440, a day")
+    return minutes
 
 
 def _port(text: str) -> int:

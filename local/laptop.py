@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import botocore.session
 from botocore.config import Config
 
 from cloud.core import processes, root_key
+from cloud.core.clock import read_scale
 from cloud.core.root_key import RootKey
 from local import shell
 from local.console import say
@@ -60,12 +61,14 @@ class Laptop:
         pid: the id of its process.
         is_lost: whether its folder has been moved since it was started, so that it does not find its files.
         files: the folder of its files.
+        time_scale: how many times as fast as AWS its clock runs.
     """
 
     port: int
     pid: int
     is_lost: bool = False
     files: Path = _FILES
+    time_scale: float = 1.0
 
     @property
     def url(self) -> str:
@@ -125,12 +128,13 @@ def find() -> Laptop | None:
     try:
         state = json.loads(_STATE.read_text())
         pid, port = int(state["pid"]), int(state["port"])
-        home = Path(state.get("home", HOME))  # Earlier versions did not write it.
+        home = Path(state.get("home", HOME))  # Earlier versions did not write it, nor the clock's speed.
+        time_scale = read_scale(state.get("time_scale", "1"))
     except (OSError, ValueError, KeyError):
         return None
     if home != HOME and home.exists():  # This folder is a copy; the cloud is the original's.
         return None
-    return Laptop(port, pid, is_lost=home != HOME) if _is_ours(pid) else None
+    return Laptop(port, pid, is_lost=home != HOME, time_scale=time_scale) if _is_ours(pid) else None
 
 
 def start(port: int) -> Laptop:
@@ -151,9 +155,11 @@ def start(port: int) -> Laptop:
         )
     _own.append(spawn(port, _FILES, _LOG))
     process = _own[-1]
-    write_json(_STATE, {"pid": process.pid, "port": port, "home": str(HOME)})
+    time_scale = os.environ.get("KENNEL_TIME_SCALE", "1")
+    write_json(_STATE, {"pid": process.pid, "port": port, "home": str(HOME), "time_scale": time_scale})
     try:
-        return await_ready(process, port, _LOG, _FILES)
+        ready = await_ready(process, port, _LOG, _FILES)
+        return replace(ready, time_scale=read_scale(time_scale))  # The cloud itself has refused what is no number.
     except LocalError:
         stop_own()
         raise

@@ -24,12 +24,13 @@ RUNTIME = f"PythonRuntime=python{sys.version_info.major}.{sys.version_info.minor
 BAKE = "BakeSeconds=4"  # No callers ask on a laptop, so an update has little to watch.
 # The laptop has no network of its own kind, so any names do. On AWS the subnets need a way to ECR, ECS and S3.
 EC2 = ("Ec2Subnets=subnet-0", "Ec2SecurityGroups=sg-0")
+DASHBOARD = "Dashboard=true"  # It costs nothing here, and `python -m local dashboard` shows it.
 # On the laptop, this machine's Python and packages are the base of the images, so they say which base it is.
 _BASE = hashlib.sha256(sys.version.encode() + (ROOT / "locks/run.lock").read_bytes()).hexdigest()
 BASE = f"BaseImage=python:{platform.python_version()}@sha256:{_BASE}"
 _OPTIONS = (
     *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
-    *("--parameter-overrides", RUNTIME, BAKE, BASE, *EC2),
+    *("--parameter-overrides", RUNTIME, BAKE, BASE, DASHBOARD, *EC2),
 )
 
 

@@ -13,6 +13,7 @@ import ministack.app as app
 from ministack.services import apigateway_v1
 from ministack.services.cloudformation import provisioners
 
+from cloud.apigateway.metrics import NAMESPACE, PutMetric, points_of
 from cloud.apigateway.requests import ID_HEADER, SOURCE, ApiRequest, access_line
 from cloud.core.emulator import Hooks, scope
 
@@ -78,11 +79,12 @@ HOOKS: Hooks = (
 _asked: ContextVar[ApiRequest] = ContextVar("request")  # the request that is being answered
 
 
-def install(write_line: Callable[[str, str, str], None]) -> None:
+def install(write_line: Callable[[str, str, str], None], put_metric: PutMetric) -> None:
     """Change everything in which REST APIs differ from AWS, but for the right to invoke functions.
 
     Args:
         write_line: Writes a line of an access log; called with log group, log stream and line.
+        put_metric: Puts a point into CloudWatch; called with dimensions, point and namespace.
     """
     complete_rest_apis()
     know_hosts_of_aws()
@@ -92,6 +94,7 @@ def install(write_line: Callable[[str, str, str], None]) -> None:
     disable_keys()
     take_keys_from_authorizers()
     identify_requests(write_line)
+    measure_requests(put_metric)
     keep_settings_of_stacks()
 
 
@@ -344,6 +347,29 @@ def identify_requests(write_line: Callable[[str, str, str], None]) -> None:
         return status, sent, content
 
     apigateway_v1._handle_execute_in_scope = handle_and_log
+
+
+def measure_requests(put_metric: PutMetric) -> None:
+    """Put the metrics of every request to a stage, also of one that reaches no function; MiniStack puts none.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+
+    Args:
+        put_metric: see ``install``.
+    """
+    handle = apigateway_v1._handle_execute_in_scope
+
+    async def handle_and_measure(api_id: str, stage_name: str, *rest: Any) -> Any:
+        started = time.monotonic()
+        status, sent, content = await handle(api_id, stage_name, *rest)
+        if api := apigateway_v1._rest_apis.get(api_id):
+            by_name = (("ApiName", api["name"]),)
+            for dimensions in (by_name, (*by_name, ("Stage", stage_name))):
+                for point in points_of(status, 1000 * (time.monotonic() - started)):
+                    put_metric(dimensions, point, NAMESPACE)
+        return status, sent, content
+
+    apigateway_v1._handle_execute_in_scope = handle_and_measure
 
 
 def _name_caller() -> None:

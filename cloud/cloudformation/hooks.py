@@ -30,6 +30,7 @@ HOOKS: Hooks = (
 NAME_LIMITS = {
     ("AWS::ApplicationAutoScaling::ScalingPolicy", "PolicyName"): 256,
     ("AWS::CloudWatch::Alarm", "AlarmName"): 255,
+    ("AWS::CloudWatch::Dashboard", "DashboardName"): 255,
     ("AWS::CodeBuild::Project", "Name"): 150,
     ("AWS::Lambda::Function", "FunctionName"): 64,
     ("AWS::Lambda::LayerVersion", "LayerName"): 140,

@@ -1,10 +1,13 @@
 """CloudWatch: ``alarms`` evaluates alarms instead of MiniStack, and an alarm needs the right to use its topic's key."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ministack.services import cloudwatch
 
+from cloud.cloudwatch.expressions import ExpressionError, evaluate
 from cloud.core.emulator import Hooks
 
 HOOKS: Hooks = (
@@ -20,6 +23,7 @@ HOOKS: Hooks = (
             "_evict_old_metrics",
             "_get_metric_data",
             "_is_sns_action_arn",
+            "_json_ok",
             "_metrics",
             "_stat_value",
         ),
@@ -86,17 +90,52 @@ def keep_old_metrics() -> None:
     cloudwatch._evict_old_metrics = lambda: None
 
 
-def refuse_expressions() -> None:
-    """Refuse GetMetricData with an expression; MiniStack answers it with an internal error and no data."""
+def evaluate_expressions() -> None:
+    """Evaluate the expressions of GetMetricData, which MiniStack answers with an internal error and no data.
+
+    Those of the query protocol, which older SDKs send, are refused.
+    """
     get = cloudwatch._get_metric_data
 
-    def get_or_refuse(
+    def get_and_evaluate(
         form: Mapping[str, Any], document: Mapping[str, Any], is_cbor: bool, is_json: bool = False
     ) -> Any:
         queries = document.get("MetricDataQueries") or []
-        if any(each.get("Expression") for each in queries) or any(key.endswith(".Expression") for key in form):
-            words = "The laptop cloud has no metric math; use MetricStat, and leave Expression out."
+        if any(key.endswith(".Expression") for key in form):
+            words = "The laptop cloud takes Expression as JSON, not by the query protocol."
             return cloudwatch._error("ValidationError", words, 400, is_json, is_cbor)
-        return get(form, document, is_cbor, is_json)
+        if not any(each.get("Expression") for each in queries):
+            return get(form, document, is_cbor, is_json)
+        asked = [{**each, "ReturnData": True} for each in queries if not each.get("Expression")]
+        _, _, body = get({}, {**document, "MetricDataQueries": asked}, False, True)
+        try:
+            results = _with_expressions(queries, json.loads(body)["MetricDataResults"])
+        except ExpressionError as error:
+            return cloudwatch._error("ValidationError", str(error), 400, is_json, is_cbor)
+        return cloudwatch._json_ok({"MetricDataResults": results})
 
-    cloudwatch._get_metric_data = get_or_refuse
+    cloudwatch._get_metric_data = get_and_evaluate
+
+
+def _with_expressions(queries: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of all queries that return data, in their order.
+
+    Args:
+        queries: of the request.
+        found: the results of those that are metrics.
+    """
+    series = {each["Id"]: dict(zip(each["Timestamps"], each["Values"], strict=True)) for each in found}
+    for query in queries:
+        if expression := query.get("Expression"):  # An expression may use those before it.
+            series[query["Id"]] = evaluate(expression, series)
+    return [
+        {
+            "Id": each["Id"],
+            "Label": each.get("Label", each["Id"]),
+            "Timestamps": [datetime.fromtimestamp(moment, UTC).isoformat() for moment in series[each["Id"]]],
+            "Values": list(series[each["Id"]].values()),
+            "StatusCode": "Complete",
+        }
+        for each in queries
+        if each.get("ReturnData", True)
+    ]

@@ -194,14 +194,14 @@ def put_metrics(sets: Iterable[metrics.Dimensions], points: Iterable[metrics.Poi
             put_metric(dimensions, point)
 
 
-def put_metric(dimensions: metrics.Dimensions, point: metrics.Point) -> None:
+def put_metric(dimensions: metrics.Dimensions, point: metrics.Point, namespace: str = "AWS/Lambda") -> None:
     """Put a point into CloudWatch; one that equals the last of the same ten seconds counts as one more of it.
 
     No period of CloudWatch is shorter, or begins within them, so that all statistics stay what they are.
     """
     named, now, window = dict(dimensions), time.time(), clock.scaled(_SHORTEST_PERIOD)
     with _points:
-        points = cloudwatch._metric_bucket(("AWS/Lambda", point.name, cloudwatch._dims_key(named)))
+        points = cloudwatch._metric_bucket((namespace, point.name, cloudwatch._dims_key(named)))
         last = points[-1] if points else None
         if last and last["Value"] == point.value and last["Timestamp"] // window == now // window:
             last["Count"] = last.get("Count", 1) + 1

@@ -32,6 +32,7 @@ class MeterSettings(Settings):
         architecture: of the functions.
         warm_function: the function that callers start, if the stack keeps some of it warm; empty if it does not.
         shrink_photos: its ShrinkPhotos.
+        has_dashboard: the stack's Dashboard, ``true`` or ``false``.
         training_instance_type: with ``ml.`` before it, the type of the machines of jobs on EC2 that do not tell it.
     """
 
@@ -51,6 +52,7 @@ class MeterSettings(Settings):
     architecture: str
     warm_function: str
     shrink_photos: str
+    has_dashboard: str
     ec2_spot_queue: str
     ec2_on_demand_queue: str
     training_instance_type: str
@@ -91,6 +93,7 @@ metered = usage.Usage(
         architecture=settings.architecture,
         warm_function=settings.warm_function,
         shrinks=settings.shrink_photos == "auto",
+        has_dashboard=settings.has_dashboard == "true",
     ),
 )
 

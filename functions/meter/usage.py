@@ -108,6 +108,7 @@ class Names:
         architecture: of the functions.
         warm_function: the function that may be kept warm; empty in a stack that keeps none warm.
         shrinks: whether that function makes photos smaller.
+        has_dashboard: whether the stack has a dashboard.
     """
 
     endpoint: str
@@ -118,6 +119,7 @@ class Names:
     architecture: str = "x86_64"
     warm_function: str = ""
     shrinks: bool = False
+    has_dashboard: bool = False
 
 
 class Usage:
@@ -151,7 +153,8 @@ class Usage:
         passed = (now - month_start(now)) / (next_month_start(now) - month_start(now))
         alarms = _ALARMS + (WARM_ALARMS if names.warm_function else 0)
         photo_bytes = _PHOTO.sent_bytes if names.shrinks else _PHOTO.photo_bytes
-        return {
+        standing = {"dashboard": passed * self._price("cloudwatch/dashboard", 1)} if names.has_dashboard else {}
+        return standing | {
             "functions": functions + runs * _RUN_DOLLARS,
             "requests": self._price("api-gateway/rest-request", requests),
             "photos in and out": self._price("invoke/in", photos * photo_bytes / 1e9)

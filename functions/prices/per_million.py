@@ -355,7 +355,7 @@ class Standing:
         instance_type: of the endpoint.
         min_instances: its fewest instances; 0 if there is no endpoint.
         key_versions: versions of the key; AWS makes one a year and charges for three at most.
-        dashboards: CloudWatch dashboards; the template has none.
+        dashboards: CloudWatch dashboards; the template has one with Dashboard=true.
         log_gb: gigabytes of logs that are kept. The default is an estimate for the runs of a month.
         image_gb: gigabytes of images in ECR. The default is the estimate for the three targets of the Dockerfile.
         bucket_gb: gigabytes of photos, models and reports. The default is an estimate for a small dataset.

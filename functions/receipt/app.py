@@ -39,6 +39,7 @@ class ReceiptSettings(Settings):
         architecture: of the functions.
         warm_functions: instances of the API's function that are kept warm, the stack's ApiProvisionedConcurrency.
         monthly_dollars: the stack's MonthlyDollars; 0 if it has no meter.
+        has_dashboard: the stack's Dashboard, ``true`` or ``false``.
         image_repository: URI of the stack's repository in ECR.
         aws_lambda_function_memory_size: megabytes of this function.
     """
@@ -49,6 +50,7 @@ class ReceiptSettings(Settings):
     architecture: str
     warm_functions: str
     monthly_dollars: str
+    has_dashboard: str
     image_repository: str
     aws_lambda_function_memory_size: str
 
@@ -150,6 +152,7 @@ def _standing(serves: burn.Serving | None, ready: burn.Ready, staging_type: str)
         warm_functions=int(settings.warm_functions),
         architecture=settings.architecture,
         has_meter=float(settings.monthly_dollars) > 0,
+        dashboards=int(settings.has_dashboard == "true"),
         staging_type=staging_type,
         ready_functions=ready.number,
         ready_megabytes=ready.megabytes,

@@ -114,6 +114,7 @@ def _words(stack: Standing, stored: Stored) -> dict[str, str]:
         "alarms": f"{stack.num_alarms} alarms",
         "fast_alarms": f"{FAST_ALARMS} alarms that look every ten seconds",
         "meter": "the meter, which looks every five minutes, and its questions to CloudWatch",
+        "dashboards": "the dashboard; an account's first three are free",
         "warm_functions": f"{stack.warm_functions} instances of the API's function that are kept warm",
         "ready_functions": f"{stack.ready_functions} environments of the model's function that are kept ready",
         "images": f"{stored.num_images} images of earlier runs in ECR, at most {stored.image_bytes / 1e9:,.2f} GB",

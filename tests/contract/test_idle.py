@@ -106,12 +106,31 @@ def test_the_meter_is_counted_as_often_as_it_runs_and_asks(template):
     assert f"and its two alarms ${alarms:.2f}." in operations
 
 
+def test_a_dashboard_is_counted_where_the_stack_has_one(template):
+    for name in ("ReceiptFunction", "MeterFunction"):
+        variables = template["Resources"][name]["Properties"]["Environment"]["Variables"]
+        assert variables["HAS_DASHBOARD"] == {"Ref": "Dashboard"}
+    idle = per_million.idle(per_million.Standing("", 0, dashboards=1), prices.HOME_REGION)
+    asked = mock.Mock(return_value={"Datapoints": []})
+    for has, part in ((True, idle["dashboards"] / 2), (False, None)):
+        names = usage.Names("dogs", "k", "arn:p", (), (), has_dashboard=has)
+        metered = usage.Usage(mock.Mock(get_metric_statistics=asked), mock.Mock(), names)
+        half = metered.dollars(1_796_083_200.0 + 15.5 * 86_400)  # the middle of December
+        assert half.get("dashboard") == part
+    pages = {
+        name: (ROOT / f"docs/{name}.md").read_text().replace("\n", " ") for name in ("aws", "operations", "reference")
+    }
+    for page in pages.values():
+        assert f"${idle['dashboards']:.0f} a month" in page
+
+
 def test_nothing_else_of_the_stack_costs_while_nobody_asks(template):
     """One key, and none of the resources that cost by the hour or the month beside what is counted."""
     types = Counter(each["Type"] for each in template["Resources"].values())
     assert types["AWS::KMS::Key"] == 1
+    [dashboard] = resources(template, "AWS::CloudWatch::Dashboard")
+    assert dashboard["Condition"] == "HasDashboard"
     for dear in (
-        "AWS::CloudWatch::Dashboard",
         "AWS::EC2::NatGateway",
         "AWS::EC2::VPCEndpoint",
         "AWS::EC2::Instance",

@@ -33,7 +33,7 @@ FUNCTIONS = (
     "Classify",
     "Page",
 )
-CONDITIONAL = ("Admit", "Meter")  # functions that not every stack has
+CONDITIONAL = ("Admit", "Meter", "Widget")  # functions that not every stack has
 
 
 def properties(template, name):
@@ -97,6 +97,7 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "FindEndpoints",
         "FindMeasuredVersions",
         "SeeTheAccountsConcurrency",
+        "SeeItsRange",
         "FindWhatIsOurs",
         "FindTheScalableTarget",
         "FindTheVersionOfTheRun",

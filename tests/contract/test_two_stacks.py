@@ -59,6 +59,7 @@ MADE = [
 SHARED = {
     "SeeWhatServes": "It only reads: a hand may have given the endpoint a configuration of any name.",
     "SeeWhatRunsAndHowLong": "likewise",
+    "SeeTheFleet": "likewise",
     "LetApplicationAutoScalingSeeAlarms": "It only reads, and AWS asks for all alarms.",
     "WriteContainerLogs": "SageMaker's log groups are the account's; streams have the names of jobs.",
     "PullImages": "It only reads: an image may be in any repository of the account.",

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import time
 import urllib.request
 import uuid
 import zipfile
@@ -117,10 +119,29 @@ def test_usage_by_day_is_refused(cloud: Cloud) -> None:
     gateway.delete_usage_plan(usagePlanId=plan)
 
 
-def test_metric_math_is_refused(cloud: Cloud) -> None:
-    queries: list[dict[str, Any]] = [{"Id": "twice", "Expression": "m * 2"}]
-    with pytest.raises(ClientError, match="The laptop cloud has no metric math; use MetricStat"):
-        cloud.client("cloudwatch").get_metric_data(MetricDataQueries=queries, StartTime=0, EndTime=60)
+def test_arithmetic_of_metrics_is_answered_and_other_metric_math_refused(cloud: Cloud) -> None:
+    cloudwatch, now = cloud.client("cloudwatch"), time.time()
+    for name, value in (("Asked", 12.0), ("Shares", 4.0)):
+        datum = {"MetricName": name, "Value": value, "Timestamp": now}
+        cloudwatch.put_metric_data(Namespace="Math", MetricData=[datum])
+
+    def ask(expression: str) -> Any:
+        metrics = [
+            {
+                "Id": name.lower(),
+                "MetricStat": {"Metric": {"Namespace": "Math", "MetricName": name}, "Period": 60, "Stat": "Sum"},
+                "ReturnData": False,
+            }
+            for name in ("Asked", "Shares")
+        ]
+        queries = [{"Id": "instances", "Expression": expression}, *metrics]
+        return cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=now - 60, EndTime=now + 60)
+
+    [result] = ask("asked / shares")["MetricDataResults"]
+    assert (result["Id"], result["Values"]) == ("instances", [3.0])
+    assert result["Timestamps"][0].timestamp() == now // 60 * 60
+    with pytest.raises(ClientError, match=re.escape("+ - * / and parentheses, not 'FILL(asked, 0)'")):
+        ask("FILL(asked, 0)")
 
 
 def test_members_that_have_no_effect_are_refused_by_services_of_ministack(cloud: Cloud) -> None:

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "ARCHITECTURE": "x86_64",
     "WARM_FUNCTION": "",
     "SHRINK_PHOTOS": "auto",
+    "HAS_DASHBOARD": "false",
     "EC2_SPOT_QUEUE": "",
     "EC2_ON_DEMAND_QUEUE": "",
     "TRAINING_INSTANCE_TYPE": "ml.c7i.xlarge",

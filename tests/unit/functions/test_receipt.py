@@ -34,6 +34,7 @@ DOLLARS = {
     "kms/key": 1.0,
     "cloudwatch/alarm": 0.1,
     "cloudwatch/fast-alarm": 0.3,
+    "cloudwatch/dashboard": 3.0,
     "cloudwatch/get-metric": 0.00001,
     "scheduler/invocation": 0.000001,
     "ecr/storage": 0.1,

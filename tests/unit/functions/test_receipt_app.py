@@ -42,6 +42,7 @@ def app(monkeypatch):
         "MEMORY": '{"plan": 1024}',
         "WARM_FUNCTIONS": "0",
         "MONTHLY_DOLLARS": "0",
+        "HAS_DASHBOARD": "true",
         "IMAGE_REPOSITORY": "000000000000.dkr.ecr.us-east-1.amazonaws.com/kennel-images-x",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     }
@@ -80,6 +81,8 @@ def test_a_run_that_plan_refused_gets_a_receipt_of_its_transitions_and_functions
     assert receipt["dollars"] == pytest.approx(2e-05 + 2e-07 + 3 * 2e-05)
     (images,) = [line for line in receipt["monthly"] if "images of earlier runs" in line["what"]]
     assert images["dollars_per_month"] == pytest.approx(0.2)
+    (dashboard,) = [line for line in receipt["monthly"] if "dashboard" in line["what"]]
+    assert dashboard["dollars_per_month"] == 3.0
     assert not receipt["is_lower_bound_per_month"]
     assert receipt["run"].startswith("20261130-101500-")
     assert bucket.put[0]["Key"] == f"runs/{receipt['run']}/receipt.json"

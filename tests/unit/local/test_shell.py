@@ -231,4 +231,6 @@ def test_a_cloud_is_the_folders_own_unless_the_folder_is_a_copy(
             assert laptop.find() == found
         state.write_text(json.dumps({"pid": process.pid, "port": 5599}))
         assert laptop.find() == Laptop(5599, process.pid)
+        state.write_text(json.dumps({"pid": process.pid, "port": 5599, "time_scale": "20"}))
+        assert laptop.find() == Laptop(5599, process.pid, time_scale=20.0)
         process.kill()
