@@ -7,20 +7,18 @@ treat missing data".
 
 import contextvars
 import logging
-import operator
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cloud.cloudwatch import hooks
+from cloud.cloudwatch.notifications import COMPARISONS, Alarm, is_breaching, reason_of
 from cloud.core import emulator
 from cloud.core.clock import scaled
 
 log = logging.getLogger("kennel.alarms")
-
-Alarm = Mapping[str, Any]
 
 _API = "GraniteServiceVersion20100801"
 # An alarm whose period is shorter than a minute is evaluated at each step, every other alarm once a minute.
@@ -30,12 +28,6 @@ _STEPS_PER_MINUTE = 60 // _STEP_SECONDS
 # guide's examples, because the guide gives no rule.
 _EXTRA_PERIODS = 2
 _SETTLE_SECONDS = 0.2  # The last metrics of a period may arrive this much later than its end.
-_BREACHES = {
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "GreaterThanThreshold": operator.gt,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
 _ACTIONS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
 
 
@@ -51,7 +43,7 @@ def state_of(alarm: Alarm, datapoints: Sequence[float | None]) -> str | None:
     present = evaluated(alarm, datapoints)
     if not present and missing == "missing":
         return "INSUFFICIENT_DATA"
-    breaches = sum(_is_breaching(alarm, value) for value in present)
+    breaches = sum(is_breaching(alarm, value) for value in present)
     if missing == "breaching":
         breaches += periods - len(present)
     if breaches >= needed:
@@ -69,10 +61,6 @@ def state_of(alarm: Alarm, datapoints: Sequence[float | None]) -> str | None:
 def evaluated(alarm: Alarm, datapoints: Sequence[float | None]) -> list[float]:
     """Return the datapoints that decide: the newest that are present, at most one for each of the alarm's periods."""
     return [value for value in datapoints if value is not None][-alarm["EvaluationPeriods"] :]
-
-
-def _is_breaching(alarm: Alarm, value: float) -> bool:
-    return bool(_BREACHES[alarm["ComparisonOperator"]](value, alarm["Threshold"]))
 
 
 @dataclass
@@ -147,7 +135,7 @@ class Alarms:
 
     def _watch(self, alarm: dict[str, Any]) -> None:
         # An alarm without MetricName has a metric expression, and one with another operator has an anomaly band.
-        if alarm["MetricName"] and alarm["ComparisonOperator"] in _BREACHES:
+        if alarm["MetricName"] and alarm["ComparisonOperator"] in COMPARISONS:
             self._watched[alarm["AlarmArn"]] = _WatchedAlarm(alarm, contextvars.copy_context())
 
     def _evaluate(self, arn: str, watched: _WatchedAlarm, now: int) -> None:
@@ -162,11 +150,14 @@ class Alarms:
         watched.evaluated_at = end
         period, last = scaled(alarm["Period"]), end * scaled(_STEP_SECONDS)
         ages = range(alarm["EvaluationPeriods"] + _EXTRA_PERIODS - 1, -1, -1)
-        datapoints = hooks.datapoints(alarm, period, [last - age * period for age in ages])
+        ends = [last - age * period for age in ages]
+        datapoints = hooks.datapoints(alarm, period, ends)
         watched.datapoints = evaluated(alarm, datapoints)
         state = state_of(alarm, datapoints)
         if state and state != alarm["StateValue"]:
-            self._set_state(alarm, state, watched.datapoints)
+            reason = reason_of(alarm, state, datapoints, [each - period for each in ends])
+            request = {"AlarmName": alarm["AlarmName"], "StateValue": state, "StateReason": reason}
+            emulator.call_json("monitoring", f"{_API}.SetAlarmState", request)
             watched.scaled_at = 0
         # As long as an alarm stays in a state, it carries out its scaling policies once a minute.
         if alarm["ActionsEnabled"] and watched.datapoints and end - watched.scaled_at >= _STEPS_PER_MINUTE:
@@ -174,13 +165,3 @@ class Alarms:
             for action in alarm[_ACTIONS[alarm["StateValue"]]]:
                 if ":scalingPolicy:" in action:
                     self.scale(action, alarm, watched.datapoints)
-
-    def _set_state(self, alarm: Alarm, state: str, datapoints: Sequence[float]) -> None:
-        if state == "INSUFFICIENT_DATA":
-            reason = "Insufficient Data: no datapoints were received."
-        else:
-            crossed, values = "Crossed" if state == "ALARM" else "not crossed", ", ".join(f"{x:g}" for x in datapoints)
-            rule = f"{alarm['ComparisonOperator']} {alarm['Threshold']:g}"
-            reason = f"Threshold {crossed}: datapoints [{values}] by the rule {rule}."
-        request = {"AlarmName": alarm["AlarmName"], "StateValue": state, "StateReason": reason}
-        emulator.call_json("monitoring", f"{_API}.SetAlarmState", request)

@@ -1,14 +1,17 @@
-"""CloudWatch: ``alarms`` evaluates alarms instead of MiniStack, and an alarm needs the right to use its topic's key."""
+"""CloudWatch: ``alarms`` evaluates alarms instead of MiniStack, and an alarm needs rights to tell its topic."""
 
 import json
+import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ministack.services import cloudwatch
+from ministack.services import cloudwatch, sns
 
+from cloud.cloudwatch import notifications
 from cloud.cloudwatch.expressions import ExpressionError, evaluate
-from cloud.core.emulator import Hooks
+from cloud.core.emulator import Hooks, scope
 
 HOOKS: Hooks = (
     (
@@ -17,6 +20,7 @@ HOOKS: Hooks = (
             "_alarms",
             "_calc_stats",
             "_dims_key",
+            "_dispatch_alarm_actions",
             "_error",
             "_evaluate_alarm",
             "_evaluate_all_alarms",
@@ -28,6 +32,7 @@ HOOKS: Hooks = (
             "_stat_value",
         ),
     ),
+    (sns, ("_fanout",)),
 )
 
 
@@ -44,14 +49,33 @@ def replace_alarm_evaluation(watch: Callable[[dict[str, Any]], None]) -> None:
     cloudwatch._evaluate_all_alarms = lambda: None
 
 
-def authorize_alarms(is_allowed: Callable[[str], bool]) -> None:
-    """Let an alarm notify a topic only with permission.
+def notify_as_aws(is_allowed: Callable[[str, str], bool]) -> None:
+    """Let an alarm tell a topic what CloudWatch tells it, and only with permission.
+
+    MiniStack's message lacks the alarm's ARN and its actions, names the region by its code, and has dimensions,
+    statistics and times in other forms.
 
     Args:
-        is_allowed: Called with the topic's ARN before each notification.
+        is_allowed: Called with the ARNs of topic and alarm before each notification.
     """
-    is_topic = cloudwatch._is_sns_action_arn
-    cloudwatch._is_sns_action_arn = lambda action: bool(is_topic(action) and is_allowed(action))
+    dispatch = cloudwatch._dispatch_alarm_actions
+
+    def tell(alarm: Mapping[str, Any], old_state: str, new_state: str, reason: str) -> None:
+        field = {"ALARM": "AlarmActions", "OK": "OKActions"}.get(new_state, "InsufficientDataActions")
+        actions = (alarm.get(field) or []) if alarm.get("ActionsEnabled", True) else []
+        topics = [
+            each for each in actions if cloudwatch._is_sns_action_arn(each) and is_allowed(each, alarm["AlarmArn"])
+        ]
+        if not alarm.get("MetricName"):  # It is made of other alarms or of an expression, and has another message.
+            dispatch({**alarm, field: topics}, old_state, new_state, reason)
+            return
+        region, _ = scope()
+        message = json.dumps(notifications.message_of(alarm, old_state, new_state, reason, region, time.time()))
+        subject = notifications.subject_of(alarm["AlarmName"], new_state, region)
+        for topic in topics:
+            sns._fanout(topic, str(uuid.uuid4()), message, subject)
+
+    cloudwatch._dispatch_alarm_actions = tell
 
 
 def metric_alarms() -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from cloud.iam import hooks, permissions
 from cloud.iam.permissions import Permission, RequestScope
 from cloud.kms import hooks as kms_hooks
 from cloud.lambdas import hooks as lambdas_hooks
+from cloud.sns import hooks as sns_hooks
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def install(home: Path, root: RootKey) -> None:
     lambdas_hooks.check_functions(_is_trusting_lambda)
     lambdas_hooks.authorize_functions(_prepare_function)
     apigateway_hooks.authorize_apis(_may_invoke_function)
-    cloudwatch_hooks.authorize_alarms(_may_notify)
+    cloudwatch_hooks.notify_as_aws(_may_notify)
 
 
 def authorize(caller: str, needed: Iterable[Permission]) -> None:
@@ -240,11 +241,14 @@ def _may_invoke_function(function: str, method: str) -> bool:
     return hooks.is_service_allowed(permissions.APIGATEWAY, "lambda:InvokeFunction", function, policy, sourcearn=method)
 
 
-def _may_notify(topic: str) -> bool:
-    """Whether the policy of a topic's key lets an alarm notify the topic; if not, AWS drops the message."""
+def _may_notify(topic: str, alarm: str) -> bool:
+    """Whether the policies of a topic and of its key let an alarm notify the topic; if not, AWS drops the message."""
+    if not sns_hooks.lets_service_publish(topic, permissions.CLOUDWATCH, alarm):
+        log.warning("%s did not notify %s: the topic's policy does not allow sns:Publish", alarm, topic)
+        return False
     key_of_topic = kms_hooks.key_of("sns:Publish", topic)
     for action, key, _ in permissions.key_uses(Permission("sns:Publish", topic), key_of_topic):
         if not hooks.is_service_allowed(permissions.CLOUDWATCH, action, key, kms_hooks.key_policy(key)):
-            log.warning("an alarm did not notify %s: the policy of key %s does not allow %s", topic, key, action)
+            log.warning("%s did not notify %s: the policy of key %s does not allow %s", alarm, topic, key, action)
             return False
     return True

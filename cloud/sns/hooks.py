@@ -6,10 +6,10 @@ from typing import Any
 from ministack.services import sns
 from ministack.services.cloudformation import provisioners
 
-from cloud.core.emulator import Hooks
+from cloud.core.emulator import Hooks, scope
 
 HOOKS: Hooks = (
-    (sns, ("_topic_by_arn_any_scope",)),
+    (sns, ("_topic_by_arn_any_scope", "topic_policy_allows")),
     (provisioners, ("_RESOURCE_HANDLERS",)),
 )
 
@@ -40,3 +40,14 @@ def complete_topics() -> None:
         return topic
 
     handlers |= {"create": create_complete, "update": update_key}
+
+
+def lets_service_publish(topic: str, service: str, source: str) -> bool:
+    """Return whether a topic's own policy lets an AWS service publish for a resource of the account.
+
+    Args:
+        topic: ARN of the topic.
+        service: The service, for example ``cloudwatch.amazonaws.com``.
+        source: ARN of the resource for which it publishes.
+    """
+    return bool(sns.topic_policy_allows(topic, service, source, scope()[1]))
