@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("aws", "api", "operations", "training", "upgrading", "machines", "security-step")),
+    *(
+        f"docs/{name}.md"
+        for name in ("aws", "api", "operations", "runbook", "training", "upgrading", "machines", "security-step")
+    ),
 )
 _CLIENTS = r"(?:KEY=\$\()?(?:aws|sam|curl) \S"
 # A part of a command that stands alone in a sentence: without options, or of curl without an address.
@@ -38,6 +41,27 @@ QUICK = {
     "aws logs put-retention-policy --log-group-name /aws/sagemaker/TrainingJobs": "",
     "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify": "asked_ms.*span_id",
     "aws logs filter-log-events --log-group-name /aws/sagemaker/Endpoints": "4bf92f3577b34da6.*decode_ms",
+    "aws cloudwatch set-alarm-state": "",
+    "aws cloudwatch describe-alarm-history": "to ALARM",
+    "aws cloudwatch describe-alarms --state-value": "",
+    "aws sagemaker describe-endpoint": "InService",
+    "aws ssm get-parameters": r"/kennel/champion\s",
+    "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify": '"status":',
+    "aws logs filter-log-events --log-group-name /aws/sagemaker/Endpoints/<endpoint>": "",
+    "aws logs filter-log-events --log-group-name /aws/lambda/<endpoint>-model": "",
+    "aws apigateway get-api-key": "true",
+    "aws apigateway get-usage-plans": '"limit": ',
+    "aws sagemaker list-endpoints": r"kennel\s+InService",
+    "aws sagemaker list-training-jobs": "",
+    "aws sagemaker list-model-packages --model-package-group-name <endpoint> --model-approval-status A": "Approved",
+    "aws stepfunctions list-executions --state-machine-arn PIPELINE_ARN": "SUCCEEDED",
+    "aws stepfunctions list-executions --state-machine-arn TEARDOWN_ARN": "",
+    "aws stepfunctions describe-execution": "SUCCEEDED",
+    "aws application-autoscaling describe-scaling-activities": "",
+    "aws application-autoscaling describe-scalable-targets": '"MaxCapacity": ',
+    "aws application-autoscaling register-scalable-target": "",
+    "aws lambda get-account-settings": '"ConcurrentExecutions": ',
+    "aws scheduler list-schedules": r"kennel-lease\s+ENABLED",
 }
 SLOW = {
     "sam build": "Build Succeeded",
@@ -58,6 +82,12 @@ SLOW = {
     "aws iam generate-service-last-accessed-details": '"JobId": ',
     "aws ecr batch-get-image": "RepositoryNotFoundException",
     "aws stepfunctions start-execution --state-machine-arn TEARDOWN_ARN": r'"executionArn": "arn:aws:states:.*:kennel-',
+    "aws stepfunctions start-execution --state-machine-arn TEARDOWN_ARN --input file://events/teardown.json": (
+        r'"executionArn": "arn:aws:states:.*:kennel-'
+    ),
+    'aws stepfunctions start-execution --state-machine-arn PIPELINE_ARN --input \'{"promote"': (
+        r'"executionArn": "arn:aws:states:.*:kennel-'
+    ),
     "sam delete": "Deleted successfully",
 }
 ELSEWHERE = {
@@ -67,6 +97,9 @@ ELSEWHERE = {
     "aws ec2 authorize-security-group-$way": "the laptop has no EC2",
     "aws s3 cp --recursive ~/TrainedModels": "shuts its machine down",
     "aws ec2 run-instances": "the laptop has no EC2",
+    "aws ec2 describe-instances": "the laptop has no EC2",
+    "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-meter": "the stack here has no MonthlyDollars",
+    "aws lambda invoke --function-name <stack>-meter": "likewise; test_spending.py calls the meter of another stack",
     "aws cognito-idp admin-create-user": "the laptop's stack asks for a key; test_sign_in.py makes accounts on another",
 }
 

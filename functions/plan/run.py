@@ -58,6 +58,7 @@ class PlanSettings(Settings):
         api_key_id: id of the key of that API with which the smoke test asks.
         api_plan_id: id of that key's usage plan.
         topic_arn: ARN of the topic that the stack's alarms notify.
+        runbook_url: where people read docs/runbook.md; the descriptions of alarms end with it.
         restore_function: ARN of the function that takes a stopped run back.
         vpc_subnets: ids separated by commas; empty for SageMaker's own network.
         vpc_security_groups: ids separated by commas; empty for SageMaker's own network.
@@ -101,6 +102,7 @@ class PlanSettings(Settings):
     api_key_id: str
     api_plan_id: str
     topic_arn: str
+    runbook_url: str
     restore_function: str
     max_p99_microseconds: str
     bake_seconds: str

@@ -53,7 +53,15 @@ def alarm_commands(settings: "PlanSettings") -> dict[str, list[str]]:
         ],
     }
     command = ["aws", "cloudwatch", "put-metric-alarm", "--alarm-name"]
-    return {name: [*command, name, *common, *own] for name, own in parts.items()}
+    return {
+        name: [*command, name, "--alarm-description", _runbook(settings, name), *common, *own]
+        for name, own in parts.items()
+    }
+
+
+def _runbook(settings: "PlanSettings", alarm: str) -> str:
+    """Return the words that lead from an alarm's mail to its paragraph, as each alarm of the template ends."""
+    return f"Runbook: {settings.runbook_url}#{alarm.removeprefix(f'{settings.endpoint_name}-')}"
 
 
 def check_key(apigateway: "APIGatewayClient", settings: "PlanSettings") -> None:

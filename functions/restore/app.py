@@ -24,6 +24,7 @@ class RestoreSettings(Settings):
     champion_parameter: str
     hosting_parameter: str
     model_package_group: str
+    runbook_url: str
 
 
 settings = RestoreSettings.from_environment()
@@ -40,6 +41,7 @@ production = Production(
     settings.endpoint_name,
     settings.champion_parameter,
     settings.model_package_group,
+    settings.runbook_url,
     ModelFunction(
         boto3.client("lambda"),
         autoscaling,

@@ -37,6 +37,7 @@ class Production:
     endpoint: str
     champion_parameter: str
     model_package_group: str
+    runbook_url: str
     function: ModelFunction
 
     def restore(self, execution_name: str) -> Restoration:
@@ -201,7 +202,10 @@ class Production:
     def _put_alarm(self, threshold: float, policy_arn: str) -> None:
         self.cloudwatch.put_metric_alarm(
             AlarmName=f"{self.endpoint}-burst",
-            AlarmDescription="Many times the requests that an instance is meant to hold.",
+            AlarmDescription=(
+                "An instance has more requests than it is meant to hold, so instances are added. "
+                f"Runbook: {self.runbook_url}#burst"
+            ),
             Namespace="AWS/SageMaker",
             MetricName="ConcurrentRequestsPerModel",
             Dimensions=[{"Name": "EndpointName", "Value": self.endpoint}, {"Name": "VariantName", "Value": _VARIANT}],

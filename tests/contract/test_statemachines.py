@@ -115,11 +115,16 @@ def test_no_parameter_puts_a_quote_or_a_backslash_into_a_definition(template, ma
     """The definitions have substitutions in double quotes of YAML and in single ones of JSONata."""
     given = [template["Resources"][name.capitalize()]["Properties"]["DefinitionSubstitutions"] for name in machines]
     parameters = set(re.findall(r"'Ref': '(\w+)'", str(given))) & template["Parameters"].keys()
-    assert parameters == {"BakeSeconds", "EndpointName", "Hosting", "LogRetentionDays", "RoleArn"}
+    assert parameters == {"BakeSeconds", "EndpointName", "Hosting", "LogRetentionDays", "RoleArn", "RunbookUrl"}
     assert template["Parameters"]["Hosting"]["AllowedValues"] == ["instances", "function", "auto"]
     for name in ("BakeSeconds", "LogRetentionDays"):
         assert template["Parameters"][name]["Type"] == "Number"
-    for name, value in {"EndpointName": f"a{sign}", "RoleArn": f"arn:aws:iam::123456789012:role/a{sign}/b"}.items():
+    values = {
+        "EndpointName": f"a{sign}",
+        "RoleArn": f"arn:aws:iam::123456789012:role/a{sign}/b",
+        "RunbookUrl": f"a{sign}",
+    }
+    for name, value in values.items():
         pattern = template["Parameters"][name]["AllowedPattern"]
         assert not re.fullmatch(pattern, value)
         assert re.fullmatch(pattern, value.replace(sign, ""))

@@ -22,6 +22,10 @@ def values(kennel: Kennel, printed: str) -> dict[str, str]:
     return {
         "BUCKET": outputs["BucketName"],
         "PIPELINE_ARN": outputs["PipelineArn"],
+        "TEARDOWN_ARN": outputs["TeardownArn"],
+        "EXECUTION_ARN": first_execution(kennel),
+        "ALARM_NAME": "kennel-latency",
+        "MAX": "2",  # the default of max_instances, which holds already
         "API_KEY_ID": outputs["ApiKeyId"],
         "API_URL": re.findall(r"^API +(\S+)$", printed, re.M)[0],
         "REGION": "us-east-1",
@@ -29,6 +33,13 @@ def values(kennel: Kennel, printed: str) -> dict[str, str]:
         "<stack>": "kennel",
         "<endpoint>": outputs["EndpointName"],
     }
+
+
+def first_execution(kennel: Kennel) -> str:
+    """Return the ARN of the first run, which promoted its model."""
+    states = kennel.client("stepfunctions")
+    listed = states.list_executions(stateMachineArn=kennel.outputs()["PipelineArn"], statusFilter="SUCCEEDED")
+    return str(min(listed["executions"], key=lambda each: each["startDate"])["executionArn"])
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,7 @@ SETTINGS = PlanSettings(
     api_key_id="key1",
     api_plan_id="smoke",
     topic_arn="arn:aws:sns:us-east-1:000000000000:t",
+    runbook_url="docs/runbook.md",
     restore_function="arn:aws:lambda:us-east-1:000000000000:function:k-restore",
     max_p99_microseconds="250000",
     bake_seconds="300",

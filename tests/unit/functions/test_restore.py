@@ -119,7 +119,9 @@ def restore(aws, lambdas=None, scaling=None, parameters=None, alarms=None):
     function = ModelFunction(
         lambdas or Lambda(), scaling or Scaling(), alarms or Alarms(), ssm, FUNCTION, "/dogs/hosting", "dogs-canary"
     )
-    return Production(aws, aws, aws, s3, ssm, "b", "dogs", "/k/champion", "arn:g", function).restore(NAME)
+    return Production(aws, aws, aws, s3, ssm, "b", "dogs", "/k/champion", "arn:g", "docs/runbook.md", function).restore(
+        NAME
+    )
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"])
