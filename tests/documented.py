@@ -46,8 +46,8 @@ QUICK = {
     "aws cloudwatch describe-alarms --state-value": "",
     "aws sagemaker describe-endpoint": "InService",
     "aws ssm get-parameters": r"/kennel/champion\s",
-    "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify": '"status":',
-    "aws logs filter-log-events --log-group-name /aws/sagemaker/Endpoints/<endpoint>": "",
+    "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify --filter-pattern status": '"status":',
+    "aws logs filter-log-events --log-group-name /aws/sagemaker/Endpoints/<endpoint> --filter-pattern error": "",
     "aws logs filter-log-events --log-group-name /aws/lambda/<endpoint>-model": "",
     "aws apigateway get-api-key": "true",
     "aws apigateway get-usage-plans": '"limit": ',
@@ -57,7 +57,9 @@ QUICK = {
     "aws stepfunctions list-executions --state-machine-arn PIPELINE_ARN": "SUCCEEDED",
     "aws stepfunctions list-executions --state-machine-arn TEARDOWN_ARN": "",
     "aws stepfunctions describe-execution": "SUCCEEDED",
-    "aws application-autoscaling describe-scaling-activities": "",
+    "aws application-autoscaling describe-scaling-activities --service-namespace sagemaker --resource-id endpoint/<": (
+        '"ScalingActivities": '
+    ),
     "aws application-autoscaling describe-scalable-targets": '"MaxCapacity": ',
     "aws application-autoscaling register-scalable-target": "",
     "aws lambda get-account-settings": '"ConcurrentExecutions": ',

@@ -5,16 +5,15 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import prices
 from local import stack
 from local.data import prepare, sketches
 from local.home import LocalError
+from local.mailbox import subscribed
 from prices import per_million
 from proofs.drills.drill_cloud import DrillCloud
-from proofs.mailbox import mailbox
 from proofs.promises import Report
 
 _SECONDS = 60  # of training that the first run can pay; the cloud's clock is the real one for jobs
@@ -70,7 +69,7 @@ def _month(cloud: DrillCloud, report: Report) -> None:
     target = _target(cloud)
     if target["MaxCapacity"] <= target["MinCapacity"]:
         raise LocalError("the endpoint does not scale, so nothing can be capped")
-    with _inbox(cloud) as mails, cloud.load_api(_RATE) as traffic:
+    with subscribed(cloud.laptop, _topic(cloud)) as mails, cloud.load_api(_RATE) as traffic:
         _deploy(cloud, limit)
         report.log(f"${spent:.4f} are spent this month by the meter, and MonthlyDollars is {limit:g}; photos are sent")
         # An instance costs by the real clock. The limit that is deployed counts from the end of the deployment.
@@ -155,18 +154,6 @@ def _log(cloud: DrillCloud, job: str) -> str:
 def _last_epoch(cloud: DrillCloud, job: str) -> int:
     """Return the last epoch that a training has printed; 0 if it has none."""
     return max((int(each) for each in re.findall(r"epoch=(\d+)", _log(cloud, job))), default=0)
-
-
-@contextlib.contextmanager
-def _inbox(cloud: DrillCloud) -> Iterator[list[dict[str, Any]]]:
-    """Subscribe to the stack's topic; the list receives its messages, as a mailbox does."""
-    sns, topic = cloud.client("sns"), _topic(cloud)
-    with mailbox() as (address, received):
-        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=address)
-        cloud.wait(lambda: any("Token" in each for each in received), "the topic's invitation", 60)
-        sns.confirm_subscription(TopicArn=topic, Token=next(each["Token"] for each in received if "Token" in each))
-        received.clear()
-        yield received
 
 
 def _topic(cloud: DrillCloud) -> str:

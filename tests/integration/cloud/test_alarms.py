@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proofs.mailbox import mailbox
+from local.mailbox import mailbox
 from tests.integration.laptop import ACCOUNT, ROLE, Cloud, await_function, eventually
 
 

@@ -7,21 +7,15 @@ from typing import Any
 
 import pytest
 
-from proofs.mailbox import mailbox
+from local.mailbox import subscribed
 from tests.integration.pipeline.kennel import Kennel, deploy, wait_for
 
 
 @pytest.fixture
 def mails(bare: Kennel) -> Iterator[list[dict[str, Any]]]:
     """Subscribe to the stack's topic; yield the list of its messages."""
-    sns, topic = bare.client("sns"), bare.outputs()["TopicArn"]
-    with mailbox() as (address, received):
-        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=address)
-        wait_for(lambda: bool(received))
-        subscription = sns.confirm_subscription(TopicArn=topic, Token=received[0]["Token"])["SubscriptionArn"]
-        received.clear()
+    with subscribed(bare.laptop, bare.outputs()["TopicArn"]) as received:
         yield received
-        sns.unsubscribe(SubscriptionArn=subscription)
 
 
 def call(bare: Kennel, function: str, event: dict[str, Any]) -> Any:
