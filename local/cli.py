@@ -148,6 +148,8 @@ def _interrupt(arguments: argparse.Namespace) -> int:
 
 def _trace(arguments: argparse.Namespace) -> int:
     return trace.trace(run.running(), arguments.request, arguments.hours, arguments.json)
+
+
 def _alarm_test(arguments: argparse.Namespace) -> int:
     return alarms.ring(run.running(), arguments.names, arguments.wait)
 
@@ -339,6 +341,8 @@ def _hours(text: str) -> float:
     if not 0 < hours <= 87_600:
         raise argparse.ArgumentTypeError(f"'{text}' must be a number of hours above 0, such as 24")
     return hours
+
+
 def _minutes(text: str) -> float:
     try:
         minutes = float(text)
