@@ -306,6 +306,7 @@ def sample_variables(run):
         "hasOldHosting": True,
         "versionBefore": "1",
         "functionVersion": "2",
+        "functionNote": "all requests went to version 2 at once",
         "functionQualifier": "2",
         "artifactVersion": "v1",
         "functionMeasurement": {"measurement_sha256": "1" * 64, "memory_mb": 1769},
