@@ -52,6 +52,7 @@ AWS_ALONE = {
     "DeliverLogs": "Step Functions sets up the delivery of its own logs",
     "SendTraces": "Step Functions sends its own traces",
     "SeeTheKeyOfVolumes": "SageMaker may look at the key of an endpoint's volumes with the rights of its caller",
+    "NameTheFunctionOfTheUrl": "Lambda may compare the function and not the alias that the request names",
 }
 HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
