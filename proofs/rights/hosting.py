@@ -10,7 +10,9 @@ from proofs.drills import runs, stopping
 from proofs.drills.drill_cloud import DrillCloud
 from proofs.promises import Report
 
-_FUNCTION = {"hosting": "function", "max_p99_ms": 5000}  # Any machine is fast enough; the rights do not depend on it.
+_ANY_SPEED = {"max_p99_ms": 5000}  # The rights do not depend on how fast this machine is.
+_FUNCTION = {"hosting": "function", **_ANY_SPEED}
+_INSTANCES = {"hosting": "instances", **_ANY_SPEED}
 _WARM = {**_FUNCTION, "provisioned_concurrency": 1}
 _RESERVED = 5  # environments; one that is kept warm may become two, and the version that a run tries needs one
 
@@ -60,7 +62,7 @@ def stop_keeping_warm(cloud: DrillCloud, report: Report) -> None:
 
 def serve_by_instances(cloud: DrillCloud, report: Report) -> None:
     """Change back to an endpoint."""
-    _promote(cloud, report, "an endpoint serves in place of the function", "SUCCEEDED", {"hosting": "instances"})
+    _promote(cloud, report, "an endpoint serves in place of the function", "SUCCEEDED", _INSTANCES)
     report.promise("the function that served is deleted", not _functions(cloud))
 
 
