@@ -289,6 +289,8 @@ def _print_hosting(output: dict[str, Any], key: KeyLimits) -> None:
         say(choice["reason"])
     if function:
         measured = function["measurement"]
+        if function["note"]:
+            say(function["note"])
         say(f"version {function['version']} of the function {function['name']} answers, by sizes of memory:")
         show(report.memory(measured))
         for sentence in measured["left_out"]:

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuring-alias-routing.html
 """
 
 import random
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
@@ -24,14 +24,15 @@ def choose(alias: Mapping[str, Any]) -> str:
     return random.choices(list(shares), list(shares.values()))[0]
 
 
-def alias_problem(alias: Mapping[str, Any], versions: Container[str]) -> tuple[str, str] | None:
+def alias_problem(alias: Mapping[str, Any], versions: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return AWS's code and message if an alias cannot lead where it should; otherwise None.
 
-    Where no message is known, the words are ours.
+    Where no message is known, the words are ours. That about roles was seen:
+    https://github.com/serverless-heaven/serverless-aws-alias/issues/64
 
     Args:
         alias: The alias as it would be.
-        versions: The function's published versions.
+        versions: MiniStack's records of the function's published versions, by number.
     """
     own = alias.get("FunctionVersion", _LATEST)
     more = (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
@@ -47,6 +48,8 @@ def alias_problem(alias: Mapping[str, Any], versions: Container[str]) -> tuple[s
         return invalid, "Number of items in AdditionalVersionWeights cannot be greater than 1."
     if not all(0.0 <= weight <= 1.0 for weight in more.values()):
         return invalid, "A weight in AdditionalVersionWeights is between 0.0 and 1.0."
+    if more and len({versions[each]["config"].get("Role") for each in (own, *more)}) > 1:
+        return invalid, "Specified versions must be associated with the same execution role"
     return None
 
 
@@ -68,6 +71,20 @@ def provisioned_problem(version: str, count: int, reserved: int | None, others: 
     return None
 
 
+def reserved_problem(count: int, function: Mapping[str, Any]) -> str | None:
+    """Return a message, in words of ours, if a function would reserve less than it keeps ready; otherwise None.
+
+    What is kept ready is within what is reserved: https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+
+    Args:
+        count: What would be reserved.
+        function: MiniStack's record of the function.
+    """
+    if count >= (ready := _provisioned(function)):
+        return None
+    return f"ReservedConcurrentExecutions [{count}] is lower than the function's provisioned concurrency [{ready}]."
+
+
 def weights_problem(alias: Mapping[str, Any]) -> str | None:
     """Return AWS's message if an alias leads to two versions and so gets no provisioned concurrency; otherwise None.
 
@@ -86,6 +103,10 @@ def claimed(function: Mapping[str, Any]) -> int:
     reserved: int | None = function.get("concurrency")
     if reserved is not None:  # Its provisioned concurrency is within it.
         return reserved
+    return _provisioned(function)
+
+
+def _provisioned(function: Mapping[str, Any]) -> int:
     records = (function.get("provisioned_concurrency") or {}).values()
     return sum(int(each["RequestedProvisionedConcurrentExecutions"]) for each in records)
 

@@ -421,10 +421,10 @@ def limit_concurrency() -> None:
     def put_if_left(name: str, request: Mapping[str, Any]) -> Any:
         others = [aliases.claimed(lambda_svc._functions[each]) for each in lambda_svc._functions if each != name]
         count = int(request.get("ReservedConcurrentExecutions", 0))
-        if name in lambda_svc._functions and (
-            problem := aliases.reservation_problem(count, others, quota(CONCURRENCY))
-        ):
-            return _invalid(problem)
+        if function := lambda_svc._functions.get(name):
+            problem = aliases.reserved_problem(count, function)
+            if problem := problem or aliases.reservation_problem(count, others, quota(CONCURRENCY)):
+                return _invalid(problem)
         return put(name, request)
 
     def reserve(name: str, properties: Mapping[str, Any]) -> None:

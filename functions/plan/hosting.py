@@ -104,17 +104,17 @@ def plan(request: Request, settings: "PlanSettings", endpoint: EndpointPlan, ima
 
 
 def _check_registry(image: str, repository: str) -> None:
-    """Refuse an image that Lambda cannot take: it takes those of ECR in its own region, of whichever account.
+    """Refuse an image that Lambda cannot take or the stack's roles may not read: of another region or account.
 
-    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
+    Lambda takes one of another account only from a caller that may read it there, and the stack's roles may read the
+    repositories of their own account alone: https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
 
     Raises:
         RequestError: the image is elsewhere.
     """
-    _, _, here = repository.partition("/")[0].partition(".")
-    _, _, there = image.partition("/")[0].partition(".")
+    here, there = repository.partition("/")[0], image.partition("/")[0]
     if there != here:
         raise RequestError(
-            f"hosting: a function takes its image from ECR in its own region ({here}), and the stack's ServingImage is "
-            f'{image}; push it there, or ask for {{"hosting": "instances"}}'
+            f"hosting: a function takes its image from the account's own ECR in its own region ({here}), and the "
+            f'stack\'s ServingImage is {image}; push it there, or ask for {{"hosting": "instances"}}'
         )

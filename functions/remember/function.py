@@ -30,6 +30,7 @@ def before(lambdas: "LambdaClient", autoscaling: "ApplicationAutoScalingClient",
     return FunctionBefore(
         version=alias["FunctionVersion"],
         description=version.get("Description", ""),
+        role=version.get("Role", ""),
         provisioned=kept.get("RequestedProvisionedConcurrentExecutions", 0),
         reserved=reserved.get("ReservedConcurrentExecutions"),
         ranges=[

@@ -121,7 +121,7 @@ class ModelFunction:
             self.lambdas.delete_function_concurrency(FunctionName=self.name)
         elif kept.reserved is not None and reserved != kept.reserved:
             self.lambdas.put_function_concurrency(FunctionName=self.name, ReservedConcurrentExecutions=kept.reserved)
-        if kept.provisioned and not provisioned:
+        if kept.provisioned > provisioned:
             self.lambdas.put_provisioned_concurrency_config(**alias, ProvisionedConcurrentExecutions=kept.provisioned)
 
     def _put_scaling(self, kept: FunctionBefore) -> None:

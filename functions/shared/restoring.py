@@ -14,6 +14,7 @@ class FunctionBefore(Document):
     Attributes:
         version: the version to which its alias led.
         description: of that version.
+        role: ARN of its role; empty in documents of earlier releases.
         provisioned: environments that the alias kept ready; 0 for none.
         reserved: its reserved concurrency; None for none.
         ranges: ``MinCapacity`` and ``MaxCapacity`` of the alias's scalable target; empty without one.
@@ -22,6 +23,7 @@ class FunctionBefore(Document):
 
     version: str
     description: str = ""
+    role: str = ""
     provisioned: int = 0
     reserved: int | None = None
     ranges: list[dict[str, int]] = Field(default_factory=list)

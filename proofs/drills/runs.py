@@ -23,7 +23,7 @@ def bad_smoke(cloud: DrillCloud, report: Report) -> None:
     assert before
     assert champion
     with (
-        _wrong_golden_answer(cloud, champion["artifact_uri"]),
+        wrong_golden_answer(cloud, champion["artifact_uri"]),
         cloud.load_api(_RATE) as traffic,
     ):
         report.log("the answer of one golden photo of the version is changed, and the version is deployed again")
@@ -122,7 +122,7 @@ def _how_it_ended(subject: str, execution: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _wrong_golden_answer(cloud: DrillCloud, artifact_uri: str) -> Iterator[None]:
+def wrong_golden_answer(cloud: DrillCloud, artifact_uri: str) -> Iterator[None]:
     """Change the answer of one of an artifact's golden photos until the block ends."""
     bucket, _, key = artifact_uri.removeprefix("s3://").partition("/")
     location = {"Bucket": bucket, "Key": key.replace("/artifact/model.tar.gz", "/report/golden/golden.json")}

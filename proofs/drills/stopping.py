@@ -39,18 +39,20 @@ def _two_versions(cloud: DrillCloud, report: Report) -> None:
     report.log("a second version serves; its training was reused")
 
 
-def _stopped(cloud: DrillCloud, state: str, request: dict[str, Any]) -> tuple[float, list[str]]:
+def stopped(cloud: DrillCloud, state: str, request: dict[str, Any]) -> tuple[float, list[str]]:
     """Stop a run at a state; return the seconds until what it left was taken back, and what went wrong before."""
     execution = cloud.start(cloud.deployed.pipeline_arn, request, f"stop-at-{state}-")
-    ended, last = cloud.await_end(execution)["status"], entered(cloud, execution)[-1]
+    ended, last = cloud.await_end(execution), entered(cloud, execution)[-1]
     seconds = cloud.wait(lambda: not lock_holder(cloud), f"the end of what a stop at {state} left", 900)
-    return seconds, [] if (ended, last) == ("ABORTED", state) else [f"the run ended as {ended} in {last}"]
+    if (ended["status"], last) == ("ABORTED", state):
+        return seconds, []
+    return seconds, [f"the run ended as {ended['status']} in {last}: {ended.get('cause') or 'no cause'}"]
 
 
 def _stop_at(cloud: DrillCloud, report: Report, state: str) -> None:
     before, version = _facts(cloud), _other_version(cloud)
     request = {"promote": version, "max_instances": 5 if before["range"] != [1, 5] else 4}
-    seconds, wrong = _stopped(cloud, state, request)
+    seconds, wrong = stopped(cloud, state, request)
     after = _facts(cloud)
     moved = after["pointer"] != before["pointer"]
     wrong += _contradictions(after) + ([] if moved else _differences(before, after))
@@ -61,7 +63,7 @@ def _stop_at(cloud: DrillCloud, report: Report, state: str) -> None:
 
 def _stop_first_at(cloud: DrillCloud, report: Report, state: str) -> None:
     cloud.await_end(cloud.start(cloud.deployed.teardown_arn, {}))
-    seconds, wrong = _stopped(cloud, state, {"promote": 1})
+    seconds, wrong = stopped(cloud, state, {"promote": 1})
     if cloud.champion():
         which, wrong = "the pointer had moved", wrong + _contradictions(_facts(cloud))
     else:

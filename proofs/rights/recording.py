@@ -22,6 +22,7 @@ from local.home import HOME, ROOT, LocalError
 from proofs.drills import runs, stopping
 from proofs.drills.drill_cloud import DrillCloud, connect
 from proofs.promises import Report
+from proofs.rights import hosting
 from proofs.rights.replay import RecordedDecision
 from sketchbook import BREEDS
 from sketchbook import write as draw_sketches
@@ -109,8 +110,11 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
     # After the stopped training, which deletes what the first run left; each of these deletes what the one before left.
     with recording.part("trainings on EC2"):
         _train_on_ec2(cloud, report)
+    _host_by_function(recording, cloud, report)
     with recording.part("teardown"):
         _run_drill(runs.teardown, cloud, report)
+    with recording.part("a stopped first function"):
+        hosting.stop_first_function(cloud, report)
     with recording.part("a stopped creation"):
         _stop_at(cloud, "AwaitProduction", {"promote": 1})
     with recording.part("locks that were left"):
@@ -124,6 +128,23 @@ def record(recording: Recording, port: int, report: Report) -> DrillCloud:
     with recording.part(FROM_NOTHING):
         report.promise("a run from nothing is promoted", run_from_nothing(cloud)["status"] == "SUCCEEDED")
     return cloud
+
+
+def _host_by_function(recording: Recording, cloud: DrillCloud, report: Report) -> None:
+    """Let a function serve in place of the endpoint, change what it keeps warm, and let an endpoint serve again."""
+    with recording.part("a function that fails"):
+        hosting.fail(cloud, report)
+    with recording.part("a first function"):
+        hosting.serve_by_function(cloud, report)
+        hosting.reserve(cloud)
+    with recording.part("a stopped update of a function"):
+        hosting.stop_new_version(cloud, report, _dataset_key())
+    with recording.part("a function that is kept warm"):
+        hosting.keep_warm(cloud, report)
+    with recording.part("a function that was to be warm no more"):
+        hosting.stop_keeping_warm(cloud, report)
+    with recording.part("instances in place of a function"):
+        hosting.serve_by_instances(cloud, report)
 
 
 def clear(cloud: DrillCloud) -> None:

@@ -148,3 +148,28 @@ def test_pages_push_images_with_dockers_own_manifests():
         assert {"--provenance=false", "--sbom=false", "linux/amd64"} <= set(command.split()), command
         assert re.search(r"--output type=image,\S*oci-mediatypes=false,push=true", command), command
     assert [command for command in commands if command.startswith("docker push")] == []
+
+
+def test_the_rights_of_own_roles_are_statements_of_the_template(template):
+    """Who brings roles looks these statements up in the template."""
+    section = (ROOT / "docs/upgrading.md").read_text().partition("## Rights of your own roles\n")[2]
+    section = section.partition("\n## ")[0]
+    granted = statements_of(template)
+    for role in re.findall(r"all of `(\w+)`", section):
+        assert granted[role], role
+    named = re.findall(r"\bof `(\w+)`: ((?:`\w+`(?:, )?)+)", section)
+    assert len(named) > 10
+    for role, statements in named:
+        assert set(re.findall(r"`(\w+)`", statements)) <= granted[role], role
+
+
+def statements_of(template) -> dict[str, set[str]]:
+    """Return the names of the statements of each role and managed policy."""
+    named = dict[str, set[str]]()
+    for name, resource in template["Resources"].items():
+        if resource["Type"] in ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy"):
+            properties = resource["Properties"]
+            documents = [each["PolicyDocument"] for each in properties.get("Policies", [properties])]
+            found = (each.get("Fn::If", ["", each])[1] for one in documents for each in one["Statement"])
+            named[name] = {each["Sid"] for each in found}
+    return named

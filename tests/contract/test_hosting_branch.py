@@ -23,6 +23,7 @@ SCALING = {
     "scale_out_cooldown": 300,
 }
 MEASURED = {"measurement_sha256": 64 * "1", "memory_mb": 1024}
+ROLE = "${ModelFunctionRoleArn}"  # as the definition has it before the template fills it in
 ABSENT = StatesError("Lambda.ResourceNotFoundException", "Function not found")
 
 
@@ -36,10 +37,11 @@ class Cloud:
     wait_scale = 0.0
     region = "us-east-1"
 
-    def __init__(self, run, pointer="none", version="", endpoint=False, ringing=(), choice="", breaks=None):
+    def __init__(self, run, pointer="none", version="", endpoint=False, ringing=(), choice="", breaks=None, kept=None):
         self.calls, self.entered = list[tuple[str, Any]](), list[str]()
         self._run, self._pointer, self._version, self._endpoint = run, pointer, version, endpoint
         self._ringing, self._choice, self._breaks = list(ringing), choice, breaks or {}
+        self._kept = {"role": ROLE, "provisioned": 0, **(kept or {})}
 
     def evaluate(self, expression, scope):
         return expressions.evaluate(expression, scope.variables, scope.states())
@@ -63,7 +65,7 @@ class Cloud:
         return own(arguments) if own else self._answers().get(action, {})
 
     def _answers(self):
-        function = {"version": self._version, "provisioned": 0} if self._version else None
+        function = {"version": self._version, **self._kept} if self._version else None
         return {
             "Plan": {"Payload": self._run},
             "Remember": {"Payload": {"policies": [], "burst_value": 0, "hosting": self._pointer, "function": function}},
@@ -150,7 +152,8 @@ def test_the_first_function_gets_the_alias_at_once_and_then_the_pointer(plan):
     output = finish(cloud)
     assert output["status"] == "promoted"
     assert (output["hosting"], output["endpoint"], output["choice"]) == ("function", None, None)
-    assert output["function"] == {"name": "kennel-model", "alias": "live", "version": "2", "measurement": MEASURED}
+    served = {"name": "kennel-model", "alias": "live", "version": "2", "measurement": MEASURED, "note": ""}
+    assert output["function"] == served
     (made,) = cloud.of("createFunction")
     assert made["Code"] == {"ImageUri": IMAGE}
     variables = made["Environment"]["Variables"]
@@ -188,6 +191,20 @@ def test_a_new_version_gets_a_tenth_then_everything_and_the_pointer_stays(plan):
     assert cloud.of("deleteAlarms") == [{"AlarmNames": ["kennel-canary"]}]
     assert [each["Name"] for each in cloud.of("putParameter")] == ["${ChampionParameter}"]
     assert not {"createFunction", "createAlias", "deleteEndpoint"} & {called for called, _ in cloud.calls}
+
+
+def test_a_version_of_another_role_gets_everything_at_once_and_the_output_says_why(plan):
+    """Lambda divides an alias's requests only between versions of one role."""
+    cloud = Cloud(plan("function"), pointer="function", version="1", kept={"role": "arn:aws:iam::1:role/former"})
+    note = finish(cloud)["function"]["note"]
+    (switch,) = cloud.of("updateAlias")
+    assert (switch["FunctionVersion"], switch["RoutingConfig"]) == ("2", {"AdditionalVersionWeights": {}})
+    assert cloud.order("putMetricAlarm", "updateAlias", "describeAlarms") == [
+        *("putMetricAlarm", "updateAlias", "describeAlarms")
+    ]
+    assert note.startswith("all requests went to version 2 of the function at once, without a canary")
+    assert "that of version 1 was arn:aws:iam::1:role/former" in note
+    assert note in cloud.of("publish")[0]["Message"]
 
 
 def test_a_version_that_serves_already_is_not_shifted(plan):
@@ -264,7 +281,33 @@ def test_a_failure_after_the_pointer_has_moved_is_taken_back_before_the_endpoint
     denied = StatesError("SageMaker.SageMakerException", "denied")
     cloud = Cloud(plan("instances"), pointer="function", version="1", breaks={"updateModelPackage": denied})
     assert fail(cloud).error == "SageMaker.SageMakerException"
-    assert cloud.order("Restore", "deleteEndpoint")[-2:] == ["Restore", "deleteEndpoint"]
+    removed = ("deleteEndpoint", "deleteEndpointConfig", "deleteModel")
+    begin = [called for called, _ in cloud.calls].index("Restore")
+    assert not {called for called, _ in cloud.calls[begin:]} & set(removed)  # Restore has removed them itself.
+    assert cloud.of("deleteParameter") == [{"Name": "${LockParameter}"}]
+
+
+class Stuck(Cloud):
+    """A cloud in which the hosting does not go back until the time for that is over."""
+
+    def evaluate(self, expression, scope):
+        return super().evaluate(expression.replace("$hostingDeadline", "0"), scope)
+
+    def _Restore(self, _arguments):
+        return {"Payload": {"done": False, "answer": "the endpoint kennel is Updating"}}
+
+
+@pytest.mark.parametrize(("kind", "restores"), [(Cloud, {"Restore": StatesError("States.Timeout", "")}), (Stuck, {})])
+def test_what_the_pointer_names_is_not_removed_when_the_way_back_fails(plan, kind, restores):
+    """The lock stays, so that teardown finds what the run has left and goes the same way back."""
+    denied = StatesError("SageMaker.SageMakerException", "denied")
+    cloud = kind(plan("instances"), pointer="function", version="1", breaks={"updateModelPackage": denied, **restores})
+    assert fail(cloud).error == "SageMaker.SageMakerException"
+    assert [each["Value"] for each in cloud.of("putParameter")] == ["instances"]
+    staging = cloud._run["endpoint"]["staging_name"]
+    assert {each["EndpointName"] for each in cloud.of("deleteEndpoint")} <= {staging}
+    assert cloud.of("deleteParameter") == []
+    assert cloud.entered[-3:] == ["WriteFailureReceipt", "NotifyFailure", "Fail"]
 
 
 def test_what_is_left_after_the_promotion_is_told_and_nothing_is_taken_back(plan):
@@ -276,12 +319,22 @@ def test_what_is_left_after_the_promotion_is_told_and_nothing_is_taken_back(plan
 
 
 @pytest.mark.parametrize("pointer", ["none", "instances"])
-def test_a_run_with_instances_asks_lambda_nothing(plan, pointer):
-    cloud = Cloud(plan("instances"), pointer=pointer)
+@pytest.mark.parametrize("breaks", [{}, {"getFunctionConfiguration": StatesError("Lambda.LambdaException", "denied")}])
+def test_a_run_with_instances_only_looks_at_its_end_whether_a_function_is_left(plan, pointer, breaks):
+    cloud = Cloud(plan("instances"), pointer=pointer, breaks=breaks)
     assert finish(cloud)["endpoint"]["scaling"] == SCALING
     own = set(PIPELINE["States"]) & {name for name in cloud.entered if "Function" in name or "Hosting" in name}
-    assert own == {"IsHostingChanged", "IsOldHostingLeft"}
+    assert own == {"IsHostingChanged", "IsOldHostingLeft", "FindLeftFunction"}
+    assert cloud.of("deleteFunction") == []
     assert [each["Name"] for each in cloud.of("putParameter")] == ["${ChampionParameter}"]
+
+
+def test_a_function_that_an_earlier_run_could_not_delete_goes(plan):
+    cloud = Cloud(plan("instances"), pointer="instances", version="1", endpoint=True)
+    assert finish(cloud)["hosting"] == "instances"
+    assert cloud.order("updateModelPackage", "deregisterScalableTarget", "deleteFunction") == [
+        *("updateModelPackage", "deregisterScalableTarget", "deleteFunction")
+    ]
 
 
 def test_auto_measures_both_and_deploys_the_function_that_is_cheaper(plan):
@@ -326,3 +379,27 @@ def test_concurrency_is_reserved_and_kept_warm_before_callers_come(plan, reserve
     ]
     (target,) = cloud.of("registerScalableTarget")
     assert (target["ResourceId"], target["MinCapacity"], target["MaxCapacity"]) == ("function:kennel-model:live", 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept", "calls"),
+    [
+        # More is reserved and kept warm: Lambda keeps no more warm than is reserved.
+        ({"reserved": 20, "provisioned": 5, "provisioned_max": 10}, 2, ["reserve", "provide"]),
+        # Less is reserved than is kept warm: Lambda refuses that until less is kept warm.
+        ({"reserved": 5, "provisioned": 1, "provisioned_max": 2}, 20, ["give back", "reserve", "provide"]),
+        ({"reserved": 5, "provisioned": 0}, 20, ["give back", "reserve"]),
+        ({"reserved": 20, "provisioned": 5, "provisioned_max": 10}, 20, ["reserve", "provide"]),
+        ({"reserved": 0, "provisioned": 1, "provisioned_max": 2}, 20, ["unreserve", "provide"]),
+    ],
+)
+def test_concurrency_changes_in_the_order_that_lambda_takes(plan, wanted, kept, calls):
+    words = {
+        "deleteProvisionedConcurrencyConfig": "give back",
+        "putFunctionConcurrency": "reserve",
+        "deleteFunctionConcurrency": "unreserve",
+        "putProvisionedConcurrencyConfig": "provide",
+    }
+    cloud = Cloud(plan("function", **wanted), pointer="function", version="1", kept={"provisioned": kept})
+    finish(cloud)
+    assert [words[each] for each in cloud.order(*words)] == calls

@@ -52,6 +52,7 @@ AWS_ALONE = {
     "DeliverLogs": "Step Functions sets up the delivery of its own logs",
     "SendTraces": "Step Functions sends its own traces",
     "SeeTheKeyOfVolumes": "SageMaker may look at the key of an endpoint's volumes with the rights of its caller",
+    "NameTheFunctionOfTheUrl": "Lambda may compare the function and not the alias that the request names",
 }
 HOLDERS = [SCOPE.arn("states", f"execution:kennel-{machine}:x") for machine in ("pipeline", "teardown")]
 PACKAGE = SCOPE.arn("sagemaker", "model-package/kennel/1")
@@ -306,6 +307,7 @@ def sample_variables(run):
         "hasOldHosting": True,
         "versionBefore": "1",
         "functionVersion": "2",
+        "functionNote": "all requests went to version 2 at once",
         "functionQualifier": "2",
         "artifactVersion": "v1",
         "functionMeasurement": {"measurement_sha256": "1" * 64, "memory_mb": 1769},

@@ -199,6 +199,7 @@ def test_no_caught_failure_of_the_pipeline_ends_as_a_success(machines):
         "FindModelFunction",  # There is none yet.
         "MeasureFunction",  # A function that is too slow is no failure where an endpoint is measured as well.
         "MakeFunctionUrl",  # It has one.
+        "FindLeftFunction",  # There is none, or a role of its own has never made one.
         "DeregisterConcurrency",  # What shall go may be gone, here and below.
         "DeregisterOldEndpoint",
         "DeregisterOldFunction",

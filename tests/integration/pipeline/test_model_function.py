@@ -136,6 +136,7 @@ def test_stopped_update_goes_back_to_the_version_before(kennel: Kennel) -> None:
     assert before.function == FunctionBefore(
         version="1",
         description="run-before",
+        role=lambdas.get_function_configuration(FunctionName=NAME)["Role"],
         provisioned=1,
         ranges=[{"MinCapacity": 1, "MaxCapacity": 2}],
         policies=[POLICY],

@@ -121,17 +121,25 @@ def test_warm_environments_stay_within_what_the_stack_allows(parameters, words):
     assert decided(fields, max_serving_instances="4", model_reserved_concurrency="5").function.provisioned_max == 4
 
 
-@pytest.mark.parametrize("serve", ["1.dkr.ecr.other.amazonaws.com/kennel@sha256:12", "docker.io/kennel:1", "kennel"])
-def test_an_image_that_lambda_cannot_take_is_refused(serve):
+@pytest.mark.parametrize(
+    "serve",
+    [
+        "1.dkr.ecr.other.amazonaws.com/kennel@sha256:12",
+        "2.dkr.ecr.r.amazonaws.com/theirs@sha256:12",  # No role of the stack may read it there.
+        "docker.io/kennel:1",
+        "kennel",
+    ],
+)
+def test_an_image_that_lambda_or_the_stack_cannot_read_is_refused(serve):
     elsewhere = OURS.model_copy(update={"serve": serve})
     told = refusal({"hosting": "auto"}, elsewhere)
-    assert told.startswith("hosting: a function takes its image from ECR in its own region (dkr.ecr.r.amazonaws.com)")
+    assert told.startswith("hosting: a function takes its image from the account's own ECR in its own region (1.dkr.")
     assert serve in told
     assert decided({}, elsewhere).hosting == "instances"
 
 
-def test_an_image_of_another_account_in_the_same_region_is_taken():
-    assert decided({"hosting": "function"}, OURS.model_copy(update={"serve": f"2.{REGISTRY[2:]}/theirs@sha256:12"}))
+def test_an_image_of_another_repository_of_the_account_is_taken():
+    assert decided({"hosting": "function"}, OURS.model_copy(update={"serve": f"{REGISTRY}/another@sha256:12"}))
 
 
 def test_the_quote_has_no_instance_but_the_environments_that_are_kept_warm():

@@ -9,7 +9,7 @@ from botocore.validate import ParamValidator
 from remember.function import before
 from remember.policies import scaling_policies
 from shared.restoring import FunctionBefore
-from tests.unit.functions.model_functions import NAME, NEW, OLD, RESOURCE, Lambda, Scaling
+from tests.unit.functions.model_functions import NAME, NEW, OLD, RESOURCE, ROLE, Lambda, Scaling
 
 OF_VARIANT = {
     "ServiceNamespace": "sagemaker",
@@ -59,7 +59,7 @@ def test_function_is_remembered_with_the_version_that_serves_all_callers_but_a_f
     versions = {OLD: "run-before", NEW: "run"}
     canary = {"AdditionalVersionWeights": {NEW: 0.1}}
     assert before(Lambda((OLD, canary), versions), Scaling(), NAME) == FunctionBefore(
-        version=OLD, description="run-before", provisioned=0, reserved=None, ranges=[], policies=[]
+        version=OLD, description="run-before", role=ROLE, provisioned=0, reserved=None, ranges=[], policies=[]
     )
 
 

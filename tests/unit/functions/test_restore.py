@@ -305,6 +305,15 @@ def test_less_is_kept_ready_before_less_is_reserved(kept_ready, call):
     assert changes == [f"{call}_concurrency_config", "put_function_concurrency"]
 
 
+def test_as_much_is_kept_ready_as_before_when_the_run_kept_less():
+    lambdas = Lambda((NEW, {}), VERSIONS, provisioned=2, reserved=5)
+    kept = FunctionBefore(version=CHAMPIONS, provisioned=20, reserved=40)
+    before = FUNCTION_BEFORE.model_copy(update={"function": kept})
+    assert restore(no_endpoint(before=before), lambdas, None, Parameters("function")).done
+    changes = [name for name, _ in lambdas.calls if "concurrency" in name]
+    assert changes == ["put_function_concurrency", "put_provisioned_concurrency_config"]
+
+
 def test_function_of_a_first_run_is_deleted_and_the_pointer_says_none():
     lambdas, parameters = Lambda((NEW, {}), VERSIONS), Parameters("function")
     scaling = Scaling(ranges=[{"MinCapacity": 1, "MaxCapacity": 2}])

@@ -15,6 +15,27 @@ def test_an_alias_of_two_versions_gets_no_provisioned_concurrency():
         assert aliases.weights_problem(alias) is None
 
 
+def test_an_alias_leads_to_two_versions_only_if_they_have_one_role():
+    versions = {version: {"config": {"Role": f"arn:role/{role}"}} for version, role in zip("123", "aab", strict=True)}
+    weighted = {"FunctionVersion": "1", "RoutingConfig": {"AdditionalVersionWeights": {"2": 0.1}}}
+    assert aliases.alias_problem(weighted, versions) is None
+    weighted["FunctionVersion"] = "3"
+    assert aliases.alias_problem(weighted, versions) == (
+        "InvalidParameterValueException",
+        "Specified versions must be associated with the same execution role",
+    )
+    assert aliases.alias_problem({"FunctionVersion": "3"}, versions) is None
+
+
+def test_no_less_is_reserved_than_is_kept_ready():
+    function = {"concurrency": 9, "provisioned_concurrency": {"live": {"RequestedProvisionedConcurrentExecutions": 5}}}
+    assert aliases.reserved_problem(5, function) is None
+    assert "[4] is lower than the function's provisioned concurrency [5]" in (
+        aliases.reserved_problem(4, function) or ""
+    )
+    assert aliases.reserved_problem(0, {}) is None
+
+
 def test_provisioned_concurrency_is_within_what_is_reserved():
     assert aliases.provisioned_problem("1", 2, 4, 2) is None
     assert "greater than the reservedConcurrentExecution" in (aliases.provisioned_problem("1", 3, 4, 2) or "")
