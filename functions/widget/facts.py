@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from shared import model_function, pointer
-from shared.model_function import FUNCTION, INSTANCES, Found
+from shared.model_function import FUNCTION, Found
 from widget.rows import Mood, Row
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ def fleet(
     """Return what answers requests.
 
     Args:
-        hosting: what the hosting pointer says.
+        hosting: what the hosting pointer says; it is ``none`` until a function has served.
         sagemaker, lambdas, autoscaling: clients.
         endpoint: name of the endpoint.
     """
-    if hosting == INSTANCES:
-        return _instances(sagemaker, autoscaling, endpoint)
-    return _function(lambdas, model_function.name_of(endpoint)) if hosting == FUNCTION else Nothing()
+    if hosting == FUNCTION:
+        return _function(lambdas, model_function.name_of(endpoint))
+    return _instances(sagemaker, autoscaling, endpoint)  # A run that never left them does not write the pointer.
 
 
 def _instances(

@@ -38,7 +38,7 @@ if mode := os.environ.get("INIT"):
         call("POST", "/init/error", json.dumps({"errorMessage": "no model", "errorType": "Model.Missing"}),
              {"Lambda-Runtime-Function-Error-Type": "Model.Missing"})
     if mode == "slow":
-        time.sleep(2)
+        time.sleep(4)
     else:
         sys.exit(3)
 threading.Thread(target=count, daemon=True).start()

@@ -91,10 +91,10 @@ def test_instances_are_those_that_the_endpoint_tells():
         "dogs", "InService", NOW, "ml.c7i.large", 2, 3, 1, 4
     )
     targets.clear()
-    assert facts.fleet("instances", sagemaker, None, scaling, "dogs").most == 0
+    assert facts.fleet("none", sagemaker, None, scaling, "dogs").most == 0  # Until a function has served.
     sagemaker.describe_endpoint = refused("ValidationException")
     assert facts.fleet("instances", sagemaker, None, scaling, "dogs") == Nothing()
-    assert facts.fleet("none", None, None, None, "dogs") == Nothing()
+    assert facts.fleet("none", sagemaker, None, scaling, "dogs") == Nothing()
 
 
 def test_function_is_what_lambda_tells():
