@@ -267,6 +267,8 @@ def test_widget_answers_its_documentation_and_its_table(app, monkeypatch):
     values = {"/dogs/hosting": "none", "/kennel/champion": "none"}
     ssm = SimpleNamespace(get_parameter=lambda Name: {"Parameter": {"Value": values[Name], "Version": 1}})
     monkeypatch.setattr(app, "ssm", ssm)
+    sagemaker = SimpleNamespace(describe_endpoint=refused("ValidationException"))
+    monkeypatch.setattr(app, "sagemaker", sagemaker)
     monkeypatch.setattr(app, "states", SimpleNamespace(list_executions=lambda **_: {"executions": []}))
     html = app.handler({"widgetContext": {}}, CONTEXT)
     told = [part.partition("</th>")[0].rpartition(">")[2] for part in html.split("<tr>")[1:]]
