@@ -22,7 +22,8 @@ def fail(cloud: DrillCloud, report: Report) -> None:
     champion = cloud.champion()
     assert champion
     with runs.wrong_golden_answer(cloud, champion["artifact_uri"]):
-        _promote(cloud, report, "a function that answers wrongly fails its run", "FAILED", _FUNCTION)
+        ended = _promote(cloud, report, "a function that answers wrongly fails its run", "FAILED", _FUNCTION)
+    report.promise("the failure names the golden photo", "golden photo" in str(ended.get("cause")))
     report.promise("the function that failed is deleted", not _functions(cloud))
 
 
@@ -72,12 +73,13 @@ def stop_first_function(cloud: DrillCloud, report: Report) -> None:
     report.promise("the first function of a stopped run is deleted", not _functions(cloud))
 
 
-def _promote(cloud: DrillCloud, report: Report, words: str, status: str, request: dict[str, Any]) -> None:
-    """Deploy version 1 and promise how that ends; log why where it ends otherwise."""
+def _promote(cloud: DrillCloud, report: Report, words: str, status: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Deploy version 1, promise how that ends, and return the ended execution."""
     ended = cloud.await_end(cloud.promote(**request))
-    if ended["status"] != status:
+    if ended["status"] != "SUCCEEDED":
         report.log(f"{words}: it ended as {ended['status']}: {ended.get('error')}: {ended.get('cause')}")
     report.promise(words, ended["status"] == status)
+    return ended
 
 
 def _stop(cloud: DrillCloud, report: Report, what: str, state: str, request: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ class StackPolicies:
     """The policies of a deployed stack, and the names of its resources in the template.
 
     Attributes:
-        policies: identity and trust policies of its roles; resource policies of its key, bucket and functions.
+        policies: identity and trust policies of its roles; resource policies of its key, bucket, images and functions.
     """
 
     def __init__(self, cloud: Cloud, name: str) -> None:
@@ -183,7 +183,7 @@ class StackPolicies:
             yield Policy(f"{logical} trust", "trust", frozenset([role["Arn"]]), role["AssumeRolePolicyDocument"])
 
     def _resource_policies(self) -> Iterator[Policy]:
-        kms, s3, functions = (self._cloud.client(name) for name in ("kms", "s3", "lambda"))
+        kms, s3, ecr, functions = (self._cloud.client(name) for name in ("kms", "s3", "ecr", "lambda"))
         for key, logical in self._ids["AWS::KMS::Key"].items():
             arn = kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
             document = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
@@ -191,6 +191,10 @@ class StackPolicies:
         for bucket, logical in self._ids["AWS::S3::Bucket"].items():
             document = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
             yield Policy(logical, "resource", frozenset([f"arn:aws:s3:::{bucket}"]), document)
+        for repository, logical in self._ids["AWS::ECR::Repository"].items():
+            (described,) = ecr.describe_repositories(repositoryNames=[repository])["repositories"]
+            document = json.loads(ecr.get_repository_policy(repositoryName=repository)["policyText"])
+            yield Policy(logical, "resource", frozenset([described["repositoryArn"]]), document)
         for function, logical in self._ids["AWS::Lambda::Function"].items():
             with contextlib.suppress(functions.exceptions.ResourceNotFoundException):  # The function has no policy.
                 policy = functions.get_policy(FunctionName=function)["Policy"]
