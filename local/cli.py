@@ -96,6 +96,12 @@ def _proof(arguments: argparse.Namespace) -> int:
     shell.start(["-m", "proofs.rights", *(str(part) for pair in options.items() for part in pair)], settings)
 
 
+def _capstone(arguments: argparse.Namespace) -> int:
+    """Collect the evidence in another process, on the laptop cloud that runs."""
+    options = [part for row in arguments.only for part in ("--only", row)] + ["--anew"] * arguments.anew
+    shell.start(["-m", "proofs.capstone", "--port", str(arguments.port), *options], {})
+
+
 def _up(arguments: argparse.Namespace) -> int:
     cloud, deployed = run.up(arguments.port)
     say("\nFor the AWS CLI, boto3 and SAM:")
@@ -215,6 +221,20 @@ def _add_dashboard(commands: Any) -> None:
     )
     command.add_argument("--drill", action="store_true", help="look at the laptop cloud of a drill that is running")
     command.set_defaults(do=_dashboard)
+def _add_capstone(commands: Any) -> None:
+    command = commands.add_parser(
+        "capstone",
+        help="do all that the course's project asks for, judge the evidence, and write one page (20 minutes)",
+        description="Do each thing that the course's project asks for (docs/capstone.md), on the laptop cloud that is "
+        "running or on a new one, and write .kennel/capstone.html. A second call goes on where the first one ended: it "
+        "repeats what is missing, red, or older than what it depends on.",
+    )
+    command.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="this row, such as training; may be repeated"
+    )
+    command.add_argument("--anew", action="store_true", help="collect again what is green, too")
+    _add_port(command)
+    command.set_defaults(do=_capstone)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_port(command, "port of that cloud", laptop.DEFAULT_PORT + 10)
     command.set_defaults(do=_drill)
+
+    _add_capstone(commands)
 
     command = commands.add_parser(
         "proof",

