@@ -135,9 +135,7 @@ def _output(cloud: Laptop, deployed: Stack, run_id: str) -> dict[str, Any]:
         LocalError: the state machine does not remember it.
     """
     states = cloud.client("stepfunctions")
-    for each in states.list_executions(
-        stateMachineArn=deployed.pipeline_arn, statusFilter="SUCCEEDED", maxResults=_NEWEST
-    )["executions"]:
+    for each in states.list_executions(stateMachineArn=deployed.pipeline_arn, maxResults=_NEWEST)["executions"]:
         described = states.describe_execution(executionArn=each["executionArn"])
         output: dict[str, Any] = json.loads(described.get("output") or "{}")
         if output.get("run", {}).get("id") == run_id and output.get("endpoint") and output.get("trained"):

@@ -49,7 +49,7 @@ def judge(evidence: Evidence) -> list[Check]:
             f"fingerprint {found['fingerprint']}, computed again from the bucket, is that of the run",
             found["fingerprint"] == planned["fingerprint"],
         ),
-        Check(f"the bucket has the photos that the run counted: {counts}", counts == planned["counts"]),
+        Check(f"the bucket has the photos that the run counted: {_words(counts)}", counts == planned["counts"]),
         Check(
             "train, valid and test have photos",
             all(counts.get(split, 0) > 0 for split in ("train", "valid", "test")),
@@ -58,13 +58,16 @@ def judge(evidence: Evidence) -> list[Check]:
     ]
 
 
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {split}" for split, number in counts.items())
+
+
 def tell(evidence: Evidence) -> list[tuple[str, str]]:
     """Return the figures for people."""
     found = evidence["found"]
-    counts = ", ".join(f"{number:,} {split}" for split, number in found["counts"].items())
     return [
         ("object", f"{evidence['uri']} ({evidence['bytes']:,} bytes)"),
-        ("photos", f"{found['num_classes']} breeds: {counts}"),
+        ("photos", f"{found['num_classes']} breeds: {_words(found['counts'])}"),
         ("fingerprint", found["fingerprint"]),
         ("SHA-256", evidence["sha256"]),
     ]

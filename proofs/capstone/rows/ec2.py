@@ -19,8 +19,9 @@ def collect(kennel: Kennel) -> Evidence:
     peer = kennel.earlier("training")["jobs"]["pair"]
     batch, name = kennel.client("batch"), f"{by_hand.NAME}-ec2-{time.strftime('%Y%m%d-%H%M%S')}"
     queue = kennel.resource("Ec2OnDemandQueue")
-    batch.register_job_definition(**_definition(kennel, name, peer["hyperparameters"]))
-    job = batch.submit_job(jobName=name, jobQueue=queue, jobDefinition=name)["jobId"]
+    definition = _definition(kennel, name, peer["hyperparameters"])
+    arn = batch.register_job_definition(**definition)["jobDefinitionArn"]
+    job = batch.submit_job(jobName=name, jobQueue=queue, jobDefinition=arn)["jobId"]
     found: dict[str, Any] = {}
 
     def has_ended() -> bool:
@@ -31,7 +32,7 @@ def collect(kennel: Kennel) -> Evidence:
         kennel.wait(has_ended, f"the machine of EC2, {found.get('status', '')}", _SECONDS)
     finally:
         batch.terminate_job(jobId=job, reason="the capstone has ended")
-        batch.deregister_job_definition(jobDefinition=name)
+        batch.deregister_job_definition(jobDefinition=arn)
     if found["status"] != "SUCCEEDED":
         raise LocalError(f"{name} is {found['status']}: {found.get('statusReason', '')}")
     machines = batch.describe_compute_environments()["computeEnvironments"]

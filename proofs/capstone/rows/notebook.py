@@ -77,7 +77,7 @@ def _second_endpoint(kennel: Kennel) -> Iterator[str]:
     """Deploy an endpoint from the newest approved version of the model, and delete it at the end."""
     sagemaker, name = kennel.client("sagemaker"), f"{by_hand.NAME}-{time.strftime('%Y%m%d-%H%M%S')}"
     newest = sagemaker.list_model_packages(
-        ModelPackageGroupName=kennel.deployed.endpoint_name, ModelApprovalStatus="Approved", SortBy="CreationTime"
+        ModelPackageGroupName=kennel.deployed.endpoint_name, ModelApprovalStatus="Approved"
     )["ModelPackageSummaryList"][0]["ModelPackageArn"]
     serving = sagemaker.describe_endpoint(EndpointName=kennel.deployed.endpoint_name)["EndpointConfigName"]
     variant = sagemaker.describe_endpoint_config(EndpointConfigName=serving)["ProductionVariants"][0]

@@ -49,7 +49,7 @@ def trained_one_model(job: dict[str, Any]) -> list[Check]:
     ddp = job["ddp"]
     digests, shares = ddp["parameter_checksums"], ddp["samples_per_rank"]
     return [
-        Check(f"the {len(digests)} ranks ended with the same parameters: {digests}", len(set(digests)) == 1),
+        Check(f"the {len(digests)} ranks ended with the same parameters: {', '.join(digests)}", len(set(digests)) == 1),
         Check(
             f"the tensors of the model that was kept have this digest, computed again: {job['head_digest']}",
             {job["head_digest"]} == set(digests),
@@ -82,7 +82,7 @@ def judge(evidence: Evidence) -> list[Check]:
             pair["ddp"]["steps"] == one["ddp"]["steps"] > 0,
         ),
         Check(
-            f"two trainings that do not talk end with different parameters: {contrast}",
+            f"two trainings that do not talk end with different parameters: {' and '.join(contrast)}",
             contrast[0] != contrast[1],
         ),
     ]
