@@ -1,17 +1,16 @@
 """The process behind ``python -m local capstone``."""
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from local import cli, laptop, shell, stack
-from local.console import Screen, say, step
+from local.console import Screen, plural, say
 from proofs.capstone import evidence, table
 from proofs.capstone.evidence import Kept, is_green, judged
 from proofs.capstone.kennel import Kennel, connect
@@ -42,37 +41,32 @@ def main() -> int:
 
 
 def _collect(rows: list[Row], port: int, anew: bool) -> int:
-    with contextlib.ExitStack() as opened:
-        kennel = connect(port, print)
-        screen = opened.enter_context(Screen())
-        keys = Keys(kennel)
-        asked = set() if not anew else {row.name for row in rows}
-        began = time.monotonic()
-        due = [row for row in rows if row.name in asked or not _is_kept(row, keys)]
-        total = sum(row.seconds for row in due)
-        say(f"{len(rows)} rows, {len(due)} to collect, about {max(1, round(total / 60))} minutes on two cores")
+    kennel = connect(port, print)
+    keys = Keys(kennel)
+    due = [row for row in rows if anew or not keys.is_kept(row)]
+    began, total = time.monotonic(), sum(row.seconds for row in due) / 60
+    say(f"{plural(len(rows), 'row')}, {len(due)} to collect, about {max(1, round(total))} minutes on two cores")
+    with Screen() as screen:
         for number, row in enumerate(rows, 1):
-            if row.name not in asked and _is_kept(row, keys):
-                step(row.name, "kept", "its evidence is green, and nothing that it depends on has changed")
+            if not anew and keys.is_kept(row):
+                screen.step(row.name, "kept", "its evidence is green, and nothing that it depends on has changed")
                 continue
 
             def show(text: str, number: int = number, row: Row = row) -> None:
                 spent = (time.monotonic() - began) / 60
                 screen.passing(
-                    f"  row {number} of {len(rows)}, {row.name}: {text}; {spent:.1f} of about {total / 60:.0f} minutes"
+                    f"  row {number} of {len(rows)}, {row.name}: {text}; {spent:.1f} of about {total:.0f} minutes"
                 )
 
-            kept = _collected(row, Kennel(**{**kennel.__dict__, "progress": show}), keys, show)
+            kept = _collected(row, replace(kennel, progress=show), keys)
             checks = judged(row.part.judge, kept)
             failed = [check.words for check in checks if not check.passed]
-            screen.step(
-                row.name, f"{kept.seconds:.1f} s", f"RED: {failed[0]}" if failed else f"green, {len(checks)} checks"
-            )
-            write_page(kennel, keys.code)
-    write_page(kennel, keys.code)
-    found = [(row, evidence.read(row.name)) for row in rows]
-    green = sum(kept is not None and is_green(judged(row.part.judge, kept)) for row, kept in found)
-    say(f"\n{green} of {len(rows)} rows are green; the page: {os.path.relpath(PAGE)}")
+            words = f"RED: {failed[0]}" if failed else f"green, {plural(len(checks), 'check')}"
+            screen.step(row.name, f"{kept.seconds:.1f} s", words)
+            _write_page(kennel, keys)
+    _write_page(kennel, keys)
+    green = sum(keys.is_kept(row) for row in rows)
+    say(f"\n{green} of {plural(len(rows), 'row')} green; the page: {os.path.relpath(PAGE)}")
     return 0 if green == len(rows) else _FOUND_RED
 
 
@@ -98,17 +92,20 @@ class Keys:
         champion = self._champion if row.asks_champion else ""
         return evidence.digest(self.code, Path(row.part.__file__).read_text(), champion, needed)
 
+    def is_current(self, row: Row, kept: Kept) -> bool:
+        """Whether nothing has changed that the evidence of a row depends on."""
+        return kept.key == self.of(row)
 
-def _is_kept(row: Row, keys: Keys) -> bool:
-    """Whether the evidence of a row is there, depends on nothing that has changed, and is green."""
-    kept = evidence.read(row.name)
-    return kept is not None and kept.key == keys.of(row) and is_green(judged(row.part.judge, kept))
+    def is_kept(self, row: Row) -> bool:
+        """Whether the evidence of a row is there, current, and green."""
+        kept = evidence.read(row.name)
+        return kept is not None and self.is_current(row, kept) and is_green(judged(row.part.judge, kept))
 
 
-def _collected(row: Row, kennel: Kennel, keys: Keys, show: Callable[[str], None]) -> Kept:
+def _collected(row: Row, kennel: Kennel, keys: Keys) -> Kept:
     """Collect a row and write its file; an error becomes the reason for which the row is red."""
     began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    show("begins")
+    kennel.progress("begins")
     found, problem = {}, ""
     try:
         found = row.part.collect(kennel)
@@ -119,15 +116,17 @@ def _collected(row: Row, kennel: Kennel, keys: Keys, show: Callable[[str], None]
     return kept
 
 
-def write_page(kennel: Kennel, code: str) -> None:
+def _write_page(kennel: Kennel, keys: Keys) -> None:
     """Write the page with all rows, those that were not collected included."""
-    words = table.words()
-    rows = [Shown(row, words[row.name], evidence.read(row.name)) for row in table.ROWS]
+    words, rows = table.words(), []
+    for row in table.ROWS:
+        kept = evidence.read(row.name)
+        rows.append(Shown(row, words[row.name], kept, kept is not None and keys.is_current(row, kept)))
     facts = [
         ("champion", kennel.champion["model_package_arn"]),
         ("run", kennel.champion["run"]),
         ("stack", f"{stack.STACK} on the laptop cloud, port {kennel.laptop.port}"),
-        ("code", code),
+        ("code", keys.code),
         ("written at", datetime.now(UTC).isoformat(timespec="seconds")),
     ]
     temporary = PAGE.with_suffix(".tmp")

@@ -27,11 +27,13 @@ class Shown:
         row: the row.
         words: what docs/capstone.md says about it.
         kept: its evidence; None if there is none yet.
+        is_current: whether nothing has changed since that it depends on.
     """
 
     row: Row
     words: Words
     kept: Kept | None
+    is_current: bool = True
 
     @property
     def checks(self) -> list[Check]:
@@ -40,10 +42,12 @@ class Shown:
 
     @property
     def state(self) -> str:
-        """``green``, ``red``, or ``missing``."""
+        """``green``, ``red``, ``stale`` or ``missing``."""
         if self.kept is None:
             return "missing"
-        return "green" if is_green(self.checks) else "red"
+        if not is_green(self.checks):
+            return "red"
+        return "green" if self.is_current else "stale"
 
     @property
     def figures(self) -> list[tuple[str, str]]:

@@ -51,7 +51,8 @@ def collect(kennel: Kennel) -> Evidence:
     command += ["--port", str(kennel.laptop.port + _PORT_AFTER), "--out", str(written)]
     log = HOME / "capstone" / "scaling-cloud.log"
     with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+        # Ctrl-C reaches this program alone, which ends the other one in order.
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
         kennel.wait(lambda: process.poll() is not None, "a small cloud of its own, and a spike on it", 900)
     finally:

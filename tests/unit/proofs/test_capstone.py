@@ -385,6 +385,17 @@ def test_the_page_marks_rows_and_folds_the_evidence_without_its_pictures() -> No
     assert found.count('<h2><span class="mark green">') == len(ROWS) - 2
 
 
+def test_evidence_of_something_that_has_changed_since_is_stale_and_broken_one_stays_red() -> None:
+    row, said = ROWS[1], words()[ROWS[1].name]
+    states = [
+        Shown(row, said, Kept("key", 1.0, "now", found), is_current).state
+        for found in (GOOD["data"], {})
+        for is_current in (True, False)
+    ]
+    assert states == ["green", "stale", "red", "red"]
+    assert Shown(row, said, None, False).state == "missing"
+
+
 def test_what_others_wrote_is_shown_and_never_run() -> None:
     nasty = copy.deepcopy(GOOD["endpoint"])
     put(nasty, "answers|0|answered", "<script>alert(1)</script>")
