@@ -89,12 +89,14 @@ def definition(kennel: Kennel, role_arn: str, count: int) -> dict[str, Any]:
     job = job_of_champion(kennel)
     algorithm = job["AlgorithmSpecification"]
     kept = ("TrainingImage", "TrainingInputMode", "MetricDefinitions")
+    instance_type = job["ResourceConfig"]["InstanceType"]
     return {
         "RoleArn": role_arn,
         "AlgorithmSpecification": {name: algorithm[name] for name in kept if name in algorithm},
         "InputDataConfig": job["InputDataConfig"],
         "OutputDataConfig": {**job["OutputDataConfig"], "S3OutputPath": f"s3://{kennel.deployed.bucket}/{NAME}/jobs"},
-        "ResourceConfig": {**job["ResourceConfig"], "InstanceCount": count},
+        # Without the key of the pipeline's volumes, for which the role would need more rights.
+        "ResourceConfig": {"InstanceType": instance_type, "InstanceCount": count, "VolumeSizeInGB": 50},
         "StoppingCondition": {"MaxRuntimeInSeconds": _JOB_SECONDS},
     }
 

@@ -86,7 +86,8 @@ def _function(kennel: Kennel, role: str) -> Iterator[str]:
     functions, sagemaker = kennel.client("lambda"), kennel.client("sagemaker")
     serving = sagemaker.describe_endpoint(EndpointName=kennel.deployed.endpoint_name)
     image = serving["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"]
-    name = f"{by_hand.NAME}-model-{time.strftime('%Y%m%d-%H%M%S')}"
+    # The policy of the repository lets functions with such names alone have its images.
+    name = f"{kennel.deployed.endpoint_name}-model-{by_hand.NAME}-{time.strftime('%H%M%S')}"
     try:
         functions.create_function(
             FunctionName=name,
