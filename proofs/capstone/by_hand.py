@@ -29,7 +29,7 @@ def role(kennel: Kennel) -> Iterator[str]:
         f"{bucket}/*": ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
         bucket: ["s3:ListBucket"],
         "*": [
-            *("kms:Decrypt", "kms:GenerateDataKey", "logs:CreateLogGroup", "logs:CreateLogStream"),
+            *("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "logs:CreateLogGroup", "logs:CreateLogStream"),
             *("logs:PutLogEvents", "logs:DescribeLogStreams", "ecr:GetAuthorizationToken", "ecr:BatchGetImage"),
             *("ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"),
         ],
