@@ -221,6 +221,20 @@ def _add_dashboard(commands: Any) -> None:
     )
     command.add_argument("--drill", action="store_true", help="look at the laptop cloud of a drill that is running")
     command.set_defaults(do=_dashboard)
+def _add_capstone(commands: Any) -> None:
+    command = commands.add_parser(
+        "capstone",
+        help="do all that the course's project asks for, judge the evidence, and write one page (20 minutes)",
+        description="Do each thing that the course's project asks for (docs/capstone.md), on the laptop cloud that is "
+        "running or on a new one, and write .kennel/capstone.html. A second call goes on where the first one ended: it "
+        "repeats what is missing, red, or older than what it depends on.",
+    )
+    command.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="this row, such as training; may be repeated"
+    )
+    command.add_argument("--anew", action="store_true", help="collect again what is green, too")
+    _add_port(command)
+    command.set_defaults(do=_capstone)
 
 
 def _add_capstone(commands: Any) -> None:

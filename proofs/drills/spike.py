@@ -70,26 +70,27 @@ def spike(cloud: DrillCloud, report: Report) -> None:
     )
 
 
-def play_measured(cloud: DrillCloud, rate: float) -> SpikeResult:
+def play_measured(cloud: DrillCloud, rate: float, times: float) -> SpikeResult:
     """Play the trace once, from one instance on, under the policies that follow from what Measure found.
 
     Args:
         cloud: the cloud; the policies are those that its run has put.
         rate: requests/s before and after the spike.
+        times: how many times as many there are during the spike.
     """
     policies = cloud.client("application-autoscaling").describe_scaling_policies(ServiceNamespace=_NAMESPACE)
     _reset_to_one_instance(cloud)
     _put_policies(cloud, policies["ScalingPolicies"])
-    return _play(cloud, "measured", rate)
+    return _play(cloud, "measured", rate, times)
 
 
-def _play(cloud: DrillCloud, name: str, rate: float) -> SpikeResult:
+def _play(cloud: DrillCloud, name: str, rate: float, times: float = TIMES) -> SpikeResult:
     speed = float(os.environ["KENNEL_TIME_SCALE"])
-    result = SpikeResult(name)
+    result = SpikeResult(name, times=times)
     arrivals = Poisson(rate)
     with Traffic(cloud.to_endpoint(), arrivals) as traffic:
         while (moment := (time.monotonic() - traffic.started) * speed) < BEFORE + SPIKE + AFTER:
-            arrivals.rate = TIMES * rate if BEFORE <= moment < BEFORE + SPIKE else rate
+            arrivals.rate = times * rate if BEFORE <= moment < BEFORE + SPIKE else rate
             variants = (cloud.describe_endpoint() or {}).get("ProductionVariants", [])
             result.instances.append((moment, sum(each["CurrentInstanceCount"] for each in variants)))
             result.desired.append((moment, sum(each["DesiredInstanceCount"] for each in variants)))

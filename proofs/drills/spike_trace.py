@@ -26,6 +26,7 @@ class SpikeResult:
         scaled_out_after: from the start of the spike until more instances were ordered; infinite if none were.
         recovered_after: from the start of the spike until the p99 stayed within its limit; infinite if it did not.
         scaled_in_after: from the end of the spike until fewer instances were ordered; infinite if that did not happen.
+        times: the request rate during the spike, as a multiple of the rate before it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SpikeResult:
     scaled_out_after: float = float("inf")
     recovered_after: float = float("inf")
     scaled_in_after: float = float("inf")
+    times: float = TIMES
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of the report, in seconds and instances."""
@@ -55,7 +57,7 @@ class SpikeResult:
         Args:
             rate: requests/s before and after the spike.
         """
-        steps = ((0.0, rate), (BEFORE, TIMES * rate), (BEFORE + SPIKE, rate), (self.instances[-1][0], rate))
+        steps = ((0.0, rate), (BEFORE, self.times * rate), (BEFORE + SPIKE, rate), (self.instances[-1][0], rate))
         return Column(
             self.name,
             rates={"offered": steps},

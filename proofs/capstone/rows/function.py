@@ -22,7 +22,7 @@ def collect(kennel: Kennel) -> Evidence:
     by_body = {**sample, "body": base64.b64encode(photo).decode()}
     by_key = invoke.sample("classify-s3", {"BUCKET": bucket})
     by_key["body"] = json.dumps({"s3": f"s3://{bucket}/{_UPLOADED}"})
-    breeds = {**sample, "httpMethod": "GET", "resource": "/breeds", "path": "/v1/breeds", "body": None}
+    breeds = {**sample, "httpMethod": "GET", "resource": "/breeds", "path": "/breeds", "body": None}
     s3.put_object(Bucket=bucket, Key=_UPLOADED, Body=photo)
     try:
         answers = {

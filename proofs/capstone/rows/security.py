@@ -39,7 +39,7 @@ def collect(kennel: Kennel) -> Evidence:
         principal = {"Service": ["lambda.amazonaws.com"]}
         with by_hand.own_role(kennel.client("iam"), f"{by_hand.NAME}-full-{stamp}", principal, rights) as full:
             before = _play(kennel, Attacker(kennel.client, full, runtime), victims, "before")
-        gone = victims["endpoint"] not in _endpoints(kennel)
+        gone = _is_gone(kennel, victims["endpoint"])
     return {"secret": SALARIES, "before": before, "after": after, "endpoint_gone": gone}
 
 
@@ -65,6 +65,12 @@ def _victims(kennel: Kennel, stamp: str) -> Iterator[dict[str, str]]:
                     for found in s3.list_objects_v2(Bucket=each).get("Contents", []):
                         s3.delete_object(Bucket=each, Key=found["Key"])
                     s3.delete_bucket(Bucket=each)
+
+
+def _is_gone(kennel: Kennel, name: str) -> bool:
+    """Wait for the end of an endpoint that is being deleted, and return whether it came."""
+    kennel.wait(lambda: _endpoints(kennel).get(name) != "Deleting", "the end of the endpoint", _SECONDS)
+    return name not in _endpoints(kennel)
 
 
 def _endpoints(kennel: Kennel) -> dict[str, str]:

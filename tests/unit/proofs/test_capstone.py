@@ -342,11 +342,9 @@ def test_files_are_kept_and_damaged_ones_count_as_missing(monkeypatch: pytest.Mo
 
 def test_the_digest_of_the_code_changes_with_a_file_and_not_with_its_cache(tmp_path: Path) -> None:
     for name in store._CODE:
-        if "." in name:
-            (tmp_path / name).write_text("one")
-        else:
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "app.py").write_text("one")
+        file = tmp_path / (name if "." in name else f"{name}/app.py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one")
     first = store.code_digest(tmp_path)
     (tmp_path / "training" / "app.pyc").write_bytes(b"cache")
     assert store.code_digest(tmp_path) == first
