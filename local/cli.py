@@ -221,6 +221,8 @@ def _add_dashboard(commands: Any) -> None:
     )
     command.add_argument("--drill", action="store_true", help="look at the laptop cloud of a drill that is running")
     command.set_defaults(do=_dashboard)
+
+
 def _add_capstone(commands: Any) -> None:
     command = commands.add_parser(
         "capstone",
