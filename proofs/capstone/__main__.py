@@ -90,7 +90,8 @@ class Keys:
         assert row.part.__file__
         needed = [kept.evidence for name in row.needs if (kept := evidence.read(name))]
         champion = self._champion if row.asks_champion else ""
-        return evidence.digest(self.code, Path(row.part.__file__).read_text(), champion, needed)
+        own = [Path(row.part.__file__).read_text(), evidence.code_digest(row.sources)]
+        return evidence.digest(self.code, own, champion, needed)
 
     def is_current(self, row: Row, kept: Kept) -> bool:
         """Whether nothing has changed that the evidence of a row depends on."""

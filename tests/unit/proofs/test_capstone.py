@@ -341,15 +341,15 @@ def test_files_are_kept_and_damaged_ones_count_as_missing(monkeypatch: pytest.Mo
 
 
 def test_the_digest_of_the_code_changes_with_a_file_and_not_with_its_cache(tmp_path: Path) -> None:
-    for name in store._CODE:
+    for name in store.CODE:
         file = tmp_path / (name if "." in name else f"{name}/app.py")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("one")
-    first = store.code_digest(tmp_path)
+    first = store.code_digest(root=tmp_path)
     (tmp_path / "training" / "app.pyc").write_bytes(b"cache")
-    assert store.code_digest(tmp_path) == first
+    assert store.code_digest(root=tmp_path) == first
     (tmp_path / "training" / "app.py").write_text("two")
-    assert store.code_digest(tmp_path) != first
+    assert store.code_digest(root=tmp_path) != first
 
 
 def page(**changed: Kept | None) -> str:
