@@ -64,7 +64,7 @@ def test_each_request_of_a_trace_is_followed_from_both_doors_to_the_model(
         (attempt,) = found["attempts"]
         assert attempt["model"]["trace_id"] == trace_id
         assert attempt["model"]["parent_id"] == attempt["span_id"] != PARENT
-        assert attempt["where"].startswith("AllTraffic/i-")
+        assert attempt["where"].startswith("main/i-")
         spans = {step["name"]: (step["start_ms"], step["start_ms"] + step["milliseconds"]) for step in found["steps"]}
         for inner, outer in (
             ("attempt 1", "ask the model"),
