@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def test_a_load_that_its_connections_cannot_carry_ends_early(send: Any) -> None:
 
 
 def test_ctrl_c_loses_nothing(send: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A background job of a shell begins with it ignored.
     with delayed_server() as server:
         server.on_request = lambda number: number == 20 and _thread.interrupt_main()
         figures = send(server.url, "--constant", "--rate", "40", "--seconds", "60")
