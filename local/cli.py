@@ -239,22 +239,6 @@ def _add_capstone(commands: Any) -> None:
     command.set_defaults(do=_capstone)
 
 
-def _add_capstone(commands: Any) -> None:
-    command = commands.add_parser(
-        "capstone",
-        help="do all that the course's project asks for, judge the evidence, and write one page (20 minutes)",
-        description="Do each thing that the course's project asks for (docs/capstone.md), on the laptop cloud that is "
-        "running or on a new one, and write .kennel/capstone.html. A second call goes on where the first one ended: it "
-        "repeats what is missing, red, or older than what it depends on.",
-    )
-    command.add_argument(
-        "--only", action="append", default=[], metavar="ROW", help="this row, such as training; may be repeated"
-    )
-    command.add_argument("--anew", action="store_true", help="collect again what is green, too")
-    _add_port(command)
-    command.set_defaults(do=_capstone)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
