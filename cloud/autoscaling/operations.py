@@ -8,7 +8,8 @@ from typing import Any
 from cloud.autoscaling import rules
 from cloud.autoscaling.scaler import HIGH, LOW, ScalableTarget, Scaler
 from cloud.autoscaling.services import Service
-from cloud.cloudwatch.alarms import Alarm, Alarms
+from cloud.cloudwatch.alarms import Alarms
+from cloud.cloudwatch.notifications import Alarm
 from cloud.core.clock import now
 from cloud.core.protocol import ApiError, Operation, Request, invalid
 from cloud.iam import permissions

@@ -8,7 +8,8 @@ from typing import Any
 
 from cloud.autoscaling.capacity import step_scaling_capacity, target_tracking_capacity
 from cloud.autoscaling.services import Service
-from cloud.cloudwatch.alarms import Alarm, Alarms
+from cloud.cloudwatch.alarms import Alarms
+from cloud.cloudwatch.notifications import Alarm
 from cloud.core import emulator
 from cloud.core.clock import now, scaled
 from cloud.core.protocol import ApiError

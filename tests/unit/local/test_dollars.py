@@ -130,6 +130,7 @@ PLANNED = {"run": {"endpoint": {"max_instances": 2}, "function": {"reserved": 0}
 FUNCTION = {
     "name": "dogs-model",
     "version": "4",
+    "note": "all requests went to version 4 at once",
     "measurement": {
         "memory_mb": 1769,
         "sizes": [size(1769, 20.0, 0.8), size(1024, 25.0, None)],
@@ -146,6 +147,7 @@ FUNCTION = {
 def test_run_that_deployed_a_function_tells_its_sizes_and_both_hostings(choice, capsys):
     run._print_hosting({**PLANNED, "endpoint": None, "function": FUNCTION, "choice": choice}, KEY)
     said = capsys.readouterr().out
+    assert said.count("all requests went to version 4 at once\n") == 1
     assert "version 4 of the function dogs-model answers" in said
     assert "per million, by its URL, at 1,000 a day" in said
     other, chosen = (line.split() for line in said.splitlines() if " MB " in line and "left out" not in line)
