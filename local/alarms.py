@@ -44,23 +44,22 @@ def ring(cloud: Cloud, names: Sequence[str], seconds: float = HEARD_WITHIN) -> i
         LocalError: the stack has no such alarm, or an update is under way that an alarm would take back.
     """
     deployed = stack.describe(cloud)
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.look_up(cloud, stack.STACK)["Outputs"]}
     alarms = _alarms(cloud, deployed.endpoint_name)
     chosen = _chosen(alarms, names, deployed.endpoint_name)
     take_back = [alarms[each] for each in _TAKE_BACK if alarms.get(each) in chosen]
     if take_back:
         _refuse_update(cloud, deployed, take_back)
-    say(f"rings {plural(len(chosen), 'alarm')} once; a subscriber of {outputs['TopicArn']} listens\n")
+    say(f"rings {plural(len(chosen), 'alarm')} once; a subscriber of {deployed.topic_arn} listens\n")
     width = max(len(each) for each in chosen)
     say_exactly(f"  {'alarm':<{width}}  rang  heard after  paragraph")
     unheard = 0
     with contextlib.ExitStack() as ended:
-        received = ended.enter_context(subscribed(cloud, outputs["TopicArn"]))
+        received = ended.enter_context(subscribed(cloud, deployed.topic_arn))
         try:
             for name in chosen:
                 if name in take_back:  # An update may have begun since.
                     _refuse_update(cloud, deployed, take_back)
-                unheard += not _ring_and_tell(cloud, name, outputs["TopicArn"], received, seconds, width)
+                unheard += not _ring_and_tell(cloud, name, deployed.topic_arn, received, seconds, width)
         except KeyboardInterrupt:
             say("\nstopped; the alarms have the states that they had")
             raise
@@ -78,7 +77,12 @@ def _alarms(cloud: Cloud, endpoint: str) -> dict[str, str]:
     pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack.STACK)
     listed = [each for page in pages for each in page["StackResourceSummaries"]]
     found = [each["PhysicalResourceId"] for each in listed if each["ResourceType"] == "AWS::CloudWatch::Alarm"]
-    return {name.removeprefix(f"{endpoint}-").removeprefix(f"{stack.STACK}-"): name for name in found}
+    return {_short(name, endpoint): name for name in found}
+
+
+def _short(name: str, endpoint: str) -> str:
+    """Return an alarm's name without that of endpoint or stack, which is the name of its paragraph."""
+    return name.removeprefix(f"{endpoint}-").removeprefix(f"{stack.STACK}-")
 
 
 def _chosen(alarms: Mapping[str, str], names: Sequence[str], endpoint: str) -> list[str]:
@@ -86,7 +90,7 @@ def _chosen(alarms: Mapping[str, str], names: Sequence[str], endpoint: str) -> l
         return list(alarms.values())
     chosen = dict[str, None]()
     for name in names:
-        short = name.removeprefix(f"{endpoint}-").removeprefix(f"{stack.STACK}-")
+        short = _short(name, endpoint)
         if short in _TELL_NOBODY:
             raise LocalError(f"alarm {name} {_TELL_NOBODY[short]}")
         if short not in alarms:

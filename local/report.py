@@ -31,14 +31,14 @@ _SENT_SIDE = 512  # pixels that width and height keep at least of a photo that i
 
 def evaluation(cloud: Cloud, report_uri: str) -> dict[str, Any]:
     """Return the document that the evaluation job wrote."""
-    document: dict[str, Any] = json.loads(_object(cloud, f"{report_uri}/evaluation.json"))
+    document: dict[str, Any] = json.loads(read_object(cloud, f"{report_uri}/evaluation.json"))
     return document
 
 
 def save_card(cloud: Cloud, report_uri: str) -> Path:
     """Download the model card into the runner's folder and return its path."""
     path = HOME / "card.html"
-    path.write_bytes(_object(cloud, f"{report_uri}/card.html"))
+    path.write_bytes(read_object(cloud, f"{report_uri}/card.html"))
     return path
 
 
@@ -203,7 +203,8 @@ def as_sent(photo: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _object(cloud: Cloud, uri: str) -> bytes:
+def read_object(cloud: Cloud, uri: str) -> bytes:
+    """Return the bytes of an object of S3."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     body: bytes = cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     return body

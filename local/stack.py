@@ -44,6 +44,7 @@ class Stack:
     endpoint_name: str
     api_url: str
     api_key: str
+    topic_arn: str
 
     @property
     def page_url(self) -> str:
@@ -128,6 +129,7 @@ def describe(cloud: Cloud, name: str = STACK) -> Stack:
         endpoint_name=outputs["EndpointName"],
         api_url=local_url if cloud.url else outputs["ApiUrl"],
         api_key=key,
+        topic_arn=outputs["TopicArn"],
     )
 
 

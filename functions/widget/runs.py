@@ -61,9 +61,8 @@ def _end(status: str, told: dict[str, Any]) -> tuple[str, Mood]:
     if status == "SUCCEEDED":
         output = json.loads(told["output"])
         mood: Mood = "good" if output["status"] == "promoted" else "plain"
-        reason = (
-            output["verdict"]["reason"] if "verdict" in output else output["cause"]
-        )  # a rebuild without anything new
+        # A rebuild that found nothing new has a cause and no verdict.
+        reason = output["verdict"]["reason"] if "verdict" in output else output["cause"]
         return _short(f"{output['status'].upper()}, {reason}"), mood
     cause = ", ".join(told[name] for name in ("error", "cause") if told.get(name))
     return _short(f"{status}, {cause}" if cause else status), "bad"

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local import laptop, run, stack
+from local import laptop, report, run, stack
 from local.home import LocalError
 from local.laptop import Laptop
 from local.stack import Stack
@@ -55,8 +55,7 @@ class Kennel:
 
     def read(self, uri: str) -> bytes:
         """Return the bytes of an object of S3."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return bytes(self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+        return report.read_object(self.laptop, uri)
 
     def earlier(self, row: str) -> evidence.Evidence:
         """Return the evidence of a row that this one needs.

@@ -69,7 +69,7 @@ def _month(cloud: DrillCloud, report: Report) -> None:
     target = _target(cloud)
     if target["MaxCapacity"] <= target["MinCapacity"]:
         raise LocalError("the endpoint does not scale, so nothing can be capped")
-    with subscribed(cloud.laptop, _topic(cloud)) as mails, cloud.load_api(_RATE) as traffic:
+    with subscribed(cloud.laptop, cloud.deployed.topic_arn) as mails, cloud.load_api(_RATE) as traffic:
         _deploy(cloud, limit)
         report.log(f"${spent:.4f} are spent this month by the meter, and MonthlyDollars is {limit:g}; photos are sent")
         # An instance costs by the real clock. The limit that is deployed counts from the end of the deployment.
@@ -154,8 +154,3 @@ def _log(cloud: DrillCloud, job: str) -> str:
 def _last_epoch(cloud: DrillCloud, job: str) -> int:
     """Return the last epoch that a training has printed; 0 if it has none."""
     return max((int(each) for each in re.findall(r"epoch=(\d+)", _log(cloud, job))), default=0)
-
-
-def _topic(cloud: DrillCloud) -> str:
-    outputs = stack.look_up(cloud.laptop, stack.STACK)["Outputs"]
-    return str(next(each["OutputValue"] for each in outputs if each["OutputKey"] == "TopicArn"))

@@ -60,7 +60,7 @@ def test_each_drill_of_the_command_line_has_its_function() -> None:
 
 
 def test_generated_requests_are_the_same_each_time() -> None:
-    deployed = Stack("b", "p", "t", "kennel", "http://localhost/classify", "secret")
+    deployed = Stack("b", "p", "t", "kennel", "http://localhost/classify", "secret", "topic")
     first, second = (
         ProbeGenerator(deployed, b"\xff\xd8photo", ["s3://other/rex.jpg"], random.Random(0)) for _ in range(2)
     )
