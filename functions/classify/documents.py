@@ -128,13 +128,15 @@ _REASONS = {
     408: "The photo did not reach the model in time.",
     413: "The photo is too large.",
     415: "The body is no photo of a supported type.",
-    429: "The rate or daily quota of the key, or the concurrency of the function, is used up.",
+    429: "The rate or daily quota of the key, the rate of a route without a key, or the concurrency of the "
+    "function is used up.",
     500: "The function failed. Its log contains the correlation id.",
     502: "The model failed on this photo, or the function may not call it.",
     503: "No model serves, or the model is overloaded.",
     504: "The model did not answer for this photo in time, or the function took too long.",
 }
-_GATEWAY = (401, 403, 429, 500, 504)  # statuses of every route that requires a key
+KEYLESS = (403, 429, 500, 504)  # What API Gateway and Lambda themselves answer at every route.
+KEYED = (401, *KEYLESS)  # the same at a route that requires a key
 
 
 def answers(schema: str, *problems: int) -> dict[int, OpenAPIResponse]:
@@ -144,7 +146,12 @@ def answers(schema: str, *problems: int) -> dict[int, OpenAPIResponse]:
         schema: name of the schema of the answer with status 200.
         problems: statuses of further problems that this route can answer.
     """
-    return {200: answer(schema), **{status: problem(status) for status in sorted({*problems, *_GATEWAY})}}
+    return {200: answer(schema), **refusals(*problems, *KEYED)}
+
+
+def refusals(*problems: int) -> dict[int, OpenAPIResponse]:
+    """Describe the answers that are problem documents, in the order of their statuses."""
+    return {status: problem(status) for status in sorted(set(problems))}
 
 
 def answer(schema: str) -> OpenAPIResponse:

@@ -96,7 +96,7 @@ def breeds() -> Response[str]:
     "/health",
     summary="Check whether a model serves",
     operation_id="health",
-    responses={200: documents.answer("Health"), 503: documents.problem(503)},
+    responses={200: documents.answer("Health"), **documents.refusals(503, *documents.KEYLESS)},
 )
 def health() -> Response[str]:
     """Answer whether the model answers now, or did within the last HEALTH_SECONDS."""
@@ -120,7 +120,10 @@ def _model_problem(_period: int) -> str:
     "/openapi.json",
     summary="Return this document",
     operation_id="openapi",
-    responses={200: {"description": "OK", "content": {_JSON: {"schema": {"type": "object"}}}}},
+    responses={
+        200: {"description": "OK", "content": {_JSON: {"schema": {"type": "object"}}}},
+        **documents.refusals(*documents.KEYED),
+    },
     security=documents.KEY,
 )
 def openapi() -> Response[str]:

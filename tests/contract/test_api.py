@@ -126,6 +126,14 @@ def test_routes_without_a_key_are_throttled(template):
     assert throttled == KEYLESS | {("/{proxy+}", "OPTIONS")}
 
 
+def test_every_operation_documents_what_api_gateway_and_lambda_answer_themselves(document):
+    """A route without a key has a rate of its own; whoever asks ``/health`` more often is refused with 429."""
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert {"403", "429", "500", "504"} <= set(operation["responses"]), path
+            assert ("401" in operation["responses"]) == bool(operation.get("security")), path
+
+
 def test_gateways_own_refusals_are_problem_documents(template, document):
     required = set(document["components"]["schemas"]["Problem"]["required"])
     responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
