@@ -32,7 +32,7 @@ class Encoding:
     """
 
     side_share: float = 1.0
-    quality: int = 85
+    quality: int = 90
     subsampling: str = "4:2:0"
     oversampling: int = 2
     resample: int = 2
@@ -44,7 +44,7 @@ class Encoding:
 
 # What `python -m benchmarks shrinking` chose and measured, see the decision.
 CHOSEN = Encoding()
-BYTES_PER_PIXEL = 0.25  # of what is sent
+BYTES_PER_PIXEL = 0.3  # of what is sent
 # Milliseconds of one core for any photo; for a megapixel of it; for one of what is decoded and resized; for one of
 # what is encoded; for a megabyte of the photo. They were fitted to photos of 0.1 to 12 megapixels, see the decision.
 _ANY_MS, _PHOTO_MS, _DECODED_MS, _ENCODED_MS, _MEGABYTE_MS = 0.2, 0.42, 7.0, 15.6, 8.8

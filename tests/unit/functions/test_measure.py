@@ -113,12 +113,12 @@ def test_scaling_tells_dollars_per_million_with_everything_by_door():
 
 
 def test_scaling_of_a_stack_on_arm_tells_the_price_of_its_functions():
-    """28 ms a request with half a GB: 12.5 for the answer, the rest for 8 of a core."""
+    """26 ms a request with half a GB: 12.5 for the answer, the rest for 7 of a core."""
     x86, arm = (
         scaling(measurement(), "ab", False, 2, "ml.c7i.large", 1, architecture).capacity[0].dollars_per_million
         for architecture in ("x86_64", "arm64")
     )
-    saved = 14_000 * (1.66667e-05 - 1.33334e-05)
+    saved = 13_000 * (1.66667e-05 - 1.33334e-05)
     assert {door: x86[door] - arm[door] for door in x86} == pytest.approx(dict.fromkeys(x86, saved), abs=2e-4)
 
 

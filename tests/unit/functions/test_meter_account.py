@@ -423,7 +423,7 @@ def test_usage_is_asked_for_the_whole_month_and_priced_by_the_book():
     }
     assert metered.unpriced == set()
     small = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, shrinks=True))
-    assert small.dollars(NOW)["photos in and out"] == pytest.approx(0.845 * 0.016 + 0.031 * 0.016)  # 16.9 KB each
+    assert small.dollars(NOW)["photos in and out"] == pytest.approx(1.0 * 0.016 + 0.031 * 0.016)  # 20 KB each
     warm = usage.Usage(mock.Mock(get_metric_statistics=statistics), lambdas, replace(names, warm_function="k-classify"))
     kept_warm = warm.dollars(NOW)
     assert kept_warm["key and alarms"] == pytest.approx((1 + 14 * 0.1 + 2 * 0.3) * 10 / (31 * 24))
