@@ -103,7 +103,6 @@ def test_statements_on_all_resources_are_those_that_support_none(template):
         "FindTheVersionOfTheRun",
         "FindTheVersionThatServes",
         "SeeHowTheEndpointScales",
-        "SeeWhetherItsAlarmsAreThere",  # It only reads, and the laptop cloud does not know the names of such a request.
         "RememberScaling",
         "DescribeScaling",
         "ReadTheTrialsOfASearch",

@@ -61,6 +61,7 @@ SHARED = {
     "SeeWhatRunsAndHowLong": "likewise",
     "SeeTheFleet": "likewise",
     "LetApplicationAutoScalingSeeAlarms": "It only reads, and AWS asks for all alarms.",
+    "SeeWhetherItsAlarmsAreThere": "It only reads, and asks for alarms by their names; the stack chooses them.",
     "WriteContainerLogs": "SageMaker's log groups are the account's; streams have the names of jobs.",
     "PullImages": "It only reads: an image may be in any repository of the account.",
     "PullTheTrainingImage": "likewise",
