@@ -60,7 +60,7 @@ down:  ## stop the laptop cloud and everything on it
 notebook: $(VENV)/run.stamp $(NOTEBOOK_VENV)/lock.stamp  ## open examples/kennel.ipynb on the laptop cloud [NOTEBOOK=run]
 	@$(BIN)/python -m local notebook $(if $(filter run,$(NOTEBOOK)),--run)
 
-proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and no more, 20 minutes [MUTANTS=5] [SEED=0]
+proof: $(VENV)/run.stamp  ## prove that the template grants what is needed and no more, 25 minutes [MUTANTS=5] [SEED=0]
 	@$(BIN)/python -m local proof --mutants $(MUTANTS) --seed $(SEED)
 
 aws-smoke: $(VENV)/run.stamp  ## prove everything on your AWS account, from deployment to deletion [LAPTOP=1] [KEEP=1] [YES=1]
