@@ -5,6 +5,7 @@ Tests that share a laptop cloud run on one worker, which starts that cloud once.
 
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next(number for number, start in enumerate(order) if groups[item].startswith(start)))
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector look less often, and leave alone what stays: modules and tests, a million objects."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000)  # objects
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector rest while modules and tests come, a million objects that stay, and then look less."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(100_000)  # objects
+        gc.enable()

@@ -47,14 +47,15 @@ FORBIDDEN = [
 ]
 
 
-@pytest.fixture
-def capped(template, machines, monkeypatch):
+@pytest.fixture(scope="module")
+def capped(template, machines):
     """Return a function that asks IAM about a task's changed request, in a stack that allows two instance types."""
     lists = {"AllowedTrainingTypes": ["ml.c7i.*", "ml.m7i.large"], "AllowedServingTypes": ["ml.c7i.large"]}
     run = sample_run(template)
     sent = {name: arguments for name, _, arguments in requests("Pipeline", machines, template, run)}
-    monkeypatch.setattr(test_permissions, "PARAMETERS", test_permissions.PARAMETERS | lists)
-    policy = {"Statement": list(statements(template, "PipelineRole"))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test_permissions, "PARAMETERS", test_permissions.PARAMETERS | lists)
+        policy = {"Statement": list(statements(template, "PipelineRole"))}
 
     def allowed(task, member="", value=None):
         changed = copy.deepcopy(sent[task])

@@ -1,6 +1,7 @@
 """Where photos are decoded: usual ones at once, and those on which a decoder may work long elsewhere."""
 
 import io
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -18,62 +19,62 @@ def noise(width: int, height: int, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    "photo",
-    [
-        noise(500, 375, "JPEG", quality=90),
-        noise(640, 480, "JPEG", quality=75),
-        noise(500, 375, "JPEG", quality=60, progressive=True),
-        noise(300, 200, "PNG"),
-        forged.flat_image((400, 300), "WEBP"),
-        forged.flat_image((1400, 1100), "JPEG"),  # A JPEG is decoded small.
-    ],
-    ids=["jpeg", "larger", "progressive", "png", "webp", "decoded-small"],
-)
-def test_usual_photo_is_quick(photo: bytes) -> None:
-    opened = open_photo(photo, SPEC)
+# Photos are made by the tests that use them, because each of pytest's workers imports this module.
+USUAL: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: noise(500, 375, "JPEG", quality=90),
+    "larger": lambda: noise(640, 480, "JPEG", quality=75),
+    "progressive": lambda: noise(500, 375, "JPEG", quality=60, progressive=True),
+    "png": lambda: noise(300, 200, "PNG"),
+    "webp": lambda: forged.flat_image((400, 300), "WEBP"),
+    "decoded-small": lambda: forged.flat_image((1400, 1100), "JPEG"),  # A JPEG is decoded small.
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_photo_is_quick(name: str) -> None:
+    opened = open_photo(USUAL[name](), SPEC)
     assert (opened.is_quick, opened.is_large) == (True, False)
 
 
-COSTLY = {
-    "page": noise(1024, 768, "JPEG", quality=75),  # what the page sends
-    "noise": noise(3000, 2000, "JPEG", quality=90),
-    "progressive": noise(2000, 1500, "JPEG", quality=75, progressive=True),
-    "baseline": forged.jpeg(7000, 7000),
-    "png": forged.flat_png(2000, 2000),
-    "webp": forged.flat_webp(2000, lossless=False),
-    "webp-lossless": forged.flat_webp(400),
-    "arithmetic": forged.jpeg(64, 64, forged.ARITHMETIC),
-    "arithmetic-progressive": forged.jpeg(64, 64, forged.ARITHMETIC_PROGRESSIVE),
-    "lossless": forged.jpeg(64, 64, forged.LOSSLESS),
+COSTLY: dict[str, Callable[[], bytes]] = {
+    "page": lambda: noise(1024, 768, "JPEG", quality=75),  # what the page sends
+    "noise": lambda: noise(3000, 2000, "JPEG", quality=90),
+    "progressive": lambda: noise(2000, 1500, "JPEG", quality=75, progressive=True),
+    "baseline": lambda: forged.jpeg(7000, 7000),
+    "png": lambda: forged.flat_png(2000, 2000),
+    "webp": lambda: forged.flat_webp(2000, lossless=False),
+    "webp-lossless": lambda: forged.flat_webp(400),
+    "arithmetic": lambda: forged.jpeg(64, 64, forged.ARITHMETIC),
+    "arithmetic-progressive": lambda: forged.jpeg(64, 64, forged.ARITHMETIC_PROGRESSIVE),
+    "lossless": lambda: forged.jpeg(64, 64, forged.LOSSLESS),
 }
 
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_costly_photo_is_not_decoded_on_the_threads_of_others(name: str) -> None:
-    opened = open_photo(COSTLY[name], SPEC)
+    opened = open_photo(COSTLY[name](), SPEC)
     assert (opened.is_quick, opened.is_large) == (False, False)
 
 
-LARGE = {
-    "progressive": forged.jpeg(7000, 7000, forged.PROGRESSIVE),
-    "scans": forged.repeated_scans(2000, 150),
-    "scans-of-mpo": forged.as_mpo(forged.repeated_scans(2000, 150)),
-    "strip": forged.jpeg(65_000, 760),
-    "cmyk-strip": forged.jpeg(65_000, 760, components=4),
-    "png": forged.flat_png(4000, 4000),
-    "png-16-bits": forged.flat_png(2700, 2700, 6, 16),
-    "png-laced": forged.flat_png(2900, 2900, 6, 16, 1),
-    "webp": forged.flat_webp(4000, lossless=False),
-    "webp-lossless": forged.flat_webp(1000),
-    "webp-animated": forged.animated_webp(1000, 2),
-    "webp-of-many-tables": forged.webp_of_many_tables(),
+LARGE: dict[str, Callable[[], bytes]] = {
+    "progressive": lambda: forged.jpeg(7000, 7000, forged.PROGRESSIVE),
+    "scans": lambda: forged.repeated_scans(2000, 150),
+    "scans-of-mpo": lambda: forged.as_mpo(forged.repeated_scans(2000, 150)),
+    "strip": lambda: forged.jpeg(65_000, 760),
+    "cmyk-strip": lambda: forged.jpeg(65_000, 760, components=4),
+    "png": lambda: forged.flat_png(4000, 4000),
+    "png-16-bits": lambda: forged.flat_png(2700, 2700, 6, 16),
+    "png-laced": lambda: forged.flat_png(2900, 2900, 6, 16, 1),
+    "webp": lambda: forged.flat_webp(4000, lossless=False),
+    "webp-lossless": lambda: forged.flat_webp(1000),
+    "webp-animated": lambda: forged.animated_webp(1000, 2),
+    "webp-of-many-tables": lambda: forged.webp_of_many_tables(),
 }
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_photo_is_decoded_alone(name: str) -> None:
-    assert open_photo(LARGE[name], SPEC).is_large
+    assert open_photo(LARGE[name](), SPEC).is_large
 
 
 def test_second_header_of_a_png_does_not_make_it_cheap() -> None:

@@ -1,6 +1,7 @@
 """Tests that compare the augmentation with torchvision's: distribution of boxes, pixels, and the 14 operations."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,16 @@ from PIL import Image
 from networks.torchvision_import import torchvision_models
 from training import augment
 
-torchvision_models()  # Makes torchvision importable.
-from torchvision.transforms import v2  # noqa: E402
-
 NUM_DRAWN = 4000
+
+
+@pytest.fixture(scope="module")
+def v2() -> Any:
+    """The module ``torchvision.transforms.v2``, whose import takes seconds in each worker that needs it."""
+    torchvision_models()  # Makes torchvision importable.
+    from torchvision.transforms import v2
+
+    return v2
 
 
 def noise(width: int, height: int) -> np.ndarray:
@@ -44,7 +51,7 @@ def test_draws_are_uniform() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (224, 224), (200, 640)])
-def test_boxes_are_distributed_as_torchvisions(width: int, height: int) -> None:
+def test_boxes_are_distributed_as_torchvisions(v2: Any, width: int, height: int) -> None:
     drawn = augment.boxes(augment.draws(0, 0, 0, NUM_DRAWN), np.tile([width, height], (NUM_DRAWN, 1)))
     torch.manual_seed(0)
     transform, image = v2.RandomResizedCrop(64), Image.new("RGB", (width, height))
@@ -86,7 +93,7 @@ def test_boxes_keep_their_share_of_the_square() -> None:
 
 @pytest.mark.parametrize("side", [64, 224])
 @pytest.mark.parametrize("box", [(0, 0, 256, 256), (30, 20, 209, 131)])
-def test_crop_gives_torchvisions_pixels(box: tuple[int, int, int, int], side: int) -> None:
+def test_crop_gives_torchvisions_pixels(v2: Any, box: tuple[int, int, int, int], side: int) -> None:
     pixels = noise(256, 256)
     left, top, right, bottom = box
     expected = np.asarray(
@@ -104,7 +111,7 @@ def test_half_the_photos_are_mirrored() -> None:
     assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / math.sqrt(NUM_DRAWN)
 
 
-def test_operations_are_torchvisions() -> None:
+def test_operations_are_torchvisions(v2: Any) -> None:
     transform = v2.TrivialAugmentWide()
     image = Image.fromarray(noise(96, 64))
     assert augment.OPERATIONS.keys() == transform._AUGMENTATION_SPACE.keys()
