@@ -44,6 +44,7 @@ QUICK = {
     "aws cloudwatch set-alarm-state": "",
     "aws cloudwatch describe-alarm-history": "to ALARM",
     "aws cloudwatch describe-alarms --state-value": "",
+    "aws cloudwatch describe-alarms --alarm-name-prefix": '"MetricAlarms": ',
     "aws sagemaker describe-endpoint": "InService",
     "aws ssm get-parameters": r"/kennel/champion\s",
     "aws logs filter-log-events --log-group-name /aws/lambda/<stack>-classify --filter-pattern status": '"status":',
