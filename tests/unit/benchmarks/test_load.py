@@ -166,7 +166,7 @@ def test_a_load_is_priced_by_its_parts() -> None:
     found = load_cost.quote(REST_API, 12_000, 600, 20_000, None, "us-east-1")
     traced = (1 + 0.05 * 19) / 20  # X-Ray's default rule at 20 requests/s
     assert found["the API's door"] == pytest.approx(0.042 + 12_000 * traced * 5e-6)
-    assert found["photos into the endpoint, answers out of it"] == pytest.approx(12_000 * (12_000 + 620) * 0.016e-9)
+    assert found["photos into the endpoint, answers out of it"] == pytest.approx(12_000 * (17_700 + 620) * 0.016e-9)
     assert 0.0024 < (found["the function"] or 0) < 0.02
     assert set(load_cost.quote(FUNCTION_URL, 12_000, 600, 20_000, None, "us-east-1")) == set(found) - {"the API's door"}
 
