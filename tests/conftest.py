@@ -26,9 +26,8 @@ GROUPS = {
     "cloud": ("integration/cloud/", "integration/test_lost_hosts.py", "integration/test_interrupt.py"),
     "bare": tuple(
         f"integration/pipeline/test_{name}.py"
-        for name in ("bucket", "model_function", "one_role", "ranks_apart", "spending", "teardown")
+        for name in ("alarms", "bucket", "model_function", "one_role", "ranks_apart", "spending", "teardown")
     ),
-    "account": ("integration/test_aws_smoke.py",),
 }
 
 
