@@ -91,6 +91,7 @@ def test_smoke_proves_everything_but_the_unproven_steps_and_leaves_nothing(accou
     assert states == {"PendingDeletion"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_training_deletes_everything(tmp_path: Path) -> None:
     with smoke(tmp_path, "--laptop", "--yes") as process:
         assert process.stdout is not None
