@@ -62,7 +62,6 @@ _GRID = (
             *(Encoding(1.0, quality, "4:4:4") for quality in (75, 80, 85, 90)),
             Encoding(1.0, 85, "4:2:2"),
             *(Encoding(1.25, quality) for quality in (75, 80, 85)),
-            Encoding(1.5, 70),
             Encoding(1.0, 90, resample=_LANCZOS),
         )
         if each != CHOSEN

@@ -68,7 +68,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "webp": lambda: forged.flat_webp(4000, lossless=False),
     "webp-lossless": lambda: forged.flat_webp(1000),
     "webp-animated": lambda: forged.animated_webp(1000, 2),
-    "webp-of-many-tables": lambda: forged.webp_of_many_tables(),
+    "webp-of-many-tables": forged.webp_of_many_tables,
 }
 
 
