@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -62,9 +63,18 @@ def test_why_an_alarm_was_not_heard_is_told_with_what_mends_it(alarm: dict[str, 
     assert words in alarms._why(alarm, TOPIC)
 
 
+@pytest.fixture
+def handler() -> Iterator[Callable[..., Any]]:
+    """The handler of both signals: a background job of a shell begins with one of them ignored."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield signal.default_int_handler
+    for number, each in before.items():
+        signal.signal(number, each)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_put_back_is_not_interrupted(number: signal.Signals) -> None:
-    done, before = [], signal.getsignal(number)
+def test_what_is_put_back_is_not_interrupted(number: signal.Signals, handler: Callable[..., Any]) -> None:
+    done = []
 
     def put_back() -> None:
         with alarms._undisturbed():
@@ -74,7 +84,7 @@ def test_what_is_put_back_is_not_interrupted(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt):
         put_back()
     assert done == ["put back"]
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == handler
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "ten", "nan", "1e9"])
